@@ -1,0 +1,114 @@
+"""What every algorithm is: a policy that acts and an update that learns."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, Self
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.core.advantages import Advantage, Returns
+from pgrun.errors import UserError
+from pgrun.nn import ActorCritic
+from pgrun.nn.normalize import RewardScale
+from pgrun.optim import GradientStep
+from pgrun.types import Carry, Obs, Transition
+
+spaces = gym.spaces
+
+
+class Algorithm(nn.Module):
+    """A policy and how it is updated. Subclasses build their networks, call `place(device)`, then build their
+    `GradientStep`s (they hold views of parameters that must have come to rest).
+
+    Raises UserError where the action space is none of `action_spaces`.
+    """
+
+    action_spaces: ClassVar[tuple[type[gym.Space], ...]] = (
+        spaces.Discrete,
+        spaces.MultiDiscrete,
+        spaces.MultiBinary,
+        spaces.Box,
+    )
+
+    def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
+        super().__init__()
+        if not isinstance(action_space, self.action_spaces):
+            raise UserError(
+                f"{type(self).__name__} can't act in {action_space}: it needs "
+                f"{' or '.join(s.__name__ for s in self.action_spaces)} actions"
+            )
+        self.obs_space, self.action_space = obs_space, action_space
+        self.progress = 0.0  # how much of total_steps is done; every schedule reads this
+        self.device = torch.device("cpu")
+
+    def place(self, device: str | torch.device) -> None:
+        """Move everything to a device, before any GradientStep is built."""
+        self.device = torch.device(device)
+        self.to(self.device)
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """obs [B, *O] -> action [B, *A], the carry for the next step, and what to record beside the transition."""
+        raise NotImplementedError
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Learn from what the memory offers; -> 0-dim metrics, left on the device."""
+        raise NotImplementedError
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        """What a policy remembers at an episode's start; each [B, ...]."""
+        return ()
+
+    def replica(self, device: str | torch.device) -> Self:
+        """A copy that acts on another device; it can't learn."""
+        bare = copy.copy(self)
+        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep)}
+        twin = copy.deepcopy(bare)
+        twin.place(device)
+        return twin
+
+    def steps(self) -> dict[str, GradientStep]:
+        """The gradient steps, by attribute name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, GradientStep)}
+
+    def set_progress(self, progress: float) -> None:
+        """Tell every schedule how much of the run is done, in [0, 1]."""
+        self.progress = progress
+        for step in self.steps().values():
+            step.set_progress(progress)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Parameters, normalisers and optimizers, as tensors."""
+        optimizers = {name: step.optimizer.state_dict() for name, step in self.steps().items()}
+        return {"module": {k: v.detach() for k, v in self.state_dict().items()}, "optimizers": optimizers}
+
+    def restore(self, state: dict[str, Any], *, optimizers: bool = True) -> None:
+        """Put a snapshot back; UserError if it is another network's."""
+        mine, theirs = self.state_dict(), state["module"]
+        odd = [k for k in mine if k not in theirs] + [k for k in theirs if k not in mine]
+        shapes = [k for k in mine if k in theirs and mine[k].shape != theirs[k].shape and not k.endswith(".carry")]
+        if odd or shapes:
+            key = (odd + shapes)[0]
+            has = tuple(mine[key].shape) if key in mine else "nothing"
+            holds = tuple(theirs[key].shape) if key in theirs else "nothing"
+            raise UserError(f"the checkpoint is of another network: at {key} it holds {holds}, this network {has}")
+        self.load_state_dict(theirs)
+        if optimizers:
+            for name, step in self.steps().items():
+                step.optimizer.load_state_dict(state["optimizers"][name])
+
+
+@torch.no_grad()
+def estimate(
+    model: ActorCritic, advantage: Advantage, gamma: float, batch: Transition, reward_scale: RewardScale | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ψ_t, the value's target and V(s_t) of a rollout, all [T, B]; rewards scaled where the algorithm asks for it."""
+    reward = batch.reward
+    if reward_scale is not None:
+        reward_scale.observe(reward, batch.last, batch.valid)
+        reward = reward_scale(reward)
+    value, next_value = model.value(batch.obs), model.value(batch.next_obs)
+    psi, target = advantage(Returns(reward, batch.discount, batch.last, value, next_value), gamma)
+    return psi, target, value

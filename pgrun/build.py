@@ -1,0 +1,130 @@
+"""From a composed config to the parts of a run. Nothing is written here, so every refusal comes before the first file."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.algos.base import Algorithm
+from pgrun.checkpoint import seed_generators
+from pgrun.collect import Collector
+from pgrun.errors import UserError
+from pgrun.memory import Memory
+from pgrun.nn.encoders import CNN, Network
+from pgrun.types import VectorEnv
+
+
+@dataclass
+class Parts:
+    """What one run is made of."""
+
+    algorithm: Algorithm
+    collector: Collector
+    memory: Memory
+    make_eval_env: Callable[[int], VectorEnv]  # episodes -> environments for that many
+
+
+EVAL_ENVS = 32  # copies an evaluation runs side by side, at most
+
+
+def build(config: DictConfig) -> Parts:
+    """Instantiate everything; seeds the global generators first.
+
+    Raises:
+        UserError: a part that can't be had or doesn't fit the others.
+    """
+    torch.set_num_threads(config.threads)
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    seed_generators(config.seed)
+    env = make_env(config)
+    algorithm = make_algorithm(config, env)
+    learn = algorithm.device
+    act = pick(config.act_device, learn)
+    collector = call(config.collector, env=env, device=str(act), seed=config.seed)
+    memory = call(config.memory, learn_device=str(learn))
+    if isinstance(algorithm, Algorithm):
+        algorithm.train()
+    return Parts(algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)))
+
+
+def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
+    """The environments of a config, or `num_envs` of them for evaluation."""
+    overrides = {} if num_envs is None else {"num_envs": num_envs, "backend": eval_backend(config.env.get("backend"))}
+    return call(OmegaConf.merge(config.env, overrides), seed=config.seed)
+
+
+def eval_backend(backend: str | None) -> str | None:
+    """Evaluation needs no worker processes; one process is faster for a few episodes and ends with the run."""
+    return "sync" if backend == "async" else backend
+
+
+def make_algorithm(config: DictConfig, env: VectorEnv) -> Algorithm:
+    """The algorithm of a config, for these environments' spaces, on its device."""
+    network = instantiate(config.network, _convert_="all")
+    optimizer = instantiate(config.optimizer, _convert_="all")
+    try:
+        return call(
+            config.algo,
+            obs_space=env.obs_space,
+            action_space=env.action_space,
+            network=network,
+            optimizer=optimizer,
+            device=str(learn_device(config.device, network)),
+            compile=config.compile,
+        )
+    except TypeError as error:
+        name = config.optimizer.get("_target_", "optimizer")
+        if "unexpected keyword argument" in str(error) and "optimizer" in str(error).lower():
+            raise UserError(f"{name}: {error}") from error
+        raise
+
+
+def learn_device(device: str, network: Network) -> torch.device:
+    """`auto` takes a GPU for convolutions and wide layers; small MLPs are faster on the CPU."""
+    if device == "auto":
+        large = isinstance(network, CNN) or max(getattr(network, "hidden", [0]), default=0) >= 1024
+        device = "cuda" if large and torch.cuda.is_available() else "cpu"
+    return pick(device, torch.device("cpu"))
+
+
+def pick(device: str, default: torch.device) -> torch.device:
+    """A device by name; `auto` is the default."""
+    if device == "auto":
+        return default
+    if device not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
+        raise UserError(f"device={device} is not known; choose auto, cpu or cuda")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device={device}: torch sees no GPU here; use device=cpu or device=auto")
+    return torch.device(device)
+
+
+def call(config: DictConfig, **objects: Any) -> Any:
+    """Call a config's `_target_` (with `_partial_: true`) with its keys and the objects that only the run knows.
+
+    An argument that the target has no name for is left out, so a class of yours asks only for what it uses.
+    """
+    factory = instantiate(config, _convert_="all")
+    target = factory.func if hasattr(factory, "func") else factory
+    parameters = inspect.signature(target).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        objects = {key: value for key, value in objects.items() if key in parameters}
+        name = config.get("_target_", "")
+        for key in factory.keywords:
+            if key not in parameters:
+                known = ", ".join(k for k in parameters if k not in objects)
+                raise UserError(f"{name} takes no argument {key!r}; it takes {known}")
+        missing = [
+            key
+            for key, p in parameters.items()
+            if p.default is p.empty and key not in factory.keywords and key not in objects
+        ]
+        if missing:
+            raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
+    return factory(**objects)

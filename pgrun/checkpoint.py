@@ -1,0 +1,120 @@
+"""Checkpoints: one dict of tensors and plain values a file, written atomically, with a checksum beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgrun.envs.state import decode, encode
+from pgrun.errors import UserError
+
+FORMAT = 1
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that a crash at any moment leaves the old file or the new one, never half of one.
+
+    Temporary file, fsync, rename; its SHA-256 goes to `<path>.sha256` first, in the form that `sha256sum -c` reads.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, buffer)
+    data = buffer.getbuffer()
+    digest = hashlib.sha256(data).hexdigest()
+    _replace(Path(f"{path}.sha256"), f"{digest}  {path.name}\n".encode())
+    _replace(path, data)
+
+
+def point(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target` in the same folder, atomically."""
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; UserError where there is none, or it is torn."""
+    if not path.exists():
+        raise UserError(f"there is no checkpoint {path}")
+    path = path.resolve()
+    data = path.read_bytes()
+    sums = Path(f"{path}.sha256")
+    if sums.exists() and sums.read_text().split()[0] != hashlib.sha256(data).hexdigest():
+        raise UserError(f"{path} is torn (its SHA-256 is not the one beside it); {_others(path)}")
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path} is no checkpoint of pgrun's, or torn; {_others(path)}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not in this version's checkpoint format ({FORMAT})")
+    return content
+
+
+def _others(path: Path) -> str:
+    """What to do instead: the other checkpoints of this run, newest first."""
+    others = sorted((p for p in path.parent.glob("step_*.pt") if p != path), key=_step, reverse=True)
+    return f"use an older one: --checkpoint {others[0]}" if others else "there is no older one in its folder"
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))
+
+
+def steps_kept(folder: Path) -> list[Path]:
+    """The checkpoints step_<n>.pt of a folder, oldest first."""
+    return sorted(folder.glob("step_*.pt"), key=_step)
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints step_<n>.pt."""
+    for path in steps_kept(folder)[:-keep]:
+        path.unlink()
+        Path(f"{path}.sha256").unlink(missing_ok=True)
+
+
+def _replace(path: Path, data: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def generators() -> dict[str, Any]:
+    """The state of every global random generator."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": encode(np.random.get_state()),
+        "python": encode(random.getstate()),
+    }
+
+
+def restore_generators(state: dict[str, Any]) -> None:
+    """Put them back."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(decode(state["numpy"]))
+    random.setstate(decode(state["python"]))
+
+
+def seed_generators(seed: int) -> None:
+    """One seed makes every global generator."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

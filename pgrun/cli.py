@@ -1,0 +1,184 @@
+"""The `pgrun` command: its own help and subcommands; everything else goes to the Hydra app."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pgrun import __version__
+from pgrun.errors import Diverged, UserError
+from pgrun.paths import config_dir
+
+HELP = """\
+pgrun trains policy-gradient reinforcement learning from configs.
+
+usage
+  pgrun [algo=NAME] [env=NAME] [key=value ...]     train; a run directory under runs/
+  pgrun -m algo=A,B 'seed=range(5)' [...]          sweep: a run for every combination, under multirun/
+  pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
+  pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy
+  pgrun list [algos|envs|networks|optimizers]      what there is to choose from
+
+groups
+  algo        {algos}
+  env         {envs}
+  network     {networks}
+  optimizer   {optimizers}
+
+keys that are typed often
+  seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
+  env.id  env.num_envs  env.backend  env.max_episode_steps  optimizer.lr  network.hidden
+  eval.every  eval.episodes  eval.stop_at  checkpoint.every  checkpoint.keep  hydra.run.dir
+
+Hydra's flags work too
+  --cfg job        print the composed config and stop      --config-dir DIR   your own configs beside these
+  -m, --multirun   sweep                                   --hydra-help       Hydra's own help
+  tab completion   eval "$(pgrun -sc install=bash)"
+
+examples
+  pgrun algo=ppo env=cartpole
+  pgrun algo=sac env=pendulum seed=1 eval.every=2000
+  pgrun env=gym env.id=MountainCar-v0 algo=ppo algo/advantage=nstep
+  pgrun -m algo=reinforce,a2c,ppo 'seed=range(3)' hydra/launcher=joblib
+"""
+
+GROUPS = {"algos": "algo", "envs": "env", "networks": "network", "optimizers": "optimizer"}
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command line; -> the exit code."""
+    command = argv[0] if argv else ""
+    if command in ("-h", "--help", "help"):
+        print(help_page(), end="")
+        return 0
+    if command == "--version":
+        print(f"pgrun {__version__}")
+        return 0
+    try:
+        add_user_paths(argv)
+        if command in ("resume", "eval", "list"):
+            return {"resume": resume, "eval": evaluate_run, "list": list_groups}[command](argv[1:])
+        from pgrun.app import main as app
+
+        return app(argv)
+    except UserError as error:
+        return _fail(str(error), error.exit_code)
+    except Diverged as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"pgrun: {line}", file=sys.stderr)
+    return code
+
+
+def add_user_paths(argv: Sequence[str]) -> None:
+    """Make the working directory and a `--config-dir`'s parent importable, which a console script does not."""
+    paths = [str(Path.cwd())]
+    for i, arg in enumerate(argv):
+        if arg in ("--config-dir", "-cd") and i + 1 < len(argv):
+            paths.append(str(Path(argv[i + 1]).resolve().parent))
+        elif arg.startswith("--config-dir="):
+            paths.append(str(Path(arg.split("=", 1)[1]).resolve().parent))
+    for path in paths:
+        if path not in sys.path:
+            sys.path.append(path)
+    # worker processes of a sweep start with the same search path
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([p for p in inherited if p] + [p for p in paths if p not in inherited])
+
+
+def members(group: str) -> dict[str, str]:
+    """A config group's members and the first line of comment in each."""
+    found = {}
+    for path in sorted((config_dir() / group).glob("*.yaml")):
+        lines = path.read_text().splitlines()
+        comment = next((line for line in lines if line.startswith("# ") and not line.startswith("# @")), "# ")
+        found[path.stem] = comment.removeprefix("# ").strip()
+    return found
+
+
+def help_page() -> str:
+    """pgrun's own help; Hydra's lists every group eagerly and knows no subcommands."""
+    return HELP.format(**{plural: ", ".join(members(group)) for plural, group in GROUPS.items()})
+
+
+def list_groups(argv: Sequence[str]) -> int:
+    """`pgrun list [GROUP]`."""
+    parser = argparse.ArgumentParser(prog="pgrun list", description="What there is to choose from.")
+    parser.add_argument("group", nargs="?", choices=list(GROUPS))
+    wanted = parser.parse_args(argv).group
+    for plural, group in GROUPS.items():
+        if wanted in (None, plural):
+            print(f"{group}=")
+            for name, line in members(group).items():
+                print(f"  {name:26} {line}")
+    return 0
+
+
+def evaluate_run(argv: Sequence[str]) -> int:
+    """`pgrun eval RUN`."""
+    parser = argparse.ArgumentParser(prog="pgrun eval", description="Evaluate a run's policy.")
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("--episodes", type=_positive, default=100, help="whole episodes to average over (100)")
+    parser.add_argument("--seed", type=_natural, default=None, help="the environments' seed (the run's own final one)")
+    parser.add_argument("--checkpoint", default="latest", help="latest, best or a file (latest)")
+    parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the mode")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    args = parser.parse_args(argv)
+    from pgrun.commands import evaluate_checkpoint
+
+    result = evaluate_checkpoint(
+        args.run, args.checkpoint, episodes=args.episodes, seed=args.seed, stochastic=args.stochastic
+    )
+    if args.json:
+        print(json.dumps(result))
+    else:
+        mean, std, n = (result[f"eval_{key}"] for key in ("return_mean", "return_std", "episodes"))
+        kind = "stochastic" if args.stochastic else "deterministic"
+        print(f"{result['algo']} on {result['env']} after {result['env_steps']:,} steps ({args.checkpoint}, {kind}):")
+        print(f"return {mean:.1f} ± {std:.1f} over {n} episodes, length {result['eval_length_mean']:.1f}")
+    return 0
+
+
+def resume(argv: Sequence[str]) -> int:
+    """`pgrun resume RUN [key=value ...]`."""
+    parser = argparse.ArgumentParser(
+        prog="pgrun resume",
+        description="Go on from a run's last checkpoint; exactly, unless a value is changed.",
+    )
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. total_steps=1000000, eval.every=5000")
+    parser.add_argument("--checkpoint", default="latest", help="latest or a file (latest)")
+    args = parser.parse_args(argv)
+    from pgrun.commands import resume_run
+
+    return resume_run(args.run, args.checkpoint, args.overrides)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 0")
+    return value

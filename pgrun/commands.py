@@ -1,0 +1,101 @@
+"""What `pgrun resume` and `pgrun eval` do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pgrun import checkpoint
+from pgrun.app import shown, summary
+from pgrun.build import EVAL_ENVS, build, make_algorithm, make_env
+from pgrun.errors import UserError
+from pgrun.evaluate import evaluate
+from pgrun.run import EVAL_SEED, Run, find_checkpoint, load_run
+from pgrun.suggest import nearest
+from pgrun.validate import leaves, validate
+
+# Changing these on resume leaves what was learnt usable; anything else would be another run.
+RESUMABLE = ("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile")
+
+
+def evaluate_checkpoint(
+    folder: Path, which: str, *, episodes: int, seed: int | None, stochastic: bool
+) -> dict[str, Any]:
+    """Evaluate a run's checkpoint; -> fields named as in result.json."""
+    config, names = load_run(folder)
+    state = checkpoint.load(find_checkpoint(folder, which))
+    config.device = config.act_device = "cpu"
+    config.compile = False
+    env = make_env(config, min(episodes, EVAL_ENVS))
+    try:
+        algorithm = make_algorithm(config, env)
+        algorithm.restore(state["algorithm"], optimizers=False)
+        seed = config.seed + EVAL_SEED if seed is None else seed
+        result = evaluate(algorithm, env, episodes, seed=seed, explore=stochastic)
+    finally:
+        env.close()
+    return {
+        **names,
+        "seed": config.seed,
+        "env_steps": state["clock"]["steps"],
+        "updates": state["clock"]["updates"],
+        "eval_return_mean": result.mean,
+        "eval_return_std": result.std,
+        "eval_episodes": len(result.returns),
+        "eval_length_mean": sum(result.lengths) / len(result.lengths),
+        "eval_seed": seed,
+    }
+
+
+def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
+    """Go on with a run; -> the exit code."""
+    begin = time.perf_counter()
+    config, names = load_run(folder)
+    config = override(config, overrides)
+    path = find_checkpoint(folder, which)
+    state = checkpoint.load(path) if path.exists() or which != "latest" else None
+    if state is not None and "memory" not in state:
+        raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
+    if state is not None and state["clock"]["steps"] >= config.total_steps:
+        steps = state["clock"]["steps"]
+        print(f"{shown(folder)} is finished ({steps:,} steps); to go on: pgrun resume {folder} total_steps={2 * steps}")
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    parts = build(config)
+    if state is None:
+        print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
+    if overrides:
+        OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
+    if result["status"] == "interrupted":
+        print(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}", file=sys.stderr)
+        return 130
+    summary(folder.resolve(), result, sweep=False)
+    return 0
+
+
+def override(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """The run's config with the values that may change on resume changed."""
+    before = config.copy()
+    known = [key for key, _ in leaves(config) if key.split(".")[0] in RESUMABLE]
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        if not equals:
+            raise UserError(f"can't read {text!r}: write key=value")
+        if key not in known:
+            close = nearest(key, known, 1)[0]
+            raise UserError(
+                f"{key} can't change when a run is resumed; {', '.join(RESUMABLE)} can (did you mean {close}?)"
+            )
+        try:
+            config = DictConfig(OmegaConf.merge(config, OmegaConf.from_dotlist([text])))
+        except OmegaConfBaseException as error:
+            raise UserError(str(error).splitlines()[0]) from error
+    validate(config, before)
+    return config

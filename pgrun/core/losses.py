@@ -1,0 +1,32 @@
+"""Losses per sample, to be averaged by the caller; [M] tensors, nothing reduced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def policy_gradient(log_prob: Tensor, psi: Tensor) -> Tensor:
+    """−log π(a_t|s_t) Ψ_t, whose gradient is minus the estimator's: the pseudo-loss."""
+    return -log_prob * psi
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, epsilon: float | Tensor) -> Tensor:
+    """−min(ρÂ, clip(ρ, 1−ε, 1+ε) Â), Schulman et al. 2017, https://arxiv.org/abs/1707.06347, eq. 7."""
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantage)
+
+
+def value_error(value: Tensor, target: Tensor) -> Tensor:
+    """½ (V(s_t) − target)²."""
+    return 0.5 * (value - target).square()
+
+
+def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """1 − Var[target − V] / Var[target] over the valid entries; 1 is perfect, 0 no better than a constant."""
+    weight = valid.to(value.dtype)
+
+    def variance(x: Tensor) -> Tensor:
+        mean = (x * weight).sum() / weight.sum()
+        return ((x - mean).square() * weight).sum() / weight.sum()
+
+    return 1.0 - variance(target - value) / (variance(target) + 1e-8)

@@ -1,0 +1,3 @@
+"""Environments: one adapter per backend, so that nothing above knows how an environment resets."""
+
+from pgrun.envs.make import make as make

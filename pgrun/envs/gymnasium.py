@@ -1,0 +1,183 @@
+"""The adapter to Gymnasium's vector environments: natively vectorised, in-process, one process each, and envpool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.envs.state import CantCapture, apply_object, capture_object, decode, encode
+from pgrun.errors import UserError
+from pgrun.types import Obs, Step
+
+spaces = gym.spaces
+
+
+class GymVectorEnv:
+    """A Gymnasium VectorEnv as a `VectorEnv` of tensors.
+
+    Autoreset (Gymnasium 1.x): in NEXT_STEP mode the step after an episode's end ignores the action and returns the
+    reset observation; that row is marked `valid=False`. In SAME_STEP mode the true successor is in info["final_obs"].
+
+    Args:
+        env: the vector environment.
+        same_step: which of the two modes it runs in.
+        stateful: how its state can be had: "native" (plain attributes of `env`), "copies" (each sub-environment is
+            wrapped in `Stateful`) or None.
+    """
+
+    def __init__(self, env: Any, *, num_envs: int, same_step: bool, stateful: str | None) -> None:
+        self.env, self.num_envs, self.same_step, self.stateful = env, num_envs, same_step, stateful
+        obs_space = getattr(env, "single_observation_space", None) or env.observation_space
+        action_space = getattr(env, "single_action_space", None) or env.action_space
+        self.obs_space, self._tensor = observation_codec(obs_space)
+        self.action_space, self._action = action_codec(action_space)
+        self.pending = np.zeros(num_envs, dtype=bool)  # NEXT_STEP: the next row is filler
+        self._all_valid = torch.ones(num_envs, dtype=torch.bool)
+        self.why_stateless = ""
+
+    def reset(self, seed: int | None = None) -> Obs:
+        self.pending[:] = False
+        kwargs: dict[str, Any] = {}
+        if seed is not None and not self._is_envpool:  # envpool is seeded when it is made
+            native = self.stateful == "native"
+            kwargs["seed"] = seed if native else sub_seeds(seed, self.num_envs)
+        obs, _ = self.env.reset(**kwargs)
+        return self._tensor(obs)
+
+    def step(self, action: Tensor) -> Step:
+        obs, reward, terminated, truncated, info = self.env.step(self._action(action))
+        last = terminated | truncated
+        observed = self._tensor(obs)
+        successor, valid = observed, self._all_valid
+        if self.same_step:
+            if last.any():
+                successor = self._tensor(_with_final(obs, info["final_obs"], last))
+        else:
+            if self.pending.any():
+                valid = torch.from_numpy(~self.pending)
+                reward = np.where(self.pending, 0.0, reward)
+            self.pending = last
+        return Step(
+            obs=observed,
+            next_obs=successor,
+            reward=torch.from_numpy(np.asarray(reward, dtype=np.float32)),
+            discount=torch.from_numpy(1.0 - np.asarray(terminated, dtype=np.float32)),
+            last=torch.from_numpy(np.array(last)),
+            valid=valid,
+        )
+
+    def snapshot(self) -> dict[str, Any] | None:
+        if self.stateful == "native":
+            try:
+                return {"native": capture_object(self.env.unwrapped), "pending": encode(self.pending)}
+            except CantCapture as reason:
+                self.why_stateless = str(reason)
+                return None
+        if self.stateful == "copies":
+            copies = self.env.call("capture_state")
+            if reasons := [copy for copy in copies if isinstance(copy, str)]:
+                self.why_stateless = reasons[0]
+                return None
+            return {"copies": list(copies), "pending": encode(self.pending)}
+        self.why_stateless = "the backend keeps its state to itself"
+        return None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.pending = decode(state["pending"])
+        if "native" in state:
+            apply_object(self.env.unwrapped, state["native"])
+            return
+        self.env.call("apply_state", state["copies"])
+        if hasattr(self.env, "_autoreset_envs"):  # SyncVectorEnv in NEXT_STEP mode: who resets at the next step
+            self.env._autoreset_envs = self.pending.copy()
+
+    def render(self) -> Any:
+        """The frames of all copies, where `render_mode=rgb_array`."""
+        return self.env.render()
+
+    def close(self) -> None:
+        self.env.close()
+
+    @property
+    def _is_envpool(self) -> bool:
+        return type(self.env).__name__.endswith("EnvPool")
+
+
+def sub_seeds(seed: int, num_envs: int) -> list[int]:
+    """One seed a copy, so that neighbouring run seeds share none (seed, seed + 1, … would)."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(num_envs)]
+
+
+def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
+    """The observations with those of ended episodes replaced by the ones they ended in."""
+    if isinstance(obs, dict):
+        if isinstance(final, dict):
+            return {key: _with_final(obs[key], final[key], last) for key in obs}
+        return {key: np.stack([final[i][key] if last[i] else obs[key][i] for i in range(len(last))]) for key in obs}
+    merged = np.array(obs)
+    for i in np.nonzero(last)[0]:
+        merged[i] = final[i]
+    return merged
+
+
+def observation_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Any], Obs]]:
+    """The space that networks see, and how a batch of observations gets there: float32 tensors, one-hot for Discrete,
+    uint8 images as they are, Dict by its parts.
+    """
+    if isinstance(space, spaces.Dict):
+        parts = {key: observation_codec(part) for key, part in space.items()}
+        codec = {key: function for key, (_, function) in parts.items()}
+        return (
+            spaces.Dict({key: part for key, (part, _) in parts.items()}),
+            lambda obs: {key: function(obs[key]) for key, function in codec.items()},
+        )
+    if isinstance(space, spaces.Discrete):
+        n, start = int(space.n), int(space.start)
+        eye = torch.eye(n)
+        return (
+            spaces.Box(0.0, 1.0, (n,), np.float32),
+            lambda obs: eye[torch.from_numpy(np.asarray(obs, dtype=np.int64) - start)],
+        )
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+        return space, lambda obs: torch.from_numpy(np.array(obs))
+    if isinstance(space, (spaces.Box, spaces.MultiBinary, spaces.MultiDiscrete)):
+        low = space.low if isinstance(space, spaces.Box) else -np.inf
+        high = space.high if isinstance(space, spaces.Box) else np.inf
+        box = spaces.Box(np.float32(low), np.float32(high), space.shape, np.float32)  # type: ignore[arg-type]
+        return box, lambda obs: torch.from_numpy(np.array(obs, dtype=np.float32))
+    raise UserError(f"observations in {space} can't be read: use Box, Discrete, MultiDiscrete, MultiBinary or Dict")
+
+
+def action_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Any]]:
+    """The action space that policies see, and how a batch of their actions gets to the environment.
+
+    A Box becomes canonical: bounded coordinates run over [−1, 1] (clipped, then rescaled), unbounded ones pass.
+    """
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        if start == 0:
+            return space, lambda a: a.cpu().numpy()
+        return spaces.Discrete(int(space.n)), lambda a: a.cpu().numpy() + start
+    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
+        dtype, shape = space.dtype, space.shape
+        return space, lambda a: a.cpu().numpy().astype(dtype).reshape(-1, *shape)
+    if isinstance(space, spaces.Box):
+        bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        low = np.where(bounded, space.low, -1.0).astype(np.float32)
+        high = np.where(bounded, space.high, 1.0).astype(np.float32)
+        half, middle = (high - low) / 2.0, (high + low) / 2.0
+        edge = np.where(bounded, 1.0, np.inf).astype(np.float32)
+        canonical = spaces.Box(-edge, edge, dtype=np.float32)
+        shape, box_dtype = space.shape, space.dtype
+
+        def rescale(action: Tensor) -> np.ndarray:
+            a = np.clip(action.cpu().numpy().reshape(-1, *shape), -edge, edge)
+            return np.clip(middle + half * a, space.low, space.high).astype(box_dtype)
+
+        return canonical, rescale
+    raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box")

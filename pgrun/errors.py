@@ -1,0 +1,13 @@
+"""What pgrun says when something is wrong. Each error is one line and an exit code."""
+
+
+class UserError(Exception):
+    """Input that can't work: what is wrong, where, and what would be right. Exit code 2."""
+
+    exit_code = 2
+
+
+class Diverged(Exception):
+    """A loss, gradient, observation or reward that is not finite. Exit code 3."""
+
+    exit_code = 3

@@ -1,0 +1,67 @@
+"""Evaluation: whole episodes of the policy, deterministic where it is a distribution, on environments of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from pgrun.algos.base import Algorithm
+from pgrun.types import VectorEnv
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns and lengths of the episodes, raw rewards."""
+
+    returns: list[float]
+    lengths: list[int]
+
+    @property
+    def mean(self) -> float:
+        """The mean return."""
+        return sum(self.returns) / len(self.returns)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation over episodes (not over seeds)."""
+        mean = self.mean
+        return math.sqrt(sum((r - mean) ** 2 for r in self.returns) / len(self.returns))
+
+
+@torch.no_grad()
+def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, explore: bool = False) -> Evaluation:
+    """Run `episodes` whole episodes from `seed`; training's random numbers are left untouched.
+
+    Each of the B copies runs its fixed share, so that short episodes are not over-represented. Environments with
+    shares left over run until all are done; what they do beyond their share is not counted.
+    """
+    b = env.num_envs
+    share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])
+    returns: list[float] = []
+    lengths: list[int] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        obs, carry = env.reset(seed), algorithm.initial_carry(b)
+        total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
+        while bool((share > 0).any()):
+            action, carry, _ = algorithm.act(obs, carry, explore)
+            step = env.step(action)
+            obs = step.obs
+            total += step.reward * step.valid
+            length += step.valid
+            if bool(step.last.any()):
+                for i in step.last.nonzero().squeeze(-1).tolist():
+                    if share[i] > 0:
+                        returns.append(float(total[i]))
+                        lengths.append(int(length[i]))
+                        share[i] -= 1
+                    total[i], length[i] = 0.0, 0
+                if carry:
+                    fresh = algorithm.initial_carry(b)
+                    carry = tuple(
+                        torch.where(step.last.reshape(-1, *([1] * (c.dim() - 1))), f, c)
+                        for c, f in zip(carry, fresh, strict=True)
+                    )
+    return Evaluation(returns, lengths)

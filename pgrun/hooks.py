@@ -1,0 +1,148 @@
+"""What watches the loop: evaluation, checkpoints, progress. Each knows when it is due."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from pgrun.algos.base import Algorithm
+from pgrun.collect import EpisodeStats
+from pgrun.evaluate import evaluate
+from pgrun.train import Clock
+from pgrun.types import VectorEnv
+
+log = logging.getLogger("pgrun")
+
+
+class Every:
+    """Due once each time the step count passes a multiple of `n`; never where n is None.
+
+    It depends on nothing but the step count, so a resumed run is due at the same moments.
+    """
+
+    def __init__(self, n: int | None, start: int) -> None:
+        self.n = n
+        self.next = None if n is None else (start // n + 1) * n
+
+    def __call__(self, steps: int) -> bool:
+        if self.next is None or self.n is None or steps < self.next:
+            return False
+        self.next = (steps // self.n + 1) * self.n
+        return True
+
+
+class Evaluate:
+    """Evaluates now and then; remembers the best, and may stop the run when a return is reached."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        make_env: Callable[[int], VectorEnv],
+        *,
+        every: int | None,
+        episodes: int,
+        stop_at: float | None,
+        seed: int,
+        start: int,
+        record: Callable[[str, float, int], None],
+        on_best: Callable[[], None],
+    ) -> None:
+        self.algorithm, self.make_env, self.episodes, self.seed = algorithm, make_env, episodes, seed
+        self.stop_at, self.due, self.record, self.on_best = stop_at, Every(every, start), record, on_best
+        self.env: VectorEnv | None = None
+        self.best: float | None = None
+        self.latest: float | None = None
+        self.seconds = 0.0
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if not self.due(clock.steps):
+            return
+        begin = time.perf_counter()
+        if self.env is None:
+            self.env = self.make_env(self.episodes)
+        result = evaluate(self.algorithm, self.env, self.episodes, seed=self.seed)
+        self.latest = result.mean
+        self.record("eval/return", result.mean, clock.steps)
+        self.record("eval/episode_length", sum(result.lengths) / len(result.lengths), clock.steps)
+        if self.best is None or result.mean > self.best:
+            self.best = result.mean
+            self.on_best()
+        if self.stop_at is not None and result.mean >= self.stop_at:
+            clock.stop = "stop_at"
+        self.seconds += time.perf_counter() - begin
+
+    def snapshot(self) -> dict[str, Any]:
+        """The best return so far."""
+        return {"best": self.best, "latest": self.latest}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put it back."""
+        self.best, self.latest = state["best"], state["latest"]
+
+    def close(self) -> None:
+        """Free the environments."""
+        if self.env is not None:
+            self.env.close()
+
+
+class Checkpoint:
+    """Writes a checkpoint every so many steps."""
+
+    def __init__(self, write: Callable[[], None], *, every: int | None, start: int) -> None:
+        self.write, self.due = write, Every(every, start)
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if self.due(clock.steps):
+            self.write()
+
+
+class Progress:
+    """A live bar on a terminal, a plain line now and then elsewhere."""
+
+    SECONDS = 10.0  # between two plain lines
+
+    def __init__(self, clock: Clock, stats: EpisodeStats, evaluation: Evaluate, *, show: bool) -> None:
+        self.stats, self.evaluation = stats, evaluation
+        terminal = sys.stderr.isatty()
+        self.bar = (
+            tqdm(total=clock.total_steps, initial=clock.steps, unit="step", unit_scale=True, dynamic_ncols=True)
+            if show and terminal
+            else None
+        )
+        self.lines = show and not terminal
+        self.begin, self.start = time.perf_counter(), clock.steps
+        self.next = self.begin + 0.2
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        now = time.perf_counter()
+        if now < self.next:
+            return
+        if self.bar is not None:
+            self.next = now + 0.2
+            self.bar.set_postfix_str(self.figures(), refresh=False)
+            self.bar.update(clock.steps - self.bar.n)
+        elif self.lines:
+            self.next = now + self.SECONDS
+            rate = (clock.steps - self.start) / (now - self.begin)
+            left = (clock.total_steps - clock.steps) / max(rate, 1e-9)
+            share = 100 * clock.steps / clock.total_steps
+            log.info("%d steps (%.0f%%), %.0f steps/s, %s, %.0f s left", clock.steps, share, rate, self.figures(), left)
+
+    def figures(self) -> str:
+        """The training and evaluation returns in words."""
+        recent = self.stats.recent
+        text = f"return {sum(recent) / len(recent):.1f}" if recent else "return –"
+        return text if self.evaluation.latest is None else f"{text}, eval {self.evaluation.latest:.1f}"
+
+    def close(self, clock: Clock) -> None:
+        """Bring the bar to where the run ended."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.figures(), refresh=False)
+            self.bar.update(clock.steps - self.bar.n)
+            self.bar.close()

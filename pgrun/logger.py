@@ -1,0 +1,78 @@
+"""TensorBoard: the one place that imports it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from pgrun.collect import EpisodeStats
+from pgrun.hooks import Every
+from pgrun.train import Clock
+
+
+class TensorBoard:
+    """Writes scalars over environment steps; a hook.
+
+    Args:
+        folder: the run directory.
+        every: environment steps between two points.
+        start: the step it goes on from; points at or after it that an earlier, killed run wrote are dropped.
+        stats: where finished episodes come from.
+    """
+
+    def __init__(self, folder: Path, *, every: int, start: int, stats: EpisodeStats) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None, flush_secs=10)
+        self.due = Every(every, start)
+        self.stats = stats
+        self.pending: list[dict[str, Tensor]] = []
+        self.steps = start
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if metrics:
+            self.pending.append(metrics)
+        if self.due(clock.steps):
+            self.write(clock)
+
+    def write(self, clock: Clock) -> None:
+        """One point of every curve: means since the last one."""
+        step = clock.steps
+        if episodes := self.stats.take():
+            n = len(episodes)
+            self.writer.add_scalar("train/return", sum(r for r, _ in episodes) / n, step)
+            self.writer.add_scalar("train/episode_length", sum(length for _, length in episodes) / n, step)
+        if self.pending:
+            for key in self.pending[-1]:
+                values = [each[key] for each in self.pending if key in each]
+                self.writer.add_scalar(key, float(torch.stack(values).mean()), step)  # sync point
+            self.pending.clear()
+        since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
+        if (total := sum(since.values())) > 0 and self.seconds:
+            self.writer.add_scalar("time/steps_per_second", (step - self.steps) / total, step)
+            self.writer.add_scalar("time/collect", since["collect"] / total, step)
+            self.writer.add_scalar("time/learn", since["learn"] / total, step)
+        self.steps, self.seconds = step, dict(clock.seconds)
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """One point of one curve."""
+        self.writer.add_scalar(tag, value, step)
+
+    def flush(self) -> None:
+        """Put everything on disk: done with each checkpoint, so that a killed run's curves reach its last one."""
+        self.writer.flush()
+
+    def close(self, config: dict[str, Any], final: dict[str, float], step: int) -> None:
+        """Write hyperparameters and final figures into the same event file, for the HParams tab, and close."""
+        plain = {k: v for k, v in config.items() if isinstance(v, (bool, int, float, str))}
+        figures = {f"final/{key}": value for key, value in final.items()}
+        # add_hparams would open a second run beside this one
+        for summary in hparams(plain, figures):
+            self.writer.file_writer.add_summary(summary)  # type: ignore[union-attr, no-untyped-call]
+        for tag, value in figures.items():
+            self.writer.add_scalar(tag, value, step)
+        self.writer.close()

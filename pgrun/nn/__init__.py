@@ -1,0 +1,8 @@
+"""Networks: encoders that arrive as factories, heads that return distributions, normalisers that are layers."""
+
+from pgrun.nn.encoders import CNN as CNN
+from pgrun.nn.encoders import MLP as MLP
+from pgrun.nn.encoders import Network as Network
+from pgrun.nn.models import Actor as Actor
+from pgrun.nn.models import ActorCritic as ActorCritic
+from pgrun.nn.models import Twin as Twin

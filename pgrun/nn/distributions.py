@@ -1,0 +1,170 @@
+"""Policies as distributions over actions, as lean as the hot path wants them.
+
+`params` are what a head's last layer returns, [..., P]; actions are [..., *A]. Each distribution has `sample`,
+`mode`, `log_prob`, `entropy` and `kl(other)`; batch dimensions in front are free.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+class Distribution(Protocol):
+    """What every policy head returns."""
+
+    def sample(self) -> Tensor:
+        """An action drawn with the global torch generator."""
+
+    def mode(self) -> Tensor:
+        """The most probable action (for a squashed Gaussian: of the Gaussian under the squash)."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log π(a|s), [...]."""
+
+    def entropy(self) -> Tensor:
+        """The entropy, [...]."""
+
+
+class Categorical:
+    """One of K actions; logits [..., K], actions [...] int64."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def sample(self) -> Tensor:
+        """Gumbel's trick: the arg max of logits plus Gumbel noise (−log of an exponential) is a draw."""
+        return (self.logits - torch.empty_like(self.logits).exponential_().log_()).argmax(-1)
+
+    def mode(self) -> Tensor:
+        return self.logits.argmax(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return F.log_softmax(self.logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        log_p = F.log_softmax(self.logits, -1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def kl(self, other: Categorical) -> Tensor:
+        """KL(self ‖ other), [...]."""
+        log_p = F.log_softmax(self.logits, -1)
+        return (log_p.exp() * (log_p - F.log_softmax(other.logits, -1))).sum(-1)
+
+
+class MultiCategorical:
+    """Independent categoricals; logits [..., ΣK_i], actions [..., n] int64."""
+
+    def __init__(self, logits: Tensor, sizes: tuple[int, ...]) -> None:
+        self.parts = [Categorical(part) for part in logits.split(sizes, -1)]
+
+    def sample(self) -> Tensor:
+        return torch.stack([part.sample() for part in self.parts], -1)
+
+    def mode(self) -> Tensor:
+        return torch.stack([part.mode() for part in self.parts], -1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return torch.stack([p.log_prob(a) for p, a in zip(self.parts, action.unbind(-1), strict=True)]).sum(0)
+
+    def entropy(self) -> Tensor:
+        return torch.stack([part.entropy() for part in self.parts]).sum(0)
+
+    def kl(self, other: MultiCategorical) -> Tensor:
+        """KL(self ‖ other), [...]."""
+        return torch.stack([p.kl(q) for p, q in zip(self.parts, other.parts, strict=True)]).sum(0)
+
+
+class Bernoulli:
+    """Independent coins; logits [..., n], actions [..., n] of 0. and 1."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def sample(self) -> Tensor:
+        return (torch.rand_like(self.logits) < self.logits.sigmoid()).to(self.logits.dtype)
+
+    def mode(self) -> Tensor:
+        return (self.logits > 0).to(self.logits.dtype)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return -F.binary_cross_entropy_with_logits(self.logits, action, reduction="none").sum(-1)
+
+    def entropy(self) -> Tensor:
+        p = self.logits.sigmoid()
+        return F.binary_cross_entropy_with_logits(self.logits, p, reduction="none").sum(-1)
+
+    def kl(self, other: Bernoulli) -> Tensor:
+        """KL(self ‖ other), [...]."""
+        p = self.logits.sigmoid()
+        cross = F.binary_cross_entropy_with_logits(other.logits, p, reduction="none").sum(-1)
+        return cross - self.entropy()
+
+
+class Gaussian:
+    """Independent normals; mean and log_std [..., n]."""
+
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        self.mean, self.log_std = mean, log_std
+
+    def sample(self) -> Tensor:
+        return self.mean + self.log_std.exp() * torch.randn_like(self.mean)
+
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        z = (action - self.mean) * (-self.log_std).exp()
+        return -(0.5 * (z.square() + LOG_2PI) + self.log_std).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return (self.log_std + 0.5 * (1.0 + LOG_2PI)).expand_as(self.mean).sum(-1)
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """KL(self ‖ other), [...]."""
+        ratio = (2.0 * (self.log_std - other.log_std)).exp()
+        shift = ((self.mean - other.mean) * (-other.log_std).exp()).square()
+        return 0.5 * (ratio + shift - 1.0 - 2.0 * (self.log_std - other.log_std)).sum(-1)
+
+
+class TanhGaussian:
+    """tanh of a Gaussian, in (−1, 1)^n, with the exact log-density.
+
+    Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290, appendix C, eq. 21, with log(1 − tanh²u) written as
+    2 (log 2 − u − softplus(−2u)), which keeps its digits where tanh saturates.
+    """
+
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        self.base = Gaussian(mean, log_std)
+
+    def sample(self) -> Tensor:
+        return self.base.sample().tanh()
+
+    def mode(self) -> Tensor:
+        return self.base.mean.tanh()
+
+    def rsample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """a = tanh(μ + σε) and log π(a), differentiable in μ and σ; noise ε ~ N(0, I) [..., n]."""
+        base = self.base
+        u = base.mean + base.log_std.exp() * noise
+        log_prob = -(0.5 * (noise.square() + LOG_2PI) + base.log_std).sum(-1)
+        return u.tanh(), log_prob - _log_det_tanh(u)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        u = torch.atanh(action.clamp(-1.0 + 1e-6, 1.0 - 1e-6))
+        return self.base.log_prob(u) - _log_det_tanh(u)
+
+    def entropy(self) -> Tensor:
+        """One draw's estimate, −log π(a): a squashed Gaussian has no closed form."""
+        return -self.rsample(torch.randn_like(self.base.mean))[1]
+
+
+def _log_det_tanh(u: Tensor) -> Tensor:
+    """Σ log (1 − tanh²u), [..., n] -> [...]."""
+    return (2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(-1)

@@ -1,0 +1,192 @@
+"""Encoders of observations, and the factories (config group `network`) that make them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pgrun.errors import UserError
+from pgrun.nn.normalize import RunningNorm
+from pgrun.types import Obs
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "elu": F.elu,
+    "silu": F.silu,
+}
+
+
+def linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
+    """A linear layer with orthogonal weights of this gain and zero bias; gain 0 keeps torch's own initialisation."""
+    layer = nn.Linear(fan_in, fan_out)
+    if gain:
+        nn.init.orthogonal_(layer.weight, gain)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def flat_size(space: gym.Space) -> int:
+    """How many numbers an observation has once it is a vector; image spaces excluded."""
+    if isinstance(space, gym.spaces.Dict):
+        return sum(flat_size(part) for key, part in space.items() if key != "action_mask")
+    return math.prod(space.shape or (1,))
+
+
+class Flatten(nn.Module):
+    """Observations to vectors, normalised by running statistics where asked for."""
+
+    def __init__(self, space: gym.Space, normalize: bool) -> None:
+        super().__init__()
+        self.dims = len(space.shape or ())
+        self.norm = RunningNorm((flat_size(space),)) if normalize else None
+        self.is_dict = isinstance(space, gym.spaces.Dict)
+        self.parts = (
+            [(key, len(part.shape or ())) for key, part in space.items() if key != "action_mask"]
+            if isinstance(space, gym.spaces.Dict)
+            else []
+        )
+
+    def flat(self, obs: Obs) -> Tensor:
+        """-> [..., n] float32, not normalised."""
+        if self.is_dict:
+            return torch.cat([_flat(obs[key], dims) for key, dims in self.parts], -1)
+        return obs if self.dims == 1 else _flat(obs, self.dims)
+
+    def forward(self, obs: Obs) -> Tensor:
+        x = self.flat(obs)
+        return x if self.norm is None else self.norm(x)
+
+
+def _flat(x: Tensor, dims: int) -> Tensor:
+    x = x.to(torch.float32)
+    return x.unsqueeze(-1) if dims == 0 else x.flatten(-dims)
+
+
+class Encoder(nn.Module):
+    """Observations [..., *O] to features [..., features]."""
+
+    features: int
+
+    def observe(self, obs: Obs, valid: Tensor) -> None:
+        """Take observations [N, *O] into the running statistics, if there are any; valid [N]."""
+
+
+class MLPEncoder(Encoder):
+    """Linear layers with an activation after each."""
+
+    def __init__(self, space: gym.Space, hidden: Sequence[int], activation: str, gain: float, normalize: bool) -> None:
+        super().__init__()
+        self.flatten = Flatten(space, normalize)
+        sizes = [flat_size(space), *hidden]
+        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.activation = ACTIVATIONS[activation]
+        self.features = sizes[-1]
+
+    def forward(self, obs: Obs) -> Tensor:
+        x = self.flatten(obs)
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return x
+
+    def observe(self, obs: Obs, valid: Tensor) -> None:
+        if self.flatten.norm is not None:
+            self.flatten.norm.observe(self.flatten.flat(obs), valid)
+
+
+class CNNEncoder(Encoder):
+    """Mnih et al. 2015's convolutions, https://doi.org/10.1038/nature14236; images [..., C, H, W] or [..., H, W, C]."""
+
+    def __init__(
+        self, space: gym.spaces.Box, channels: Sequence[int], hidden: Sequence[int], activation: str, gain: float
+    ) -> None:
+        super().__init__()
+        shape = tuple(space.shape)
+        self.channels_last = len(shape) == 3 and shape[2] <= 4 < shape[0]
+        c, h, w = (shape[2], shape[0], shape[1]) if self.channels_last else shape
+        self.scale = 1.0 / 255.0 if space.dtype == "uint8" else 1.0
+        self.activation = ACTIVATIONS[activation]
+        kernels = [(8, 4), (4, 2), (3, 1)] if min(h, w) >= 36 else [(3, 1)] * 3
+        convolutions, size = [], (c, h, w)
+        for out, (kernel, stride) in zip(channels, kernels, strict=False):
+            layer = nn.Conv2d(size[0], out, kernel, stride)
+            nn.init.orthogonal_(layer.weight, gain or 1.0)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            convolutions.append(layer)
+            size = (out, (size[1] - kernel) // stride + 1, (size[2] - kernel) // stride + 1)
+            if min(size) < 1:
+                raise UserError(f"network=cnn can't read images of {shape}: they are too small; use network=mlp")
+        self.convolutions = nn.ModuleList(convolutions)
+        sizes = [math.prod(size), *hidden]
+        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.features = sizes[-1]
+
+    def forward(self, obs: Tensor) -> Tensor:
+        batch = obs.shape[:-3]
+        x = obs.reshape(-1, *obs.shape[-3:]).to(torch.float32) * self.scale
+        if self.channels_last:
+            x = x.permute(0, 3, 1, 2)
+        for convolution in self.convolutions:
+            x = self.activation(convolution(x))
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return x.reshape(*batch, -1)
+
+
+def is_image(space: gym.Space) -> bool:
+    """Whether a space holds images: a Box of three axes."""
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3
+
+
+@dataclass(kw_only=True)
+class Network:
+    """What algorithms ask of a network factory; the keys are explained in configs/network/*.yaml."""
+
+    hidden: Sequence[int]
+    activation: str
+    init_gain: float
+    head_gain: float
+    shared: bool
+    log_std_init: float
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            names = ", ".join(ACTIVATIONS)
+            raise UserError(f"network.activation={self.activation} is not known; choose one of {names}")
+
+    def encoder(self, space: gym.Space) -> Encoder:
+        """A fresh encoder of this observation space; UserError if it can't read it."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class MLP(Network):
+    """Config `network=mlp`: vectors in, linear layers."""
+
+    normalize_obs: bool
+
+    def encoder(self, space: gym.Space) -> Encoder:
+        if is_image(space):
+            raise UserError(
+                f"network=mlp reads vectors, but the observations are images {space.shape}: use network=cnn"
+            )
+        return MLPEncoder(space, self.hidden, self.activation, self.init_gain, self.normalize_obs)
+
+
+@dataclass(kw_only=True)
+class CNN(Network):
+    """Config `network=cnn`: images in, convolutions, then linear layers."""
+
+    channels: Sequence[int]
+
+    def encoder(self, space: gym.Space) -> Encoder:
+        if not (is_image(space) and isinstance(space, gym.spaces.Box)):
+            raise UserError(f"network=cnn reads images, but the observations are {space}: use network=mlp")
+        return CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain)

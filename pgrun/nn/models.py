@@ -1,0 +1,141 @@
+"""The models that algorithms learn: an actor, an actor with its critic, twin Q functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.errors import UserError
+from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
+from pgrun.nn.encoders import ACTIVATIONS, MLP, Encoder, Flatten, Network, flat_size, is_image, linear
+from pgrun.types import Obs, map_obs
+
+spaces = gym.spaces
+
+
+class Head(nn.Module):
+    """Features to a distribution over an action space; illegal discrete actions are masked by obs["action_mask"]."""
+
+    def __init__(self, features: int, space: gym.Space, network: Network) -> None:
+        super().__init__()
+        self.log_std: nn.Parameter | None = None
+        self.make: Callable[[Tensor], Any]
+        if isinstance(space, spaces.Discrete):
+            size, self.make = int(space.n), Categorical
+        elif isinstance(space, spaces.MultiDiscrete):
+            sizes = tuple(int(n) for n in space.nvec.flatten())
+            size, self.make = sum(sizes), lambda logits: MultiCategorical(logits, sizes)
+        elif isinstance(space, spaces.MultiBinary):
+            size, self.make = math.prod(space.shape), Bernoulli
+        elif isinstance(space, spaces.Box):
+            size, self.make = math.prod(space.shape), self._gaussian
+            self.log_std = nn.Parameter(torch.full((size,), float(network.log_std_init)))
+        else:
+            raise UserError(f"no policy for the action space {space}: use Discrete, MultiDiscrete, MultiBinary or Box")
+        self.layer = linear(features, size, network.head_gain)
+
+    def _gaussian(self, mean: Tensor) -> Gaussian:
+        assert self.log_std is not None
+        return Gaussian(mean, self.log_std)
+
+    def forward(self, features: Tensor, obs: Obs) -> Any:
+        out = self.layer(features)
+        if isinstance(obs, dict) and "action_mask" in obs:
+            out = out.masked_fill(obs["action_mask"] == 0, -1e9)
+        return self.make(out)
+
+
+class Actor(nn.Module):
+    """π(a|s): an encoder and a head."""
+
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space) -> None:
+        super().__init__()
+        self.encoder = network.encoder(obs_space)
+        self.head = Head(self.encoder.features, action_space, network)
+
+    def forward(self, obs: Obs) -> Any:
+        return self.head(self.encoder(obs), obs)
+
+
+class ActorCritic(nn.Module):
+    """π(a|s) and V(s), on one trunk where `network.shared`, else on two."""
+
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, *, critic: bool = True) -> None:
+        super().__init__()
+        self.actor = Actor(network, obs_space, action_space)
+        self.trunk: Encoder | None = None
+        self.value_head: nn.Linear | None = None
+        if critic:
+            self.trunk = self.actor.encoder if network.shared else network.encoder(obs_space)
+            self.value_head = linear(self.trunk.features, 1, 1.0 if network.init_gain else 0.0)
+
+    def forward(self, obs: Obs) -> tuple[Any, Tensor]:
+        """-> π(·|s) and V(s) [...]; V is zero where there is no critic."""
+        features = self.actor.encoder(obs)
+        pi = self.actor.head(features, obs)
+        if self.trunk is None or self.value_head is None:
+            return pi, features.new_zeros(features.shape[:-1])
+        trunk = features if self.trunk is self.actor.encoder else self.trunk(obs)
+        return pi, self.value_head(trunk).squeeze(-1)
+
+    def value(self, obs: Obs) -> Tensor:
+        """V(s), [...]; zero where there is no critic."""
+        if self.trunk is None or self.value_head is None:
+            features = self.actor.encoder(obs)
+            return features.new_zeros(features.shape[:-1])
+        return self.value_head(self.trunk(obs)).squeeze(-1)
+
+    def observe(self, obs: Obs, valid: Tensor) -> None:
+        """Take a rollout's observations [T, B, *O] into the encoders' running statistics; valid [T, B]."""
+        obs, valid = map_obs(lambda x: x.flatten(0, 1), obs), valid.flatten()
+        self.actor.encoder.observe(obs, valid)
+        if self.trunk is not None and self.trunk is not self.actor.encoder:
+            self.trunk.observe(obs, valid)
+
+
+class SquashedActor(nn.Module):
+    """π(a|s) = tanh of a Gaussian whose mean and σ both depend on the state; for continuous actions."""
+
+    LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # as in the code of Haarnoja et al. 2018
+
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: spaces.Box) -> None:
+        super().__init__()
+        self.encoder = network.encoder(obs_space)
+        self.layer = linear(self.encoder.features, 2 * math.prod(action_space.shape), 0.0)
+
+    def forward(self, obs: Obs) -> TanhGaussian:
+        mean, log_std = self.layer(self.encoder(obs)).chunk(2, -1)
+        return TanhGaussian(mean, log_std.clamp(self.LOG_STD_MIN, self.LOG_STD_MAX))
+
+
+class Twin(nn.Module):
+    """k Q functions of (s, a) as one batched product: [..., n] -> [k, ...]."""
+
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: spaces.Box, *, k: int = 2) -> None:
+        super().__init__()
+        if is_image(obs_space) or not isinstance(network, MLP):
+            raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
+        self.flatten = Flatten(obs_space, network.normalize_obs)
+        self.activation = ACTIVATIONS[network.activation]
+        sizes = [flat_size(obs_space) + math.prod(action_space.shape), *network.hidden, 1]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for i, o in zip(sizes, sizes[1:], strict=False):
+            layers = [linear(i, o, network.init_gain) for _ in range(k)]
+            self.weights.append(torch.stack([layer.weight.detach().T for layer in layers]).contiguous())
+            self.biases.append(torch.stack([layer.bias.detach().unsqueeze(0) for layer in layers]))
+        self.k = k
+
+    def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """obs [M, *O], action [M, A] -> [k, M]."""
+        x = torch.cat([self.flatten(obs), action], -1).expand(self.k, -1, -1)
+        depth = len(self.weights)
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if i < depth - 1:
+                x = self.activation(x)
+        return x.squeeze(-1)

@@ -1,0 +1,84 @@
+"""Running normalisers as layers: their statistics are buffers of the network, trained, saved and exported with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.core.returns import discounted_sums
+
+
+class RunningNorm(nn.Module):
+    """(x − mean) / std of all x seen so far, clipped; the batch moments merged as Chan et al. 1979 do.
+
+    Statistics are float64 and change only in `observe`, so every pass in one update sees the same ones.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, shape: tuple[int, ...], *, clip: float = 10.0) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(shape, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., *shape] -> [..., *shape]."""
+        return ((x - self.shift) * self.scale).clamp(-self.clip, self.clip)
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, valid: Tensor) -> None:
+        """Take rows into the statistics; x [N, *shape], valid [N]."""
+        x = x.to(torch.float64)
+        weight = valid.to(torch.float64).reshape(-1, *([1] * (x.dim() - 1)))
+        n = valid.sum()
+        mean = (x * weight).sum(0) / n.clamp(min=1)
+        var = ((x - mean).square() * weight).sum(0) / n.clamp(min=1)
+        total = self.count + n
+        delta = mean - self.mean
+        share = n / total.clamp(min=1)
+        self.var.copy_(
+            torch.where(self.count > 0, self.var + share * (var - self.var) + delta.square() * share * (1 - share), var)
+        )
+        self.mean.add_(delta * share)
+        self.count.copy_(total)
+        self.shift.copy_(self.mean)
+        self.scale.copy_((self.var + 1e-8).rsqrt())
+
+
+class RewardScale(nn.Module):
+    """Divides rewards by the running standard deviation of the discounted return, as reward normalisation does
+    in most PPO codebases (Engstrom et al. 2020, https://arxiv.org/abs/2005.12729, section 3).
+    """
+
+    carry: Tensor
+
+    def __init__(self, gamma: float, *, clip: float = 10.0) -> None:
+        super().__init__()
+        self.gamma, self.clip = gamma, clip
+        self.norm = RunningNorm(())
+        self.register_buffer("carry", torch.zeros(0))  # R of each environment's open episode, [B]
+
+    def forward(self, reward: Tensor) -> Tensor:
+        """[...] -> [...]."""
+        return (reward * self.norm.scale).clamp(-self.clip, self.clip)
+
+    @torch.no_grad()
+    def observe(self, reward: Tensor, last: Tensor, valid: Tensor) -> None:
+        """Take a rollout into the statistics; all [T, B]."""
+        if self.carry.shape != reward.shape[1:]:
+            self.carry = torch.zeros_like(reward[0])
+        returns, carry = discounted_sums(reward, last, self.gamma, self.carry)
+        self.carry.copy_(carry)
+        self.norm.observe(returns.flatten(), valid.flatten())
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object, **kwargs: object) -> None:
+        saved = state_dict.get(prefix + "carry")
+        if saved is not None and saved.shape != self.carry.shape:
+            self.carry = torch.zeros_like(saved, device=self.carry.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # type: ignore[arg-type]

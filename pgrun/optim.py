@@ -1,0 +1,236 @@
+"""Optimizers and the gradient step.
+
+All parameters of one loss lie in one flat vector, of which the modules hold views; so do the gradients. One kernel
+then clips, one updates, one averages over processes, one mixes into a target network.
+The rules below are torch.optim's, on that one vector: torch.optim's own classes import torch's compiler when the first
+is built (about a second) and take several times as long a step on small networks. Any torch.optim class may stand in
+the config instead (`optimizer._target_=torch.optim.NAdam`, without a schedule).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.core.schedules import SCHEDULES
+from pgrun.errors import UserError
+
+Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+
+class Optimizer:
+    """A rule that turns the gradient of one flat vector [P] into a step. Its state is the tensors in `state`."""
+
+    def __init__(self, params: list[Tensor], *, lr: float, schedule: str) -> None:
+        if schedule not in SCHEDULES:
+            raise UserError(f"optimizer.schedule={schedule} is not known; choose one of {', '.join(SCHEDULES)}")
+        (self.theta,) = params
+        self.base_lr, self.lr, self.factor = lr, lr, SCHEDULES[schedule]
+        self.state: dict[str, Tensor] = {}
+
+    def set_progress(self, progress: float) -> None:
+        """Follow the schedule; progress in [0, 1]."""
+        self.lr = self.base_lr * self.factor(progress)
+
+    def step(self) -> None:
+        """Update the vector in place from its `.grad`."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as tensors."""
+        return dict(self.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back, on this vector's device."""
+        for key, value in self.state.items():
+            value.copy_(state[key])
+
+    @property
+    def grad(self) -> Tensor:
+        """The gradient [P]."""
+        grad = self.theta.grad
+        assert grad is not None
+        return grad
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101."""
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        *,
+        lr: float,
+        schedule: str,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        super().__init__(params, lr=lr, schedule=schedule)
+        self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
+        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self.state = {
+            "m": torch.zeros_like(self.theta),
+            "v": torch.zeros_like(self.theta),
+            "t": torch.zeros((), device=self.theta.device),
+        }
+
+    def step(self) -> None:
+        m, v, t = self.state["m"], self.state["v"], self.state["t"]
+        t += 1
+        self.kernel(
+            [self.theta],
+            [self.grad],
+            [m],
+            [v],
+            [],
+            [t],
+            lr=self.lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+class RMSprop(Optimizer):
+    """θ ← θ − α g / √(v + ε) with v ← βv + (1 − β)g²; ε inside the root, as Mnih et al. 2016 and TensorFlow have it."""
+
+    def __init__(self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float) -> None:
+        super().__init__(params, lr=lr, schedule=schedule)
+        self.alpha, self.eps = alpha, eps
+        self.state = {"v": torch.ones_like(self.theta)}  # ones, so that the first steps are small, not huge
+
+    def step(self) -> None:
+        g, v = self.grad, self.state["v"]
+        v.mul_(self.alpha).addcmul_(g, g, value=1.0 - self.alpha)
+        self.theta.addcdiv_(g, (v + self.eps).sqrt_(), value=-self.lr)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with heavy-ball momentum: b ← μb + g, θ ← θ − α b."""
+
+    def __init__(self, params: list[Tensor], *, lr: float, schedule: str, momentum: float) -> None:
+        super().__init__(params, lr=lr, schedule=schedule)
+        self.momentum = momentum
+        self.state = {"b": torch.zeros_like(self.theta)}
+
+    def step(self) -> None:
+        b = self.state["b"].mul_(self.momentum).add_(self.grad)
+        self.theta.add_(b, alpha=-self.lr)
+
+
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Move the parameters into one new vector [P], of which each becomes a view; the vector's `.grad` likewise."""
+    parameters = list(parameters)
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    flat.grad = torch.zeros_like(flat)
+    offset = 0
+    for p in parameters:
+        n = p.numel()
+        p.data = flat[offset : offset + n].view(p.shape)
+        p.grad = flat.grad[offset : offset + n].view(p.shape)
+        offset += n
+    return flat
+
+
+class GradientStep:
+    """One step along one loss's gradient: gradient, clip, optimizer. This is the unit that `compile=true` compiles.
+
+    Args:
+        owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.
+        parameters: what the step changes.
+        loss: arguments -> (0-dim loss, 0-dim metrics); it draws no random numbers (noise comes as an argument).
+        optimizer: a factory, called with a list of one flat vector.
+        max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
+        compile: trace loss and gradient into one compiled function.
+        name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
+    """
+
+    def __init__(
+        self,
+        owner: nn.Module,
+        parameters: Iterable[nn.Parameter],
+        loss: Loss,
+        optimizer: Callable[..., Any],
+        *,
+        max_grad_norm: float | None,
+        compile: bool,
+        name: str = "",
+    ) -> None:
+        self.parameters = list(parameters)
+        self.theta = flatten_parameters(self.parameters)
+        self.loss = loss
+        self.optimizer = optimizer([self.theta])
+        self.max_grad_norm = max_grad_norm
+        self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
+        self.compile_seconds = 0.0
+        self._owner = owner
+        self._compiled = self._compile() if compile else None
+
+    def __call__(self, *args: Any) -> dict[str, Tensor]:
+        """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
+        grad = self.theta.grad
+        assert grad is not None
+        if self._compiled is None:
+            grad.zero_()
+            value, metrics = self.loss(*args)
+            value.backward(inputs=self.parameters)
+        else:
+            metrics = self._run_compiled(grad, *args)
+        norm = torch.linalg.vector_norm(grad)
+        if self.max_grad_norm is not None:
+            grad.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+        self.optimizer.step()
+        metrics[self.norm_key] = norm
+        return metrics
+
+    def set_progress(self, progress: float) -> None:
+        """Hand the run's progress in [0, 1] to the optimizer's schedule."""
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.set_progress(progress)
+
+    def _run_compiled(self, grad: Tensor, *args: Any) -> dict[str, Tensor]:
+        assert self._compiled is not None
+        begin = time.perf_counter()
+        gradient, metrics = self._compiled(self.theta, *args)
+        grad.copy_(gradient)
+        if not self.compile_seconds:  # the first call traces and compiles; reported apart from the loop's time
+            self.compile_seconds = time.perf_counter() - begin
+        return dict(metrics)
+
+    def _compile(self) -> Callable[..., Any]:
+        names = {id(p): name for name, p in self._owner.named_parameters()}
+        layout, offset = [], 0
+        for p in self.parameters:
+            layout.append((f"owner.{names[id(p)]}", offset, p.numel(), p.shape))
+            offset += p.numel()
+        module = _Call(self._owner, self.loss)
+
+        def gradient(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            def loss(vector: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+                views = {name: vector[o : o + n].view(shape) for name, o, n, shape in layout}
+                return torch.func.functional_call(module, views, args)
+
+            return torch.func.grad(loss, has_aux=True)(theta)
+
+        return torch.compile(gradient, dynamic=False)
+
+
+class _Call(nn.Module):
+    """A loss as a module, so that functional_call can swap its owner's parameters."""
+
+    def __init__(self, owner: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.owner = owner
+        self.loss = loss
+
+    def forward(self, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(*args)

@@ -1,0 +1,273 @@
+"""One run from its config to its result: build, train, checkpoint, resume, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun import checkpoint
+from pgrun.build import Parts
+from pgrun.errors import Diverged, UserError
+from pgrun.evaluate import evaluate
+from pgrun.hooks import Checkpoint, Evaluate, Progress
+from pgrun.logger import TensorBoard
+from pgrun.train import Clock, train
+
+log = logging.getLogger("pgrun")
+
+EVAL_SEED = 1_000_003  # evaluation's episodes are not training's: seed + this
+
+
+class Run:
+    """A run in its directory.
+
+    Args:
+        config: the composed config.
+        parts: what `build` made of it.
+        folder: the run directory.
+        names: the `algo` and `env` that were chosen, for result.json.
+        begin: `time.perf_counter()` when the process began, for the start-up time.
+        quiet: show no progress (one of several jobs at once).
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        parts: Parts,
+        folder: Path,
+        *,
+        names: dict[str, str],
+        begin: float,
+        quiet: bool = False,
+        resume: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.parts, self.folder, self.names = config, parts, folder, names
+        self.begin, self.quiet = begin, quiet
+        self.clock = Clock(config.total_steps)
+        self.checkpoints = folder / "checkpoints"
+        self.saved_at = -1
+        if resume is not None:
+            self.clock.restore(resume["clock"])
+        start = self.clock.steps
+        stats = parts.collector.stats
+        self.board = TensorBoard(folder, every=config.log.every, start=start, stats=stats)
+        self.evaluation = Evaluate(
+            parts.algorithm,
+            parts.make_eval_env,
+            every=config.eval.every,
+            episodes=config.eval.episodes,
+            stop_at=config.eval.stop_at,
+            seed=config.seed + EVAL_SEED,
+            start=start,
+            record=self.board.scalar,
+            on_best=self.write_best,
+        )
+        if resume is not None:
+            self.restore(resume)
+        self.seconds_before = sum(self.clock.seconds.values())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a checkpoint back."""
+        parts = self.parts
+        parts.algorithm.restore(state["algorithm"])
+        if not parts.collector.restore(state["collector"]):
+            log.info("the environments can't give up their state, so they start fresh episodes")
+        parts.memory.restore(state["memory"])
+        self.evaluation.restore(state["evaluation"])
+        checkpoint.restore_generators(state["generators"])
+        self.saved_at = self.clock.steps
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values."""
+        parts = self.parts
+        return {
+            **self.policy(),
+            "collector": parts.collector.snapshot(),
+            "memory": parts.memory.snapshot(),
+            "generators": checkpoint.generators(),
+            "evaluation": self.evaluation.snapshot(),
+        }
+
+    def policy(self) -> dict[str, Any]:
+        """What evaluation needs."""
+        return {
+            "algorithm": self.parts.algorithm.snapshot(),
+            "clock": self.clock.snapshot(),
+            "config": OmegaConf.to_container(self.config, resolve=True),
+        }
+
+    def write(self) -> None:
+        """Write step_<n>.pt, point `latest.pt` to it, and drop the oldest."""
+        if self.saved_at == self.clock.steps:
+            return
+        self.board.flush()
+        name = f"step_{self.clock.steps}.pt"
+        checkpoint.save(self.checkpoints / name, self.snapshot())
+        checkpoint.point(self.checkpoints / "latest.pt", name)
+        checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
+        self.saved_at = self.clock.steps
+
+    def write_best(self) -> None:
+        """Write best.pt: the policy alone, for evaluation."""
+        checkpoint.save(self.checkpoints / "best.pt", self.policy())
+
+    def execute(self) -> dict[str, Any]:
+        """Train to the end, whatever the end is; -> what result.json holds.
+
+        Raises:
+            Diverged: after result.json is written.
+        """
+        config, parts, clock = self.config, self.parts, self.clock
+        progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
+        hooks = [
+            self.board,
+            self.evaluation,
+            Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),
+            progress,
+        ]
+        self.startup = time.perf_counter() - self.begin
+        self.start = clock.steps
+        status, final = "failed", None
+        try:
+            with stop_on_signals(clock):
+                try:
+                    train(parts.algorithm, parts.collector, parts.memory, clock, hooks)
+                finally:
+                    progress.close(clock)
+                status = "interrupted" if clock.stop == "interrupted" else "finished"
+                self.write()
+                if status == "finished":
+                    final = self.final_evaluation()
+        except Diverged as error:
+            status = "diverged"
+            kept = sorted(self.checkpoints.glob("latest.pt"))
+            where = f"the last good checkpoint is {kept[0].resolve().name}" if kept else "there is no checkpoint yet"
+            raise Diverged(
+                f"{error}, at environment step {clock.steps:,}, update {clock.updates:,}; {where}. "
+                "A smaller optimizer.lr or algo.max_grad_norm often helps"
+            ) from error
+        finally:
+            result = self.result(status, final)
+            write_json(self.folder / "result.json", result)
+            self.close(result)
+        return result
+
+    def final_evaluation(self) -> Any:
+        """Evaluate the final policy."""
+        env = self.parts.make_eval_env(self.config.eval.final_episodes)
+        try:
+            seed = self.config.seed + EVAL_SEED
+            final = evaluate(self.parts.algorithm, env, self.config.eval.final_episodes, seed=seed)
+        finally:
+            env.close()
+        self.board.scalar("eval/return", final.mean, self.clock.steps)
+        if self.evaluation.best is None:
+            self.evaluation.best = final.mean
+            self.write_best()
+        return final
+
+    def result(self, status: str, final: Any) -> dict[str, Any]:
+        """The fields of result.json."""
+        clock, stats = self.clock, self.parts.collector.stats
+        compiling = sum(step.compile_seconds for step in self.parts.algorithm.steps().values())
+        loop = sum(clock.seconds.values()) - self.seconds_before - compiling - self.evaluation.seconds
+        recent = list(stats.recent)
+        return {
+            "status": status,
+            **self.names,
+            "seed": self.config.seed,
+            "env_steps": clock.steps,
+            "updates": clock.updates,
+            "wall_seconds": round(time.perf_counter() - self.begin, 3),
+            "startup_seconds": round(self.startup, 3),
+            "compile_seconds": round(compiling, 3),
+            "eval_seconds": round(self.evaluation.seconds, 3),
+            "steps_per_second": round((clock.steps - self.start) / loop, 1) if loop > 0 else None,
+            "train_return_mean": sum(recent) / len(recent) if recent else None,
+            "eval_return_mean": final.mean if final else None,
+            "eval_return_std": final.std if final else None,
+            "eval_episodes": len(final.returns) if final else 0,
+            "best_eval_return_mean": self.evaluation.best,
+        }
+
+    def close(self, result: dict[str, Any]) -> None:
+        """Close files and environments."""
+        figures = ("eval_return_mean", "train_return_mean", "best_eval_return_mean", "steps_per_second")
+        final = {key: float(result[key]) for key in figures if result[key] is not None}
+        self.board.close(flatten(OmegaConf.to_container(self.config, resolve=True)), final, self.clock.steps)
+        self.evaluation.close()
+        self.parts.collector.env.close()
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts to dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return flat
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file in one piece; NaN and infinities become null."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(clean, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def stop_on_signals(clock: Clock) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) stops the loop after the update it is in; the second kills it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if clock.stop == "interrupted":
+            raise KeyboardInterrupt
+        clock.stop = "interrupted"
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def load_run(folder: Path) -> tuple[DictConfig, dict[str, str]]:
+    """A run directory's config and the names of its algorithm and environment.
+
+    Raises:
+        UserError: it is no run directory.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
+    choices = OmegaConf.select(hydra, "hydra.runtime.choices")
+    return config, {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
+
+
+def find_checkpoint(folder: Path, which: str) -> Path:
+    """The checkpoint file that `latest`, `best` or a path names."""
+    if which in ("latest", "best"):
+        return folder / "checkpoints" / f"{which}.pt"
+    path = Path(which)
+    return path if path.exists() or path.is_absolute() else folder / path

@@ -1,0 +1,107 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.base import Algorithm
+from pgrun.collect import Collector
+from pgrun.errors import Diverged
+from pgrun.memory import Memory
+from pgrun.types import Transition
+
+
+class Clock:
+    """Where the run stands: environment steps, updates, seconds."""
+
+    def __init__(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+        self.steps = 0  # environment steps: filler and padding rows are not counted
+        self.updates = 0
+        self.stop = ""  # why to stop before total_steps: "interrupted" or "stop_at"
+        self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is anything left to do."""
+        return self.steps < self.total_steps and not self.stop
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, in [0, 1]."""
+        return min(self.steps / self.total_steps, 1.0)
+
+    def advance(self, rollout: Transition) -> None:
+        """Count a rollout's real steps."""
+        self.steps += int(rollout.valid.sum())  # on a GPU a sync point
+
+    def lap(self, part: str, begin: float) -> float:
+        """Add the time since `begin` to a part; -> now."""
+        now = time.perf_counter()
+        self.seconds[part] += now - begin
+        return now
+
+    def snapshot(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"steps": self.steps, "updates": self.updates, "seconds": dict(self.seconds)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a snapshot back."""
+        self.steps, self.updates = state["steps"], state["updates"]
+        self.seconds = dict(state["seconds"])
+
+
+class Hook(Protocol):
+    """Something that watches the loop and knows when it is due."""
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Called after every update."""
+
+
+def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clock, hooks: Sequence[Hook]) -> None:
+    """Collect, remember, learn, until the clock says stop."""
+    while clock.running:
+        now = time.perf_counter()
+        algorithm.set_progress(clock.progress)  # every schedule reads this
+        rollout = collector.collect(algorithm)
+        clock.advance(rollout)
+        now = clock.lap("collect", now)
+        memory.add(rollout)
+        metrics = mean_of(learn(algorithm, memory, clock))  # {} while a memory still fills
+        check_finite(metrics, clock)
+        now = clock.lap("learn", now)
+        for hook in hooks:
+            hook(clock, metrics)
+        clock.lap("hooks", now)
+
+
+def learn(algorithm: Algorithm, memory: Memory, clock: Clock) -> Iterable[dict[str, Tensor]]:
+    """One update for each batch that the memory offers."""
+    for batch in memory.batches():
+        yield algorithm.update(batch)
+        clock.updates += 1
+
+
+def mean_of(metrics: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each metric over several updates."""
+    every = list(metrics)
+    if len(every) < 2:
+        return every[0] if every else {}
+    return {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+
+
+def check_finite(metrics: dict[str, Tensor], clock: Clock) -> None:
+    """Raise Diverged where a loss or a gradient is not finite; on a GPU the loop's one sync point."""
+    if not metrics:
+        return
+    values = torch.stack(list(metrics.values()))
+    if bool(torch.isfinite(values.sum())):
+        return
+    for key, value in zip(metrics, values.tolist(), strict=True):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise Diverged(f"{key} is {value}")

@@ -1,0 +1,94 @@
+"""The data that flows round the loop.
+
+Shapes: T time, B environments, *O one observation, *A one action. A Dict observation space makes `obs` a dict of
+tensors; everything else is a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+Obs = Any  # Tensor [B, *O], or a dict of them
+Carry = tuple[Tensor, ...]  # what a policy remembers between steps, each [B, ...]; () for most
+
+
+class Transition(NamedTuple):
+    """One rollout [T, B, ...], or a sample of rows [M, ...]."""
+
+    obs: Obs  # [T, B, *O]
+    action: Tensor  # [T, B, *A]
+    reward: Tensor  # [T, B]
+    discount: Tensor  # [T, B]   0 where the MDP terminated, else 1: whether to bootstrap
+    next_obs: Obs  # [T, B, *O]  the true successor, never an observation after an autoreset
+    last: Tensor  # [T, B] bool  terminated or truncated: no trace crosses it
+    valid: Tensor  # [T, B] bool  False on autoreset filler and on padding
+    extras: dict[str, Tensor]  # what act() recorded
+
+
+class Step(NamedTuple):
+    """What an environment answers to one action."""
+
+    obs: Obs  # [B, *O]    to act on next
+    next_obs: Obs  # [B, *O]    the true successor of the last action; the same object as `obs` unless an env was reset
+    reward: Tensor  # [B]        float32, as the environment pays it
+    discount: Tensor  # [B]        float32
+    last: Tensor  # [B] bool
+    valid: Tensor  # [B] bool
+
+
+class VectorEnv(Protocol):
+    """B copies of one environment. Only an adapter knows the backend and how it resets."""
+
+    num_envs: int
+    obs_space: gym.Space
+    action_space: gym.Space  # a Box action space is canonical: bounded coordinates run over [-1, 1]
+
+    def reset(self, seed: int | None = None) -> Obs:
+        """Start B new episodes; -> [B, *O]."""
+
+    def step(self, action: Tensor) -> Step:
+        """Take one step in every copy; action [B, *A]."""
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """The complete state as tensors and plain values, or None where the backend can't give it up."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a snapshot's state back, so that what follows is what would have followed."""
+
+    def close(self) -> None:
+        """Free processes and windows."""
+
+
+def map_obs(function: Callable[..., Any], obs: Obs, *others: Obs) -> Obs:
+    """Apply `function` to a tensor, or to every tensor of a dict (and its counterparts in `others`)."""
+    if isinstance(obs, dict):
+        return {key: function(obs[key], *(other[key] for other in others)) for key in obs}
+    return function(obs, *others)
+
+
+def map_transition(function: Callable[[Tensor], Tensor], transition: Transition) -> Transition:
+    """Apply `function` to every tensor of a transition."""
+    extras = {key: function(value) for key, value in transition.extras.items()}
+    fields = (map_obs(function, field) for field in transition[:-1])
+    return Transition(*fields, extras)
+
+
+def rows(transition: Transition, index: Tensor) -> Transition:
+    """The rows at `index` of a flat transition [N, ...] -> [M, ...]."""
+    return map_transition(lambda x: x.index_select(0, index), transition)
+
+
+def flatten_time(transition: Transition) -> Transition:
+    """[T, B, ...] -> [T·B, ...]."""
+    return map_transition(lambda x: x.flatten(0, 1), transition)
+
+
+def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
+    """The mean of x over valid rows; both [...]."""
+    weight = valid.to(x.dtype)
+    return torch.sum(x * weight) / weight.sum().clamp(min=1.0)
