@@ -29,11 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 from pgrun.errors import Diverged, UserError
 from pgrun.paths import config_dir
 from pgrun.suggest import nearest
-from pgrun.validate import leaves, validate
+from pgrun.validate import keys, validate
 
 BEGIN = time.perf_counter()
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 log = logging.getLogger("pgrun")
+GROUP_KEYS = ("algo", "env", "network", "optimizer", "algo/advantage", "algo/baseline")
 _claimed: dict[str, str] = {}
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
 
@@ -153,7 +154,11 @@ def job(config: DictConfig) -> tuple[float | None, int]:
     sweep = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)
     try:
-        parts = _built.pop() if _built and not sweep else prepare(OmegaConf.merge(config, {"hydra": hydra_config}))
+        parts = (
+            _built.pop()
+            if _built and not sweep
+            else prepare(DictConfig(OmegaConf.merge(config, {"hydra": hydra_config})))
+        )
         from pgrun.run import Run
 
         names = {key: str(hydra_config.runtime.choices[key]) for key in ("algo", "env")}
@@ -274,11 +279,13 @@ def unknown_key(key: str, argv: Sequence[str]) -> str:
                     config = hydra.compose("config", overrides=chosen, return_hydra_config=True)
                 except Exception:
                     continue
-                known = [path for path, _ in leaves(config) if not path.startswith("hydra.")]
+                known = list(keys(_task(config)))
                 known += [group for group in config.hydra.runtime.choices if not group.startswith("hydra")]
                 break
     except Exception:
         known = []
     close = nearest(key, known, 1)
+    if "." not in key and (group := nearest(key, [name for name in GROUP_KEYS if name[0] == key[0]], 1)):
+        close = group  # a word alone is a group more often than a key
     hint = f"did you mean {close[0]}?" if close else "pgrun --cfg job shows the keys there are"
     return f"there is no key {key}; {hint} (a new key is added with +{key}=…)"

@@ -1,4 +1,7 @@
-"""From a composed config to the parts of a run. Nothing is written here, so every refusal comes before the first file."""
+"""From a composed config to the parts of a run.
+
+Nothing is written here, so every refusal comes before the first file.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ def build(config: DictConfig) -> Parts:
     Raises:
         UserError: a part that can't be had or doesn't fit the others.
     """
+    config = resolved(config)
     torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
     seed_generators(config.seed)
@@ -54,10 +58,18 @@ def build(config: DictConfig) -> Parts:
     return Parts(algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)))
 
 
+def resolved(config: DictConfig) -> DictConfig:
+    """The config without its `hydra` node, every interpolation replaced by its value."""
+    values = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
+    )
+    return OmegaConf.create(values)  # type: ignore[arg-type, return-value]
+
+
 def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
     """The environments of a config, or `num_envs` of them for evaluation."""
     overrides = {} if num_envs is None else {"num_envs": num_envs, "backend": eval_backend(config.env.get("backend"))}
-    return call(OmegaConf.merge(config.env, overrides), seed=config.seed)
+    return call(DictConfig(OmegaConf.merge(config.env, overrides)), seed=config.seed)
 
 
 def eval_backend(backend: str | None) -> str | None:

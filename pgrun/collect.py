@@ -115,7 +115,8 @@ class Rollouts:
         run = _Recorder()
         for _ in range(self.length):
             if self.steps < self.random_steps:
-                action, extras = self.random(env.num_envs), {}
+                action = self.random(env.num_envs)
+                extras: dict[str, Tensor] = {}
                 self.steps += env.num_envs
             else:
                 action, self.carry, extras = policy.act(self.obs, self.carry, True)

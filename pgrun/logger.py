@@ -72,7 +72,7 @@ class TensorBoard:
         figures = {f"final/{key}": value for key, value in final.items()}
         # add_hparams would open a second run beside this one
         for summary in hparams(plain, figures):
-            self.writer.file_writer.add_summary(summary)  # type: ignore[union-attr, no-untyped-call]
+            self.writer._get_file_writer().add_summary(summary)
         for tag, value in figures.items():
             self.writer.add_scalar(tag, value, step)
         self.writer.close()

@@ -17,12 +17,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import checkpoint
-from pgrun.build import Parts
+from pgrun.build import Parts, resolved
 from pgrun.errors import Diverged, UserError
 from pgrun.evaluate import evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress
 from pgrun.logger import TensorBoard
-from pgrun.train import Clock, train
+from pgrun.train import Clock, Hook, train
 
 log = logging.getLogger("pgrun")
 
@@ -130,7 +130,7 @@ class Run:
         """
         config, parts, clock = self.config, self.parts, self.clock
         progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
-        hooks = [
+        hooks: list[Hook] = [
             self.board,
             self.evaluation,
             Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),
@@ -258,8 +258,7 @@ def load_run(folder: Path) -> tuple[DictConfig, dict[str, str]]:
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    config = resolved(DictConfig(OmegaConf.load(path)))
     hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
     choices = OmegaConf.select(hydra, "hydra.runtime.choices")
     return config, {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}

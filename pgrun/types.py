@@ -73,9 +73,7 @@ def map_obs(function: Callable[..., Any], obs: Obs, *others: Obs) -> Obs:
 
 def map_transition(function: Callable[[Tensor], Tensor], transition: Transition) -> Transition:
     """Apply `function` to every tensor of a transition."""
-    extras = {key: function(value) for key, value in transition.extras.items()}
-    fields = (map_obs(function, field) for field in transition[:-1])
-    return Transition(*fields, extras)
+    return Transition(*(map_obs(function, field) for field in transition))
 
 
 def rows(transition: Transition, index: Tensor) -> Transition:

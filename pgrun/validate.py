@@ -85,6 +85,14 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
+def keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, values unread."""
+    for key, value in config.items_ex(resolve=False):
+        yield f"{prefix}{key!s}"
+        if isinstance(value, DictConfig):
+            yield from keys(value, f"{prefix}{key!s}.")
+
+
 def validate(config: DictConfig, defaults: DictConfig) -> None:
     """Check a composed config against the types of `defaults` (the same groups without the user's values) and RANGES.
 

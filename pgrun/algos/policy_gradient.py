@@ -16,6 +16,7 @@ from pgrun.core.returns import steps_since_start
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic, Network
 from pgrun.nn.normalize import RewardScale
+from pgrun.optim import GradientStep
 from pgrun.types import Carry, Obs, Transition, mask_mean
 
 

@@ -33,12 +33,14 @@ class SAC(Algorithm):
         device: str,
         compile: bool,
         gamma: float,
+        rollout: int,
         tau: float,
         init_temperature: float,
         target_entropy: float | None,
         max_grad_norm: float | None,
     ) -> None:
         super().__init__(obs_space=obs_space, action_space=action_space)
+        self.rollout = rollout  # steps between updates, which the collector takes
         self.gamma, self.tau = gamma, tau
         dim = math.prod(action_space.shape)
         self.target_entropy = -float(dim) if target_entropy is None else target_entropy  # H̄ = −dim(A), table 1

@@ -27,14 +27,19 @@ class Value(Baseline):
 
 def check_combination(advantage: Advantage, baseline: Baseline, whole_episodes: bool) -> str | None:
     """What is wrong with combining these, or None."""
-    name = type(advantage).__name__
+    name = KEYS.get(type(advantage).__name__, type(advantage).__name__)
     if advantage.needs_value and not baseline.learned:
-        return f"algo/advantage={_key(name)} needs a learned value: add algo/baseline=value, or use algo/advantage=reward_to_go or total_return"
+        return (
+            f"algo/advantage={name} needs a learned value: add algo/baseline=value, "
+            "or use algo/advantage=reward_to_go or total_return"
+        )
     if advantage.whole_episodes and not whole_episodes:
-        return f"algo/advantage={_key(name)} needs whole episodes, which algo=reinforce collects; here use algo/advantage=reward_to_go, td, nstep or gae"
+        return (
+            f"algo/advantage={name} needs whole episodes, which algo=reinforce collects; "
+            "here use algo/advantage=reward_to_go, td, nstep or gae"
+        )
     return None
 
 
-def _key(name: str) -> str:
-    """GAE -> gae, RewardToGo -> reward_to_go, NStep -> nstep: the names in configs/algo/advantage/."""
-    return {"RewardToGo": "reward_to_go", "TotalReturn": "total_return"}.get(name, name.lower())
+# what the shipped advantages are called in configs/algo/advantage/
+KEYS = {"GAE": "gae", "TD": "td", "NStep": "nstep", "RewardToGo": "reward_to_go", "TotalReturn": "total_return"}

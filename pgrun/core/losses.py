@@ -11,7 +11,7 @@ def policy_gradient(log_prob: Tensor, psi: Tensor) -> Tensor:
     return -log_prob * psi
 
 
-def clipped_surrogate(ratio: Tensor, advantage: Tensor, epsilon: float | Tensor) -> Tensor:
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, epsilon: Tensor) -> Tensor:
     """−min(ρÂ, clip(ρ, 1−ε, 1+ε) Â), Schulman et al. 2017, https://arxiv.org/abs/1707.06347, eq. 7."""
     return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantage)
 

@@ -47,7 +47,7 @@ def make(
         raise UserError(_missing(id, extra, error)) from error
     except ModuleNotFoundError as error:
         raise UserError(_missing(id, extra, error)) from error
-    except (gym.error.UnregisteredEnv, gym.error.MalformedEnvID) as error:
+    except (gym.error.UnregisteredEnv, gym.error.Error) as error:
         raise UserError(_unknown(id)) from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class MLPEncoder(Encoder):
         super().__init__()
         self.flatten = Flatten(space, normalize)
         sizes = [flat_size(space), *hidden]
-        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in itertools.pairwise(sizes))
         self.activation = ACTIVATIONS[activation]
         self.features = sizes[-1]
 
@@ -124,7 +125,7 @@ class CNNEncoder(Encoder):
                 raise UserError(f"network=cnn can't read images of {shape}: they are too small; use network=mlp")
         self.convolutions = nn.ModuleList(convolutions)
         sizes = [math.prod(size), *hidden]
-        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in itertools.pairwise(sizes))
         self.features = sizes[-1]
 
     def forward(self, obs: Tensor) -> Tensor:

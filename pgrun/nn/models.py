@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -124,7 +125,7 @@ class Twin(nn.Module):
         self.activation = ACTIVATIONS[network.activation]
         sizes = [flat_size(obs_space) + math.prod(action_space.shape), *network.hidden, 1]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in itertools.pairwise(sizes):
             layers = [linear(i, o, network.init_gain) for _ in range(k)]
             self.weights.append(torch.stack([layer.weight.detach().T for layer in layers]).contiguous())
             self.biases.append(torch.stack([layer.bias.detach().unsqueeze(0) for layer in layers]))
