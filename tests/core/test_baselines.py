@@ -1,0 +1,52 @@
+import pytest
+
+from pgrun.core.advantages import GAE, TD, NStep, RewardToGo, TotalReturn
+from pgrun.core.baselines import KEYS, Value, Zero, check_combination
+from pgrun.paths import config_dir
+
+CRITIC = [TD(), NStep(n=3), GAE(lambda_=0.9)]
+
+
+@pytest.mark.parametrize("advantage", CRITIC)
+@pytest.mark.parametrize("whole", [True, False])
+def test_critic_forms_need_a_learned_value(advantage, whole):
+    wrong = check_combination(advantage, Zero(), whole)
+    assert wrong is not None
+    assert f"algo/advantage={KEYS[type(advantage).__name__]}" in wrong
+    assert "algo/baseline=value" in wrong
+    assert check_combination(advantage, Value(), whole) is None
+
+
+@pytest.mark.parametrize("baseline", [Zero(), Value()])
+def test_total_return_needs_whole_episodes(baseline):
+    wrong = check_combination(TotalReturn(), baseline, False)
+    assert wrong is not None
+    assert "algo/advantage=total_return needs whole episodes" in wrong
+    assert "algo=reinforce" in wrong
+    assert check_combination(TotalReturn(), baseline, True) is None
+
+
+@pytest.mark.parametrize("baseline", [Zero(), Value()])
+@pytest.mark.parametrize("whole", [True, False])
+def test_reward_to_go_goes_with_everything(baseline, whole):
+    assert check_combination(RewardToGo(), baseline, whole) is None
+
+
+def test_an_advantage_of_ones_own_is_called_by_its_class():
+    class Mine(TD):
+        pass
+
+    wrong = check_combination(Mine(), Zero(), False)
+    assert wrong is not None
+    assert "algo/advantage=Mine" in wrong
+
+
+def test_the_names_are_those_of_the_yaml_files():
+    files = {path.stem: path.read_text() for path in (config_dir() / "algo" / "advantage").glob("*.yaml")}
+    for name, key in KEYS.items():
+        assert f"_target_: pgrun.core.advantages.{name}\n" in files[key]
+
+
+def test_what_is_learned():
+    assert Value().learned
+    assert not Zero().learned

@@ -1,0 +1,174 @@
+import math
+
+import pytest
+import torch
+from torch import distributions as reference
+from torch.testing import assert_close
+
+from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
+
+SIZES = (2, 5, 3)
+F64 = torch.float64
+
+
+def randn(*shape):
+    return torch.randn(*shape, dtype=F64)
+
+
+def independent(distribution):
+    return reference.Independent(distribution, 1)
+
+
+PAIRS = {  # ours and torch's, from the same parameters
+    "categorical": lambda x: (Categorical(x), reference.Categorical(logits=x)),
+    "bernoulli": lambda x: (Bernoulli(x), independent(reference.Bernoulli(logits=x))),
+    "gaussian": lambda x: (
+        Gaussian(x[..., :5], x[..., 5:]),
+        independent(reference.Normal(x[..., :5], x[..., 5:].exp())),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("batch", [(), (7,), (4, 3)])
+def test_against_torch(name, batch):
+    ours, torchs = PAIRS[name](randn(*batch, 10))
+    other, torchs_other = PAIRS[name](randn(*batch, 10))
+    action = torchs.sample()
+    assert ours.sample().shape == action.shape
+    assert_close(ours.log_prob(action), torchs.log_prob(action))
+    assert_close(ours.entropy(), torchs.entropy())
+    assert_close(ours.kl(other), reference.kl_divergence(torchs, torchs_other))
+    assert_close(ours.kl(ours), torch.zeros(batch, dtype=F64), rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (7,), (4, 3)])
+def test_multi_categorical_is_the_sum_of_its_parts(batch):
+    x, y = randn(*batch, sum(SIZES)), randn(*batch, sum(SIZES))
+    ours, other = MultiCategorical(x, SIZES), MultiCategorical(y, SIZES)
+    parts = [reference.Categorical(logits=part) for part in x.split(SIZES, -1)]
+    others = [reference.Categorical(logits=part) for part in y.split(SIZES, -1)]
+    action = torch.stack([p.sample() for p in parts], -1)
+    log_prob = sum(p.log_prob(action[..., i]) for i, p in enumerate(parts))
+    assert_close(ours.log_prob(action), log_prob)
+    assert_close(ours.entropy(), sum(p.entropy() for p in parts))
+    assert_close(ours.kl(other), sum(map(reference.kl_divergence, parts, others)))
+    assert ours.sample().shape == (*batch, 3)
+    assert torch.equal(ours.mode(), torch.stack([p.probs.argmax(-1) for p in parts], -1))
+
+
+def test_a_gaussian_with_one_log_std_for_all_states():
+    mean, log_std = randn(6, 3), randn(3)
+    ours, torchs = Gaussian(mean, log_std), independent(reference.Normal(mean, log_std.exp().expand(6, 3)))
+    action = randn(6, 3)
+    assert_close(ours.log_prob(action), torchs.log_prob(action))
+    assert_close(ours.entropy(), torchs.entropy())
+
+
+def test_modes():
+    logits = torch.tensor([[0.1, 3.0, -1.0], [2.0, 0.0, 1.0]])
+    assert Categorical(logits).mode().tolist() == [1, 0]
+    assert Bernoulli(logits).mode().tolist() == [[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
+    assert torch.equal(Gaussian(logits, logits).mode(), logits)
+    assert torch.equal(TanhGaussian(logits, logits).mode(), logits.tanh())
+
+
+def chi_square(counts, p):
+    expected = p * counts.sum()
+    return float(((counts - expected).square() / expected).sum())
+
+
+def test_categorical_sampling_frequencies():
+    """χ² with 4 degrees of freedom exceeds 18.5 once in a thousand."""
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.5])
+    n = 40_000
+    counts = torch.bincount(Categorical(logits.expand(n, 5)).sample(), minlength=5).double()
+    assert chi_square(counts, logits.double().softmax(-1)) < 18.5
+    assert chi_square(counts, torch.full((5,), 0.2, dtype=F64)) > 1000.0
+
+
+def test_multi_categorical_sampling_is_independent():
+    """The six pairs of a two-way and a three-way draw: 5 degrees of freedom, 20.5 once in a thousand."""
+    logits, n = torch.tensor([0.3, -0.4, 0.0, 1.0, -1.0]), 40_000
+    action = MultiCategorical(logits.expand(n, 5), (2, 3)).sample()
+    counts = torch.bincount(action[:, 0] * 3 + action[:, 1], minlength=6).double()
+    p = torch.outer(logits[:2].double().softmax(-1), logits[2:].double().softmax(-1)).flatten()
+    assert chi_square(counts, p) < 20.5
+
+
+def test_bernoulli_sampling_frequencies():
+    logits, n = torch.tensor([-2.0, 0.0, 1.0]), 40_000
+    sample = Bernoulli(logits.expand(n, 3)).sample()
+    p = logits.sigmoid()
+    assert set(sample.unique().tolist()) == {0.0, 1.0}
+    assert ((sample.mean(0) - p).abs() < 4.0 * (p * (1 - p) / n).sqrt()).all()
+
+
+def test_gaussian_sampling_moments():
+    n = 100_000
+    mean, log_std = torch.tensor([1.0, -3.0]), torch.tensor([-1.0, 0.7])
+    sample, std = Gaussian(mean.expand(n, 2), log_std).sample(), log_std.exp()
+    assert ((sample.mean(0) - mean).abs() < 4.0 * std / math.sqrt(n)).all()
+    assert ((sample.std(0) / std - 1.0).abs() < 4.0 / math.sqrt(2 * n)).all()
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.0), (0.8, 0.0), (-1.5, 0.3), (0.2, 0.7)])
+def test_the_squashed_gaussians_density_integrates_to_1(mean, log_std):
+    """Trapezia over u = artanh a, so that the peaks at ±1 are seen too; da = (1 − tanh²u) du."""
+    edge, n = 7.0, 20_001  # tanh 7 = 1 − 1.7e-6
+    u = torch.linspace(-edge, edge, n, dtype=F64)
+    a = u.tanh()
+    pi = TanhGaussian(torch.full((n, 1), mean, dtype=F64), torch.full((n, 1), log_std, dtype=F64))
+    density = pi.log_prob(a.unsqueeze(-1)).exp() * (1.0 - a.square())
+    mass = torch.trapezoid(density, u).item()
+    normal = reference.Normal(torch.tensor(mean, dtype=F64), math.exp(log_std))
+    outside = 1.0 - (normal.cdf(torch.tensor(edge)) - normal.cdf(torch.tensor(-edge))).item()
+    assert outside < 1e-3
+    assert mass + outside == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_squashed_gaussian_against_torch():
+    mean, log_std = randn(50, 3), 0.3 * randn(50, 3)
+    torchs = reference.TransformedDistribution(reference.Normal(mean, log_std.exp()), [reference.TanhTransform()])
+    action = (mean + 0.5 * randn(50, 3)).tanh()
+    assert_close(TanhGaussian(mean, log_std).log_prob(action), torchs.log_prob(action).sum(-1))
+
+
+def test_rsample_gives_an_action_with_its_log_density_and_gradients():
+    mean, log_std, noise = randn(9, 2).requires_grad_(), (0.2 * randn(9, 2)).requires_grad_(), randn(9, 2)
+    action, log_prob = TanhGaussian(mean, log_std).rsample(noise)
+    assert_close(action, (mean + log_std.exp() * noise).tanh())
+    assert_close(log_prob, TanhGaussian(mean, log_std).log_prob(action))
+    (slope,) = torch.autograd.grad(action.sum(), mean)
+    assert_close(slope, 1.0 - action.detach().square())
+
+
+def test_the_squashed_log_density_keeps_its_digits_where_tanh_saturates():
+    """At u = 12 in float32 tanh is 1 and log(1 − a²) is −inf; the true value is about −2·12 + log 4."""
+    mean, log_std = torch.tensor([12.0]), torch.tensor([-3.0])
+    action, log_prob = TanhGaussian(mean, log_std).rsample(torch.zeros(1))
+    assert action.item() == 1.0
+    expected = 3.0 - 0.5 * math.log(2.0 * math.pi) + 24.0 - math.log(4.0)
+    assert log_prob.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_squashed_entropy_estimate_has_the_right_mean():
+    n, mean, log_std = 100_000, 0.3, -0.7
+    x, w = torch.tensor(mean), math.exp(log_std)
+    estimate = TanhGaussian(x.expand(n, 1), torch.tensor(log_std).expand(n, 1)).entropy()
+    # H[tanh u] = H[u] + E[log(1 − tanh²u)], the expectation by quadrature
+    u = torch.linspace(mean - 10 * w, mean + 10 * w, 20_001, dtype=F64)
+    density = reference.Normal(torch.tensor(mean, dtype=F64), torch.tensor(w, dtype=F64)).log_prob(u).exp()
+    jacobian = torch.trapezoid(density * torch.log1p(-u.tanh().square()), u)
+    exact = log_std + 0.5 * math.log(2.0 * math.pi * math.e) + jacobian.item()
+    assert abs(estimate.mean().item() - exact) < 4.0 * estimate.std().item() / math.sqrt(n)
+
+
+def test_squashed_samples_stay_inside_and_follow_the_density():
+    n = 40_000
+    pi = TanhGaussian(torch.full((n, 1), 0.5), torch.zeros(n, 1))
+    sample = pi.sample().squeeze(-1)
+    assert sample.abs().max() <= 1.0
+    below = (sample < 0.0).double().mean().item()
+    p = reference.Normal(0.5, 1.0).cdf(torch.tensor(0.0)).item()
+    assert abs(below - p) < 4.0 * math.sqrt(p * (1 - p) / n)

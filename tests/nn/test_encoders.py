@@ -1,0 +1,167 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from pgrun.envs.gymnasium import observation_codec
+from pgrun.errors import UserError
+from pgrun.nn import CNN, MLP
+from pgrun.nn.encoders import ACTIVATIONS, Flatten, Network, flat_size, is_image, linear
+
+spaces = gym.spaces
+COMMON = {"activation": "tanh", "init_gain": 1.0, "head_gain": 0.01, "shared": False, "log_std_init": 0.0}
+VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+
+def mlp(**changes):
+    return MLP(**{"hidden": [8, 5], "normalize_obs": False, **COMMON, **changes})
+
+
+def cnn(**changes):
+    return CNN(**{"hidden": [16], "channels": [4, 6, 8], **COMMON, **changes})
+
+
+def image(*shape, dtype=np.uint8, high=255):
+    return spaces.Box(0, high, shape, dtype)
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_linear_is_orthogonal_of_its_gain(gain):
+    layer = linear(6, 4, gain)
+    assert_close(layer.weight @ layer.weight.T, gain**2 * torch.eye(4), rtol=0.0, atol=1e-5)
+    assert not layer.bias.any()
+
+
+def test_linear_with_gain_0_is_torchs_own():
+    torch.manual_seed(5)
+    ours = linear(6, 4, 0.0)
+    torch.manual_seed(5)
+    torchs = nn.Linear(6, 4)
+    assert torch.equal(ours.weight, torchs.weight)
+    assert torch.equal(ours.bias, torchs.bias)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_mlp_is_its_layers_and_activations(activation):
+    encoder = mlp(activation=activation).encoder(VECTOR)
+    torchs = {"tanh": nn.Tanh(), "relu": nn.ReLU(), "elu": nn.ELU(), "silu": nn.SiLU()}[activation]
+    x = torch.randn(2, 7, 3)
+    first, second = encoder.layers
+    assert_close(encoder(x), torchs(second(torchs(first(x)))))
+    assert encoder.features == 5
+    assert (first.in_features, first.out_features, second.out_features) == (3, 8, 5)
+
+
+def test_mlp_of_no_layers_passes_the_observation():
+    encoder = mlp(hidden=[]).encoder(VECTOR)
+    x = torch.randn(4, 3)
+    assert encoder.features == 3
+    assert torch.equal(encoder(x), x)
+
+
+def test_flat_sizes():
+    assert flat_size(VECTOR) == 3
+    assert flat_size(spaces.Box(0, 1, (2, 5))) == 10
+    assert flat_size(spaces.Box(0, 1, ())) == 1
+    inner = spaces.Dict({"a": VECTOR, "b": spaces.Box(0, 1, (2, 2)), "action_mask": spaces.MultiBinary(9)})
+    assert flat_size(inner) == 7
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5)])
+@pytest.mark.parametrize("batch", [(), (4,), (6, 4)])
+def test_flatten_makes_vectors_of_any_box(shape, batch):
+    x = torch.randn((*batch, *shape))
+    flat = Flatten(spaces.Box(-1, 1, shape), normalize=False)(x)
+    assert flat.shape == (*batch, flat_size(spaces.Box(-1, 1, shape)))
+    assert torch.equal(flat.flatten(), x.flatten())
+
+
+def test_dict_observations_are_joined_in_the_spaces_order_without_the_mask():
+    space = spaces.Dict(
+        {"z": VECTOR, "a": spaces.Box(0, 1, (2, 2)), "n": spaces.Box(0, 1, ()), "action_mask": spaces.MultiBinary(4)}
+    )
+    obs = {
+        "a": torch.randn(5, 2, 2),
+        "n": torch.arange(5),  # integers become numbers
+        "z": torch.randn(5, 3),
+        "action_mask": torch.ones(5, 4),
+    }
+    flat = Flatten(space, normalize=False)(obs)
+    by_key = {"a": obs["a"].flatten(1), "n": obs["n"].float()[:, None], "z": obs["z"]}
+    assert_close(flat, torch.cat([by_key[key] for key in space if key != "action_mask"], -1))
+    encoder = mlp().encoder(space)
+    assert encoder.layers[0].in_features == 8
+    assert encoder(obs).shape == (5, 5)
+
+
+def test_discrete_observations_arrive_one_hot():
+    space, codec = observation_codec(spaces.Discrete(4, start=2))
+    assert flat_size(space) == 4
+    assert codec(np.array([2, 5, 3])).tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
+    assert mlp().encoder(space)(codec(np.array([2, 5]))).shape == (2, 5)
+
+
+def test_normalize_obs_uses_the_running_statistics():
+    encoder, plain = mlp(normalize_obs=True).encoder(VECTOR), mlp().encoder(VECTOR)
+    plain.load_state_dict(encoder.state_dict(), strict=False)
+    x = torch.randn(500, 3) * torch.tensor([1.0, 2.0, 0.1]) + 1.0  # below the clip at 10
+    assert_close(encoder(x[:9]), plain(x[:9]))  # nothing seen, nothing changed
+    encoder.observe(x, torch.ones(500, dtype=torch.bool))
+    assert_close(encoder(x[:9]), plain((x[:9] - x.mean(0)) / x.std(0, correction=0)), rtol=1e-4, atol=1e-4)
+    before = plain(x[:9])
+    plain.observe(x, torch.ones(500, dtype=torch.bool))  # an encoder without statistics takes no notice
+    assert torch.equal(plain(x[:9]), before)
+
+
+def test_cnn_channels_first_and_last_read_the_same_image():
+    first, last = cnn().encoder(image(3, 48, 40)), cnn().encoder(image(48, 40, 3))
+    assert not first.channels_last
+    assert last.channels_last
+    last.load_state_dict(first.state_dict())
+    x = torch.randint(256, (2, 5, 3, 48, 40), dtype=torch.uint8)
+    assert first(x).shape == (2, 5, 16)
+    assert_close(first(x), last(x.permute(0, 1, 3, 4, 2)))
+
+
+def test_cnn_is_its_convolutions_on_scaled_pixels():
+    encoder = cnn(activation="relu").encoder(image(4, 84, 84))
+    kernels = [(c.kernel_size[0], c.stride[0]) for c in encoder.convolutions]
+    assert kernels == [(8, 4), (4, 2), (3, 1)]
+    x = torch.randint(256, (3, 4, 84, 84), dtype=torch.uint8)
+    h = x.float() / 255.0
+    for convolution in encoder.convolutions:
+        h = convolution(h).relu()
+    assert h.shape == (3, 8, 7, 7)
+    assert_close(encoder(x), encoder.layers[0](h.flatten(1)).relu())
+
+
+def test_cnn_takes_float_images_as_they_are():
+    encoder = cnn().encoder(image(1, 10, 10, dtype=np.float32, high=1))
+    assert encoder.scale == 1.0
+    assert [c.kernel_size for c in encoder.convolutions] == [(3, 3)] * 3  # small images, small kernels
+    assert encoder(torch.rand(2, 1, 10, 10)).shape == (2, 16)
+
+
+def test_what_an_image_is():
+    assert is_image(image(3, 8, 8))
+    assert not is_image(VECTOR)
+    assert not is_image(spaces.Discrete(3))
+
+
+def test_refusals():
+    with pytest.raises(UserError, match="use network=cnn"):
+        mlp().encoder(image(3, 48, 48))
+    for space in (VECTOR, spaces.Dict({"a": VECTOR})):
+        with pytest.raises(UserError, match="use network=mlp"):
+            cnn().encoder(space)
+    with pytest.raises(UserError, match="too small"):
+        cnn().encoder(image(3, 6, 6))
+    with pytest.raises(UserError, match=r"network\.activation=gelu .* tanh, relu, elu, silu"):
+        mlp(activation="gelu")
+
+
+def test_the_base_factory_makes_nothing():
+    with pytest.raises(NotImplementedError):
+        Network(hidden=[4], **COMMON).encoder(VECTOR)
