@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,24 +36,25 @@ class EpisodeStats:
     """Returns and lengths of episodes, open and finished, from raw rewards."""
 
     def __init__(self, num_envs: int) -> None:
-        self.returns = torch.zeros(num_envs, dtype=torch.float64)  # of the open episodes
-        self.lengths = torch.zeros(num_envs, dtype=torch.int64)
+        self.returns = np.zeros(num_envs)  # of the open episodes
+        self.lengths = np.zeros(num_envs, dtype=np.int64)
         self.finished: list[tuple[float, int]] = []  # since somebody last took them
         self.recent: deque[float] = deque(maxlen=100)
         self.count = 0
 
     def add(self, reward: Tensor, last: Tensor, valid: Tensor) -> None:
         """Account for a rollout, all [T, B]; rows that are not valid count nowhere."""
-        reward = reward.to("cpu", torch.float64) * valid.cpu()
-        ends = (last & valid).cpu()
-        if not bool(ends.any()):
-            self.returns += reward.sum(0)
-            self.lengths += valid.cpu().sum(0)
+        real = valid.cpu().numpy()
+        r = reward.cpu().numpy().astype(np.float64) * real
+        ends = last.cpu().numpy() & real
+        if not ends.any():
+            self.returns += r.sum(0)
+            self.lengths += real.sum(0)
             return
-        returns = self.returns + reward.cumsum(0)  # [T, B] since the rollout's start, episode ends not yet taken off
-        lengths = self.lengths + valid.cpu().cumsum(0)
-        done_r, done_l = torch.zeros_like(self.returns), torch.zeros_like(self.lengths)
-        for t, b in ends.nonzero().tolist():
+        returns = self.returns + r.cumsum(0)  # [T, B] since the rollout's start, episode ends not yet taken off
+        lengths = self.lengths + real.cumsum(0)
+        done_r, done_l = np.zeros_like(self.returns), np.zeros_like(self.lengths)
+        for t, b in np.argwhere(ends).tolist():
             episode = (float(returns[t, b] - done_r[b]), int(lengths[t, b] - done_l[b]))
             done_r[b], done_l[b] = returns[t, b], lengths[t, b]
             self.finished.append(episode)
@@ -68,8 +70,8 @@ class EpisodeStats:
     def snapshot(self) -> dict[str, Any]:
         """As tensors and plain values."""
         return {
-            "returns": self.returns.clone(),
-            "lengths": self.lengths.clone(),
+            "returns": torch.from_numpy(self.returns.copy()),
+            "lengths": torch.from_numpy(self.lengths.copy()),
             "finished": list(self.finished),
             "recent": list(self.recent),
             "count": self.count,
@@ -78,7 +80,7 @@ class EpisodeStats:
     def restore(self, state: dict[str, Any], *, open_episodes: bool) -> None:
         """Put a snapshot back, the open episodes only where their environments came back too."""
         if open_episodes:
-            self.returns, self.lengths = state["returns"].clone(), state["lengths"].clone()
+            self.returns, self.lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
         self.finished = [tuple(episode) for episode in state["finished"]]
         self.recent.extend(state["recent"])
         self.count = state["count"]

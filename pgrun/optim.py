@@ -221,7 +221,7 @@ class GradientStep:
 
             return torch.func.grad(loss, has_aux=True)(theta)
 
-        return torch.compile(gradient, dynamic=False)
+        return torch.compile(gradient)
 
 
 class _Call(nn.Module):

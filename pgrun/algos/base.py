@@ -100,15 +100,20 @@ class Algorithm(nn.Module):
                 step.optimizer.load_state_dict(state["optimizers"][name])
 
 
+def scaled_rewards(batch: Transition, reward_scale: RewardScale | None) -> Tensor:
+    """A rollout's rewards [T, B], scaled by statistics that have seen them, where the algorithm asks for it."""
+    if reward_scale is None:
+        return batch.reward
+    reward_scale.observe(batch.reward, batch.last, batch.valid)
+    return reward_scale(batch.reward)
+
+
 @torch.no_grad()
 def estimate(
     model: ActorCritic, advantage: Advantage, gamma: float, batch: Transition, reward_scale: RewardScale | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ψ_t, the value's target and V(s_t) of a rollout, all [T, B]; rewards scaled where the algorithm asks for it."""
-    reward = batch.reward
-    if reward_scale is not None:
-        reward_scale.observe(reward, batch.last, batch.valid)
-        reward = reward_scale(reward)
+    reward = scaled_rewards(batch, reward_scale)
     value, next_value = model.value(batch.obs), model.value(batch.next_obs)
     psi, target = advantage(Returns(reward, batch.discount, batch.last, value, next_value), gamma)
     return psi, target, value

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import torch
 from torch import Tensor
 
-from pgrun.algos.base import Algorithm, estimate
+from pgrun.algos.base import Algorithm, scaled_rewards
 from pgrun.core import losses
-from pgrun.core.advantages import Advantage, normalize
+from pgrun.core.advantages import Advantage, Returns, normalize
 from pgrun.core.baselines import Baseline, check_combination
 from pgrun.core.returns import steps_since_start
 from pgrun.errors import UserError
@@ -67,21 +68,22 @@ class PolicyGradient(Algorithm):
         return (pi.sample() if explore else pi.mode()), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        psi, target, value = estimate(self.model, self.advantage, self.gamma, batch, self.reward_scale)
-        metrics = {"value/explained_variance": losses.explained_variance(value, target, batch.valid)}
-        if self.normalize_advantage:
-            psi = normalize(psi, batch.valid)
-        if self.discount_states:
-            psi = psi * self.gamma ** steps_since_start(batch.last)  # Sutton & Barto 2018, section 13.3
-        metrics |= self.step(batch.obs, batch.action, psi, target, batch.valid)
+        metrics = self.step(batch._replace(reward=scaled_rewards(batch, self.reward_scale)))
         self.model.observe(batch.obs, batch.valid)
         return metrics
 
-    def loss(
-        self, obs: Obs, action: Tensor, psi: Tensor, target: Tensor, valid: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The pseudo-loss whose gradient is the estimator's, plus value and entropy terms; all [T, B]."""
+    def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
+        """The pseudo-loss whose gradient is the estimator's, plus value and entropy terms, on a rollout [T, B]."""
+        obs, action, reward, discount, next_obs, last, valid, _ = batch
         pi, value = self.model(obs)
+        with torch.no_grad():
+            returns = Returns(reward, discount, last, value.detach(), self.model.value(next_obs))
+            psi, target = self.advantage(returns, self.gamma)  # Ψ_t, and what V(s_t) is fitted to
+            explained = losses.explained_variance(value, target, valid)
+            if self.normalize_advantage:
+                psi = normalize(psi, valid)
+            if self.discount_states:
+                psi = psi * self.gamma ** steps_since_start(last)  # Sutton & Barto 2018, section 13.3
         policy = mask_mean(losses.policy_gradient(pi.log_prob(action), psi), valid)  # −E[log π(a|s) Ψ]
         entropy = mask_mean(pi.entropy(), valid)
         critic = mask_mean(losses.value_error(value, target), valid)
@@ -90,4 +92,5 @@ class PolicyGradient(Algorithm):
             "loss/policy": policy.detach(),
             "loss/value": critic.detach(),
             "policy/entropy": entropy.detach(),
+            "value/explained_variance": explained,
         }

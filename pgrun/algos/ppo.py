@@ -83,38 +83,19 @@ class PPO(Algorithm):
             order = torch.randperm(n, device=flat.reward.device)
             for i in range(0, n - n % m, m):
                 sample = flat if m == n else rows(flat, order[i : i + m])
-                a = sample.extras["psi"]
-                if self.normalize_advantage:
-                    a = normalize(a, sample.valid)
-                every.append(
-                    self.step(
-                        sample.obs,
-                        sample.action,
-                        a,
-                        sample.extras["target"],
-                        sample.extras["log_prob_old"],
-                        sample.valid,
-                        epsilon,
-                    )
-                )
+                every.append(self.step(sample, epsilon))
         metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
         metrics["value/explained_variance"] = losses.explained_variance(value, target, batch.valid)
         self.model.observe(batch.obs, batch.valid)
         return metrics
 
-    def loss(
-        self,
-        obs: Obs,
-        action: Tensor,
-        a: Tensor,
-        target: Tensor,
-        log_prob_old: Tensor,
-        valid: Tensor,
-        epsilon: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """−L^{CLIP+VF+S}, eq. 9; all [M]."""
-        pi, value = self.model(obs)
-        log_ratio = pi.log_prob(action) - log_prob_old
+    def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """−L^{CLIP+VF+S}, eq. 9, on rows [M]."""
+        valid, target, a = sample.valid, sample.extras["target"], sample.extras["psi"]
+        if self.normalize_advantage:
+            a = normalize(a, valid)  # Â_t
+        pi, value = self.model(sample.obs)
+        log_ratio = pi.log_prob(sample.action) - sample.extras["log_prob_old"]
         ratio = log_ratio.exp()  # ρ_t
         policy = mask_mean(losses.clipped_surrogate(ratio, a, epsilon), valid)  # eq. 7
         entropy = mask_mean(pi.entropy(), valid)

@@ -33,6 +33,32 @@ def linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
     return layer
 
 
+class Layers(nn.Module):
+    """Linear layers with an activation after each: [..., sizes[0]] -> [..., sizes[-1]].
+
+    Small networks spend their time in Python, so `run` reads the parameters where modules keep them and makes one
+    call a layer, where a stack of nn.Linear makes five.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str, gain: float) -> None:
+        super().__init__()
+        self.activation, self.features = ACTIVATIONS[activation], sizes[-1]
+        self.names = [(f"weight{i}", f"bias{i}") for i in range(len(sizes) - 1)]
+        for (weight, bias), (i, o) in zip(self.names, itertools.pairwise(sizes), strict=True):
+            layer = linear(i, o, gain)
+            setattr(self, weight, layer.weight)
+            setattr(self, bias, layer.bias)
+
+    def run(self, x: Tensor) -> Tensor:
+        """The forward pass, without the hooks of nn.Module."""
+        parameters, activation = self._parameters, self.activation
+        for weight, bias in self.names:
+            x = activation(F.linear(x, parameters[weight], parameters[bias]))  # type: ignore[arg-type]
+        return x
+
+    forward = run
+
+
 def flat_size(space: gym.Space) -> int:
     """How many numbers an observation has once it is a vector; image spaces excluded."""
     if isinstance(space, gym.spaces.Dict):
@@ -60,9 +86,12 @@ class Flatten(nn.Module):
             return torch.cat([_flat(obs[key], dims) for key, dims in self.parts], -1)
         return obs if self.dims == 1 else _flat(obs, self.dims)
 
-    def forward(self, obs: Obs) -> Tensor:
+    def run(self, obs: Obs) -> Tensor:
+        """The forward pass: -> [..., n] float32."""
         x = self.flat(obs)
         return x if self.norm is None else self.norm(x)
+
+    forward = run
 
 
 def _flat(x: Tensor, dims: int) -> Tensor:
@@ -85,16 +114,11 @@ class MLPEncoder(Encoder):
     def __init__(self, space: gym.Space, hidden: Sequence[int], activation: str, gain: float, normalize: bool) -> None:
         super().__init__()
         self.flatten = Flatten(space, normalize)
-        sizes = [flat_size(space), *hidden]
-        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in itertools.pairwise(sizes))
-        self.activation = ACTIVATIONS[activation]
-        self.features = sizes[-1]
+        self.layers = Layers([flat_size(space), *hidden], activation, gain)
+        self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
-        x = self.flatten(obs)
-        for layer in self.layers:
-            x = self.activation(layer(x))
-        return x
+        return self.layers.run(self.flatten.run(obs))
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
         if self.flatten.norm is not None:
@@ -124,9 +148,8 @@ class CNNEncoder(Encoder):
             if min(size) < 1:
                 raise UserError(f"network=cnn can't read images of {shape}: they are too small; use network=mlp")
         self.convolutions = nn.ModuleList(convolutions)
-        sizes = [math.prod(size), *hidden]
-        self.layers = nn.ModuleList(linear(i, o, gain) for i, o in itertools.pairwise(sizes))
-        self.features = sizes[-1]
+        self.layers = Layers([math.prod(size), *hidden], activation, gain)
+        self.features = self.layers.features
 
     def forward(self, obs: Tensor) -> Tensor:
         batch = obs.shape[:-3]
@@ -135,10 +158,7 @@ class CNNEncoder(Encoder):
             x = x.permute(0, 3, 1, 2)
         for convolution in self.convolutions:
             x = self.activation(convolution(x))
-        x = x.flatten(1)
-        for layer in self.layers:
-            x = self.activation(layer(x))
-        return x.reshape(*batch, -1)
+        return self.layers.run(x.flatten(1)).reshape(*batch, -1)
 
 
 def is_image(space: gym.Space) -> bool:

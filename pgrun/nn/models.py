@@ -133,10 +133,9 @@ class Twin(nn.Module):
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
         """obs [M, *O], action [M, A] -> [k, M]."""
-        x = torch.cat([self.flatten(obs), action], -1).expand(self.k, -1, -1)
-        depth = len(self.weights)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x, weight)
-            if i < depth - 1:
-                x = self.activation(x)
-        return x.squeeze(-1)
+        x = torch.cat([self.flatten.run(obs), action], -1).expand(self.k, -1, -1)
+        *hidden, last = zip(self.weights, self.biases, strict=True)
+        for weight, bias in hidden:
+            x = self.activation(torch.baddbmm(bias, x, weight))
+        weight, bias = last  # one output: a product and a sum are faster than a matrix with one column
+        return (x * weight.transpose(1, 2)).sum(-1) + bias.squeeze(-1)
