@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgrun.envs.state import CantCapture, apply_object, capture_object, decode, encode
+from pgrun.envs.state import CantCapture, apply_object, capture_object, decode, encode, offers_state
 from pgrun.errors import UserError
 from pgrun.types import Obs, Step
 
 spaces = gym.spaces
+HUGE = 1e10  # a bound beyond it says that there is none
 
 
 class GymVectorEnv:
@@ -26,12 +28,21 @@ class GymVectorEnv:
     Args:
         env: the vector environment.
         same_step: which of the two modes it runs in.
-        stateful: how its state can be had: "native" (plain attributes of `env`), "copies" (each sub-environment is
-            wrapped in `Stateful`) or None.
+        stateful: how its state can be had: "native" (from `env` itself), "copies" (each sub-environment is wrapped in
+            `Stateful`) or, in words, why not.
+        remake: makes it anew with a seed, where `reset` takes none.
     """
 
-    def __init__(self, env: Any, *, num_envs: int, same_step: bool, stateful: str | None) -> None:
-        self.env, self.num_envs, self.same_step, self.stateful = env, num_envs, same_step, stateful
+    def __init__(
+        self,
+        env: Any,
+        *,
+        num_envs: int,
+        same_step: bool,
+        stateful: str,
+        remake: Callable[[int], Any] | None = None,
+    ) -> None:
+        self.env, self.num_envs, self.same_step, self.stateful, self.remake = env, num_envs, same_step, stateful, remake
         obs_space = getattr(env, "single_observation_space", None) or env.observation_space
         action_space = getattr(env, "single_action_space", None) or env.action_space
         self.obs_space, self._tensor = observation_codec(obs_space)
@@ -43,9 +54,11 @@ class GymVectorEnv:
     def reset(self, seed: int | None = None) -> Obs:
         self.pending[:] = False
         kwargs: dict[str, Any] = {}
-        if seed is not None and not self._is_envpool:  # envpool is seeded when it is made
-            native = self.stateful == "native"
-            kwargs["seed"] = seed if native else sub_seeds(seed, self.num_envs)
+        if seed is not None and self.remake is not None:
+            self.env.close()
+            self.env = self.remake(seed)
+        elif seed is not None:
+            kwargs["seed"] = seed if self.stateful == "native" else sub_seeds(seed, self.num_envs)
         obs, _ = self.env.reset(**kwargs)
         return self._tensor(obs)
 
@@ -72,9 +85,13 @@ class GymVectorEnv:
         )
 
     def snapshot(self) -> dict[str, Any] | None:
+        """The state, or None; then `why_stateless` says why."""
+        state: dict[str, Any] = {"pending": encode(self.pending)}
         if self.stateful == "native":
+            base = self.env.unwrapped
             try:
-                return {"native": capture_object(self.env.unwrapped), "pending": encode(self.pending)}
+                own = encode(base.snapshot(), "snapshot()") if offers_state(base) else None
+                return {**state, "native": capture_object(base)} if own is None else {**state, "own": own}
             except CantCapture as reason:
                 self.why_stateless = str(reason)
                 return None
@@ -83,16 +100,18 @@ class GymVectorEnv:
             if reasons := [copy for copy in copies if isinstance(copy, str)]:
                 self.why_stateless = reasons[0]
                 return None
-            return {"copies": list(copies), "pending": encode(self.pending)}
-        self.why_stateless = "the backend keeps its state to itself"
+            return {**state, "copies": list(copies)}
+        self.why_stateless = self.stateful
         return None
 
     def restore(self, state: dict[str, Any]) -> None:
         self.pending = decode(state["pending"])
-        if "native" in state:
+        if "own" in state:
+            self.env.unwrapped.restore(decode(state["own"]))
+        elif "native" in state:
             apply_object(self.env.unwrapped, state["native"])
-            return
-        self.env.call("apply_state", state["copies"])
+        else:
+            self.env.call("apply_state", state["copies"])
         if hasattr(self.env, "_autoreset_envs"):  # SyncVectorEnv in NEXT_STEP mode: who resets at the next step
             self.env._autoreset_envs = self.pending.copy()
 
@@ -102,10 +121,6 @@ class GymVectorEnv:
 
     def close(self) -> None:
         self.env.close()
-
-    @property
-    def _is_envpool(self) -> bool:
-        return type(self.env).__name__.endswith("EnvPool")
 
 
 def sub_seeds(seed: int, num_envs: int) -> list[int]:
@@ -127,9 +142,12 @@ def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
 
 def observation_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Any], Obs]]:
     """The space that networks see, and how a batch of observations gets there: float32 tensors, one-hot for Discrete,
-    uint8 images as they are, Dict by its parts.
+    uint8 images as they are, Dict by its parts (a Dict in a Dict as "outer.inner").
     """
     if isinstance(space, spaces.Dict):
+        if any(isinstance(part, spaces.Dict) for part in space.values()):
+            flat, codec_of_flat = observation_codec(spaces.Dict(dict(_leaves(space))))
+            return flat, lambda obs: codec_of_flat(dict(_leaves(obs)))
         parts = {key: observation_codec(part) for key, part in space.items()}
         codec = {key: function for key, (_, function) in parts.items()}
         return (
@@ -153,31 +171,46 @@ def observation_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Any], Obs]
     raise UserError(f"observations in {space} can't be read: use Box, Discrete, MultiDiscrete, MultiBinary or Dict")
 
 
+def _leaves(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The parts of a Dict space, or of its observations, under dotted keys."""
+    for key, part in nested.items():
+        if isinstance(part, (dict, spaces.Dict)):
+            yield from _leaves(part, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", part
+
+
 def action_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Any]]:
     """The action space that policies see, and how a batch of their actions gets to the environment.
 
-    A Box becomes canonical: bounded coordinates run over [−1, 1] (clipped, then rescaled), unbounded ones pass.
+    A Box becomes canonical: one axis, bounded coordinates run over [−1, 1] (clipped, then rescaled), unbounded ones
+    pass (clipped at the one bound that they may have).
     """
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         if start == 0:
             return space, lambda a: a.cpu().numpy()
         return spaces.Discrete(int(space.n)), lambda a: a.cpu().numpy() + start
-    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
+    if isinstance(space, spaces.MultiDiscrete):
+        starts, dtype, shape = space.start, space.dtype, space.shape
+        canonical_n = spaces.MultiDiscrete(space.nvec.flatten())
+        return canonical_n, lambda a: a.cpu().numpy().astype(dtype).reshape(-1, *shape) + starts
+    if isinstance(space, spaces.MultiBinary):
         dtype, shape = space.dtype, space.shape
-        return space, lambda a: a.cpu().numpy().astype(dtype).reshape(-1, *shape)
+        return spaces.MultiBinary(math.prod(shape)), lambda a: a.cpu().numpy().astype(dtype).reshape(-1, *shape)
     if isinstance(space, spaces.Box):
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        low = np.where(bounded, space.low, -1.0).astype(np.float32)
-        high = np.where(bounded, space.high, 1.0).astype(np.float32)
-        half, middle = (high - low) / 2.0, (high + low) / 2.0
+        low64, high64 = space.low.astype(np.float64), space.high.astype(np.float64)
+        bounded = (np.abs(low64) < HUGE) & (np.abs(high64) < HUGE)
+        low, high = np.where(bounded, low64, -1.0), np.where(bounded, high64, 1.0)
+        half, middle = ((high - low) / 2.0).astype(np.float32), ((high + low) / 2.0).astype(np.float32)
         edge = np.where(bounded, 1.0, np.inf).astype(np.float32)
-        canonical = spaces.Box(-edge, edge, dtype=np.float32)
-        shape, box_dtype = space.shape, space.dtype
+        canonical = spaces.Box(-edge.flatten(), edge.flatten(), dtype=np.float32)
+        shape, box_dtype, whole = space.shape, space.dtype, np.issubdtype(space.dtype, np.integer)
 
         def rescale(action: Tensor) -> np.ndarray:
             a = np.clip(action.cpu().numpy().reshape(-1, *shape), -edge, edge)
-            return np.clip(middle + half * a, space.low, space.high).astype(box_dtype)
+            a = middle + half * a
+            return np.clip(np.rint(a) if whole else a, space.low, space.high).astype(box_dtype)
 
         return canonical, rescale
     raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box")

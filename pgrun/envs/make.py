@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import os
+import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +18,7 @@ from pgrun.envs.gymnasium import GymVectorEnv
 from pgrun.envs.state import Stateful
 from pgrun.errors import UserError
 
+log = logging.getLogger("pgrun")
 BACKENDS = ("auto", "native", "sync", "async", "envpool")
 
 
@@ -47,8 +51,12 @@ def make(
         raise UserError(_missing(id, extra, error)) from error
     except ModuleNotFoundError as error:
         raise UserError(_missing(id, extra, error)) from error
-    except (gym.error.UnregisteredEnv, gym.error.Error) as error:
+    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         raise UserError(_unknown(id)) from error
+    except gym.error.Error as error:
+        if "Malformed environment ID" in str(error):
+            raise UserError(_unknown(id)) from error
+        raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
@@ -77,11 +85,19 @@ def _make(
         kwargs["max_episode_steps"] = limit
     if backend == "native" or (backend == "auto" and native):
         env = gym.make_vec(id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
-        same = env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
-        return GymVectorEnv(env, num_envs=num_envs, same_step=same, stateful="native")
+        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if mode == AutoresetMode.DISABLED:
+            raise UserError(f"{id} does not reset its copies by itself; use env.backend=sync or async")
+        return GymVectorEnv(env, num_envs=num_envs, same_step=mode == AutoresetMode.SAME_STEP, stateful="native")
+    here = os.getpid()
 
     def copy(index: int) -> Callable[[], gym.Env]:
         def build() -> gym.Env:
+            if os.getpid() != here:  # Ctrl-C reaches every process of a terminal; the run stops its workers itself
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has its parent's handler
+            if "mujoco" in str(spec.entry_point):
+                log_mujoco_warnings()
             env = gym.make(id, disable_env_checker=True, **kwargs)
             for wrapper in wrappers:
                 env = wrapper(env)
@@ -93,8 +109,8 @@ def _make(
     mode = AutoresetMode.SAME_STEP if same else AutoresetMode.NEXT_STEP
     vector = AsyncVectorEnv if backend == "async" else SyncVectorEnv
     envs = vector([copy(i) for i in range(num_envs)], autoreset_mode=mode)
-    # a worker process in NEXT_STEP mode remembers by itself who resets next, and can't be told
-    stateful = None if backend == "async" and not same else "copies"
+    kept = "worker processes in env.autoreset=next_step remember by themselves who resets next"
+    stateful = kept if backend == "async" and not same else "copies"
     return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful=stateful)
 
 
@@ -112,9 +128,31 @@ def _envpool(
     if id not in envpool.list_all_envs():
         near = difflib.get_close_matches(id, envpool.list_all_envs(), 3)
         raise UserError(f"env.backend=envpool has no {id}" + (f"; it has {', '.join(near)}" if near else ""))
-    first = int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
-    env = envpool.make(id, env_type="gymnasium", num_envs=num_envs, seed=first, **kwargs)
-    return GymVectorEnv(env, num_envs=num_envs, same_step=False, stateful=None)
+
+    def make(seed: int) -> Any:
+        first = int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
+        return envpool.make(id, env_type="gymnasium", num_envs=num_envs, seed=first, **kwargs)
+
+    return GymVectorEnv(
+        make(seed), num_envs=num_envs, same_step=False, stateful="envpool keeps its state to itself", remake=make
+    )
+
+
+def log_mujoco_warnings() -> None:
+    """Send MuJoCo's warnings to the log, each once; by itself it writes MUJOCO_LOG.TXT into the working directory."""
+    try:
+        import mujoco
+    except ImportError:
+        return
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            log.log(logging.DEBUG if "deprecated" in text else logging.WARNING, "MuJoCo: %s", text)
+
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(tell)
 
 
 def _imported_spec(module: str, name: str) -> Any:

@@ -3,12 +3,17 @@
 Python environments keep their state in plain attributes (numbers, arrays, generators), which are read and put back.
 MuJoCo's simulator gives up every array of its data: the integration state alone would lose derived arrays that some
 environments read before the next step (Ant's contact forces and body positions). What holds anything else (Box2D's
-world, an emulator) can't be captured, unless it offers `snapshot()` and `restore(state)` itself.
+world, an emulator) can't be captured, unless it offers `snapshot()` and `restore(state)` itself. Nothing is left out
+silently: an attribute that can't be read makes the whole capture fail, with its name. (A MuJoCo model is taken to be
+fixed; an environment that changes its own offers `snapshot` and `restore`.)
 """
 
 from __future__ import annotations
 
+import functools
+import random
 import types
+from collections import deque
 from typing import Any
 
 import gymnasium as gym
@@ -23,27 +28,27 @@ class CantCapture(Exception):
     """An attribute that is no plain value; the message names it."""
 
 
-# Settings, drawing and space objects: the same in every copy of an environment, so not state.
-FIXED_NAMES = {
-    "env",
-    "spec",
-    "_spec",
-    "metadata",
-    "unwrapped",
-    "_cached_spec",
-    "mujoco_renderer",
-    "model",
-    "data",
-    "viewer",
-}
-FIXED_TYPES = (gym.Space, EnvSpec, type, types.FunctionType, types.MethodType, types.ModuleType)
+# Spaces, settings and code: the same in every copy of an environment, so not state.
+FIXED_TYPES = (
+    gym.Space,
+    EnvSpec,
+    type,
+    functools.partial,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.ModuleType,
+    np.ufunc,
+)
+FIXED_MODULES = ("mujoco", "gymnasium.envs.mujoco")  # MuJoCo's model, data (captured apart) and renderer
+FIXED_NAMES = ("spec", "_spec", "metadata", "_cached_spec")
 
 
 def encode(value: Any, name: str = "value") -> Any:
     """A plain value as something torch.load(weights_only=True) takes; CantCapture otherwise."""
-    if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
+    if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and value.dtype != object and value.dtype.names is None:
         array = np.ascontiguousarray(value)
         return {
             "ndarray": torch.from_numpy(array.copy().reshape(-1).view(np.uint8)),
@@ -54,14 +59,24 @@ def encode(value: Any, name: str = "value") -> Any:
         return {"npscalar": encode(np.asarray(value), name)}
     if isinstance(value, np.random.Generator):
         return {"generator": encode(value.bit_generator.state, name)}
+    if isinstance(value, np.random.RandomState):
+        return {"randomstate": encode(value.get_state(), name)}
+    if type(value) is random.Random:
+        return {"random": encode(value.getstate(), name)}
     if isinstance(value, torch.Tensor):
-        return {"tensor": value.clone()}
-    if isinstance(value, tuple):
+        return {"tensor": value.detach().clone()}
+    if isinstance(value, torch.Generator) and value.device.type == "cpu":
+        return {"torchgenerator": value.get_state()}
+    if type(value) is tuple:
         return {"tuple": [encode(v, name) for v in value]}
-    if isinstance(value, list):
+    if type(value) is list:
         return [encode(v, name) for v in value]
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
-        return {"dict": {k: encode(v, f"{name}.{k}") for k, v in value.items()}}
+    if type(value) is deque:
+        return {"deque": [encode(v, name) for v in value], "maxlen": value.maxlen}
+    if type(value) is dict:
+        if all(type(k) is str for k in value):
+            return {"dict": {k: encode(v, f"{name}.{k}") for k, v in value.items()}}
+        return {"items": [[encode(k, name), encode(v, f"{name}[{k!r}]")] for k, v in value.items()]}
     raise CantCapture(f"{name} is a {type(value).__name__}")
 
 
@@ -80,20 +95,54 @@ def decode(value: Any) -> Any:
         generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
         generator.bit_generator.state = state
         return generator
+    if "randomstate" in value:
+        legacy = np.random.RandomState()
+        legacy.set_state(decode(value["randomstate"]))
+        return legacy
+    if "random" in value:
+        python = random.Random()
+        python.setstate(decode(value["random"]))
+        return python
     if "tensor" in value:
         return value["tensor"].clone()
+    if "torchgenerator" in value:
+        return torch.Generator().set_state(value["torchgenerator"])
     if "tuple" in value:
         return tuple(decode(v) for v in value["tuple"])
+    if "deque" in value:
+        return deque((decode(v) for v in value["deque"]), maxlen=value["maxlen"])
+    if "items" in value:
+        return {decode(k): decode(v) for k, v in value["items"]}
     return {k: decode(v) for k, v in value["dict"].items()}
 
 
-def capture_object(obj: Any) -> dict[str, Any]:
-    """The plain attributes of one layer; CantCapture where it holds anything else that may be state."""
+def capture_object(obj: Any, seen: dict[int, str] | None = None) -> dict[str, Any]:
+    """The plain attributes of one layer; CantCapture where it holds anything else that may be state.
+
+    `seen` is what other layers hold: one object under two names would come back as two, so it is refused.
+    """
+    seen = {} if seen is None else seen
     state: dict[str, Any] = {}
-    for name, value in vars(obj).items():
-        if name in FIXED_NAMES or isinstance(value, FIXED_TYPES) or callable(value):
+    if hidden := [slot for kind in type(obj).__mro__ for slot in getattr(kind, "__slots__", ()) if slot[:2] != "__"]:
+        raise CantCapture(f"{type(obj).__name__} keeps {hidden[0]} in a slot")
+    for attribute, value in vars(obj).items():
+        module = type(value).__module__
+        if attribute in FIXED_NAMES or isinstance(value, FIXED_TYPES):
             continue
-        state[name] = encode(value, f"{type(obj).__name__}.{name}")
+        if attribute == "env" and isinstance(obj, gym.Wrapper):
+            continue
+        if any(module == fixed or module.startswith(f"{fixed}.") for fixed in FIXED_MODULES):
+            continue
+        name = f"{type(obj).__name__}.{attribute}"
+        state[attribute] = encode(value, name)
+        if (
+            value is not None
+            and type(value) not in (bool, int, float, str, tuple)
+            and not isinstance(value, np.generic)
+        ):
+            if id(value) in seen:
+                raise CantCapture(f"{name} and {seen[id(value)]} are one {type(value).__name__}")
+            seen[id(value)] = name
     return state
 
 
@@ -103,37 +152,45 @@ def apply_object(obj: Any, state: dict[str, Any]) -> None:
         setattr(obj, name, decode(value))
 
 
+def offers_state(env: Any) -> bool:
+    """Whether an environment captures itself, by `snapshot()` and `restore(state)`."""
+    return callable(getattr(env, "snapshot", None)) and callable(getattr(env, "restore", None))
+
+
 def capture(env: gym.Env) -> dict[str, Any]:
-    """The state of an environment and all its wrappers."""
-    layers = []
-    while isinstance(env, gym.Wrapper):
-        layers.append(capture_object(env))
+    """The state of an environment and all its wrappers, each layer by itself."""
+    layers, seen = [], dict[int, str]()
+    while True:
+        if offers_state(env):
+            own: Any = env
+            layers.append({"own": encode(own.snapshot(), f"{type(env).__name__}.snapshot()")})
+        else:
+            layers.append({"attributes": capture_object(env, seen)})
+            if _is_mujoco(env):
+                layers[-1]["mujoco"] = _mujoco_arrays(env)
+        if not isinstance(env, gym.Wrapper):
+            return {"layers": layers}
         env = env.env
-    if hasattr(env, "snapshot") and hasattr(env, "restore"):
-        return {"layers": layers, "own": encode(env.snapshot())}
-    state = {"layers": layers, "base": capture_object(env)}
-    if _is_mujoco(env):
-        state["mujoco"] = _mujoco_arrays(env)
-    return state
 
 
 def apply(env: gym.Env, state: dict[str, Any]) -> None:
     """Put a captured state back."""
-    for layer in state["layers"]:
-        if not isinstance(env, gym.Wrapper):
+    for depth, layer in enumerate(state["layers"]):
+        if isinstance(env, gym.Wrapper) != (depth < len(state["layers"]) - 1):
             raise UserError("the checkpoint's environment has other wrappers than this one")
-        apply_object(env, layer)
-        env = env.env
-    if "own" in state:
-        env.restore(decode(state["own"]))  # type: ignore[attr-defined]
-        return
-    apply_object(env, state["base"])
-    if "mujoco" in state:
-        _put_mujoco_arrays(env, state["mujoco"])
+        if "own" in layer:
+            own: Any = env
+            own.restore(decode(layer["own"]))
+        else:
+            apply_object(env, layer["attributes"])
+            if "mujoco" in layer:
+                _put_mujoco_arrays(env, layer["mujoco"])
+        if isinstance(env, gym.Wrapper):
+            env = env.env
 
 
 def _is_mujoco(env: Any) -> bool:
-    data = getattr(env, "data", None)
+    data = vars(env).get("data")
     return type(data).__module__.split(".")[0] == "mujoco"
 
 
