@@ -2,6 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
@@ -21,6 +22,12 @@ def mlp(**changes):
 
 def cnn(**changes):
     return CNN(**{"hidden": [16], "channels": [4, 6, 8], **COMMON, **changes})
+
+
+def weights(encoder):
+    """The (weight, bias) of every layer, first to last, however the module keeps them."""
+    parameters = list(encoder.parameters())
+    return list(zip(parameters[::2], parameters[1::2], strict=True))
 
 
 def image(*shape, dtype=np.uint8, high=255):
@@ -48,10 +55,10 @@ def test_mlp_is_its_layers_and_activations(activation):
     encoder = mlp(activation=activation).encoder(VECTOR)
     torchs = {"tanh": nn.Tanh(), "relu": nn.ReLU(), "elu": nn.ELU(), "silu": nn.SiLU()}[activation]
     x = torch.randn(2, 7, 3)
-    first, second = encoder.layers
-    assert_close(encoder(x), torchs(second(torchs(first(x)))))
+    first, second = weights(encoder)
+    assert_close(encoder(x), torchs(F.linear(torchs(F.linear(x, *first)), *second)))
     assert encoder.features == 5
-    assert (first.in_features, first.out_features, second.out_features) == (3, 8, 5)
+    assert [tuple(weight.shape) for weight, _ in (first, second)] == [(8, 3), (5, 8)]
 
 
 def test_mlp_of_no_layers_passes_the_observation():
@@ -92,7 +99,7 @@ def test_dict_observations_are_joined_in_the_spaces_order_without_the_mask():
     by_key = {"a": obs["a"].flatten(1), "n": obs["n"].float()[:, None], "z": obs["z"]}
     assert_close(flat, torch.cat([by_key[key] for key in space if key != "action_mask"], -1))
     encoder = mlp().encoder(space)
-    assert encoder.layers[0].in_features == 8
+    assert weights(encoder)[0][0].shape == (8, 8)
     assert encoder(obs).shape == (5, 5)
 
 
@@ -134,7 +141,7 @@ def test_cnn_is_its_convolutions_on_scaled_pixels():
     for convolution in encoder.convolutions:
         h = convolution(h).relu()
     assert h.shape == (3, 8, 7, 7)
-    assert_close(encoder(x), encoder.layers[0](h.flatten(1)).relu())
+    assert_close(encoder(x), F.linear(h.flatten(1), *weights(encoder)[-1]).relu())
 
 
 def test_cnn_takes_float_images_as_they_are():
