@@ -22,14 +22,27 @@ def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint so that a crash at any moment leaves the old file or the new one, never half of one.
 
     Temporary file, fsync, rename; its SHA-256 goes to `<path>.sha256` first, in the form that `sha256sum -c` reads.
+    While a file is replaced, the sum of the old one stands beside the new one's.
+
+    Raises:
+        UserError: it can't be written, as on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
     data = buffer.getbuffer()
-    digest = hashlib.sha256(data).hexdigest()
-    _replace(Path(f"{path}.sha256"), f"{digest}  {path.name}\n".encode())
-    _replace(path, data)
+    line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
+    sums = Path(f"{path}.sha256")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and sums.exists():
+            replace(sums, (line + sums.read_text()).encode())
+            replace(path, data)
+            replace(sums, line.encode())
+        else:
+            replace(sums, line.encode())
+            replace(path, data)
+    except OSError as error:
+        raise UserError(f"can't write the checkpoint {path}: {error.strerror or error}") from error
 
 
 def point(link: Path, target: str) -> None:
@@ -42,12 +55,12 @@ def point(link: Path, target: str) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; UserError where there is none, or it is torn."""
-    if not path.exists():
+    if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     path = path.resolve()
     data = path.read_bytes()
     sums = Path(f"{path}.sha256")
-    if sums.exists() and sums.read_text().split()[0] != hashlib.sha256(data).hexdigest():
+    if sums.exists() and hashlib.sha256(data).hexdigest() not in sums.read_text().split():
         raise UserError(f"{path} is torn (its SHA-256 is not the one beside it); {_others(path)}")
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -65,28 +78,44 @@ def _others(path: Path) -> str:
 
 
 def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step_"))
+    number = path.stem.removeprefix("step_")
+    return int(number) if number.isdecimal() else -1
 
 
-def steps_kept(folder: Path) -> list[Path]:
-    """The checkpoints step_<n>.pt of a folder, oldest first."""
-    return sorted(folder.glob("step_*.pt"), key=_step)
+def latest(folder: Path) -> Path:
+    """Where `latest.pt` points; the furthest step_<n>.pt where a crash or a copy left no such link."""
+    link = folder / "latest.pt"
+    steps = sorted(folder.glob("step_*.pt"), key=_step)
+    return link if link.exists() or not steps else steps[-1]
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints step_<n>.pt."""
-    for path in steps_kept(folder)[:-keep]:
-        path.unlink()
-        Path(f"{path}.sha256").unlink(missing_ok=True)
+    """Delete all but the newest `keep` checkpoints step_<n>.pt, and what a crash left half written.
+
+    The newest are the last written, which after going back to an older one are not the furthest.
+    """
+    written = sorted(folder.glob("step_*.pt"), key=lambda p: (p.stat().st_mtime_ns, _step(p)))
+    current = (folder / "latest.pt").resolve()
+    for path in written[:-keep]:
+        if path.resolve() != current:
+            path.unlink()
+            Path(f"{path}.sha256").unlink(missing_ok=True)
+    for torn in folder.glob(".*.tmp"):
+        torn.unlink(missing_ok=True)
 
 
-def _replace(path: Path, data: Any) -> None:
+def replace(path: Path, data: Any) -> None:
+    """Write a file anew, in one piece as far as anybody (or a crash) can see."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

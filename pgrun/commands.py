@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -62,22 +63,34 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     state = checkpoint.load(path) if path.exists() or which != "latest" else None
     if state is not None and "memory" not in state:
         raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
-    if state is not None and state["clock"]["steps"] >= config.total_steps:
-        steps = state["clock"]["steps"]
-        print(f"{shown(folder)} is finished ({steps:,} steps); to go on: pgrun resume {folder} total_steps={2 * steps}")
+    if state is not None and (over := why_over(state, config, folder)):
+        print(f"{shown(folder.resolve())} is finished: {over}")
         return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     parts = build(config)
     if state is None:
         print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
     if overrides:
-        OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+        checkpoint.replace(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config).encode())
     result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
     if result["status"] == "interrupted":
         print(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}", file=sys.stderr)
         return 130
     summary(folder.resolve(), result, sweep=False)
     return 0
+
+
+def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
+    """Why there is nothing to do for this run; empty where there is (if only the final evaluation)."""
+    result = folder / "result.json"
+    if not result.exists() or json.loads(result.read_text()).get("status") != "finished":
+        return ""
+    steps, stop_at, latest = state["clock"]["steps"], config.eval.stop_at, state["evaluation"]["latest"]
+    if steps >= config.total_steps:
+        return f"{steps:,} steps; to go on: pgrun resume {folder} total_steps={2 * steps}"
+    if stop_at is not None and latest is not None and latest >= stop_at:
+        return f"an evaluation reached eval.stop_at={stop_at}; to go on: pgrun resume {folder} eval.stop_at=null"
+    return ""
 
 
 def override(config: DictConfig, overrides: list[str]) -> DictConfig:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from pgrun.algos.base import Algorithm
@@ -30,6 +34,19 @@ class Evaluation:
         return math.sqrt(sum((r - mean) ** 2 for r in self.returns) / len(self.returns))
 
 
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Put every global generator back as it was: torch's (torch.manual_seed seeds the GPU's too), NumPy's, Python's."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        np.random.set_state(numpy)
+        random.setstate(python)
+
+
 @torch.no_grad()
 def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, explore: bool = False) -> Evaluation:
     """Run `episodes` whole episodes from `seed`; training's random numbers are left untouched.
@@ -41,7 +58,7 @@ def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, 
     share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])
     returns: list[float] = []
     lengths: list[int] = []
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness():
         torch.manual_seed(seed)
         obs, carry = env.reset(seed), algorithm.initial_carry(b)
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)

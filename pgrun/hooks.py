@@ -58,6 +58,7 @@ class Evaluate:
         self.env: VectorEnv | None = None
         self.best: float | None = None
         self.latest: float | None = None
+        self.latest_at = -1  # the environment step of that evaluation
         self.seconds = 0.0
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
@@ -67,23 +68,28 @@ class Evaluate:
         if self.env is None:
             self.env = self.make_env(self.episodes)
         result = evaluate(self.algorithm, self.env, self.episodes, seed=self.seed)
-        self.latest = result.mean
+        self.latest, self.latest_at = result.mean, clock.steps
         self.record("eval/return", result.mean, clock.steps)
         self.record("eval/episode_length", sum(result.lengths) / len(result.lengths), clock.steps)
         if self.best is None or result.mean > self.best:
             self.best = result.mean
             self.on_best()
-        if self.stop_at is not None and result.mean >= self.stop_at:
+        if self.reached:
             clock.stop = "stop_at"
         self.seconds += time.perf_counter() - begin
 
+    @property
+    def reached(self) -> bool:
+        """Whether the latest evaluation reached `stop_at`."""
+        return self.stop_at is not None and self.latest is not None and self.latest >= self.stop_at
+
     def snapshot(self) -> dict[str, Any]:
-        """The best return so far."""
-        return {"best": self.best, "latest": self.latest}
+        """The best return so far, and the latest."""
+        return {"best": self.best, "latest": self.latest, "latest_at": self.latest_at}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put it back."""
-        self.best, self.latest = state["best"], state["latest"]
+        """Put them back."""
+        self.best, self.latest, self.latest_at = state["best"], state["latest"], state["latest_at"]
 
     def close(self) -> None:
         """Free the environments."""

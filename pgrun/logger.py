@@ -21,12 +21,13 @@ class TensorBoard:
     Args:
         folder: the run directory.
         every: environment steps between two points.
-        start: the step it goes on from; points at or after it that an earlier, killed run wrote are dropped.
+        start: the step it goes on from; points after it that an earlier, killed run wrote are dropped.
         stats: where finished episodes come from.
     """
 
     def __init__(self, folder: Path, *, every: int, start: int, stats: EpisodeStats) -> None:
-        self.writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None, flush_secs=10)
+        again = any(folder.glob("events.out.tfevents.*"))
+        self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
         self.due = Every(every, start)
         self.stats = stats
         self.pending: list[dict[str, Tensor]] = []
@@ -47,7 +48,7 @@ class TensorBoard:
             self.writer.add_scalar("train/return", sum(r for r, _ in episodes) / n, step)
             self.writer.add_scalar("train/episode_length", sum(length for _, length in episodes) / n, step)
         if self.pending:
-            for key in self.pending[-1]:
+            for key in {key: None for each in self.pending for key in each}:
                 values = [each[key] for each in self.pending if key in each]
                 self.writer.add_scalar(key, float(torch.stack(values).mean()), step)  # sync point
             self.pending.clear()
@@ -61,6 +62,19 @@ class TensorBoard:
     def scalar(self, tag: str, value: float, step: int) -> None:
         """One point of one curve."""
         self.writer.add_scalar(tag, value, step)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What goes into the next point, so that a resumed run's curves are the undisturbed run's."""
+        keys = {key: None for each in self.pending for key in each}
+        pending = {key: torch.stack([each[key] for each in self.pending if key in each]) for key in keys}
+        return {"pending": pending, "steps": self.steps, "seconds": dict(self.seconds)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put it back."""
+        columns = {key: values.unbind() for key, values in state["pending"].items()}
+        rows = max((len(values) for values in columns.values()), default=0)
+        self.pending = [{key: values[i] for key, values in columns.items() if i < len(values)} for i in range(rows)]
+        self.steps, self.seconds = state["steps"], dict(state["seconds"])
 
     def flush(self) -> None:
         """Put everything on disk: done with each checkpoint, so that a killed run's curves reach its last one."""

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun import checkpoint
 from pgrun.build import Parts, resolved
 from pgrun.errors import Diverged, UserError
-from pgrun.evaluate import evaluate
+from pgrun.evaluate import Evaluation, evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress
 from pgrun.logger import TensorBoard
 from pgrun.train import Clock, Hook, train
@@ -73,6 +73,7 @@ class Run:
             record=self.board.scalar,
             on_best=self.write_best,
         )
+        self.wall_before = 0.0  # seconds that earlier sessions of this run took, up to their checkpoint
         if resume is not None:
             self.restore(resume)
         self.seconds_before = sum(self.clock.seconds.values())
@@ -82,22 +83,36 @@ class Run:
         parts = self.parts
         parts.algorithm.restore(state["algorithm"])
         if not parts.collector.restore(state["collector"]):
-            log.info("the environments can't give up their state, so they start fresh episodes")
+            why = state["why_stateless"]
+            log.info("the environments start fresh episodes: their state could not be saved%s", why and f" ({why})")
         parts.memory.restore(state["memory"])
         self.evaluation.restore(state["evaluation"])
+        if self.evaluation.reached:
+            self.clock.stop = "stop_at"
+        self.board.restore(state["board"])
+        self.wall_before = state["wall_seconds"]
         checkpoint.restore_generators(state["generators"])
         self.saved_at = self.clock.steps
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
         parts = self.parts
+        collector = parts.collector.snapshot()
         return {
             **self.policy(),
-            "collector": parts.collector.snapshot(),
+            "collector": collector,
+            "why_stateless": getattr(parts.collector.env, "why_stateless", ""),
             "memory": parts.memory.snapshot(),
             "generators": checkpoint.generators(),
             "evaluation": self.evaluation.snapshot(),
+            "board": self.board.snapshot(),
+            "wall_seconds": self.wall_seconds,
         }
+
+    @property
+    def wall_seconds(self) -> float:
+        """How long the run has taken, over all its sessions."""
+        return self.wall_before + time.perf_counter() - self.begin
 
     def policy(self) -> dict[str, Any]:
         """What evaluation needs."""
@@ -127,6 +142,7 @@ class Run:
 
         Raises:
             Diverged: after result.json is written.
+            UserError: the disk is full, or the like; after result.json is written, if it can be.
         """
         config, parts, clock = self.config, self.parts, self.clock
         progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
@@ -139,31 +155,38 @@ class Run:
         self.startup = time.perf_counter() - self.begin
         self.start = clock.steps
         status, final = "failed", None
+        (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
         try:
             with stop_on_signals(clock):
                 try:
                     train(parts.algorithm, parts.collector, parts.memory, clock, hooks)
                 finally:
                     progress.close(clock)
-                status = "interrupted" if clock.stop == "interrupted" else "finished"
                 self.write()
-                if status == "finished":
+            if clock.stop == "interrupted":
+                status = "interrupted"
+            else:
+                with interruptible():
                     final = self.final_evaluation()
+                status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
         except Diverged as error:
             status = "diverged"
-            kept = sorted(self.checkpoints.glob("latest.pt"))
-            where = f"the last good checkpoint is {kept[0].resolve().name}" if kept else "there is no checkpoint yet"
+            kept = checkpoint.latest(self.checkpoints)
+            where = (
+                f"the last good checkpoint is {kept.resolve().name}" if kept.exists() else "there is no checkpoint yet"
+            )
             raise Diverged(
                 f"{error}, at environment step {clock.steps:,}, update {clock.updates:,}; {where}. "
                 "A smaller optimizer.lr or algo.max_grad_norm often helps"
             ) from error
         finally:
             result = self.result(status, final)
-            write_json(self.folder / "result.json", result)
             self.close(result)
         return result
 
-    def final_evaluation(self) -> Any:
+    def final_evaluation(self) -> Evaluation:
         """Evaluate the final policy."""
         env = self.parts.make_eval_env(self.config.eval.final_episodes)
         try:
@@ -171,7 +194,8 @@ class Run:
             final = evaluate(self.parts.algorithm, env, self.config.eval.final_episodes, seed=seed)
         finally:
             env.close()
-        self.board.scalar("eval/return", final.mean, self.clock.steps)
+        if self.evaluation.latest_at != self.clock.steps:  # else this step has its point
+            self.board.scalar("eval/return", final.mean, self.clock.steps)
         if self.evaluation.best is None:
             self.evaluation.best = final.mean
             self.write_best()
@@ -189,7 +213,7 @@ class Run:
             "seed": self.config.seed,
             "env_steps": clock.steps,
             "updates": clock.updates,
-            "wall_seconds": round(time.perf_counter() - self.begin, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
             "startup_seconds": round(self.startup, 3),
             "compile_seconds": round(compiling, 3),
             "eval_seconds": round(self.evaluation.seconds, 3),
@@ -202,12 +226,21 @@ class Run:
         }
 
     def close(self, result: dict[str, Any]) -> None:
-        """Close files and environments."""
+        """Write result.json, and close files and environments whatever fails on the way."""
         figures = ("eval_return_mean", "train_return_mean", "best_eval_return_mean", "steps_per_second")
         final = {key: float(result[key]) for key in figures if result[key] is not None}
-        self.board.close(flatten(OmegaConf.to_container(self.config, resolve=True)), final, self.clock.steps)
-        self.evaluation.close()
-        self.parts.collector.env.close()
+        hyperparameters = flatten(OmegaConf.to_container(self.config, resolve=True))
+        closers: list[Callable[[], None]] = [
+            lambda: write_json(self.folder / "result.json", result),
+            lambda: self.board.close(hyperparameters, final, self.clock.steps),
+            self.evaluation.close,
+            self.parts.collector.env.close,
+        ]
+        for closer in closers:
+            try:
+                closer()
+            except Exception as error:  # it must not hide what ended the run
+                log.error("at the end of the run: %s: %s", type(error).__name__, error)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -232,15 +265,33 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 @contextmanager
 def stop_on_signals(clock: Clock) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) stops the loop after the update it is in; the second kills it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, frame: Any) -> None:
         if clock.stop == "interrupted":
             raise KeyboardInterrupt
         clock.stop = "interrupted"
 
+    with on_signals(stop):
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt at once: there is nothing to lose."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with on_signals(stop):
+        yield
+
+
+@contextmanager
+def on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle SIGINT and SIGTERM so; only a process's main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -258,15 +309,22 @@ def load_run(folder: Path) -> tuple[DictConfig, dict[str, str]]:
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
+    if not path.read_text().strip():
+        raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
     config = resolved(DictConfig(OmegaConf.load(path)))
-    hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
-    choices = OmegaConf.select(hydra, "hydra.runtime.choices")
+    hydra = folder / ".hydra" / "hydra.yaml"
+    text = hydra.read_text() if hydra.exists() else ""
+    choices = OmegaConf.select(OmegaConf.create(text), "hydra.runtime.choices") if text.strip() else None
+    if choices is None:  # killed between the two files
+        choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
     return config, {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
 
 
 def find_checkpoint(folder: Path, which: str) -> Path:
     """The checkpoint file that `latest`, `best` or a path names."""
-    if which in ("latest", "best"):
-        return folder / "checkpoints" / f"{which}.pt"
+    if which == "latest":
+        return checkpoint.latest(folder / "checkpoints")
+    if which == "best":
+        return folder / "checkpoints" / "best.pt"
     path = Path(which)
     return path if path.exists() or path.is_absolute() else folder / path
