@@ -1,0 +1,159 @@
+"""Measure what the shipped recipes learn: several seeds of each, summarised as IQM with a bootstrap interval.
+
+    python scripts/learning.py --runs ~/pgrun-learning                 # every row, two processes at a time
+    python scripts/learning.py --runs ~/pgrun-learning ppo-cartpole    # one row
+    python scripts/learning.py --runs ~/pgrun-learning --report        # only the table of what is there
+
+A run that is finished is not run again and one that was cut off goes on from its checkpoint, so the same command may be
+given until all is done. The summary goes to scripts/results/learning.csv. IQM: the mean of the middle half of the seeds'
+final evaluation means (100 deterministic episodes each, the final policy); interval: 95 % bootstrap over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import bootstrap, trim_mean
+
+RESULTS = Path(__file__).parent / "results" / "learning.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe on one environment and the figure it must reach."""
+
+    algo: str
+    env: str
+    steps: int
+    floor: float
+    seeds: int = 5
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the row is called on the command line."""
+        return f"{self.algo}-{self.env}"
+
+    @property
+    def command(self) -> str:
+        """The command that reproduces one seed."""
+        return " ".join(["pgrun", f"algo={self.algo}", f"env={self.env}", f"total_steps={self.steps}", *self.overrides])
+
+
+ROWS = [
+    Row("reinforce", "cartpole", 300_000, 450),
+    Row("a2c", "cartpole", 500_000, 475),
+    Row("a2c", "acrobot", 500_000, -95),
+    Row("ppo", "cartpole", 100_000, 490),
+    Row("ppo", "acrobot", 1_000_000, -85),
+    Row("ppo", "pendulum", 100_000, -200),
+    Row("ppo", "lunar_lander", 1_000_000, 220, seeds=3),
+    Row("ppo", "halfcheetah", 1_000_000, 2_000, seeds=3),
+    Row("sac", "pendulum", 20_000, -170),
+]
+
+
+def main() -> int:
+    """Run what is missing, then write and print the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="*", help=f"which rows (all): {', '.join(row.name for row in ROWS)}")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the run directories")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    args = parser.parse_args()
+    names = {row.name: row for row in ROWS}
+    if unknown := [name for name in args.rows if name not in names]:
+        parser.error(f"unknown row {unknown[0]}; choose from {', '.join(names)}")
+    rows = [names[name] for name in args.rows] or ROWS
+    if not args.report:
+        jobs = [(row, seed) for row in rows for seed in range(row.seeds)]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda job: run(args.runs, *job), jobs))
+    return summarise(args.runs)
+
+
+def run(folder: Path, row: Row, seed: int) -> None:
+    """Start, or go on with, one seed of a row."""
+    place = folder / row.name / f"s{seed}"
+    result = place / "result.json"
+    if result.exists() and json.loads(result.read_text())["status"] == "finished":
+        return
+    if (place / "checkpoints" / "latest.pt").exists():
+        command = [sys.executable, "-m", "pgrun", "resume", str(place)]
+    else:
+        words = row.command.split()[1:]
+        command = [sys.executable, "-m", "pgrun", *words, f"seed={seed}", f"hydra.run.dir={place}"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    print(f"{row.name} seed {seed}: {said[0] if said else done.returncode}", flush=True)
+
+
+def summarise(folder: Path) -> int:
+    """Write the CSV and print it; -> 1 where a complete row misses its floor."""
+    table, missed = [], 0
+    for row in ROWS:
+        files = [folder / row.name / f"s{seed}" / "result.json" for seed in range(row.seeds)]
+        results = [json.loads(file.read_text()) for file in files if file.exists()]
+        means = np.array([r["eval_return_mean"] for r in results if r["status"] == "finished"])
+        if len(means) < row.seeds:
+            continue
+        low, high = interval(means)
+        iqm = float(trim_mean(means, 0.25))
+        missed += iqm < row.floor
+        rates = [r["steps_per_second"] for r in results]
+        table.append(
+            {
+                "algo": row.algo,
+                "env": row.env,
+                "steps": row.steps,
+                "seeds": row.seeds,
+                "iqm": round(iqm, 1),
+                "low": round(low, 1),
+                "high": round(high, 1),
+                "worst": round(float(means.min()), 1),
+                "floor": row.floor,
+                "steps_per_second": round(float(np.median(rates))),
+                "command": row.command,
+            }
+        )
+    if table:
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+    for line in table:
+        print(
+            f"{line['algo']:10} {line['env']:14} {line['iqm']:9} [{line['low']}, {line['high']}] worst {line['worst']}"
+        )
+    return int(missed > 0)
+
+
+def interval(means: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile-bootstrap interval of the IQM over seeds."""
+    if np.ptp(means) == 0:
+        return float(means[0]), float(means[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = bootstrap(
+            (means,),
+            lambda x, axis: trim_mean(x, 0.25, axis=axis),
+            n_resamples=9_999,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
