@@ -131,9 +131,9 @@ def sub_seeds(seed: int, num_envs: int) -> list[int]:
 def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
     """The observations with those of ended episodes replaced by the ones they ended in."""
     if isinstance(obs, dict):
-        if isinstance(final, dict):
-            return {key: _with_final(obs[key], final[key], last) for key in obs}
-        return {key: np.stack([final[i][key] if last[i] else obs[key][i] for i in range(len(last))]) for key in obs}
+        if not isinstance(final, dict):  # a dict an environment, not a dict of their arrays
+            final = {key: [each[key] if ended else None for each, ended in zip(final, last, strict=True)] for key in obs}
+        return {key: _with_final(obs[key], final[key], last) for key in obs}
     merged = np.array(obs)
     for i in np.nonzero(last)[0]:
         merged[i] = final[i]

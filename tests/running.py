@@ -1,0 +1,46 @@
+"""Compose a config, build its parts, run it: what tests of whole runs share."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from pgrun.app import register_resolvers
+from pgrun.build import Parts, build
+from pgrun.paths import config_dir
+from pgrun.run import Run
+
+
+def compose(*overrides: str) -> DictConfig:
+    """The config that these overrides compose to, as the shell would have it."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides))
+
+
+def parts(*overrides: str) -> Parts:
+    """The parts of a run."""
+    return build(compose(*overrides))
+
+
+def new_run(folder: Path, *overrides: str, resume: dict[str, Any] | None = None) -> Run:
+    """A run in a folder, built from scratch, perhaps from a checkpoint's content."""
+    config = compose(*overrides)
+    names = {"algo": "algo", "env": "env"}
+    return Run(config, build(config), folder, names=names, begin=time.perf_counter(), quiet=True, resume=resume)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nested values are equal bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and a == b

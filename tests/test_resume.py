@@ -1,0 +1,320 @@
+"""A run that is stopped and resumed ends as the undisturbed one, bit for bit."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from running import new_run, same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pgrun import checkpoint
+from pgrun.run import load_run
+
+SMALL = ("network.hidden=[16]", "eval.episodes=2", "eval.final_episodes=2", "checkpoint.keep=100", "log.every=64")
+ON_POLICY = (*SMALL, "num_envs=4", "total_steps=640", "checkpoint.every=128", "eval.every=160")
+PPO = (*ON_POLICY, "algo.rollout=32", "algo.minibatch=64", "algo.epochs=2")
+SAC = (
+    *("algo=sac", *SMALL, "num_envs=2", "total_steps=160", "memory.warmup=64", "memory.capacity=100"),
+    *("memory.batch_size=16", "checkpoint.every=24", "eval.every=56"),
+)
+RUNS = {
+    "reinforce": ("algo=reinforce", *ON_POLICY),
+    "reinforce with a baseline": ("algo=reinforce", "algo/baseline=value", *ON_POLICY),
+    "a2c": ("algo=a2c", *ON_POLICY),
+    "ppo": PPO,
+    "ppo normalised": (
+        *PPO,
+        "network.normalize_obs=true",
+        "algo.normalize_reward=true",
+        "optimizer.schedule=linear",
+        "algo.clip_schedule=linear",
+    ),
+    "ppo in processes": (*PPO, "env.backend=async", "num_envs=2", "checkpoint.every=256"),
+    "ppo next step": (*PPO, "env.backend=sync", "env.autoreset=next_step"),
+    "ppo pendulum": (*PPO, "env=pendulum", "env.max_episode_steps=50"),
+    "ppo ant": (*PPO, "env=ant", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
+    "ppo halfcheetah": (*PPO, "env=halfcheetah", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
+    "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
+    "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
+}
+TIMES = {"seconds", "wall_seconds"}
+
+
+def outcome(state: dict) -> dict:
+    """A checkpoint's content without what a clock on the wall says, and without the config's number of steps."""
+    clock = {key: value for key, value in state["clock"].items() if key not in TIMES}
+    board = {key: value for key, value in state["board"].items() if key not in TIMES}
+    rest = {key: value for key, value in state.items() if key not in {*TIMES, "clock", "board", "format", "config"}}
+    return {**rest, "clock": clock, "board": board}
+
+
+def finish(run) -> dict:
+    """Run to the end; -> the outcome of its last checkpoint."""
+    result = run.execute()
+    assert result["status"] == "finished"
+    return outcome(checkpoint.load(run.checkpoints / "latest.pt"))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_resuming_at_any_checkpoint_changes_nothing(name, tmp_path):
+    overrides = RUNS[name]
+    whole = new_run(tmp_path / "whole", *overrides)
+    want = finish(whole)
+    steps = sorted(whole.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))
+    assert len(steps) >= 3
+    assert want["collector"]["env"] is not None
+    for path in steps[:-1]:
+        state = checkpoint.load(path)
+        got = finish(new_run(tmp_path / path.stem, *overrides, resume=state))
+        different = [key for key in want if not same(want[key], got[key])]
+        assert not different, f"{different} differ after a resume at {path.name}"
+
+
+def test_the_comparison_sees_another_seed(tmp_path):
+    assert not same(finish(new_run(tmp_path / "a", *PPO)), finish(new_run(tmp_path / "b", *PPO, "seed=1")))
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every scalar curve as TensorBoard shows it, times left out."""
+    board = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=True)
+    board.Reload()
+    tags = [tag for tag in board.Tags()["scalars"] if not tag.startswith(("time/", "final/"))]
+    return {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in tags}
+
+
+def timed_steps(folder: Path) -> list[int]:
+    """The steps of the curve time/steps_per_second."""
+    board = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    board.Reload()
+    return [event.step for event in board.Scalars("time/steps_per_second")]
+
+
+def test_curves_go_on_where_they_were(tmp_path):
+    # log.every does not divide checkpoint.every, so that the point after the resume averages updates before it
+    overrides = (*PPO, "log.every=300")
+    whole = new_run(tmp_path / "whole", *overrides)
+    finish(whole)
+    for path in list(whole.checkpoints.glob("step_*.pt")):
+        folder = tmp_path / path.stem
+        shutil.copytree(tmp_path / "whole", folder)  # as if killed at the very end: every point after it is there twice
+        finish(new_run(folder, *overrides, resume=checkpoint.load(path)))
+        assert curves(folder) == curves(tmp_path / "whole")
+        assert timed_steps(folder) == timed_steps(tmp_path / "whole")
+
+
+def test_curves_of_a_run_that_starts_over(tmp_path):
+    finish(new_run(tmp_path / "whole", *PPO))
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    finish(new_run(tmp_path / "again", *PPO))  # killed before its first checkpoint
+    assert curves(tmp_path / "again") == curves(tmp_path / "whole")
+
+
+def test_a_torn_event_file_is_no_obstacle(tmp_path):
+    whole = new_run(tmp_path / "whole", *PPO)
+    finish(whole)
+    path = sorted(whole.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))[1]
+    folder = tmp_path / "torn"
+    shutil.copytree(tmp_path / "whole", folder)
+    (events,) = folder.glob("events.*")
+    events.write_bytes(events.read_bytes()[:-7])
+    finish(new_run(folder, *PPO, resume=checkpoint.load(path)))
+    assert curves(folder) == curves(tmp_path / "whole")
+
+
+def test_each_step_has_one_evaluation(tmp_path):
+    run = new_run(tmp_path, *PPO, "eval.every=128")  # the last evaluation falls on the last step
+    finish(run)
+    steps = [step for step, _ in curves(tmp_path)["eval/return"]]
+    assert len(steps) == len(set(steps))
+    assert run.clock.steps in steps
+
+
+def test_wall_seconds_add_up_and_rates_do_not(tmp_path):
+    first = new_run(tmp_path / "a", *PPO)
+    first.begin -= 100.0  # as if it had taken so much longer
+    finish(first)
+    state = checkpoint.load(sorted(first.checkpoints.glob("step_*.pt"))[0])
+    second = new_run(tmp_path / "b", *PPO, resume=state)
+    result = second.execute()
+    assert 100.0 < result["wall_seconds"] < 160.0
+    assert result["steps_per_second"] > 100.0
+
+
+def test_a_world_without_state_starts_fresh_episodes(tmp_path, caplog):
+    overrides = (*PPO, "env=lunar_lander", "total_steps=256")
+    finish(new_run(tmp_path / "a", *overrides))
+    state = checkpoint.load(tmp_path / "a" / "checkpoints" / "step_128.pt")
+    assert state["collector"]["env"] is None
+    with caplog.at_level("INFO", logger="pgrun"):
+        run = new_run(tmp_path / "b", *overrides, resume=state)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "start fresh episodes" in line
+    assert "LunarLander.world is a b2World" in line
+    assert "\n" not in line
+    end = finish(run)
+    assert end["clock"]["steps"] == 256
+
+
+# ---- through the shell
+
+SHELL = [sys.executable, "-m", "pgrun"]
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def shell(*args: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess:
+    return subprocess.run([*SHELL, *args], cwd=cwd, env=ENV, capture_output=True, text=True, timeout=timeout)
+
+
+def start(*args: str, cwd: Path) -> subprocess.Popen:
+    with open(cwd / "stderr.txt", "a") as errors:
+        return subprocess.Popen([*SHELL, *args], cwd=cwd, env=ENV, stdout=errors, stderr=errors, start_new_session=True)
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the run ended before it was stopped"
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.01)
+
+
+def final_state(folder: Path) -> dict:
+    return outcome(checkpoint.load(folder / "checkpoints" / "latest.pt"))
+
+
+@pytest.mark.parametrize("backend", ["auto", "async"])
+def test_ctrl_c_and_resume(backend, tmp_path):
+    # the signal goes to the whole process group, as a terminal sends it
+    overrides = ("total_steps=20000", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")
+    overrides = (
+        *overrides,
+        "checkpoint.every=2000",
+        f"env.backend={backend}",
+        "algo.rollout=128",
+        "algo.minibatch=256",
+    )
+    process = start(*overrides, "hydra.run.dir=run", cwd=tmp_path)
+    latest = tmp_path / "run" / "checkpoints" / "latest.pt"
+    wait_for(latest.exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, (tmp_path / "stderr.txt").read_text()
+    said = (tmp_path / "stderr.txt").read_text()
+    assert "interrupted; go on with: pgrun resume run" in said
+    assert "Traceback" not in said
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert 2000 <= result["env_steps"] < 20000
+    assert checkpoint.load(latest)["clock"]["steps"] == result["env_steps"]
+    if backend == "async":
+        return
+    resumed = shell("resume", "run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["status"], result["algo"], result["env"]) == ("finished", "ppo", "cartpole")
+    finish(new_run(tmp_path / "whole", *overrides))
+    assert same(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
+
+
+def test_resuming_a_finished_run(tmp_path):
+    overrides = ("total_steps=512", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")
+    assert shell(*overrides, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    again = shell("resume", "run", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.count("\n") == 1
+    steps = json.loads((tmp_path / "run" / "result.json").read_text())["env_steps"]
+    assert f"total_steps={2 * steps}" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+    # killed during its final evaluation: the run is whole but for result.json
+    (tmp_path / "run" / "result.json").unlink()
+    assert shell("resume", "run", cwd=tmp_path).returncode == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["status"], result["env_steps"], result["eval_episodes"]) == ("finished", steps, 2)
+    more = shell("resume", "run", "total_steps=1024", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["env_steps"] >= 1024 > steps
+    assert load_run(tmp_path / "run")[0].total_steps == 1024
+
+
+def test_a_run_that_reached_its_return_is_finished(tmp_path):
+    overrides = ("total_steps=4096", "num_envs=2", "network.hidden=[16]", "eval.every=256", "eval.final_episodes=2")
+    assert shell(*overrides, "eval.stop_at=1", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    before = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert before["env_steps"] < 4096
+    again = shell("resume", "run", cwd=tmp_path)
+    assert (again.returncode, "eval.stop_at" in again.stdout) == (0, True)
+    (tmp_path / "run" / "result.json").unlink()  # killed in the final evaluation: no more training either
+    assert shell("resume", "run", cwd=tmp_path).returncode == 0
+    after = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (after["env_steps"], after["eval_return_mean"]) == (before["env_steps"], before["eval_return_mean"])
+    assert shell("resume", "run", "eval.stop_at=null", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["env_steps"] >= 4096
+
+
+def test_two_runs_of_one_second_get_two_directories(tmp_path):
+    overrides = ("total_steps=256", "num_envs=2", "network.hidden=[8]", "eval.final_episodes=1")
+    for _ in range(5):  # until both fall into one second
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        both = [start(*overrides, cwd=tmp_path) for _ in range(2)]
+        assert [process.wait(60) for process in both] == [0, 0]
+        folders = sorted((tmp_path / "runs" / "ppo-cartpole").iterdir())
+        assert len(folders) == 2
+        assert all((folder / "result.json").exists() for folder in folders)
+        if folders[1].name == f"{folders[0].name}_2":
+            return
+    pytest.fail("the two runs never started in the same second")
+
+
+def test_resuming_what_is_no_run(tmp_path):
+    missing = shell("resume", "nowhere", cwd=tmp_path)
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    (tmp_path / "torn" / ".hydra").mkdir(parents=True)
+    (tmp_path / "torn" / ".hydra" / "config.yaml").write_text("")
+    torn = shell("resume", "torn", cwd=tmp_path)
+    assert (torn.returncode, torn.stderr.count("\n")) == (2, 1)
+    assert "start it again" in torn.stderr
+
+
+KILLED = {
+    "ppo": ("total_steps=30000", "checkpoint.every=2000", "network.hidden=[16]", "eval.every=6000", "eval.episodes=4"),
+    "sac": (
+        *("algo=sac", "env=pendulum", "memory.warmup=300", "total_steps=1500", "checkpoint.every=200"),
+        *("network.hidden=[32]", "eval.every=500", "eval.episodes=2", "memory.capacity=1200"),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", KILLED)
+def test_kill_9_at_any_moment(algo, tmp_path):
+    overrides = (*KILLED[algo], "eval.final_episodes=4", "log.every=500")
+    begin = time.monotonic()
+    assert start(*overrides, "hydra.run.dir=whole", cwd=tmp_path).wait(120) == 0
+    duration = time.monotonic() - begin
+    want, rng = final_state(tmp_path / "whole"), random.Random(0)
+    moments = [0.0] + [rng.random() * duration for _ in range(9)]  # 0: as soon as there is a run
+    for i, moment in enumerate(moments):
+        folder, begin = tmp_path / f"run{i}", time.monotonic()
+        config = folder / ".hydra" / "config.yaml"
+        process = start(*overrides, f"hydra.run.dir={folder.name}", cwd=tmp_path)
+        wait_for(lambda config=config: config.exists() and config.stat().st_size > 0, process)
+        time.sleep(max(0.0, begin + moment - time.monotonic()))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(60)
+        resumed = shell("resume", folder.name, cwd=tmp_path)
+        assert resumed.returncode == 0, resumed.stderr
+        got = final_state(folder)
+        different = [key for key in want if not same(want[key], got[key])]
+        assert not different, f"{different} differ after a kill at {moment:.2f} s"
+        assert curves(folder) == curves(tmp_path / "whole"), f"curves differ after a kill at {moment:.2f} s"
+        result = json.loads((folder / "result.json").read_text())
+        assert result["status"] == "finished"
