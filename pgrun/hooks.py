@@ -136,8 +136,8 @@ class Progress:
         elif self.lines:
             self.next = now + self.SECONDS
             rate = (clock.steps - self.start) / (now - self.begin)
-            left = (clock.total_steps - clock.steps) / max(rate, 1e-9)
-            share = 100 * clock.steps / clock.total_steps
+            left = max(clock.total_steps - clock.steps, 0) / max(rate, 1e-9)
+            share = 100 * clock.progress
             log.info("%d steps (%.0f%%), %.0f steps/s, %s, %.0f s left", clock.steps, share, rate, self.figures(), left)
 
     def figures(self) -> str:

@@ -132,7 +132,7 @@ def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
     """The observations with those of ended episodes replaced by the ones they ended in."""
     if isinstance(obs, dict):
         if not isinstance(final, dict):  # a dict an environment, not a dict of their arrays
-            final = {key: [each[key] if ended else None for each, ended in zip(final, last, strict=True)] for key in obs}
+            final = {key: [f[key] if ended else None for f, ended in zip(final, last, strict=True)] for key in obs}
         return {key: _with_final(obs[key], final[key], last) for key in obs}
     merged = np.array(obs)
     for i in np.nonzero(last)[0]:

@@ -1,0 +1,156 @@
+"""Evaluation: whose episodes count, from which random numbers, and with what memory."""
+
+import random
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from running import parts, same
+
+from pgrun import checkpoint
+from pgrun.evaluate import Evaluation, evaluate
+from pgrun.types import Step
+
+
+class Countdown:
+    """Copy i's episodes last i + 1 steps (and pay 10·i a step), from a counter that never stops; no real world."""
+
+    obs_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, num_envs: int, filler: bool = False) -> None:
+        self.num_envs, self.filler = num_envs, filler
+        self.seeds: list[int | None] = []
+
+    def reset(self, seed=None):
+        self.seeds.append(seed)
+        self.t = torch.zeros(self.num_envs)
+        self.pending = torch.zeros(self.num_envs, dtype=torch.bool)
+        self.steps = 0
+        return self.obs()
+
+    def obs(self):
+        return torch.stack([torch.arange(self.num_envs) * 1.0, self.t], -1)
+
+    def step(self, action):
+        self.steps += 1
+        np.random.rand(), random.random(), torch.rand(1)  # a world that draws from the global generators
+        index = torch.arange(self.num_envs)
+        valid = ~self.pending
+        self.t += valid
+        last = (self.t > index) & valid
+        reward = torch.where(valid, 10.0 * index, torch.tensor(777.0))  # a filler row's reward is nobody's
+        self.t[last] = 0
+        self.pending = last if self.filler else self.pending
+        return Step(self.obs(), self.obs(), reward, torch.ones(self.num_envs), last, valid)
+
+
+class Policy:
+    """Counts in its carry how often it acted in this episode."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+        self.explored: list[bool] = []
+
+    def initial_carry(self, num_envs):
+        return (torch.zeros(num_envs), torch.zeros(num_envs, 2))
+
+    def act(self, obs, carry, explore):
+        self.seen.append(carry[0].tolist())
+        self.explored.append(explore)
+        assert torch.equal(carry[1], carry[0].unsqueeze(-1).expand(-1, 2))
+        return torch.zeros(len(obs), dtype=torch.int64), (carry[0] + 1, carry[1] + 1), {}
+
+
+@pytest.mark.parametrize("filler", [False, True])
+@pytest.mark.parametrize(("episodes", "envs"), [(1, 1), (4, 4), (10, 4), (3, 4), (7, 3)])
+def test_each_copy_has_its_share(episodes, envs, filler):
+    result = evaluate(Policy(), Countdown(envs, filler), episodes, seed=5)
+    share = [episodes // envs + (i < episodes % envs) for i in range(envs)]
+    want = [i + 1 for i in range(envs) for _ in range(share[i])]
+    assert sorted(result.lengths) == sorted(want)  # by speed alone, copy 0 would have most of them
+    assert sorted(result.returns) == sorted(10.0 * (n - 1) * n for n in want)
+
+
+@pytest.mark.parametrize("filler", [False, True])
+def test_memory_begins_anew_with_each_episode(filler):
+    policy, env = Policy(), Countdown(3, filler)
+    evaluate(policy, env, 9, seed=0)
+    for i in range(3):
+        column = [seen[i] for seen in policy.seen]
+        period = i + 1 + filler  # what it did in a filler row is wiped out too, or counted from there
+        starts = [t for t, value in enumerate(column) if value == 0]
+        assert starts[:3] == [0, i + 1, (i + 1) + period]
+
+
+def test_it_stops_when_all_shares_are_done():
+    env = Countdown(3)
+    evaluate(Policy(), env, 6, seed=0)
+    assert env.steps == 6  # the slowest copy's two episodes of three steps
+    assert env.seeds == [0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_trainings_generators_are_left_alone(fails, monkeypatch):
+    before = checkpoint.generators()
+    env = Countdown(2)
+    if fails:
+        monkeypatch.setattr(env, "obs", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(Policy(), env, 2, seed=3)
+    else:
+        evaluate(Policy(), env, 2, seed=3)
+    assert same(checkpoint.generators(), before)
+
+
+@pytest.mark.parametrize("env", ["cartpole", "pendulum", "lunar_lander"])
+@pytest.mark.parametrize("explore", [False, True])
+def test_the_seed_decides(env, explore):
+    made = parts(f"env={env}", "env.max_episode_steps=200", "network.hidden=[8]", "network.head_gain=1.0")
+    world = made.make_eval_env(3)
+
+    def returns(seed: int) -> Evaluation:
+        torch.rand(7)  # training goes on in between
+        return evaluate(made.algorithm, world, 5, seed=seed, explore=explore)
+
+    first, other, again = returns(1), returns(2), returns(1)
+    assert first == again
+    assert first != other
+    fresh = made.make_eval_env(3)
+    assert evaluate(made.algorithm, fresh, 5, seed=1, explore=explore) == first
+    assert len(first.returns) == 5
+    assert all(length <= 200 for length in first.lengths)
+
+
+def test_envpool_is_evaluated_on_the_same_episodes_each_time():
+    made = parts("env.backend=envpool", "env.max_episode_steps=30", "network.hidden=[8]")
+    world = made.make_eval_env(3)
+    assert evaluate(made.algorithm, world, 5, seed=1) == evaluate(made.algorithm, world, 5, seed=1)
+
+
+def test_it_explores_only_where_it_is_told_to():
+    policy = Policy()
+    evaluate(policy, Countdown(1), 1, seed=0)
+    evaluate(policy, Countdown(1), 1, seed=0, explore=True)
+    assert policy.explored == [False, True]
+
+
+def test_mean_and_deviation():
+    result = Evaluation([1.0, 2.0, 6.0], [1, 1, 1])
+    assert result.mean == pytest.approx(np.mean(result.returns))
+    assert result.std == pytest.approx(np.std(result.returns))
+
+
+def test_cartpoles_returns_are_its_lengths():
+    made = parts("network.hidden=[8]")
+    result = evaluate(made.algorithm, made.make_eval_env(4), 6, seed=0)
+    assert result.returns == [float(length) for length in result.lengths]
+
+
+def test_evaluation_needs_no_worker_processes():
+    made = parts("env.backend=async", "num_envs=2", "network.hidden=[8]")
+    world = made.make_eval_env(100)
+    assert world.num_envs == 32
+    assert type(world.env).__name__ == "SyncVectorEnv"
+    made.collector.env.close()
