@@ -4,9 +4,9 @@
     python scripts/learning.py --runs ~/pgrun-learning ppo-cartpole    # one row
     python scripts/learning.py --runs ~/pgrun-learning --report        # only the table of what is there
 
-A run that is finished is not run again and one that was cut off goes on from its checkpoint, so the same command may be
-given until all is done. The summary goes to scripts/results/learning.csv. IQM: the mean of the middle half of the seeds'
-final evaluation means (100 deterministic episodes each, the final policy); interval: 95 % bootstrap over seeds.
+A run that is finished is not run again and one that was cut off goes on from its checkpoint, so the same command may
+be given until all is done. The summary goes to scripts/results/learning.csv. IQM: the mean of the middle half of the
+seeds' final evaluation means (100 deterministic episodes each, the final policy); interval: 95 % bootstrap over seeds.
 """
 
 from __future__ import annotations
