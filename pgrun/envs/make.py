@@ -81,9 +81,8 @@ def _make(
     if backend == "native" and not native:
         why = "wrappers can't be put round one" if wrappers else "it has none"
         raise UserError(f"env.backend=native: {id} can't be natively vectorised ({why}); use env.backend=sync or async")
-    outer = limit if wrappers else None  # a wrapper may skip frames: the limit counts the policy's steps
     if limit is not None:
-        kwargs["max_episode_steps"] = limit if outer is None else -1
+        kwargs["max_episode_steps"] = limit
     if backend == "native" or (backend == "auto" and native):
         env = gym.make_vec(id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -102,8 +101,6 @@ def _make(
             env = gym.make(id, disable_env_checker=True, **kwargs)
             for wrapper in wrappers:
                 env = wrapper(env)
-            if outer is not None:
-                env = gym.wrappers.TimeLimit(env, outer)
             return Stateful(env, index)
 
         return build
