@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import re
@@ -15,6 +17,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -22,11 +25,12 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.experimental.callback import Callback
+from hydra.plugins.config_source import ConfigLoadError
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pgrun.errors import Diverged, UserError
+from pgrun.errors import Diverged, UserError, WrongSpace
 from pgrun.paths import config_dir
 from pgrun.suggest import nearest
 from pgrun.validate import keys, validate
@@ -36,12 +40,14 @@ WORST = -1e9  # the objective of a run that diverged or failed: finite, so that 
 log = logging.getLogger("pgrun")
 GROUP_KEYS = ("algo", "env", "network", "optimizer", "algo/advantage", "algo/baseline")
 _claimed: dict[str, str] = {}
+_sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the Hydra app on these arguments; -> the exit code."""
     register_resolvers()
+    register_sweeps()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
     sys.argv = ["pgrun", *argv]
     outcome: list[int] = []
@@ -58,7 +64,27 @@ def main(argv: Sequence[str]) -> int:
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         return fail(translate(error, argv))
-    return max(outcome, default=0)
+    except KeyboardInterrupt:
+        return 130
+    return max(_sweep_codes or outcome, default=0)
+
+
+def register_sweeps() -> None:
+    """Put pgrun's choices under the names that the plugins for sweeps have taken, where those are installed.
+
+    `hydra/launcher=joblib` becomes a launcher that survives a killed worker; `hydra/sweeper=optuna` maximises.
+    """
+    Plugins.instance()  # imports the plugins, which store their configs
+    store = ConfigStore.instance()
+    with contextlib.suppress(ConfigLoadError):
+        store.load("hydra/launcher/joblib.yaml")
+        target = "hydra_plugins.pgrun_launcher.launcher.SurvivingJoblibLauncher"
+        store.store(group="hydra/launcher", name="joblib", node={"_target_": target, "n_jobs": -1, "verbose": 0})
+    with contextlib.suppress(ConfigLoadError):
+        optuna = store.load("hydra/sweeper/optuna.yaml").node
+        OmegaConf.set_struct(optuna, False)
+        optuna.direction, optuna.n_jobs = "maximize", 1  # more trials at a time need hydra/launcher=joblib
+        store.store(group="hydra/sweeper", name="optuna", node=optuna, provider="optuna_sweeper")
 
 
 def fail(line: str, code: int = 2) -> int:
@@ -69,7 +95,8 @@ def fail(line: str, code: int = 2) -> int:
 
 def register_resolvers() -> None:
     """What configs may call: `${free_dir:…}` and `${no_slash:…}`."""
-    OmegaConf.register_new_resolver("free_dir", free_dir, replace=True)
+    # cached with the config: a sweep's jobs, wherever they run, share the sweep's directory
+    OmegaConf.register_new_resolver("free_dir", free_dir, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("no_slash", no_slash, replace=True)
 
 
@@ -108,6 +135,10 @@ class CheckFirst(Callback):
             traceback.print_exc()
             raise SystemExit(1) from None
 
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """A table of the jobs, and whether one failed."""
+        _sweep_codes.append(sweep_table(Path(config.hydra.sweep.dir)))
+
 
 ConfigStore.instance().store(
     group="hydra/callbacks", name="pgrun", node={"check_first": {"_target_": "pgrun.app.CheckFirst"}}
@@ -121,8 +152,21 @@ def prepare(config: DictConfig) -> Any:
 
     try:
         return build(config)
+    except WrongSpace as error:
+        able = [name for name, algorithm in algorithms().items() if isinstance(error.space, algorithm.action_spaces)]
+        raise UserError(f"{error}; algo={', '.join(able)} can act there") from error
     except HydraException as error:
         raise UserError(instantiation(error)) from error
+
+
+def algorithms() -> dict[str, Any]:
+    """The shipped algorithms' classes by their name on the command line."""
+    from hydra.utils import get_class
+
+    found = {}
+    for path in sorted((config_dir() / "algo").glob("*.yaml")):
+        found[path.stem] = get_class(OmegaConf.load(path).algo._target_)
+    return found
 
 
 def check(config: DictConfig) -> None:
@@ -154,11 +198,7 @@ def job(config: DictConfig) -> tuple[float | None, int]:
     sweep = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)
     try:
-        parts = (
-            _built.pop()
-            if _built and not sweep
-            else prepare(DictConfig(OmegaConf.merge(config, {"hydra": hydra_config})))
-        )
+        parts = _built.pop() if _built and not sweep else prepare(with_hydra(config, hydra_config))
         from pgrun.run import Run
 
         names = {key: str(hydra_config.runtime.choices[key]) for key in ("algo", "env")}
@@ -184,6 +224,14 @@ def job(config: DictConfig) -> tuple[float | None, int]:
         return None, 130
     summary(folder, result, sweep)
     return objective(result), 0
+
+
+def with_hydra(config: DictConfig, hydra_config: Any) -> DictConfig:
+    """A job's config with its `hydra` node back."""
+    whole = config.copy()
+    OmegaConf.set_struct(whole, False)
+    whole.hydra = OmegaConf.masked_copy(DictConfig({"hydra": hydra_config}), ["hydra"]).hydra
+    return whole
 
 
 def objective(result: dict[str, Any]) -> float:
@@ -220,6 +268,25 @@ def summary(folder: Path, result: dict[str, Any], sweep: bool) -> None:
     print(f"run directory  {shown(folder)}")
     print(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
     print(f"evaluate       pgrun eval {shown(folder)}", flush=True)
+
+
+def sweep_table(folder: Path) -> int:
+    """Print what became of a sweep's jobs, the best last; -> 1 where one did not finish, else 0."""
+    files = sorted(folder.glob("*/result.json"), key=lambda f: int(f.parent.name.split("_")[0]))
+    jobs = [(file.parent.name, json.loads(file.read_text())) for file in files]
+    if not jobs:
+        return 0
+    print(f"\n{'job':60} {'status':12} {'evaluation':>10}")
+    for name, result in jobs:
+        value = result.get("eval_return_mean")
+        figure = "–" if value is None else f"{value:.1f}"
+        print(f"{name if len(name) <= 60 else name[:59] + '…':60} {result['status']:12} {figure:>10}")
+    finished = [(r["eval_return_mean"], name) for name, r in jobs if r.get("eval_return_mean") is not None]
+    if finished:
+        best, name = max(finished)
+        print(f"best: {name} with {best:.1f}")
+    print(f"sweep directory  {shown(folder.resolve())}", flush=True)
+    return int(any(result["status"] != "finished" for _, result in jobs))
 
 
 def shown(path: Path) -> Path:
@@ -261,6 +328,8 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
 
 def unknown_member(group: str, name: str, members: list[str]) -> str:
     """`algo=pp0`: the members there are, nearest first."""
+    if f"{group}={name}" in ("hydra/launcher=joblib", "hydra/sweeper=optuna"):
+        return f"{group}={name} needs a package that is not installed: pip install 'pgrun[sweep]'"
     return f"{group}={name} is not known; {group} is one of {', '.join(nearest(name, members, len(members)))}"
 
 

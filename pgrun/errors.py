@@ -7,6 +7,14 @@ class UserError(Exception):
     exit_code = 2
 
 
+class WrongSpace(UserError):
+    """An algorithm that can't act in the environment's action space."""
+
+    def __init__(self, message: str, space: object) -> None:
+        super().__init__(message)
+        self.space = space
+
+
 class Diverged(Exception):
     """A loss, gradient, observation or reward that is not finite. Exit code 3."""
 

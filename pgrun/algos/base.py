@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.core.advantages import Advantage, Returns
-from pgrun.errors import UserError
+from pgrun.errors import UserError, WrongSpace
 from pgrun.nn import ActorCritic
 from pgrun.nn.normalize import RewardScale
 from pgrun.optim import GradientStep
@@ -36,9 +36,9 @@ class Algorithm(nn.Module):
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
         if not isinstance(action_space, self.action_spaces):
-            raise UserError(
-                f"{type(self).__name__} can't act in {action_space}: it needs "
-                f"{' or '.join(s.__name__ for s in self.action_spaces)} actions"
+            needs = " or ".join(space.__name__ for space in self.action_spaces)
+            raise WrongSpace(
+                f"{type(self).__name__} can't act in {action_space}: it needs {needs} actions", action_space
             )
         self.obs_space, self.action_space = obs_space, action_space
         self.progress = 0.0  # how much of total_steps is done; every schedule reads this
