@@ -49,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
     register_resolvers()
     register_sweeps()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
+    argv = [whole_numbers(arg) for arg in argv]
     sys.argv = ["pgrun", *argv]
     outcome: list[int] = []
 
@@ -85,6 +86,16 @@ def register_sweeps() -> None:
         OmegaConf.set_struct(optuna, False)
         optuna.direction, optuna.n_jobs = "maximize", 1  # more trials at a time need hydra/launcher=joblib
         store.store(group="hydra/sweeper", name="optuna", node=optuna, provider="optuna_sweeper")
+
+
+def whole_numbers(argument: str) -> str:
+    """`total_steps=1e6` as `total_steps=1000000`: a number that is whole is written as one, which fits floats too."""
+
+    def rewrite(match: re.Match[str]) -> str:
+        value = float(match[0])
+        return str(int(value)) if value.is_integer() and value < 1e18 else match[0]
+
+    return re.sub(r"(?<=[=,])\d+(?:\.\d*)?[eE]\+?\d+(?=,|$)", rewrite, argument)
 
 
 def fail(line: str, code: int = 2) -> int:
@@ -135,6 +146,15 @@ class CheckFirst(Callback):
             traceback.print_exc()
             raise SystemExit(1) from None
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check every value that is swept, the others at their first, before the sweep's directory is made."""
+        try:
+            check_sweep(config)
+        except UserError as error:
+            raise SystemExit(fail(str(error))) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise SystemExit(fail(translate(error, config.hydra.overrides.task))) from error
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """A table of the jobs, and whether one failed."""
         _sweep_codes.append(sweep_table(Path(config.hydra.sweep.dir)))
@@ -172,6 +192,30 @@ def algorithms() -> dict[str, Any]:
 def check(config: DictConfig) -> None:
     """Types and ranges, against the same groups without the user's values."""
     validate(_task(config), _task(without_values(config, list(config.hydra.overrides.task))))
+
+
+def check_sweep(config: DictConfig) -> None:
+    """Compose and check a sweep's jobs, one for each value of each swept key."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ValueType
+
+    loader = GlobalHydra.instance().config_loader()
+    listed: list[list[str]] = []
+    for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+        if override.is_sweep_override():
+            if override.value_type is ValueType.INTERVAL_SWEEP:  # a sweeper draws from it
+                continue
+            key = override.get_key_element()
+            listed.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            listed.append([str(override.input_line)])
+    jobs = [[values[0] for values in listed]]
+    for i, values in enumerate(listed):
+        jobs += [[*(v[0] for v in listed[:i]), value, *(v[0] for v in listed[i + 1 :])] for value in values[1:]]
+    for overrides in jobs:
+        one = loader.load_configuration(config_name="config", overrides=overrides, run_mode=RunMode.RUN)
+        validate(_task(one), _task(without_values(one, overrides)))
 
 
 def _task(config: DictConfig) -> DictConfig:

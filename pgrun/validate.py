@@ -88,9 +88,10 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config, values unread."""
     for key, value in config.items_ex(resolve=False):
-        yield f"{prefix}{key!s}"
         if isinstance(value, DictConfig):
             yield from keys(value, f"{prefix}{key!s}.")
+        else:
+            yield f"{prefix}{key!s}"
 
 
 def validate(config: DictConfig, defaults: DictConfig) -> None:
@@ -121,7 +122,7 @@ def _check(path: str, value: Any, default: Any) -> None:
         raise UserError(f"{path}={value} should be a list, such as [{','.join(str(v) for v in default)}]")
     if value is None:
         if default is not None and name not in NULLABLE:
-            raise UserError(f"{path}=null should be {_article(default)}, such as {default}")
+            raise UserError(f"{path}=null should be {_article(default)}, such as {_shown(default)}")
         return
     if default is None and name in NUMBERS:
         default = 1.0
@@ -130,7 +131,7 @@ def _check(path: str, value: Any, default: Any) -> None:
 
 def _check_one(path: str, name: str, value: Any, default: Any) -> None:
     if default is not None and not _fits(value, default):
-        raise UserError(f"{path}={value} should be {_article(default)}, such as {default}")
+        raise UserError(f"{path}={value} should be {_article(default)}, such as {_shown(default)}")
     if name in CHOICES and isinstance(value, str) and value not in CHOICES[name]:
         raise UserError(f"{path}={value} is not known; choose one of {_nearest(value, CHOICES[name])}")
     if name in RANGES and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -154,6 +155,10 @@ def _fits(value: Any, default: Any) -> bool:
 def _article(default: Any) -> str:
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return kinds.get(type(default), f"a {type(default).__name__}")
+
+
+def _shown(default: Any) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _nearest(word: str, choices: Any) -> str:
