@@ -1,0 +1,171 @@
+"""The shell as people use it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from pgrun.app import free_dir, no_slash, whole_numbers
+from pgrun.cli import help_page, main
+from tests.shell import pgrun
+
+FIELDS = {
+    "status",
+    "algo",
+    "env",
+    "seed",
+    "env_steps",
+    "updates",
+    "wall_seconds",
+    "steps_per_second",
+    "train_return_mean",
+    "eval_return_mean",
+    "eval_return_std",
+    "eval_episodes",
+    "best_eval_return_mean",
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder, run/ in its working directory."""
+    work = tmp_path_factory.mktemp("shell")
+    said = pgrun("total_steps=4e3", "eval.every=2000", "eval.final_episodes=5", "hydra.run.dir=run", cwd=work)
+    assert said.code == 0, said.err
+    assert "run directory  run" in said.out
+    assert "pgrun eval run" in said.out
+    assert "tensorboard --logdir" in said.out
+    return work
+
+
+def test_help_is_its_own_and_quick(tmp_path: Path) -> None:
+    said = min((pgrun("--help", cwd=tmp_path) for _ in range(3)), key=lambda s: s.seconds)
+    assert said.code == 0
+    assert said.seconds < 1.0
+    for word in ("algo", "cartpole", "mlp", "adam", "resume", "eval", "list", "--config-dir"):
+        assert word in said.out
+    assert said.out == help_page()
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    for group, member in (("algos", "ppo"), ("envs", "halfcheetah"), ("networks", "cnn"), ("optimizers", "sgd")):
+        assert main(["list", group]) == 0
+        assert member in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert "reinforce" in capsys.readouterr().out
+
+
+def test_run_directory(trained: Path) -> None:
+    run = trained / "run"
+    for name in (".hydra/config.yaml", "checkpoints/latest.pt", "checkpoints/best.pt", "result.json", "pgrun.log"):
+        assert (run / name).exists(), name
+    assert list(run.glob("events.out.tfevents.*"))
+    result = json.loads((run / "result.json").read_text())
+    assert set(result) >= FIELDS
+    assert result["status"] == "finished"
+    assert result["eval_episodes"] == 5
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--checkpoint", "best"], ["--checkpoint", "run/checkpoints/latest.pt"], ["--seed", "3"], ["--stochastic"]],
+)
+def test_eval_prints_one_line_of_json(flags: list[str], trained: Path) -> None:
+    said = pgrun("eval", "run", "--episodes", "4", "--json", *flags, cwd=trained)
+    assert said.code == 0, said.err
+    assert len(said.out.strip().splitlines()) == 1
+    result = json.loads(said.out)
+    assert result["eval_episodes"] == 4
+    assert set(result) >= {"algo", "env", "seed", "env_steps", "eval_return_mean", "eval_return_std"}
+
+
+def test_eval_of_the_final_policy_repeats_the_run_s_own(trained: Path) -> None:
+    said = pgrun("eval", "run", "--episodes", "5", "--json", cwd=trained)
+    own = json.loads((trained / "run" / "result.json").read_text())
+    assert json.loads(said.out)["eval_return_mean"] == own["eval_return_mean"]
+
+
+def test_torn_and_foreign_checkpoints_are_refused(trained: Path, tmp_path: Path) -> None:
+    source = (trained / "run" / "checkpoints" / "latest.pt").resolve()
+    torn = tmp_path / "torn.pt"
+    torn.write_bytes(source.read_bytes()[:-100])
+    said = pgrun("eval", "run", "--checkpoint", str(torn), cwd=trained)
+    assert said.code == 2
+    assert "torn" in said.line
+    other = tmp_path / "other"
+    assert pgrun("network.hidden=[8]", "total_steps=500", "hydra.run.dir=other", cwd=tmp_path).code == 0
+    said = pgrun("eval", str(other), "--checkpoint", str(source), cwd=trained)
+    assert said.code == 2
+    assert "another network" in said.line
+
+
+def test_hydra_s_own_flags(tmp_path: Path) -> None:
+    said = pgrun("--cfg", "job", "algo=sac", "env=pendulum", cwd=tmp_path)
+    assert said.code == 0
+    assert "pgrun.algos.sac.SAC" in said.out
+    assert pgrun("--info", "searchpath", cwd=tmp_path).code == 0
+    said = pgrun("-sc", "install=bash", cwd=tmp_path)
+    assert said.code == 0
+    assert "COMP_LINE" in said.out
+    said = pgrun("-sc", "query=bash", cwd=tmp_path, COMP_LINE="pgrun algo=", COMP_POINT="11")
+    assert "algo=ppo" in said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_words_that_argparse_refuses() -> None:
+    for arguments in (["eval"], ["eval", "x", "--episodes", "0"], ["list", "things"], ["resume"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+
+
+def test_a_terminal_gets_a_live_bar(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))  # rows, columns
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgrun", "total_steps=6000", "hydra.run.dir=run", "eval.final_episodes=2"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(ours, 4096)
+        except OSError:  # the other end was closed
+            break
+        if not chunk:
+            break
+        seen += chunk
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "step/s" in text
+    assert "return" in text
+    assert "\r" in text
+
+
+def test_small_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert free_dir("runs/a") == "runs/a"
+    assert free_dir("runs/a") == "runs/a"  # the same run asks again
+    assert Path("runs/a").is_dir()
+    monkeypatch.setattr("pgrun.app._claimed", {})
+    assert free_dir("runs/a") == "runs/a_2"  # another run of the same second
+    assert no_slash("algo/advantage=gae, b=1") == "algo.advantage=gae,b=1"
+    assert len(no_slash("x" * 500)) < 255
+    assert whole_numbers("total_steps=1e6") == "total_steps=1000000"
+    assert whole_numbers("total_steps=1e5,2.5e5") == "total_steps=100000,250000"
+    assert whole_numbers("optimizer.lr=3e-4") == "optimizer.lr=3e-4"
+    assert whole_numbers("algo.gamma=0.9") == "algo.gamma=0.9"
+    assert whole_numbers("name=run1e5x") == "name=run1e5x"
