@@ -1,0 +1,160 @@
+"""An algorithm and an environment of the user's own, in a folder of theirs, trained from the shell."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ALGORITHM = '''
+from torch import Tensor
+
+from pgrun.algos.base import Algorithm
+from pgrun.core.returns import linear_scan
+from pgrun.nn import ActorCritic
+from pgrun.optim import GradientStep
+
+
+class Mine(Algorithm):
+    """REINFORCE without a baseline, on whole episodes."""
+
+    def __init__(self, *, obs_space, action_space, network, optimizer, device, gamma):
+        super().__init__(obs_space=obs_space, action_space=action_space)
+        self.gamma = gamma
+        self.model = ActorCritic(network, obs_space, action_space, critic=False)
+        self.place(device)
+        parameters = self.model.parameters()
+        self.step = GradientStep(self, parameters, self.loss, optimizer, max_grad_norm=None, compile=False)
+
+    def act(self, obs, carry, explore):
+        pi = self.model.actor(obs)
+        return (pi.sample() if explore else pi.mode()), carry, {}
+
+    def update(self, batch):
+        return self.step(batch)
+
+    def loss(self, batch) -> tuple[Tensor, dict[str, Tensor]]:
+        pi, _ = self.model(batch.obs)
+        goes_on = (~batch.last).float() * self.gamma
+        weight = batch.valid.float()
+        total = -(pi.log_prob(batch.action) * linear_scan(batch.reward, goes_on) * weight).sum() / weight.sum()
+        return total, {"loss/policy": total.detach()}
+'''
+
+ENVIRONMENT = '''
+import gymnasium as gym
+import numpy as np
+
+
+class Guess(gym.Env):
+    """Five steps; action 1 pays 1, action 0 nothing."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.ones(2, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.ones(2, np.float32), float(action == 1), self.t == 5, False, {}
+
+
+gym.register("Guess-v0", Guess)
+'''
+
+ALGO_YAML = """\
+# @package _global_
+algo:
+  _target_: mine.Mine
+  _partial_: true
+  gamma: 0.9
+
+collector:
+  _target_: pgrun.collect.Episodes
+  _partial_: true
+  episodes: ${env.num_envs}
+
+memory:
+  _target_: pgrun.memory.Latest
+  _partial_: true
+"""
+
+ENV_YAML = """\
+defaults:
+  - gym
+  - _self_
+id: mine_env:Guess-v0
+"""
+
+TUNED_YAML = """\
+# @package _global_
+num_envs: 3
+algo:
+  gamma: 0.5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with code and configs of the user's own."""
+    (tmp_path / "mine.py").write_text(ALGORITHM)
+    (tmp_path / "mine_env.py").write_text(ENVIRONMENT)
+    for name, text in {"algo/mine": ALGO_YAML, "env/mine": ENV_YAML, "tuned/mine_mine": TUNED_YAML}.items():
+        path = tmp_path / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def shell(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`pgrun ARGUMENTS` in this folder; like the console script, it starts without the folder in its path."""
+    code = "import sys; from pgrun.cli import entry; sys.path[:] = [p for p in sys.path if p]; entry()"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+OWN = ("--config-dir", "conf", "algo=mine", "env=mine")
+
+
+def test_own_code_trains_evaluates_and_resumes(folder):
+    ran = shell(folder, *OWN, "total_steps=2000", "eval.every=null", "optimizer.lr=0.01", "hydra.run.dir=run")
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert (result["status"], result["algo"], result["env"]) == ("finished", "mine", "mine")
+    assert 2000 <= result["env_steps"] < 2000 + 3 * 5
+    assert result["env_steps"] % (3 * 5) == 0  # three environments, as tuned, of five steps
+    assert result["eval_return_mean"] == 5.0  # it has learnt to choose 1
+
+    evaluated = shell(folder, "eval", "run", "--json", "--episodes", "4")
+    assert evaluated.returncode == 0, evaluated.stderr
+    figures = json.loads(evaluated.stdout)
+    assert (figures["eval_return_mean"], figures["eval_episodes"], figures["eval_length_mean"]) == (5.0, 4, 5.0)
+
+    resumed = shell(folder, "resume", "run", "total_steps=3000")
+    assert resumed.returncode == 0, resumed.stderr
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert 3000 <= result["env_steps"] < 3000 + 3 * 5
+
+
+def test_own_tuned_values_arrive(folder):
+    shown = shell(folder, *OWN, "--cfg", "job")
+    assert shown.returncode == 0, shown.stderr
+    assert "\n  gamma: 0.5\n" in shown.stdout
+    assert "\nnum_envs: 3\n" in shown.stdout
+
+
+@pytest.mark.parametrize("target", ["mine.Yours", "theirs.Mine"])
+def test_a_class_that_is_not_there(folder, target):
+    ran = shell(folder, *OWN, f"algo._target_={target}", "hydra.run.dir=run")
+    assert ran.returncode == 2, ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert target in ran.stderr
+    assert not (folder / "run").exists()
