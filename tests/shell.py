@@ -32,6 +32,6 @@ def pgrun(*arguments: str, cwd: Path, **environment: str) -> Said:
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "pgrun", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "pgrun", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=900
     )
     return Said(done.returncode, done.stdout, done.stderr, time.perf_counter() - begin)
