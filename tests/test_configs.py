@@ -1,0 +1,241 @@
+"""What can be combined composes; tuned values reach what they were tuned for and nothing else; keys are explained."""
+
+import re
+from functools import cache
+from itertools import product
+
+import pytest
+from gymnasium.spaces import Box
+from omegaconf import DictConfig, OmegaConf
+from running import compose
+
+from pgrun.build import build, make_env, resolved
+from pgrun.errors import UserError
+from pgrun.paths import config_dir
+from pgrun.validate import keys, validate
+
+CONFIGS = config_dir()
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def raw(name: str) -> DictConfig:
+    """A config file by itself."""
+    return DictConfig(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+
+
+ALGOS, OPTIMIZERS = names("algo"), names("optimizer")
+ADVANTAGES, BASELINES = names("algo/advantage"), names("algo/baseline")
+ENVS = [name for name in names("env") if name != "gym"]  # gym has no id of its own
+CHEAP = ("cartpole", "acrobot", "pendulum")
+CONTINUOUS = {
+    *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
+    *("halfcheetah", "hopper", "walker2d", "ant"),
+}
+PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo != "sac" or env in CONTINUOUS]
+
+
+def networks(env: str) -> list[str]:
+    return ["cnn"] if env == "atari" else ["mlp", "mlp_large"]
+
+
+# for each group whose members may be tuned: the node it fills and its members
+MEMBERS = {"optimizer": OPTIMIZERS, "network": names("network"), "advantage": ADVANTAGES}
+# what a tuned file's name may be, and what it stands for
+TUNED_PAIRS = {f"{algo}_{env}": (algo, env) for algo, env in PAIRS}
+TUNED_MEMBERS = {
+    group: {f"{algo}_{env}_{member}": (algo, env, member) for (algo, env), member in product(PAIRS, members)}
+    for group, members in MEMBERS.items()
+}
+# every pair that has a tuned file of any kind
+TUNED = sorted(
+    {TUNED_PAIRS[name] for name in names("tuned") if name in TUNED_PAIRS}
+    | {TUNED_MEMBERS[g][name][:2] for g in MEMBERS for name in names(f"tuned/{g}") if name in TUNED_MEMBERS[g]}
+)
+
+
+def checked(*groups: str) -> DictConfig:
+    """The config of these groups; its own values must pass the checks."""
+    config = compose(*groups)
+    validate(config, config)
+    return config
+
+
+def test_the_action_spaces_are_as_this_file_has_them():
+    for name in ENVS:
+        env = make_env(resolved(compose(f"env={name}", "num_envs=1")))
+        assert isinstance(env.action_space, Box) == (name in CONTINUOUS), name
+        env.close()
+
+
+def turns(algo: str, env: str) -> list[tuple[str, str]]:
+    """Each network with an optimizer, another one at each pair's turn; the slow test has each with each."""
+    first = PAIRS.index((algo, env))
+    return [(network, OPTIMIZERS[(first + i) % len(OPTIMIZERS)]) for i, network in enumerate(networks(env))]
+
+
+@pytest.mark.parametrize(("algo", "env"), PAIRS)
+def test_what_goes_together_composes(algo, env):
+    for network, optimizer in turns(algo, env):
+        config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
+        assert config.algo._target_ == raw(f"algo/{algo}").algo._target_
+        assert config.env.id == raw(f"env/{env}").id
+        assert config.network._target_ == raw(f"network/{network}")._target_
+        assert config.optimizer._target_ == raw(f"optimizer/{optimizer}")._target_
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algo", "env"), PAIRS)
+def test_everything_that_goes_together_composes(algo, env):
+    for network, optimizer in product(networks(env), OPTIMIZERS):
+        checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
+
+
+@pytest.mark.parametrize(("algo", "env"), [pair for pair in PAIRS if pair[1] in CHEAP])
+def test_what_goes_together_is_built(algo, env):
+    for network, optimizer in turns(algo, env):
+        parts = built(checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}"))
+        hidden = max(max(p.shape, default=0) for p in parts.algorithm.parameters())
+        assert hidden == (64 if network == "mlp" else 256)
+        for step in parts.algorithm.steps().values():
+            assert type(step.optimizer).__name__ == raw(f"optimizer/{optimizer}")._target_.rpartition(".")[2]
+
+
+def built(config: DictConfig):
+    """The parts of a config, small."""
+    config.env.num_envs = 2
+    if "capacity" in config.memory:
+        config.memory.capacity = 1000
+    parts = build(config)
+    parts.collector.env.close()
+    return parts
+
+
+def swaps() -> list[tuple[str, str, str, str]]:
+    """(algo, env, group, member) for all that can be swapped under a tuned file."""
+    found = []
+    for algo, env in TUNED:
+        found += [(algo, env, "optimizer", member) for member in OPTIMIZERS]
+        found += [(algo, env, "network", member) for member in networks(env)]
+        if algo != "sac":
+            found += [(algo, env, "algo/advantage", member) for member in ADVANTAGES]
+            found += [(algo, env, "algo/baseline", member) for member in BASELINES]
+    return found
+
+
+def meaningless(algo: str, advantage: str, baseline: str) -> bool:
+    """Without a critic only sums of rewards are left; a whole episode's return needs whole episodes."""
+    return (baseline == "none" and advantage in ("gae", "nstep", "td")) or (
+        advantage == "total_return" and algo != "reinforce"
+    )
+
+
+@pytest.mark.parametrize(("algo", "env", "group", "member"), swaps())
+def test_a_swap_under_a_tuned_file(algo, env, group, member):
+    config = checked(f"algo={algo}", f"env={env}", f"{group}={member}")
+    node = OmegaConf.select(config, group.replace("/", "."))
+    # the member as it is by itself, and its own tuned file where it has one
+    expect = raw(f"{group}/{member}")
+    kind = group.rpartition("/")[2]
+    if kind in MEMBERS and (CONFIGS / f"tuned/{kind}/{algo}_{env}_{member}.yaml").exists():
+        expect = OmegaConf.merge(expect, raw(f"tuned/{kind}/{algo}_{env}_{member}"))
+    assert OmegaConf.to_container(node) == OmegaConf.to_container(expect)
+
+    if algo == "sac":
+        built(config)
+        return
+    default = {"ppo": ("gae", "value"), "a2c": ("nstep", "value"), "reinforce": ("reward_to_go", "none")}[algo]
+    advantage = member if group == "algo/advantage" else default[0]
+    baseline = member if group == "algo/baseline" else default[1]
+    if meaningless(algo, advantage, baseline):
+        with pytest.raises(UserError, match=rf"^algo/advantage={advantage} needs .* use algo/advantage="):
+            built(config)
+    else:
+        built(config)
+
+
+def test_there_are_tuned_files_to_test():
+    assert {("ppo", "cartpole"), ("sac", "pendulum")} <= set(TUNED)
+
+
+@pytest.mark.parametrize("name", names("tuned"))
+def test_a_tuned_file(name):
+    assert name in TUNED_PAIRS, "its name is <algo>_<env>"
+    algo, env = TUNED_PAIRS[name]
+    tuned = raw(f"tuned/{name}")
+    assert "defaults" not in tuned
+    known = set(keys(untuned(algo)))
+    config = compose(f"algo={algo}", f"env={env}")
+    for key in keys(tuned):
+        assert key in known, f"{key} is no key of algo={algo}"
+        assert not key.startswith(("optimizer.", "network.", "algo.advantage.", "algo.baseline.")), key
+        assert OmegaConf.select(config, key) == OmegaConf.select(tuned, key)
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in MEMBERS for name in names(f"tuned/{group}")])
+def test_a_tuned_members_file(group, name):
+    assert name in TUNED_MEMBERS[group], "its name is <algo>_<env>_<member>"
+    member = TUNED_MEMBERS[group][name][2]
+    tuned = raw(f"tuned/{group}/{name}")
+    assert set(tuned) <= set(raw(f"{'algo/' if group == 'advantage' else ''}{group}/{member}")) - {
+        "_target_",
+        "defaults",
+    }
+
+
+def test_names_of_tuned_files_have_one_reading():
+    assert len(TUNED_PAIRS) == len(PAIRS)
+    for group, members in MEMBERS.items():
+        assert len(TUNED_MEMBERS[group]) == len(PAIRS) * len(members)
+
+
+@cache
+def untuned(algo: str) -> DictConfig:
+    """An algorithm's config on an environment for which nothing is tuned."""
+    return compose(f"algo={algo}", "env=gym", "env.id=MountainCar-v0")
+
+
+READING_ORDER = [
+    *("config", "algo/ppo", "algo/a2c", "algo/reinforce", "algo/sac"),
+    *(f"algo/advantage/{name}" for name in ADVANTAGES),
+    *(f"algo/baseline/{name}" for name in BASELINES),
+    *("network/mlp", "network/mlp_large", "network/cnn", "env/gym"),
+    *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd"),
+]
+
+
+def test_the_reading_order_has_every_recipe():
+    for group, members in {"algo": ALGOS, "network": MEMBERS["network"], "optimizer": OPTIMIZERS}.items():
+        assert {f"{group}/{name}" for name in members} <= set(READING_ORDER)
+
+
+def uncommented(files: dict[str, str]) -> list[str]:
+    """The keys of YAML texts that no comment explains where they appear first; `file: key`."""
+    seen, found = set(), []
+    for file, text in files.items():
+        lines = text.splitlines()
+        in_hydra = False
+        for above, line in zip(["", *lines], lines, strict=False):
+            match = re.fullmatch(r"( *)([A-Za-z]\w*):(?: +([^#\s].*?))?(?: +# (.+))?", line)
+            if match is None:
+                continue
+            indent, key, value, comment = match.groups()
+            in_hydra = key == "hydra" if not indent else in_hydra  # Hydra's own keys, in its own manual
+            passes_on = re.fullmatch(r"\$\{\w+\.\w+\}", value or "")  # explained at the key it repeats
+            if in_hydra or value is None or key in seen or passes_on:
+                continue
+            seen.add(key)
+            if not comment and not (above.strip().startswith("# ") and "@package" not in above):
+                found.append(f"{file}: {key}")
+    return found
+
+
+def test_every_key_is_explained_where_it_appears_first():
+    assert uncommented({name: (CONFIGS / f"{name}.yaml").read_text() for name in READING_ORDER}) == []
+
+
+def test_a_key_without_a_comment_is_found():
+    first = "a: 1 # one\nb:\n  c: 2\n# of d\nd: [1]\n_target_: x\nhydra:\n  e: 1\n"
+    assert uncommented({"first": first, "second": "a: 2\nc: 3\nf: g\nh: ${a.b}\n"}) == ["first: c", "second: f"]
