@@ -1,4 +1,4 @@
-"""The shipped recipes learn: one seed each, at the floor that scripts/learning.py holds five seeds to, less a margin."""
+"""The shipped recipes learn: one seed each, at the floor of scripts/learning.py less a margin."""
 
 from __future__ import annotations
 
