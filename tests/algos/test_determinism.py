@@ -1,0 +1,34 @@
+"""A seed decides every bit of a run."""
+
+import pytest
+import torch
+from probes import run
+
+SMALL = ["network=mlp", "network.hidden=[16]"]
+RECIPES = {
+    "reinforce": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"],
+    "a2c": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=400"],
+    "ppo": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
+    "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+}
+
+
+def outcome(algo, seed):
+    """Every parameter and statistic after the run, and the optimizers' state."""
+    parts, clock = run(f"algo={algo}", *RECIPES[algo], f"seed={seed}")
+    assert clock.updates > 3
+    state = parts.algorithm.snapshot()
+    tensors = dict(state["module"])
+    for name, optimizer in state["optimizers"].items():
+        tensors |= {f"{name}.{key}": value for key, value in optimizer.items()}
+    return {key: value.clone() for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize("algo", RECIPES)
+def test_one_seed_one_result_another_seed_another(algo):
+    first, again, other = outcome(algo, 3), outcome(algo, 3), outcome(algo, 4)
+    assert first.keys() == again.keys()
+    assert [key for key in first if not torch.equal(first[key], again[key])] == []
+    weights = [key for key in first if key.startswith(("model.", "actor.")) and first[key].dim() == 2]
+    assert weights
+    assert not any(torch.equal(first[key], other[key]) for key in weights)
