@@ -124,7 +124,7 @@ def call(config: DictConfig, **objects: Any) -> Any:
     """
     factory = instantiate(config, _convert_="all")
     target = factory.func if hasattr(factory, "func") else factory
-    parameters = inspect.signature(target).parameters
+    parameters = accepted(target)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         objects = {key: value for key, value in objects.items() if key in parameters}
         name = config.get("_target_", "")
@@ -140,3 +140,19 @@ def call(config: DictConfig, **objects: Any) -> Any:
         if missing:
             raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
     return factory(**objects)
+
+
+def accepted(target: Any) -> dict[str, inspect.Parameter]:
+    """What a callable takes, by name; a class that passes **kwargs on also takes what its base classes take."""
+    if not inspect.isclass(target):
+        return dict(inspect.signature(target).parameters)
+    found: dict[str, inspect.Parameter] = {}
+    for cls in target.__mro__:
+        if "__init__" not in vars(cls):
+            continue
+        own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+        named = {k: p for k, p in own.items() if k != "self" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        found = {**named, **found}
+        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+            return found
+    return dict(inspect.signature(target).parameters)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import Diverged
-from pgrun.types import Carry, Obs, Transition, VectorEnv, map_obs
+from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs
 
 
 class Collector(Protocol):
@@ -242,13 +242,7 @@ class _Recorder:
         self.last.append(step.last)
         self.valid.append(step.valid)
         self.extras.append(extras)
-        if carry and bool(step.last.any()):
-            fresh = policy.initial_carry(env.num_envs)
-            carry = tuple(
-                torch.where(step.last.reshape(-1, *([1] * (c.dim() - 1))), f, c)
-                for c, f in zip(carry, fresh, strict=True)
-            )
-        return step.obs, carry
+        return step.obs, begun_anew(carry, step, policy)
 
     def rollout(self) -> Transition:
         """All steps, stacked; [T, B, ...]."""
@@ -263,6 +257,16 @@ class _Recorder:
             valid=torch.stack(self.valid),
             extras={key: torch.stack([each[key] for each in self.extras]) for key in first},
         )
+
+
+def begun_anew(carry: Carry, step: Step, policy: Algorithm) -> Carry:
+    """The carry after a step: the initial one where an episode ended, and after a filler row."""
+    if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
+        return carry
+    fresh = policy.initial_carry(len(ended))
+    return tuple(
+        torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))), f, c) for c, f in zip(carry, fresh, strict=True)
+    )
 
 
 def _stack(obs: list[Obs]) -> Obs:

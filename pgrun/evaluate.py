@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pgrun.algos.base import Algorithm
+from pgrun.collect import begun_anew
 from pgrun.types import VectorEnv
 
 
@@ -68,6 +69,7 @@ def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, 
             obs = step.obs
             total += step.reward * step.valid
             length += step.valid
+            carry = begun_anew(carry, step, algorithm)
             if bool(step.last.any()):
                 for i in step.last.nonzero().squeeze(-1).tolist():
                     if share[i] > 0:
@@ -75,10 +77,4 @@ def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, 
                         lengths.append(int(length[i]))
                         share[i] -= 1
                     total[i], length[i] = 0.0, 0
-                if carry:
-                    fresh = algorithm.initial_carry(b)
-                    carry = tuple(
-                        torch.where(step.last.reshape(-1, *([1] * (c.dim() - 1))), f, c)
-                        for c, f in zip(carry, fresh, strict=True)
-                    )
     return Evaluation(returns, lengths)

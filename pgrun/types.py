@@ -86,6 +86,21 @@ def flatten_time(transition: Transition) -> Transition:
     return map_transition(lambda x: x.flatten(0, 1), transition)
 
 
+def columns(transition: Transition, index: Tensor) -> Transition:
+    """The columns at `index` of a rollout [T, B, ...] -> [T, M, ...]."""
+    return map_transition(lambda x: x.index_select(1, index), transition)
+
+
+def sequences(transition: Transition, length: int) -> Transition:
+    """[T, B, ...] -> [length, (T // length)·B, ...]: pieces of each column, without what is left over at its end."""
+
+    def cut(x: Tensor) -> Tensor:
+        pieces = x.shape[0] // length
+        return x[: pieces * length].unflatten(0, (pieces, length)).transpose(0, 1).flatten(1, 2)
+
+    return map_transition(cut, transition)
+
+
 def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
     """The mean of x over valid rows; both [...]."""
     weight = valid.to(x.dtype)

@@ -56,20 +56,23 @@ RANGES: dict[str, Check] = {
     "value_coef": _at_least(0),
     "hidden": _at_least(1),
     "channels": _at_least(1),
+    "size": _at_least(1),
+    "sequence": _at_least(1),
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "matmul_precision": ("highest", "high", "medium"),
     "schedule": ("constant", "linear", "cosine"),
     "clip_schedule": ("constant", "linear", "cosine"),
+    "cell": ("lstm", "gru"),
     "activation": ("tanh", "relu", "elu", "silu"),
     "backend": ("auto", "native", "sync", "async", "envpool"),
     "autoreset": ("same_step", "next_step"),
 }
 
 # What may be null although its default is a number, and what kind of value replaces a null default.
-NULLABLE = {"every", "stop_at", "max_grad_norm", "max_episode_steps", "target_entropy", "n", "extra"}
-NUMBERS = {"every", "stop_at", "max_grad_norm", "max_episode_steps", "target_entropy", "n"}
+NULLABLE = {"every", "stop_at", "max_grad_norm", "max_episode_steps", "target_entropy", "n", "extra", "sequence"}
+NUMBERS = {"every", "stop_at", "max_grad_norm", "max_episode_steps", "target_entropy", "n", "sequence"}
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

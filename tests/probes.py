@@ -152,7 +152,7 @@ class Trained:
         """V(s), or Q(s, μ(s)) where the algorithm learns Q functions (their mean)."""
         obs = torch.tensor(observations)
         if hasattr(self.algorithm, "model"):
-            return self.algorithm.model.value(obs).tolist()
+            return self.algorithm.model.critic(obs).tolist()
         return self.algorithm.q(obs, self.algorithm.act(obs, (), False)[0]).mean(0).tolist()
 
     @torch.no_grad()

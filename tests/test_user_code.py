@@ -36,7 +36,7 @@ class Mine(Algorithm):
         return self.step(batch)
 
     def loss(self, batch) -> tuple[Tensor, dict[str, Tensor]]:
-        pi, _ = self.model(batch.obs)
+        pi, _ = self.model(batch)
         goes_on = (~batch.last).float() * self.gamma
         weight = batch.valid.float()
         total = -(pi.log_prob(batch.action) * linear_scan(batch.reward, goes_on) * weight).sum() / weight.sum()

@@ -9,10 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.core.advantages import Advantage, Returns
 from pgrun.errors import UserError, WrongSpace
-from pgrun.nn import ActorCritic
-from pgrun.nn.normalize import RewardScale
 from pgrun.optim import GradientStep
 from pgrun.types import Carry, Obs, Transition
 
@@ -98,22 +95,3 @@ class Algorithm(nn.Module):
         if optimizers:
             for name, step in self.steps().items():
                 step.optimizer.load_state_dict(state["optimizers"][name])
-
-
-def scaled_rewards(batch: Transition, reward_scale: RewardScale | None) -> Tensor:
-    """A rollout's rewards [T, B], scaled by statistics that have seen them, where the algorithm asks for it."""
-    if reward_scale is None:
-        return batch.reward
-    reward_scale.observe(batch.reward, batch.last, batch.valid)
-    return reward_scale(batch.reward)
-
-
-@torch.no_grad()
-def estimate(
-    model: ActorCritic, advantage: Advantage, gamma: float, batch: Transition, reward_scale: RewardScale | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Ψ_t, the value's target and V(s_t) of a rollout, all [T, B]; rewards scaled where the algorithm asks for it."""
-    reward = scaled_rewards(batch, reward_scale)
-    value, next_value = model.value(batch.obs), model.value(batch.next_obs)
-    psi, target = advantage(Returns(reward, batch.discount, batch.last, value, next_value), gamma)
-    return psi, target, value

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,15 @@ class Distribution(Protocol):
 
     def entropy(self) -> Tensor:
         """The entropy, [...]."""
+
+    def params(self) -> Tensor:
+        """What determines it, [..., P], to be kept beside the data."""
+
+    def like(self, params: Tensor) -> Self:
+        """The distribution of this kind that kept `params` determine."""
+
+    def kl(self, other: Self) -> Tensor:
+        """KL(self ‖ other), [...]."""
 
 
 class Categorical:
@@ -57,11 +66,18 @@ class Categorical:
         log_p = F.log_softmax(self.logits, -1)
         return (log_p.exp() * (log_p - F.log_softmax(other.logits, -1))).sum(-1)
 
+    def params(self) -> Tensor:
+        return self.logits
+
+    def like(self, params: Tensor) -> Categorical:
+        return Categorical(params)
+
 
 class MultiCategorical:
     """Independent categoricals; logits [..., ΣK_i], actions [..., n] int64."""
 
     def __init__(self, logits: Tensor, sizes: tuple[int, ...]) -> None:
+        self.logits, self.sizes = logits, sizes
         self.parts = [Categorical(part) for part in logits.split(sizes, -1)]
 
     def sample(self) -> Tensor:
@@ -79,6 +95,12 @@ class MultiCategorical:
     def kl(self, other: MultiCategorical) -> Tensor:
         """KL(self ‖ other), [...]."""
         return torch.stack([p.kl(q) for p, q in zip(self.parts, other.parts, strict=True)]).sum(0)
+
+    def params(self) -> Tensor:
+        return self.logits
+
+    def like(self, params: Tensor) -> MultiCategorical:
+        return MultiCategorical(params, self.sizes)
 
 
 class Bernoulli:
@@ -106,6 +128,12 @@ class Bernoulli:
         cross = F.binary_cross_entropy_with_logits(other.logits, p, reduction="none").sum(-1)
         return cross - self.entropy()
 
+    def params(self) -> Tensor:
+        return self.logits
+
+    def like(self, params: Tensor) -> Bernoulli:
+        return Bernoulli(params)
+
 
 class Gaussian:
     """Independent normals; mean and log_std [..., n]."""
@@ -131,6 +159,12 @@ class Gaussian:
         ratio = (2.0 * (self.log_std - other.log_std)).exp()
         shift = ((self.mean - other.mean) * (-other.log_std).exp()).square()
         return 0.5 * (ratio + shift - 1.0 - 2.0 * (self.log_std - other.log_std)).sum(-1)
+
+    def params(self) -> Tensor:
+        return torch.cat([self.mean, self.log_std.expand_as(self.mean)], -1)
+
+    def like(self, params: Tensor) -> Gaussian:
+        return Gaussian(*params.chunk(2, -1))
 
 
 class TanhGaussian:
@@ -163,6 +197,16 @@ class TanhGaussian:
     def entropy(self) -> Tensor:
         """One draw's estimate, −log π(a): a squashed Gaussian has no closed form."""
         return -self.rsample(torch.randn_like(self.base.mean))[1]
+
+    def kl(self, other: TanhGaussian) -> Tensor:
+        """KL(self ‖ other), [...]: that of the Gaussians under the squash, which is one-to-one."""
+        return self.base.kl(other.base)
+
+    def params(self) -> Tensor:
+        return self.base.params()
+
+    def like(self, params: Tensor) -> TanhGaussian:
+        return TanhGaussian(*params.chunk(2, -1))
 
 
 def _log_det_tanh(u: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import gymnasium as gym
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
-from pgrun.types import Obs
+from pgrun.types import Obs, Transition
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -100,9 +101,22 @@ def _flat(x: Tensor, dims: int) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """Observations [..., *O] to features [..., features]."""
+    """Observations [..., *O] to features [..., features]. One with a memory overrides what has to do with `state`."""
 
     features: int
+    state_size = 0  # how many numbers it remembers; 0: it has no memory
+
+    def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
+        """obs [B, *O], state [B, S] -> features [B, F] and the state after this observation."""
+        return self(obs), state
+
+    def along(self, batch: Transition, slot: slice) -> Tensor:
+        """Features of a batch's observations; a memory is at extras["carry"][..., slot]."""
+        return self(batch.obs)
+
+    def beyond(self, batch: Transition, slot: slice) -> Tensor:
+        """Features of a batch's successors, each as seen after what came before it."""
+        return self(batch.next_obs)
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
         """Take observations [N, *O] into the running statistics, if there are any; valid [N]."""
@@ -161,6 +175,55 @@ class CNNEncoder(Encoder):
         return self.layers.run(x.flatten(1)).reshape(*batch, -1)
 
 
+class RecurrentEncoder(Encoder):
+    """An encoder, then an LSTM (Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735) or a GRU
+    (Cho et al. 2014, https://arxiv.org/abs/1406.1078) cell, run over time and begun anew at each episode's start.
+    """
+
+    def __init__(self, inner: Encoder, cell: str, size: int) -> None:
+        super().__init__()
+        self.inner, self.features = inner, size
+        self.lstm = cell == "lstm"
+        self.cell = nn.LSTMCell(inner.features, size) if self.lstm else nn.GRUCell(inner.features, size)
+        for weight in (self.cell.weight_ih, self.cell.weight_hh):
+            for gate in weight.detach().split(size):
+                nn.init.orthogonal_(gate)
+        for bias in (self.cell.bias_ih, self.cell.bias_hh):
+            nn.init.zeros_(bias)
+        self.state_size = size * (2 if self.lstm else 1)
+
+    def advance(self, x: Tensor, state: Tensor) -> Tensor:
+        """The state [B, S], which begins with the features, after one input [B, F]."""
+        return torch.cat(self.cell(x, state.chunk(2, -1)), -1) if self.lstm else self.cell(x, state)
+
+    def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
+        after = self.advance(self.inner(obs), state)
+        return after[:, : self.features], after
+
+    def unroll(self, batch: Transition, slot: slice) -> Tensor:
+        """The state after each of the observations [T, B, *O], as it was when acting; -> [T, B, S]."""
+        x = self.inner(batch.obs)
+        state = batch.extras["carry"][0, :, slot]
+        goes_on = (batch.valid & ~batch.last).to(x.dtype).unsqueeze(-1)  # [T, B, 1]; a filler row leaves no memory
+        states = []
+        for t in range(x.shape[0]):
+            state = self.advance(x[t], state if t == 0 else state * goes_on[t - 1])
+            states.append(state)
+        return torch.stack(states)
+
+    def along(self, batch: Transition, slot: slice) -> Tensor:
+        return self.unroll(batch, slot)[..., : self.features]
+
+    def beyond(self, batch: Transition, slot: slice) -> Tensor:
+        states = self.unroll(batch, slot)
+        x = self.inner(batch.next_obs)
+        after = self.advance(x.flatten(0, 1), states.flatten(0, 1))[:, : self.features]
+        return after.unflatten(0, x.shape[:2])
+
+    def observe(self, obs: Obs, valid: Tensor) -> None:
+        self.inner.observe(obs, valid)
+
+
 def is_image(space: gym.Space) -> bool:
     """Whether a space holds images: a Box of three axes."""
     return isinstance(space, gym.spaces.Box) and len(space.shape) == 3
@@ -176,6 +239,8 @@ class Network:
     head_gain: float
     shared: bool
     log_std_init: float
+
+    sequence: ClassVar[int | None] = None  # how long a sequence a recurrent network learns from
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -211,3 +276,26 @@ class CNN(Network):
         if not (is_image(space) and isinstance(space, gym.spaces.Box)):
             raise UserError(f"network=cnn reads images, but the observations are {space}: use network=mlp")
         return CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain)
+
+
+@dataclass(kw_only=True)
+class Recurrent(MLP):
+    """Configs `network=lstm` and `network=gru`: an encoder (convolutions for images), then a cell with a memory."""
+
+    cell: str
+    size: int
+    sequence: int | None  # type: ignore[misc]
+    channels: Sequence[int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cell not in ("lstm", "gru"):
+            raise UserError(f"network.cell={self.cell} is not known; choose lstm or gru")
+
+    def encoder(self, space: gym.Space) -> Encoder:
+        inner: Encoder
+        if is_image(space) and isinstance(space, gym.spaces.Box):
+            inner = CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain)
+        else:
+            inner = MLPEncoder(space, self.hidden, self.activation, self.init_gain, self.normalize_obs)
+        return RecurrentEncoder(inner, self.cell, self.size)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import ACTIVATIONS, MLP, Encoder, Flatten, Network, flat_size, is_image, linear
-from pgrun.types import Obs, map_obs
+from pgrun.types import Carry, Obs, Transition, map_obs
 
 spaces = gym.spaces
 
@@ -63,40 +63,97 @@ class Actor(nn.Module):
         return self.head(self.encoder(obs), obs)
 
 
+class Critic(nn.Module):
+    """V(s): an encoder and one output."""
+
+    def __init__(self, encoder: Encoder, network: Network) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = linear(encoder.features, 1, 1.0 if network.init_gain else 0.0)
+
+    def forward(self, obs: Obs) -> Tensor:
+        """-> V(s), [...]."""
+        return self.value(self.encoder(obs))
+
+    def value(self, features: Tensor) -> Tensor:
+        """[..., F] -> [...]."""
+        return self.head(features).squeeze(-1)
+
+
 class ActorCritic(nn.Module):
-    """π(a|s) and V(s), on one trunk where `network.shared`, else on two."""
+    """π(a|s) and V(s), on one encoder where `network.shared`, else on two.
+
+    To learn, it takes a Transition: rows [M] or rollouts [T, B] where the network has no memory; where it has one,
+    rollouts (or sequences cut from them) with extras["carry"], what it remembered at each step.
+    """
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, *, critic: bool = True) -> None:
         super().__init__()
         self.actor = Actor(network, obs_space, action_space)
-        self.trunk: Encoder | None = None
-        self.value_head: nn.Linear | None = None
+        encoder = self.actor.encoder
+        self.critic: Critic | None = None
         if critic:
-            self.trunk = self.actor.encoder if network.shared else network.encoder(obs_space)
-            self.value_head = linear(self.trunk.features, 1, 1.0 if network.init_gain else 0.0)
+            self.critic = Critic(encoder if network.shared else network.encoder(obs_space), network)
+        self.shared = self.critic is not None and self.critic.encoder is encoder
+        mine = encoder.state_size
+        self.slots = slice(0, mine), slice(0, mine) if self.shared else slice(mine, 2 * mine)  # actor's, critic's
+        self.state_size = mine * (2 if self.critic is not None and not self.shared else 1)
+        self.sequence = network.sequence if mine else None
 
-    def forward(self, obs: Obs) -> tuple[Any, Tensor]:
-        """-> π(·|s) and V(s) [...]; V is zero where there is no critic."""
-        features = self.actor.encoder(obs)
+    @property
+    def recurrent(self) -> bool:
+        """Whether it remembers."""
+        return self.state_size > 0
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        """What it remembers at an episode's start, as one tensor [B, S]; () where it has no memory."""
+        if not self.recurrent:
+            return ()
+        return (next(self.parameters()).new_zeros(num_envs, self.state_size),)
+
+    def step(self, obs: Obs, carry: Carry) -> tuple[Any, Carry]:
+        """One step of acting: obs [B, *O] -> π(·|s) and what is remembered next."""
+        if not carry:
+            return self.actor(obs), carry
+        (state,) = carry
+        features, after = self.actor.encoder.step(obs, state[:, self.slots[0]])
         pi = self.actor.head(features, obs)
-        if self.trunk is None or self.value_head is None:
-            return pi, features.new_zeros(features.shape[:-1])
-        trunk = features if self.trunk is self.actor.encoder else self.trunk(obs)
-        return pi, self.value_head(trunk).squeeze(-1)
+        if self.critic is not None and not self.shared:
+            after = torch.cat([after, self.critic.encoder.step(obs, state[:, self.slots[1]])[1]], -1)
+        return pi, (after,)
 
-    def value(self, obs: Obs) -> Tensor:
-        """V(s), [...]; zero where there is no critic."""
-        if self.trunk is None or self.value_head is None:
-            features = self.actor.encoder(obs)
-            return features.new_zeros(features.shape[:-1])
-        return self.value_head(self.trunk(obs)).squeeze(-1)
+    def forward(self, batch: Transition) -> tuple[Any, Tensor]:
+        """-> π(·|s_t) and V(s_t), [...]; V is zero where there is no critic."""
+        features = self.actor.encoder.along(batch, self.slots[0])
+        pi = self.actor.head(features, batch.obs)
+        if self.critic is None:
+            return pi, torch.zeros_like(batch.reward)
+        if not self.shared:
+            features = self.critic.encoder.along(batch, self.slots[1])
+        return pi, self.critic.value(features)
 
-    def observe(self, obs: Obs, valid: Tensor) -> None:
-        """Take a rollout's observations [T, B, *O] into the encoders' running statistics; valid [T, B]."""
-        obs, valid = map_obs(lambda x: x.flatten(0, 1), obs), valid.flatten()
+    def policy(self, batch: Transition) -> Any:
+        """-> π(·|s_t)."""
+        return self.actor.head(self.actor.encoder.along(batch, self.slots[0]), batch.obs)
+
+    def value(self, batch: Transition) -> Tensor:
+        """-> V(s_t), [...]; zero where there is no critic."""
+        if self.critic is None:
+            return torch.zeros_like(batch.reward)
+        return self.critic.value(self.critic.encoder.along(batch, self.slots[1]))
+
+    def next_value(self, batch: Transition) -> Tensor:
+        """-> V(s_{t+1}) at the true successors, [...]; zero where there is no critic."""
+        if self.critic is None:
+            return torch.zeros_like(batch.reward)
+        return self.critic.value(self.critic.encoder.beyond(batch, self.slots[1]))
+
+    def observe(self, batch: Transition) -> None:
+        """Take a rollout's observations [T, B, *O] into the encoders' running statistics."""
+        obs, valid = map_obs(lambda x: x.flatten(0, 1), batch.obs), batch.valid.flatten()
         self.actor.encoder.observe(obs, valid)
-        if self.trunk is not None and self.trunk is not self.actor.encoder:
-            self.trunk.observe(obs, valid)
+        if self.critic is not None and not self.shared:
+            self.critic.encoder.observe(obs, valid)
 
 
 class SquashedActor(nn.Module):

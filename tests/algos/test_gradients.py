@@ -122,7 +122,7 @@ def compare(algorithm, values=None):
     j, v = exact(table[0].T + table[1])
     truth = torch.autograd.grad(j, table)
     if values is not None:  # the critic knows V, or is off
-        value_weight, value_bias = algorithm.model.value_head.parameters()
+        value_weight, value_bias = algorithm.model.critic.head.parameters()
         with torch.no_grad():
             value_weight.copy_((v.detach() + values).unsqueeze(0))
             value_bias.zero_()

@@ -9,6 +9,7 @@ from pgrun.errors import UserError
 from pgrun.nn import Actor, ActorCritic, Twin
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.models import SquashedActor
+from pgrun.types import Transition
 
 spaces = gym.spaces
 BOX = spaces.Box(-1, 1, (2,), np.float32)
@@ -64,30 +65,41 @@ def test_masked_actions_are_never_taken():
     assert_close(pi.entropy(), -(p * p.log()).sum(-1))
 
 
+def seen(obs, valid=None, **fields):
+    """A Transition of which only what is given matters."""
+    shape = obs.shape[:-1]
+    no, yes = torch.zeros(shape, dtype=torch.bool), torch.ones(shape, dtype=torch.bool)
+    blank = {"action": torch.zeros(shape), "reward": torch.zeros(shape), "discount": torch.ones(shape), "last": no}
+    valid = yes if valid is None else valid
+    return Transition(**{"obs": obs, "next_obs": obs, **blank, "valid": valid, "extras": {}, **fields})
+
+
 def test_separate_trunks_share_nothing():
     model = ActorCritic(mlp(), VECTOR, spaces.Discrete(2))
-    assert model.trunk is not model.actor.encoder
-    obs = torch.randn(5, 3)
-    model.value(obs).sum().backward()
+    assert model.critic.encoder is not model.actor.encoder
+    batch = seen(torch.randn(5, 3), next_obs=torch.randn(5, 3))
+    model.value(batch).sum().backward()
     assert all(p.grad is None for p in model.actor.parameters())
-    pi, value = model(obs)
-    assert_close(value, model.value(obs))
-    assert_close(value, model.value_head(model.trunk(obs)).squeeze(-1))
-    assert_close(pi.logits, model.actor(obs).logits)
+    pi, value = model(batch)
+    assert_close(value, model.value(batch))
+    assert_close(value, model.critic.head(model.critic.encoder(batch.obs)).squeeze(-1))
+    assert_close(model.next_value(batch), model.critic(batch.next_obs))
+    assert_close(pi.logits, model.actor(batch.obs).logits)
+    assert_close(pi.logits, model.policy(batch).logits)
 
 
 def test_a_shared_trunk_is_one_encoder():
     separate = ActorCritic(mlp(), VECTOR, spaces.Discrete(2))
     shared = ActorCritic(mlp(shared=True), VECTOR, spaces.Discrete(2))
-    assert shared.trunk is shared.actor.encoder
+    assert shared.critic.encoder is shared.actor.encoder
     trunk = sum(p.numel() for p in shared.actor.encoder.parameters())
     count = sum(p.numel() for p in shared.parameters())
     assert count == sum(p.numel() for p in separate.parameters()) - trunk
-    obs = torch.randn(4, 5, 3)
-    pi, value = shared(obs)
+    batch = seen(torch.randn(4, 5, 3))
+    pi, value = shared(batch)
     assert value.shape == (4, 5)
-    assert_close(value, shared.value(obs))
-    assert_close(pi.logits, shared.actor(obs).logits)
+    assert_close(value, shared.value(batch))
+    assert_close(pi.logits, shared.actor(batch.obs).logits)
     value.sum().backward()
     assert next(shared.actor.encoder.parameters()).grad.abs().sum() > 0
 
@@ -95,9 +107,9 @@ def test_a_shared_trunk_is_one_encoder():
 @pytest.mark.parametrize("shared", [True, False])
 def test_without_a_critic_the_value_is_zero(shared):
     model = ActorCritic(mlp(shared=shared), VECTOR, spaces.Discrete(2), critic=False)
-    obs = torch.randn(4, 5, 3)
-    assert torch.equal(model.value(obs), torch.zeros(4, 5))
-    assert torch.equal(model(obs)[1], torch.zeros(4, 5))
+    batch = seen(torch.randn(4, 5, 3))
+    for value in (model.value(batch), model.next_value(batch), model(batch)[1]):
+        assert torch.equal(value, torch.zeros(4, 5))
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"actor"}
 
 
@@ -105,15 +117,15 @@ def test_without_a_critic_the_value_is_zero(shared):
 def test_observe_reaches_every_trunk_once(shared):
     model = ActorCritic(mlp(shared=shared, normalize_obs=True), VECTOR, spaces.Discrete(2))
     obs, valid = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
-    model.observe(obs, valid)
-    for encoder in (model.actor.encoder, model.trunk):
+    model.observe(seen(obs, valid))
+    for encoder in (model.actor.encoder, model.critic.encoder):
         assert encoder.flatten.norm.count == valid.sum()
         assert_close(encoder.flatten.norm.mean.float(), obs[valid].mean(0))
 
 
 def test_observe_without_a_critic():
     model = ActorCritic(mlp(normalize_obs=True), VECTOR, spaces.Discrete(2), critic=False)
-    model.observe(torch.ones(2, 4, 3), torch.ones(2, 4, dtype=torch.bool))
+    model.observe(seen(torch.ones(2, 4, 3)))
     assert model.actor.encoder.flatten.norm.count == 8
 
 
