@@ -1,4 +1,4 @@
-"""What is learnt from: the latest rollout, or a replay of many."""
+"""What is learnt from: the latest rollout, a replay of single transitions, or one of whole rollouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pgrun.types import Transition, flatten_time, map_transition, rows
+from pgrun.types import Transition, columns, flatten_time, map_obs, map_transition, rows
 
 
 class Memory(Protocol):
@@ -110,6 +110,127 @@ class Replay:
             lambda x: torch.zeros((self.capacity, *x.shape[1:]), dtype=x.dtype, device=self.device), saved
         )
         _put(self.ring, saved, 0, 0, self.size)
+
+
+class Trajectories:
+    """The last `capacity` rollouts: the latest comes first, then samples of B columns out of all that are kept.
+
+    What the policies that acted recorded (extras: log_prob and the like) stays with their data. Rollouts of unequal
+    length are padded with valid=False, and a rollout's final row becomes `last`: no trace crosses into the padding.
+
+    Args:
+        capacity: rollouts kept, N.
+        replay_ratio: samples after each rollout; of a fraction, so often one more.
+        poisson: draw their number from a Poisson distribution of this mean, as ACER does.
+        warmup: environment steps before the first sample; the latest rollout is learnt from at once.
+        merge: put the latest rollout and the samples side by side into one batch, instead of one after the other.
+        device: where the ring lies; batches go to `learn_device`.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        replay_ratio: float,
+        poisson: bool,
+        warmup: int,
+        merge: bool,
+        device: str,
+        learn_device: str,
+    ) -> None:
+        self.capacity, self.replay_ratio, self.poisson = capacity, replay_ratio, poisson
+        self.warmup, self.merge = warmup, merge
+        self.device, self.learn_device = torch.device(device), torch.device(learn_device)
+        self.latest: Transition | None = None
+        self.ring: Transition | None = None  # [T, N·B, ...]: rollout i fills the columns from i·B on
+        self.lengths: list[int] = []  # T of each rollout in the ring
+        self.position = self.seen = 0
+
+    def add(self, rollout: Transition) -> None:
+        self.latest = rollout
+        length, b = rollout.reward.shape
+        kept = cut(map_transition(lambda x: x.to(self.device), rollout))
+        if self.ring is None:
+            size = self.capacity * b
+            self.ring = map_transition(lambda x: x.new_zeros((length, size, *x.shape[2:])), kept)
+        self.ring = pad(self.ring, length)
+        kept = pad(kept, self.ring.reward.shape[0])
+        for target, source in zip(tensors(self.ring), tensors(kept), strict=True):
+            target[:, self.position * b : (self.position + 1) * b] = source
+        self.lengths[self.position : self.position + 1] = [length]
+        self.position = (self.position + 1) % self.capacity
+        self.seen += int(rollout.valid.sum())
+
+    def batches(self) -> Iterator[Transition]:
+        """The latest rollout [T, B, ...] and the samples, one after the other or side by side."""
+        assert self.latest is not None
+        samples = [self.sample(self.latest.reward.shape[1]) for _ in range(self.draws())]
+        if self.merge:
+            samples = [side_by_side([self.latest, *samples])] if samples else [self.latest]
+        else:
+            samples = [self.latest, *samples]
+        for batch in samples:
+            yield map_transition(lambda x: x.to(self.learn_device, non_blocking=True), batch)
+
+    def draws(self) -> int:
+        """How many samples to take now."""
+        if self.seen < self.warmup:
+            return 0
+        if self.poisson:
+            return int(torch.poisson(torch.tensor(float(self.replay_ratio))))
+        whole = int(self.replay_ratio)
+        fraction = self.replay_ratio - whole
+        return whole + int(fraction > 0 and float(torch.rand(())) < fraction)
+
+    def sample(self, b: int) -> Transition:
+        """b columns, uniformly out of all that are kept; [T, b, ...], T the longest of them."""
+        assert self.ring is not None
+        index = torch.randint(len(self.lengths) * b, (b,))
+        length = max(self.lengths[i // b] for i in index.tolist())
+        return columns(map_transition(lambda x: x[:length], self.ring), index.to(self.device))
+
+    def snapshot(self) -> dict[str, Any]:
+        fields = None
+        if self.ring is not None:
+            used = len(self.lengths) * (self.ring.reward.shape[1] // self.capacity)
+            fields = map_transition(lambda x: x[:, :used].clone(), self.ring)._asdict()
+        return {"ring": fields, "lengths": list(self.lengths), "position": self.position, "seen": self.seen}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.lengths, self.position, self.seen = list(state["lengths"]), state["position"], state["seen"]
+        if state["ring"] is None:
+            return
+        saved = Transition(**state["ring"])
+        size = self.capacity * (saved.reward.shape[1] // len(self.lengths))
+        self.ring = map_transition(
+            lambda x: torch.zeros((x.shape[0], size, *x.shape[2:]), dtype=x.dtype, device=self.device), saved
+        )
+        for target, source in zip(tensors(self.ring), tensors(saved), strict=True):
+            target[:, : source.shape[1]] = source
+
+
+def cut(rollout: Transition) -> Transition:
+    """The same with its final row marked as `last`, so that no trace crosses into what is put after it."""
+    last = rollout.last.clone()
+    last[-1] = True
+    return rollout._replace(last=last)
+
+
+def pad(rollout: Transition, length: int) -> Transition:
+    """[T, B, ...] -> [length, B, ...], with rows of zeros, which are not valid; as it is where it is long enough."""
+    missing = length - rollout.reward.shape[0]
+    if missing <= 0:
+        return rollout
+    return map_transition(lambda x: torch.cat([x, x.new_zeros((missing, *x.shape[1:]))]), rollout)
+
+
+def side_by_side(rollouts: list[Transition]) -> Transition:
+    """Rollouts [T_i, B_i, ...] of the same fields as one, [max T_i, ΣB_i, ...]; the end of each cuts its traces."""
+    length = max(rollout.reward.shape[0] for rollout in rollouts)
+    first, *others = [pad(cut(rollout), length) for rollout in rollouts]
+    return Transition(
+        *(map_obs(lambda *x: torch.cat(x, 1), field, *(o[i] for o in others)) for i, field in enumerate(first))
+    )
 
 
 def _put(ring: Transition, flat: Transition, at: int, start: int, n: int) -> None:
