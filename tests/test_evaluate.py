@@ -79,9 +79,9 @@ def test_memory_begins_anew_with_each_episode(filler):
     evaluate(policy, env, 9, seed=0)
     for i in range(3):
         column = [seen[i] for seen in policy.seen]
-        period = i + 1 + filler  # what it did in a filler row is wiped out too, or counted from there
         starts = [t for t, value in enumerate(column) if value == 0]
-        assert starts[:3] == [0, i + 1, (i + 1) + period]
+        # a filler row finds nothing to remember and leaves nothing
+        assert starts[:3] == ([0, i + 1, i + 2] if filler else [0, i + 1, 2 * (i + 1)])
 
 
 def test_it_stops_when_all_shares_are_done():

@@ -36,6 +36,8 @@ RUNS = {
         "optimizer.schedule=linear",
         "algo.clip_schedule=linear",
     ),
+    "ppo with a memory": (*PPO, "network=lstm", "network.size=8"),
+    "a2c with two memories": ("algo=a2c", *ON_POLICY, "network=gru", "network.size=8", "network.shared=false"),
     "ppo in processes": (*PPO, "env.backend=async", "num_envs=2", "checkpoint.every=256"),
     "ppo next step": (*PPO, "env.backend=sync", "env.autoreset=next_step"),
     "ppo pendulum": (*PPO, "env=pendulum", "env.max_episode_steps=50"),

@@ -9,13 +9,14 @@ RECIPES = {
     "reinforce": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"],
     "a2c": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=400"],
     "ppo": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
+    "ppo with a memory": ["network=lstm", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
 }
 
 
-def outcome(algo, seed):
+def outcome(name, seed):
     """Every parameter and statistic after the run, and the optimizers' state."""
-    parts, clock = run(f"algo={algo}", *RECIPES[algo], f"seed={seed}")
+    parts, clock = run(f"algo={name.split()[0]}", *RECIPES[name], f"seed={seed}")
     assert clock.updates > 3
     state = parts.algorithm.snapshot()
     tensors = dict(state["module"])
@@ -24,9 +25,9 @@ def outcome(algo, seed):
     return {key: value.clone() for key, value in tensors.items()}
 
 
-@pytest.mark.parametrize("algo", RECIPES)
-def test_one_seed_one_result_another_seed_another(algo):
-    first, again, other = outcome(algo, 3), outcome(algo, 3), outcome(algo, 4)
+@pytest.mark.parametrize("name", RECIPES)
+def test_one_seed_one_result_another_seed_another(name):
+    first, again, other = outcome(name, 3), outcome(name, 3), outcome(name, 4)
     assert first.keys() == again.keys()
     assert [key for key in first if not torch.equal(first[key], again[key])] == []
     weights = [key for key in first if key.startswith(("model.", "actor.")) and first[key].dim() == 2]

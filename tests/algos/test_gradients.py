@@ -200,7 +200,9 @@ def test_ppos_first_step_is_the_policy_gradients(normalize):
         "normalize_advantage": normalize,
     }
     pg = PolicyGradient(**common, rollout=6, discount_states=False, whole_episodes=False)
-    ppo = PPO(**common, rollout=6, epochs=1, minibatch=24, clip_range=0.2, clip_schedule="constant")
+    ppo = PPO(
+        **common, rollout=6, whole_episodes=False, epochs=1, minibatch=24, clip_range=0.2, clip_schedule="constant"
+    )
     ppo.load_state_dict(pg.state_dict())
     one, two = pg.update(random_batch()), ppo.update(random_batch())
     assert pg.step.theta.grad.norm() > 0.05
