@@ -9,15 +9,18 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.checkpoint import seed_generators
 from pgrun.collect import Collector
+from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
 from pgrun.memory import Memory
 from pgrun.nn.encoders import CNN, Network
@@ -37,8 +40,9 @@ class Parts:
 EVAL_ENVS = 32  # copies an evaluation runs side by side, at most
 
 
-def build(config: DictConfig) -> Parts:
-    """Instantiate everything; seeds the global generators first.
+def build(config: DictConfig, *, fresh: bool = True) -> Parts:
+    """Instantiate everything; seeds the global generators first. A run that is not fresh gets its tensors from its own
+    checkpoint, so other runs that it once began from are not looked for.
 
     Raises:
         UserError: a part that can't be had or doesn't fit the others.
@@ -55,6 +59,10 @@ def build(config: DictConfig) -> Parts:
     memory = call(config.memory, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
+        if fresh:
+            algorithm.begin(load_tensors)
+            if run := config.algo.get("init_from"):
+                algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
     return Parts(algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)))
 
 
@@ -67,9 +75,24 @@ def resolved(config: DictConfig) -> DictConfig:
 
 
 def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
-    """The environments of a config, or `num_envs` of them for evaluation."""
-    overrides = {} if num_envs is None else {"num_envs": num_envs, "backend": eval_backend(config.env.get("backend"))}
-    return call(DictConfig(OmegaConf.merge(config.env, overrides)), seed=config.seed)
+    """The environments of a config, or `num_envs` of them for evaluation: there, rewards are raw."""
+    env = OmegaConf.masked_copy(config.env, [k for k in config.env if k != "shaping"])
+    if num_envs is not None:
+        env.num_envs = num_envs
+        if "backend" in env:
+            env.backend = eval_backend(env.backend)
+    made = call(env, seed=config.seed)
+    shaping = config.env.get("shaping")
+    return shaped(made, shaping, config.algo) if shaping and num_envs is None else made
+
+
+def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
+    """Environments with a config's potential-based shaping."""
+    if algo.get("gamma") is None:
+        raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
+    made = Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
+    made.reset(0)  # so that a potential that can't read these observations is refused now
+    return made
 
 
 def eval_backend(backend: str | None) -> str | None:
@@ -81,9 +104,10 @@ def make_algorithm(config: DictConfig, env: VectorEnv) -> Algorithm:
     """The algorithm of a config, for these environments' spaces, on its device."""
     network = instantiate(config.network, _convert_="all")
     optimizer = instantiate(config.optimizer, _convert_="all")
+    algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
     try:
         return call(
-            config.algo,
+            algo,
             obs_space=env.obs_space,
             action_space=env.action_space,
             network=network,
@@ -96,6 +120,15 @@ def make_algorithm(config: DictConfig, env: VectorEnv) -> Algorithm:
         if "unexpected keyword argument" in str(error) and "optimizer" in str(error).lower():
             raise UserError(f"{name}: {error}") from error
         raise
+
+
+def load_tensors(run: str) -> dict[str, Any]:
+    """The tensors of the algorithm of another run (its latest checkpoint), or of a checkpoint file."""
+    path = Path(run)
+    path = checkpoint.latest(path / "checkpoints") if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"{run} is no run with a checkpoint: name a run directory or a .pt file")
+    return checkpoint.load(path)["algorithm"]["module"]
 
 
 def learn_device(device: str, network: Network) -> torch.device:

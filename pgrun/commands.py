@@ -67,7 +67,10 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
         print(f"{shown(folder.resolve())} is finished: {over}")
         return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    parts = build(config)
+    to_file = logging.FileHandler(folder / "pgrun.log")  # where the first session's lines are
+    to_file.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("pgrun").addHandler(to_file)
+    parts = build(config, fresh=state is None)
     if state is None:
         print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
     if overrides:

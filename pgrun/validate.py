@@ -52,8 +52,16 @@ RANGES: dict[str, Check] = {
     "clip_range": POSITIVE,
     "max_grad_norm": POSITIVE,
     "init_temperature": POSITIVE,
+    "reference_coef": _at_least(0),
+    "kl_coef": POSITIVE,
+    "kl_target": POSITIVE,
     "entropy_coef": _at_least(0),
     "value_coef": _at_least(0),
+    "damping": POSITIVE,
+    "decay": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "max_kl": POSITIVE,
+    "factor_every": _at_least(1),
+    "inverse_every": _at_least(1),
     "hidden": _at_least(1),
     "channels": _at_least(1),
     "size": _at_least(1),
@@ -65,14 +73,37 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("constant", "linear", "cosine"),
     "clip_schedule": ("constant", "linear", "cosine"),
     "cell": ("lstm", "gru"),
+    "kl_estimator": ("k1", "k3"),
+    "kl_in": ("loss", "reward"),
     "activation": ("tanh", "relu", "elu", "silu"),
     "backend": ("auto", "native", "sync", "async", "envpool"),
     "autoreset": ("same_step", "next_step"),
 }
 
 # What may be null although its default is a number, and what kind of value replaces a null default.
-NULLABLE = {"every", "stop_at", "max_grad_norm", "max_episode_steps", "target_entropy", "n", "extra", "sequence"}
-NUMBERS = {"every", "stop_at", "max_grad_norm", "max_episode_steps", "target_entropy", "n", "sequence"}
+NULLABLE = {
+    "every",
+    "stop_at",
+    "max_grad_norm",
+    "clip_range",
+    "max_episode_steps",
+    "target_entropy",
+    "n",
+    "extra",
+    "sequence",
+    "max_kl",
+}
+NUMBERS = {
+    "every",
+    "stop_at",
+    "max_grad_norm",
+    "clip_range",
+    "max_episode_steps",
+    "target_entropy",
+    "n",
+    "sequence",
+    "max_kl",
+}
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

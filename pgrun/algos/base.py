@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -54,6 +55,19 @@ class Algorithm(nn.Module):
         """Learn from what the memory offers; -> 0-dim metrics, left on the device."""
         raise NotImplementedError
 
+    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        """Before the first step of a fresh run: take what is wanted from other runs; `load(RUN)` gives its tensors."""
+
+    def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
+        """Take another run's policy, and whatever else has its name and shape here; UserError if the policy differs."""
+        mine = self.state_dict()
+        policy = [k for k in mine if k.startswith(POLICY)]
+        odd = [k for k in policy if k not in tensors or tensors[k].shape != mine[k].shape]
+        if odd or not policy:
+            raise UserError(f"{name} holds another policy than this one" + (f": see {odd[0]}" if odd else ""))
+        same = {k: v for k, v in tensors.items() if k in mine and v.shape == mine[k].shape}
+        self.load_state_dict({**mine, **same})
+
     def initial_carry(self, num_envs: int) -> Carry:
         """What a policy remembers at an episode's start; each [B, ...]."""
         return ()
@@ -95,3 +109,16 @@ class Algorithm(nn.Module):
         if optimizers:
             for name, step in self.steps().items():
                 step.optimizer.load_state_dict(state["optimizers"][name])
+
+
+POLICY = ("model.actor.", "actor.")  # where an algorithm's tensors have its policy
+
+
+def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load an actor from another run's tensors; UserError if that run's policy is of another shape."""
+    policy = {key.partition("actor.")[2]: value for key, value in tensors.items() if key.startswith(POLICY)}
+    mine = actor.state_dict()
+    odd = [k for k in mine if k not in policy or policy[k].shape != mine[k].shape]
+    if odd:
+        raise UserError(f"{name} holds another policy than this network's: see {odd[0]}")
+    actor.load_state_dict({key: policy[key] for key in mine})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.on_policy import OnPolicy
+from pgrun.algos.reference import Reference
 from pgrun.core import losses
 from pgrun.core.advantages import normalize
 from pgrun.core.schedules import SCHEDULES
@@ -23,31 +26,56 @@ class PPO(OnPolicy):
         *,
         epochs: int,
         minibatch: int,
-        clip_range: float,
+        clip_range: float | None,
         clip_schedule: str,
         normalize_advantage: bool,
         entropy_coef: float,
         value_coef: float,
+        reference: str | None,
+        reference_coef: float,
+        kl_estimator: str,
+        kl_in: str,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         if clip_schedule not in SCHEDULES:
             raise UserError(f"algo.clip_schedule={clip_schedule} is not known; choose one of {', '.join(SCHEDULES)}")
         self.epochs, self.minibatch = epochs, minibatch
-        self.clip_range, self.clip_schedule = clip_range, SCHEDULES[clip_schedule]
+        self.clip_range = math.inf if clip_range is None else clip_range
+        self.clip_schedule = SCHEDULES[clip_schedule]
         self.normalize_advantage = normalize_advantage
         self.entropy_coef, self.value_coef = entropy_coef, value_coef
+        self.reference = (
+            Reference(self.model, run=reference, coef=reference_coef, estimator=kl_estimator, into=kl_in)
+            if reference
+            else None
+        )
         self.step = self.gradient_step(self.model.parameters(), self.loss)
 
+    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        if self.reference is not None:
+            self.reference.load(load(self.reference.run))
+
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        if self.reference is not None:
+            batch = self.reference.see(batch, self.model)
         batch = self.estimate(batch)
         epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
         every = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
         metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
         value, target = batch.extras["value"], batch.extras["target"]
         metrics["value/explained_variance"] = losses.explained_variance(value, target, batch.valid)
+        metrics |= self.after_epochs(batch)
         self.model.observe(batch)
         return metrics
+
+    def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
+        """What a variant does once the epochs are over; -> metrics."""
+        return {}
+
+    def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
+        """What a variant adds to each row's loss, [...]."""
+        return ratio.new_zeros(()) if self.reference is None else self.reference.penalty(sample, log_prob, ratio)
 
     def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """−L^{CLIP+VF+S}, eq. 9, on rows [M] or sequences [L, M]."""
@@ -55,9 +83,11 @@ class PPO(OnPolicy):
         if self.normalize_advantage:
             a = normalize(a, valid)  # Â_t
         pi, value = self.model(sample)
-        log_ratio = pi.log_prob(sample.action) - sample.extras["log_prob"]
+        log_prob = pi.log_prob(sample.action)
+        log_ratio = log_prob - sample.extras["log_prob"]
         ratio = log_ratio.exp()  # ρ_t
-        policy = mask_mean(losses.clipped_surrogate(ratio, a, epsilon), valid)  # eq. 7
+        surrogate = losses.clipped_surrogate(ratio, a, epsilon)  # eq. 7
+        policy = mask_mean(surrogate + self.penalty(sample, pi, log_prob, ratio), valid)
         entropy = mask_mean(pi.entropy(), valid)
         critic = mask_mean(losses.value_error(value, target), valid)
         total = policy + self.value_coef * critic - self.entropy_coef * entropy

@@ -16,6 +16,14 @@ def clipped_surrogate(ratio: Tensor, advantage: Tensor, epsilon: Tensor) -> Tens
     return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantage)
 
 
+def kl_estimate(log_r: Tensor, kind: str) -> Tensor:
+    """KL(π‖π_ref) from an action of π, with log r = log π_ref(a) − log π(a): k1 = −log r, k3 = r − 1 − log r.
+
+    Schulman, http://joschu.net/blog/kl-approx.html; both have the KL as their mean, k3 is never negative.
+    """
+    return -log_r if kind == "k1" else torch.expm1(log_r) - log_r
+
+
 def value_error(value: Tensor, target: Tensor) -> Tensor:
     """½ (V(s_t) − target)²."""
     return 0.5 * (value - target).square()

@@ -1,0 +1,37 @@
+"""Proximal policy optimisation with an adaptive KL penalty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.ppo import PPO
+from pgrun.types import Transition, mask_mean
+
+
+class PPOKL(PPO):
+    """PPO with a penalty on KL(π_old‖π) whose weight follows a target, instead of the clip (or beside it).
+
+    Schulman et al. 2017, https://arxiv.org/abs/1707.06347, section 4.
+    """
+
+    beta: Tensor
+
+    def __init__(self, *, kl_coef: float, kl_target: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.kl_target = kl_target
+        self.register_buffer("beta", torch.tensor(kl_coef, device=self.device))
+
+    def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
+        """β KL(π_old‖π), eq. 8, [...]."""
+        kl = pi.like(sample.extras["pi"]).kl(pi)
+        return self.beta * kl + super().penalty(sample, pi, log_prob, ratio)
+
+    @torch.no_grad()
+    def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
+        pi = self.model.policy(batch)
+        d = mask_mean(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
+        self.beta.mul_(torch.where(d < self.kl_target / 1.5, 0.5, torch.where(d > self.kl_target * 1.5, 2.0, 1.0)))
+        return {"policy/kl": d, "policy/beta": self.beta.clone()}
