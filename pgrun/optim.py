@@ -10,7 +10,7 @@ the config instead (`optimizer._target_=torch.optim.NAdam`, without a schedule).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+Fisher = Callable[..., tuple[Tensor, Tensor]]
 
 
 class Optimizer:
@@ -35,6 +36,12 @@ class Optimizer:
     def set_progress(self, progress: float) -> None:
         """Follow the schedule; progress in [0, 1]."""
         self.lr = self.base_lr * self.factor(progress)
+
+    def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
+        """Learn what the vector is made of and how likely the model holds what it says; most rules ask for neither."""
+
+    def observe(self, *args: Any) -> None:
+        """See the loss's arguments before the step; most rules look at the gradient alone."""
 
     def step(self) -> None:
         """Update the vector in place from its `.grad`."""
@@ -152,6 +159,8 @@ class GradientStep:
         max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
         compile: trace loss and gradient into one compiled function.
         name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
+        fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
+            which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
     """
 
     def __init__(
@@ -164,11 +173,14 @@ class GradientStep:
         max_grad_norm: float | None,
         compile: bool,
         name: str = "",
+        fisher: Fisher | None = None,
     ) -> None:
         self.parameters = list(parameters)
         self.theta = flatten_parameters(self.parameters)
         self.loss = loss
         self.optimizer = optimizer([self.theta])
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.bind(self.parameters, fisher)
         self.max_grad_norm = max_grad_norm
         self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
         self.compile_seconds = 0.0
@@ -188,6 +200,8 @@ class GradientStep:
         norm = torch.linalg.vector_norm(grad)
         if self.max_grad_norm is not None:
             grad.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.observe(*args)
         self.optimizer.step()
         metrics[self.norm_key] = norm
         return metrics

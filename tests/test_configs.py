@@ -34,7 +34,21 @@ CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
     *("halfcheetah", "hopper", "walker2d", "ant"),
 }
-PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo != "sac" or env in CONTINUOUS]
+BOX_ONLY = {"sac"}  # algorithms that need numbers for actions
+PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo not in BOX_ONLY or env in CONTINUOUS]
+
+
+def psi(algo: str) -> tuple[str, str] | None:
+    """The advantage and the baseline that a recipe chooses; None where Ψ_t is no part of it."""
+    defaults = OmegaConf.to_container(raw(f"algo/{algo}"))["defaults"]  # type: ignore[index, call-overload]
+    chosen = {key: value for part in defaults if part != "_self_" for key, value in part.items()}
+    found = chosen.get("advantage@algo.advantage"), chosen.get("baseline@algo.baseline")
+    return found if None not in found else None  # type: ignore[return-value]
+
+
+def optimizers(algo: str) -> list[str]:
+    """What may step: K-FAC only where a model's likelihood is known."""
+    return [name for name in OPTIMIZERS if name != "kfac" or psi(algo)]
 
 
 def networks(env: str) -> list[str]:
@@ -72,8 +86,8 @@ def test_the_action_spaces_are_as_this_file_has_them():
 
 def turns(algo: str, env: str) -> list[tuple[str, str]]:
     """Each network with an optimizer, another one at each pair's turn; the slow test has each with each."""
-    first = PAIRS.index((algo, env))
-    return [(network, OPTIMIZERS[(first + i) % len(OPTIMIZERS)]) for i, network in enumerate(networks(env))]
+    first, choice = PAIRS.index((algo, env)), optimizers(algo)
+    return [(network, choice[(first + i) % len(choice)]) for i, network in enumerate(networks(env))]
 
 
 @pytest.mark.parametrize(("algo", "env"), PAIRS)
@@ -89,7 +103,7 @@ def test_what_goes_together_composes(algo, env):
 @pytest.mark.slow
 @pytest.mark.parametrize(("algo", "env"), PAIRS)
 def test_everything_that_goes_together_composes(algo, env):
-    for network, optimizer in product(networks(env), OPTIMIZERS):
+    for network, optimizer in product(networks(env), optimizers(algo)):
         checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
 
 
@@ -117,9 +131,9 @@ def swaps() -> list[tuple[str, str, str, str]]:
     """(algo, env, group, member) for all that can be swapped under a tuned file."""
     found = []
     for algo, env in TUNED:
-        found += [(algo, env, "optimizer", member) for member in OPTIMIZERS]
+        found += [(algo, env, "optimizer", member) for member in optimizers(algo)]
         found += [(algo, env, "network", member) for member in networks(env)]
-        if algo != "sac":
+        if psi(algo):
             found += [(algo, env, "algo/advantage", member) for member in ADVANTAGES]
             found += [(algo, env, "algo/baseline", member) for member in BASELINES]
     return found
@@ -143,10 +157,10 @@ def test_a_swap_under_a_tuned_file(algo, env, group, member):
         expect = OmegaConf.merge(expect, raw(f"tuned/{kind}/{algo}_{env}_{member}"))
     assert OmegaConf.to_container(node) == OmegaConf.to_container(expect)
 
-    if algo == "sac":
+    default = psi(algo)
+    if default is None:
         built(config)
         return
-    default = {"ppo": ("gae", "value"), "a2c": ("nstep", "value"), "reinforce": ("reward_to_go", "none")}[algo]
     advantage = member if group == "algo/advantage" else default[0]
     baseline = member if group == "algo/baseline" else default[1]
     if meaningless(algo, advantage, baseline):
@@ -198,11 +212,11 @@ def untuned(algo: str) -> DictConfig:
 
 
 READING_ORDER = [
-    *("config", "algo/ppo", "algo/a2c", "algo/reinforce", "algo/sac"),
+    *("config", "algo/ppo", "algo/a2c", "algo/reinforce", "algo/acktr", "algo/sac"),
     *(f"algo/advantage/{name}" for name in ADVANTAGES),
     *(f"algo/baseline/{name}" for name in BASELINES),
     *("network/mlp", "network/mlp_large", "network/cnn", "env/gym"),
-    *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd"),
+    *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd", "optimizer/kfac"),
 ]
 
 

@@ -79,7 +79,15 @@ class OnPolicy(Algorithm):
             max_grad_norm=self.max_grad_norm,
             compile=self.compile_steps,
             name=name,
+            fisher=self.fisher,
         )
+
+    def fisher(self, batch: Transition, *_: Any) -> tuple[Tensor, Tensor]:
+        """log π(a|s) + log N(v; V(s), 1) of draws from the model itself, and which steps are valid; both [...]."""
+        pi, value = self.model(batch)
+        with torch.no_grad():
+            action, v = pi.sample(), value + torch.randn_like(value)
+        return pi.log_prob(action) - 0.5 * (value - v).square(), batch.valid
 
     def initial_carry(self, num_envs: int) -> Carry:
         return self.model.initial_carry(num_envs)
