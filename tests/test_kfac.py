@@ -2,18 +2,17 @@
 
 import functools
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from gymnasium.spaces import Box, Discrete
-from hydra.utils import instantiate
 from running import compose, same
 from torch import nn
 from torch.testing import assert_close
 
-from pgrun.algos.policy_gradient import PolicyGradient
-from pgrun.build import build
+from pgrun.build import build, make_algorithm, resolved
 from pgrun.errors import UserError
 from pgrun.kfac import KFAC, Tap
 from pgrun.nn.encoders import Layers
@@ -402,21 +401,9 @@ def test_it_steps_with(overrides):
 
 
 def test_images():
-    config = compose("algo=a2c", "optimizer=kfac", "network=cnn", "network.channels=[2,2,2]", "network.hidden=[8]")
-    optimizer, network = (instantiate(node, _convert_="all") for node in (config.optimizer, config.network))
-    keys = {key: value for key, value in config.algo.items() if not key.startswith("_")}
-    nodes = {key: instantiate(config.algo[key], _convert_="all") for key in ("advantage", "baseline")}
-
     space = Box(0, 255, (1, 12, 12), "uint8")
-    algorithm = PolicyGradient(
-        **{**keys, **nodes},
-        obs_space=space,
-        action_space=Discrete(3),
-        network=network,
-        optimizer=optimizer,
-        device="cpu",
-        compile=False,
-    )
+    config = compose("algo=a2c", "optimizer=kfac", "network=cnn", "network.channels=[2,2,2]", "network.hidden=[8]")
+    algorithm = make_algorithm(resolved(config), SimpleNamespace(obs_space=space, action_space=Discrete(3)))
     shape = (3, 2)
     obs = torch.randint(255, (*shape, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     ones = torch.ones(shape)
