@@ -102,14 +102,14 @@ def add_user_paths(argv: Sequence[str]) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([p for p in inherited if p] + [p for p in paths if p not in inherited])
 
 
-def members(group: str) -> dict[str, str]:
-    """A config group's members and the first line of comment in each."""
+def members(group: str, *folders: Path) -> dict[str, str]:
+    """A config group's members, of pgrun's and of other folders, and the first line of comment in each."""
     found = {}
-    for path in sorted((config_dir() / group).glob("*.yaml")):
+    for path in sorted(path for folder in (config_dir(), *folders) for path in (folder / group).glob("*.yaml")):
         lines = path.read_text().splitlines()
         comment = next((line for line in lines if line.startswith("# ") and not line.startswith("# @")), "# ")
         found[path.stem] = comment.removeprefix("# ").strip()
-    return found
+    return dict(sorted(found.items()))
 
 
 def help_page() -> str:
@@ -121,11 +121,15 @@ def list_groups(argv: Sequence[str]) -> int:
     """`pgrun list [GROUP]`."""
     parser = argparse.ArgumentParser(prog="pgrun list", description="What there is to choose from.")
     parser.add_argument("group", nargs="?", choices=list(GROUPS))
-    wanted = parser.parse_args(argv).group
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of your own configs, listed too")
+    args = parser.parse_args(argv)
+    wanted, folders = args.group, [args.config_dir] if args.config_dir else []
+    if folders and not folders[0].is_dir():
+        raise UserError(f"--config-dir {folders[0]} is no folder")
     for plural, group in GROUPS.items():
         if wanted in (None, plural):
             print(f"{group}=")
-            for name, line in members(group).items():
+            for name, line in members(group, *folders).items():
                 print(f"  {name:26} {line}")
     return 0
 

@@ -151,6 +151,15 @@ def test_own_tuned_values_arrive(folder):
     assert "\nnum_envs: 3\n" in shown.stdout
 
 
+def test_own_configs_are_listed(folder):
+    shown = shell(folder, "list", "--config-dir", "conf")
+    assert shown.returncode == 0, shown.stderr
+    assert sum(line.startswith("  mine ") for line in shown.stdout.splitlines()) == 2  # an algorithm, an environment
+    assert "  ppo " in shown.stdout
+    missing = shell(folder, "list", "--config-dir", "nowhere")
+    assert (missing.returncode, missing.stderr) == (2, "pgrun: --config-dir nowhere is no folder\n")
+
+
 @pytest.mark.parametrize("target", ["mine.Yours", "theirs.Mine"])
 def test_a_class_that_is_not_there(folder, target):
     ran = shell(folder, *OWN, f"algo._target_={target}", "hydra.run.dir=run")
