@@ -32,7 +32,7 @@ ENVS = [name for name in names("env") if name != "gym"]  # gym has no id of its 
 CHEAP = ("cartpole", "acrobot", "pendulum")
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
-    *("halfcheetah", "hopper", "walker2d", "ant"),
+    *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach"),
 }
 BOX_ONLY = {"sac"}  # algorithms that need numbers for actions
 PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo not in BOX_ONLY or env in CONTINUOUS]
@@ -95,7 +95,8 @@ def test_what_goes_together_composes(algo, env):
     for network, optimizer in turns(algo, env):
         config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
         assert config.algo._target_ == raw(f"algo/{algo}").algo._target_
-        assert config.env.id == raw(f"env/{env}").id
+        assert config.env.get("id") == raw(f"env/{env}").get("id")
+        assert config.env.get("world", {}).get("_target_") == raw(f"env/{env}").get("world", {}).get("_target_")
         assert config.network._target_ == raw(f"network/{network}")._target_
         assert config.optimizer._target_ == raw(f"optimizer/{optimizer}")._target_
 
@@ -212,10 +213,12 @@ def untuned(algo: str) -> DictConfig:
 
 
 READING_ORDER = [
-    *("config", "algo/ppo", "algo/a2c", "algo/reinforce", "algo/acktr", "algo/sac"),
+    *("config", "algo/ppo", "algo/a2c", "algo/reinforce", "algo/acktr", "algo/sac", "algo/acer"),
     *(f"algo/advantage/{name}" for name in ADVANTAGES),
     *(f"algo/baseline/{name}" for name in BASELINES),
     *("network/mlp", "network/mlp_large", "network/cnn", "env/gym"),
+    *(f"env/{name}" for name in ENVS if "world" in raw(f"env/{name}")),
+    *(f"env/shaping/{name}" for name in names("env/shaping")),
     *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd", "optimizer/kfac"),
 ]
 

@@ -43,6 +43,8 @@ RUNS = {
     "ppo pendulum": (*PPO, "env=pendulum", "env.max_episode_steps=50"),
     "ppo ant": (*PPO, "env=ant", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
     "ppo halfcheetah": (*PPO, "env=halfcheetah", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
+    "acer": ("algo=acer", *ON_POLICY, "memory.warmup=64", "memory.capacity=4"),
+    "acer pendulum": ("algo=acer", *ON_POLICY, "memory.warmup=64", "env=pendulum", "env.max_episode_steps=50"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
 }

@@ -10,6 +10,7 @@ RECIPES = {
     "a2c": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=400"],
     "ppo": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "ppo with a memory": ["network=lstm", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
+    "acer": [*SMALL, "env=cartpole", "num_envs=4", "memory.warmup=100", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
 }
 

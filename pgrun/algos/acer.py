@@ -1,0 +1,128 @@
+"""Actor-critic with experience replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from pgrun.algos.acer_critics import ActorQ
+from pgrun.algos.base import Algorithm
+from pgrun.core.importance import retrace
+from pgrun.core.losses import explained_variance
+from pgrun.core.projection import project
+from pgrun.nn import Network
+from pgrun.optim import GradientStep, flatten_parameters
+from pgrun.types import Carry, Obs, Transition, mask_mean
+
+
+class ACER(Algorithm):
+    """Replay of trajectories, Retrace, truncated importance weights with bias correction, and a trust region around an
+    average policy. Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions.
+
+    φ, which the trust region is about, are the policy's logits, or its means and log σ.
+    """
+
+    action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
+
+    def __init__(
+        self,
+        *,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        network: Network,
+        optimizer: Callable[..., Any],
+        device: str,
+        compile: bool,
+        gamma: float,
+        rollout: int,
+        truncation: float,
+        trust_region: float,
+        average_decay: float,
+        draws: int,
+        entropy_coef: float,
+        value_coef: float,
+        max_grad_norm: float | None,
+    ) -> None:
+        super().__init__(obs_space=obs_space, action_space=action_space)
+        self.rollout = rollout  # T, which the collector takes
+        self.gamma, self.c, self.delta, self.alpha = gamma, truncation, trust_region, average_decay
+        self.entropy_coef, self.value_coef = entropy_coef, value_coef
+        self.model = ActorQ(network, obs_space, action_space, draws)
+        self.average = deepcopy(self.model.actor).requires_grad_(False)  # θ_a
+        self.place(device)
+        self.theta_average = flatten_parameters(self.average.parameters())
+        self.step = GradientStep(
+            self, self.model.parameters(), self.loss, optimizer, max_grad_norm=max_grad_norm, compile=compile
+        )
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        return self.model.initial_carry(num_envs)
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        pi, after = self.model.step(obs, carry)
+        extras = {"pi": pi.params(), **({"carry": carry[0]} if carry else {})}  # what μ was
+        return (pi.sample() if explore else pi.mode()), after, extras
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        batch, metrics = self.estimate(batch)
+        metrics |= self.step(batch)
+        self.theta_average.lerp_(self.step.theta[: self.theta_average.numel()], 1.0 - self.alpha)  # θ_a ← αθ_a + (1−α)θ
+        self.model.observe(batch)
+        for mine, theirs in zip(self.average.buffers(), self.model.actor.buffers(), strict=True):
+            mine.copy_(theirs)
+        return metrics
+
+    @torch.no_grad()
+    def estimate(self, batch: Transition) -> tuple[Transition, dict[str, Tensor]]:
+        """A rollout [T, B] with what the loss needs in extras: z, Q^ret, V's target, and the noise of the critic."""
+        noise = self.model.q.noise(batch)
+        pi, judged = self.model.judged(batch, noise)
+        q, v = judged.q, judged.v
+        mu = pi.like(batch.extras["pi"])
+        log_rho = pi.log_prob(batch.action) - mu.log_prob(batch.action)
+        trace = (log_rho / self.model.q.dimensions).exp().clamp(max=1.0)  # c_t = min(1, ρ_t^{1/d})
+        steps = (batch.reward, batch.discount, batch.last, self.model.next_value(batch), q)
+        q_ret = retrace(*steps, trace, self.gamma)  # eq. 5
+        q_opc = q_ret if self.model.q.corrected else retrace(*steps, torch.ones_like(q), self.gamma)
+        rho, rho_of = log_rho.exp(), (log_probs(pi, judged.actions) - log_probs(mu, judged.actions)).exp()
+        weight = rho.clamp(max=self.c) * (q_opc - v)
+        correction = judged.share * (1.0 - self.c / rho_of).clamp(min=0.0) * (judged.q_of - v)
+        with torch.enable_grad():
+            phi = pi.params().detach().requires_grad_()
+            f = pi.like(phi)
+            gain = weight * f.log_prob(batch.action) + (correction * log_probs(f, judged.actions)).sum(0)  # eq. 9
+            (g,) = torch.autograd.grad((gain + self.entropy_coef * f.entropy()).sum(), phi)
+            kl = self.average_policy(batch).kl(f)
+            (k,) = torch.autograd.grad(kl.sum(), phi)
+        z = project(g, k, self.delta)  # eq. 13
+        found = {"z": z, "q_ret": q_ret, "v_target": v + rho.clamp(max=1.0) * (q_ret - q), "noise": noise.movedim(0, 2)}
+        return batch._replace(extras={**batch.extras, **found}), {
+            "policy/entropy": mask_mean(pi.entropy(), batch.valid),
+            "policy/kl_average": mask_mean(kl.detach(), batch.valid),
+            "policy/projected": mask_mean((z != g).any(-1).to(q.dtype), batch.valid),
+            "policy/importance_weight": mask_mean(rho.clamp(max=self.c), batch.valid),
+            "value/explained_variance": explained_variance(q, q_ret, batch.valid),
+        }
+
+    def average_policy(self, batch: Transition) -> Any:
+        """f(·|φ_{θ_a}), the average policy at a rollout's states."""
+        return self.average.head(self.average.encoder.along(batch, self.model.slots[0]), batch.obs)
+
+    def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
+        """−zᵀφ, whose gradient is −z ∂φ/∂θ, and the critic's error, on a rollout [T, B]."""
+        extras = batch.extras
+        pi, judged = self.model.judged(batch, extras["noise"].movedim(2, 0))
+        policy = -mask_mean((extras["z"] * pi.params()).sum(-1), batch.valid)
+        critic = mask_mean(self.model.q.error(judged, extras["q_ret"], extras["v_target"]), batch.valid)
+        return policy + self.value_coef * critic, {"loss/value": critic.detach()}
+
+
+def log_probs(pi: Any, actions: Tensor) -> Tensor:
+    """log π(a|s_t) of several actions at each state, [m, T, B, *A] -> [m, T, B]."""
+    params = pi.params()
+    return pi.like(params.expand(actions.shape[0], *params.shape)).log_prob(actions)
