@@ -90,9 +90,7 @@ def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
     """Environments with a config's potential-based shaping."""
     if algo.get("gamma") is None:
         raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
-    made = Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
-    made.reset(0)  # so that a potential that can't read these observations is refused now
-    return made
+    return Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
 
 
 def eval_backend(backend: str | None) -> str | None:

@@ -155,7 +155,9 @@ def evaluate_run(argv: Sequence[str]) -> int:
         mean, std, n = (result[f"eval_{key}"] for key in ("return_mean", "return_std", "episodes"))
         kind = "stochastic" if args.stochastic else "deterministic"
         print(f"{result['algo']} on {result['env']} after {result['env_steps']:,} steps ({args.checkpoint}, {kind}):")
-        print(f"return {mean:.1f} ± {std:.1f} over {n} episodes, length {result['eval_length_mean']:.1f}")
+        means = {key[5:-5]: result[key] for key in result if key.startswith("eval_") and key.endswith("_mean")}
+        others = "".join(f", {name} {value:.1f}" for name, value in means.items() if name != "return")
+        print(f"return {mean:.1f} ± {std:.1f} over {n} episodes{others}")
     return 0
 
 

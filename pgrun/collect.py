@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
-from pgrun.errors import Diverged
+from pgrun.errors import Diverged, UserError
 from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs
+
+NO_STREAMS: dict[str, Tensor] = {}  # never written to
 
 
 class Collector(Protocol):
@@ -33,38 +35,43 @@ class Collector(Protocol):
 
 
 class EpisodeStats:
-    """Returns and lengths of episodes, open and finished, from raw rewards."""
+    """Returns and lengths of episodes, open and finished, from what the environment paid; and the returns of its other
+    streams of rewards, by name.
+    """
 
     def __init__(self, num_envs: int) -> None:
         self.returns = np.zeros(num_envs)  # of the open episodes
         self.lengths = np.zeros(num_envs, dtype=np.int64)
+        self.streams: dict[str, np.ndarray] = {}
         self.finished: list[tuple[float, int]] = []  # since somebody last took them
+        self.finished_streams: dict[str, list[float]] = {}
         self.recent: deque[float] = deque(maxlen=100)
         self.count = 0
 
-    def add(self, reward: Tensor, last: Tensor, valid: Tensor) -> None:
+    def add(self, reward: Tensor, last: Tensor, valid: Tensor, streams: dict[str, Tensor] = NO_STREAMS) -> None:
         """Account for a rollout, all [T, B]; rows that are not valid count nowhere."""
         real = valid.cpu().numpy()
-        r = reward.cpu().numpy().astype(np.float64) * real
         ends = last.cpu().numpy() & real
-        if not ends.any():
-            self.returns += r.sum(0)
-            self.lengths += real.sum(0)
-            return
-        returns = self.returns + r.cumsum(0)  # [T, B] since the rollout's start, episode ends not yet taken off
-        lengths = self.lengths + real.cumsum(0)
-        done_r, done_l = np.zeros_like(self.returns), np.zeros_like(self.lengths)
-        for t, b in np.argwhere(ends).tolist():
-            episode = (float(returns[t, b] - done_r[b]), int(lengths[t, b] - done_l[b]))
-            done_r[b], done_l[b] = returns[t, b], lengths[t, b]
-            self.finished.append(episode)
-            self.recent.append(episode[0])
-            self.count += 1
-        self.returns, self.lengths = returns[-1] - done_r, lengths[-1] - done_l
+        where = np.argwhere(ends).tolist() if ends.any() else []
+        paid = streams.get("return", reward)
+        returns, self.returns = per_episode(self.returns, _numbers(paid) * real, where)
+        lengths, self.lengths = per_episode(self.lengths, real.astype(np.int64), where)
+        self.finished += zip(returns, lengths, strict=True)
+        self.recent += returns
+        self.count += len(where)
+        for name in streams.keys() - {"return"}:
+            before = self.streams.get(name, np.zeros_like(self.returns))
+            sums, self.streams[name] = per_episode(before, _numbers(streams[name]) * real, where)
+            self.finished_streams.setdefault(name, []).extend(sums)
 
     def take(self) -> list[tuple[float, int]]:
         """The (return, length) of the episodes finished since the last call."""
         finished, self.finished = self.finished, []
+        return finished
+
+    def take_streams(self) -> dict[str, list[float]]:
+        """The other streams' returns in the episodes finished since the last call, by name."""
+        finished, self.finished_streams = self.finished_streams, {}
         return finished
 
     def snapshot(self) -> dict[str, Any]:
@@ -72,7 +79,9 @@ class EpisodeStats:
         return {
             "returns": torch.from_numpy(self.returns.copy()),
             "lengths": torch.from_numpy(self.lengths.copy()),
+            "streams": {name: torch.from_numpy(x.copy()) for name, x in sorted(self.streams.items())},
             "finished": list(self.finished),
+            "finished_streams": {name: list(x) for name, x in sorted(self.finished_streams.items())},
             "recent": list(self.recent),
             "count": self.count,
         }
@@ -81,9 +90,30 @@ class EpisodeStats:
         """Put a snapshot back, the open episodes only where their environments came back too."""
         if open_episodes:
             self.returns, self.lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
+            self.streams = {name: x.numpy().copy() for name, x in state["streams"].items()}
         self.finished = [tuple(episode) for episode in state["finished"]]
+        self.finished_streams = {name: list(x) for name, x in state["finished_streams"].items()}
         self.recent.extend(state["recent"])
         self.count = state["count"]
+
+
+def per_episode(opened: np.ndarray, x: np.ndarray, ends: list[list[int]]) -> tuple[list[Any], np.ndarray]:
+    """Sums of x [T, B] over each episode that ends at one of `ends` (t, b), in their order; and over those left open.
+
+    `opened` [B] is what the episodes that were open before had come to.
+    """
+    if not ends:
+        return [], opened + x.sum(0)
+    total = opened + x.cumsum(0)  # since the rollout's start, episode ends not yet taken off
+    done, sums = np.zeros_like(opened), []
+    for t, b in ends:
+        sums.append((total[t, b] - done[b]).item())
+        done[b] = total[t, b]
+    return sums, total[-1] - done
+
+
+def _numbers(x: Tensor) -> np.ndarray:
+    return x.cpu().numpy().astype(np.float64)
 
 
 class Rollouts:
@@ -125,7 +155,7 @@ class Rollouts:
             self.obs, self.carry = run.step(env, policy, self.obs, action, extras, self.carry)
         rollout = run.rollout()
         check_observations(rollout)
-        self.stats.add(rollout.reward, rollout.last, rollout.valid)
+        self.stats.add(rollout.reward, rollout.last, rollout.valid, run.streams())
         return rollout
 
     def snapshot(self) -> dict[str, Any]:
@@ -153,20 +183,29 @@ class Rollouts:
 class Episodes:
     """Whole episodes: each environment runs its share of `episodes` from a fresh start, so that short episodes are
     not over-represented. Rows past an environment's share are padding (valid=False), counted nowhere.
+
+    Args:
+        env: the environments.
+        episodes: how many a rollout, rounded up to a multiple of the environments.
+        device: where the policy acts.
+        seed: the environments' first seed.
+        group: G; environments 0 to G − 1 start in one state, the next G in another, each for one episode a rollout.
     """
 
-    def __init__(self, *, env: VectorEnv, episodes: int, device: str, seed: int) -> None:
-        self.env, self.share, self.seed = env, -(-episodes // env.num_envs), seed
+    def __init__(self, *, env: VectorEnv, episodes: int, device: str, seed: int, group: int = 1) -> None:
+        self.env, self.share, self.seed, self.group = env, -(-episodes // env.num_envs), seed, group
+        if group > 1:
+            check_groups(env, self.share, group)
         self.actor = Actor(device)
         self.stats = EpisodeStats(env.num_envs)
-        self.started = False
+        self.rollouts = 0
 
     @torch.no_grad()
     def collect(self, algorithm: Algorithm) -> Transition:
         """-> [T, B, ...], T the longest environment's share."""
         policy, env = self.actor.of(algorithm), self.env
-        obs = env.reset(None if self.started else self.seed)
-        self.started = True
+        obs = self.begin() if self.group == 1 else self.begin_groups()
+        self.rollouts += 1
         carry = policy.initial_carry(env.num_envs)
         run, left = _Recorder(), torch.full((env.num_envs,), self.share)
         while bool((left > 0).any()):
@@ -177,13 +216,27 @@ class Episodes:
             left -= (run.last[-1] & active).long()
         rollout = run.rollout()
         check_observations(rollout)
-        self.stats.add(rollout.reward, rollout.last, rollout.valid)
+        self.stats.add(rollout.reward, rollout.last, rollout.valid, run.streams())
         return rollout
+
+    def begin(self) -> Obs:
+        """Fresh episodes; the environments are seeded once, so that these differ from rollout to rollout."""
+        return self.env.reset(None if self.rollouts else self.seed)
+
+    def begin_groups(self) -> Obs:
+        """Fresh episodes, the start states repeated in groups: a seed for each rollout, from which all follows."""
+        seed = np.random.SeedSequence([self.seed, self.rollouts]).generate_state(1)[0]
+        obs = self.env.reset(int(seed), self.group)
+        for x in obs.values() if isinstance(obs, dict) else [obs]:
+            groups = x.unflatten(0, (-1, self.group))
+            if not torch.equal(groups, groups[:, :1].expand_as(groups)):
+                raise UserError("the environments of a group start in different states: more decides than their seed")
+        return obs
 
     def snapshot(self) -> dict[str, Any]:
         return {
-            "env": self.env.snapshot() if self.started else None,
-            "started": self.started,
+            "env": self.env.snapshot() if self.rollouts else None,
+            "rollouts": self.rollouts,
             "stats": self.stats.snapshot(),
         }
 
@@ -193,10 +246,22 @@ class Episodes:
         if whole:
             self.env.reset(self.seed)
             self.env.restore(state["env"])
-            self.started = state["started"]
+        if whole or self.group > 1:
+            self.rollouts = state["rollouts"]
         else:
             self.seed += 1 + self.stats.count
-        return whole or not state["started"]
+        return whole or not state["rollouts"]
+
+
+def check_groups(env: VectorEnv, share: int, group: int) -> None:
+    """Raise UserError where these environments can't start in groups of this size."""
+    if reason := getattr(env, "ungrouped", "it has no groups of start states"):
+        raise UserError(f"these environments can't start {group} copies in one state ({reason}); use env.backend=sync")
+    if env.num_envs % group:
+        near = max(env.num_envs // group, 1) * group
+        raise UserError(f"env.num_envs={env.num_envs} can't be cut into groups of {group}; use env.num_envs={near}")
+    if share > 1:
+        raise UserError("with groups each environment runs one episode a rollout: set env.num_envs to the episodes")
 
 
 class Actor:
@@ -227,6 +292,7 @@ class _Recorder:
         self.discount: list[Tensor] = []
         self.last: list[Tensor] = []
         self.valid: list[Tensor] = []
+        self.other: list[dict[str, Tensor]] = []
         self.extras: list[dict[str, Tensor]] = []
 
     def step(
@@ -242,7 +308,13 @@ class _Recorder:
         self.last.append(step.last)
         self.valid.append(step.valid)
         self.extras.append(extras)
+        if step.streams:
+            self.other.append(step.streams)
         return step.obs, begun_anew(carry, step, policy)
+
+    def streams(self) -> dict[str, Tensor]:
+        """The rewards that are only logged, each [T, B]."""
+        return {name: torch.stack([each[name] for each in self.other]) for name in (self.other or [NO_STREAMS])[0]}
 
     def rollout(self) -> Transition:
         """All steps, stacked; [T, B, ...]."""

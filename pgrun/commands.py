@@ -48,6 +48,7 @@ def evaluate_checkpoint(
         "updates": state["clock"]["updates"],
         "eval_return_mean": result.mean,
         "eval_return_std": result.std,
+        **{f"eval_{name}_mean": mean for name, mean in result.stream_means.items()},
         "eval_episodes": len(result.returns),
         "eval_length_mean": sum(result.lengths) / len(result.lengths),
         "eval_seed": seed,

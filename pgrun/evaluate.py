@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from pgrun.types import VectorEnv
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns and lengths of the episodes, raw rewards."""
+    """Undiscounted returns and lengths of the episodes, raw rewards; and the returns of other streams, by name."""
 
     returns: list[float]
     lengths: list[int]
+    streams: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -33,6 +34,11 @@ class Evaluation:
         """The standard deviation over episodes (not over seeds)."""
         mean = self.mean
         return math.sqrt(sum((r - mean) ** 2 for r in self.returns) / len(self.returns))
+
+    @property
+    def stream_means(self) -> dict[str, float]:
+        """The mean return of each other stream of rewards."""
+        return {name: sum(returns) / len(returns) for name, returns in self.streams.items()}
 
 
 @contextmanager
@@ -59,22 +65,30 @@ def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, 
     share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])
     returns: list[float] = []
     lengths: list[int] = []
+    streams: dict[str, list[float]] = {}
     with own_randomness():
         torch.manual_seed(seed)
         obs, carry = env.reset(seed), algorithm.initial_carry(b)
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
+        totals: dict[str, torch.Tensor] = {}  # of the other streams
         while bool((share > 0).any()):
             action, carry, _ = algorithm.act(obs, carry, explore)
             step = env.step(action)
             obs = step.obs
             total += step.reward * step.valid
             length += step.valid
+            for name, reward in step.streams.items():
+                totals[name] = totals.get(name, torch.zeros_like(total)) + reward * step.valid
             carry = begun_anew(carry, step, algorithm)
             if bool(step.last.any()):
                 for i in step.last.nonzero().squeeze(-1).tolist():
                     if share[i] > 0:
                         returns.append(float(total[i]))
                         lengths.append(int(length[i]))
+                        for name in totals:
+                            streams.setdefault(name, []).append(float(totals[name][i]))
                         share[i] -= 1
                     total[i], length[i] = 0.0, 0
-    return Evaluation(returns, lengths)
+                    for other in totals.values():
+                        other[i] = 0.0
+    return Evaluation(returns, lengths, streams)

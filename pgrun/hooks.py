@@ -70,6 +70,8 @@ class Evaluate:
         result = evaluate(self.algorithm, self.env, self.episodes, seed=self.seed)
         self.latest, self.latest_at = result.mean, clock.steps
         self.record("eval/return", result.mean, clock.steps)
+        for name, mean in result.stream_means.items():
+            self.record(f"eval/{name}", mean, clock.steps)
         self.record("eval/episode_length", sum(result.lengths) / len(result.lengths), clock.steps)
         if self.best is None or result.mean > self.best:
             self.best = result.mean

@@ -195,7 +195,8 @@ class Run:
         finally:
             env.close()
         if self.evaluation.latest_at != self.clock.steps:  # else this step has its point
-            self.board.scalar("eval/return", final.mean, self.clock.steps)
+            for name, mean in {"return": final.mean, **final.stream_means}.items():
+                self.board.scalar(f"eval/{name}", mean, self.clock.steps)
         if self.evaluation.best is None:
             self.evaluation.best = final.mean
             self.write_best()
@@ -221,6 +222,7 @@ class Run:
             "train_return_mean": sum(recent) / len(recent) if recent else None,
             "eval_return_mean": final.mean if final else None,
             "eval_return_std": final.std if final else None,
+            **({f"eval_{name}_mean": mean for name, mean in final.stream_means.items()} if final else {}),
             "eval_episodes": len(final.returns) if final else 0,
             "best_eval_return_mean": self.evaluation.best,
         }

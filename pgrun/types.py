@@ -39,6 +39,9 @@ class Step(NamedTuple):
     discount: Tensor  # [B]        float32
     last: Tensor  # [B] bool
     valid: Tensor  # [B] bool
+    # Rewards [B] that are only logged, by the name of their return: `return_true` is logged as train/return_true.
+    # One called `return` is what the environment paid, where `reward` is something else (shaped, say).
+    streams: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
 
 
 class VectorEnv(Protocol):
@@ -47,9 +50,12 @@ class VectorEnv(Protocol):
     num_envs: int
     obs_space: gym.Space
     action_space: gym.Space  # a Box action space is canonical: bounded coordinates run over [-1, 1]
+    ungrouped: str  # why it can't start a group of copies in one state; "" where it can
 
-    def reset(self, seed: int | None = None) -> Obs:
-        """Start B new episodes; -> [B, *O]."""
+    def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        """Start B new episodes; -> [B, *O]. The first `group` copies have the same start state, and so have the next;
+        only where `ungrouped` is "", and then a seed decides all that is random from here on.
+        """
 
     def step(self, action: Tensor) -> Step:
         """Take one step in every copy; action [B, *A]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgrun.envs.state import CantCapture, apply_object, capture_object, decode, encode, offers_state
+from pgrun.envs.state import (
+    CantCapture,
+    apply_object,
+    capture_object,
+    copies_of,
+    copy_axes,
+    decode,
+    encode,
+    offers_state,
+)
 from pgrun.errors import UserError
 from pgrun.types import Obs, Step
 
@@ -31,6 +41,7 @@ class GymVectorEnv:
         stateful: how its state can be had: "native" (from `env` itself), "copies" (each sub-environment is wrapped in
             `Stateful`) or, in words, why not.
         remake: makes it anew with a seed, where `reset` takes none.
+        resize: makes a natively vectorised one with another number of copies.
     """
 
     def __init__(
@@ -41,6 +52,7 @@ class GymVectorEnv:
         same_step: bool,
         stateful: str,
         remake: Callable[[int], Any] | None = None,
+        resize: Callable[[int], Any] | None = None,
     ) -> None:
         self.env, self.num_envs, self.same_step, self.stateful, self.remake = env, num_envs, same_step, stateful, remake
         obs_space = getattr(env, "single_observation_space", None) or env.observation_space
@@ -50,9 +62,13 @@ class GymVectorEnv:
         self.pending = np.zeros(num_envs, dtype=bool)  # NEXT_STEP: the next row is filler
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
         self.why_stateless = ""
+        self.resize = resize
 
-    def reset(self, seed: int | None = None) -> Obs:
+    def reset(self, seed: int | None = None, group: int = 1) -> Obs:
         self.pending[:] = False
+        if group > 1:
+            assert seed is not None
+            return self._tensor(self._reset_groups(seed, group))
         kwargs: dict[str, Any] = {}
         if seed is not None and self.remake is not None:
             self.env.close()
@@ -61,6 +77,37 @@ class GymVectorEnv:
             kwargs["seed"] = seed if self.stateful == "native" else sub_seeds(seed, self.num_envs)
         obs, _ = self.env.reset(**kwargs)
         return self._tensor(obs)
+
+    def _reset_groups(self, seed: int, group: int) -> Any:
+        """Single environments start alike from one seed; a native one's state is copied within each group."""
+        if self.stateful != "native":
+            seeds = np.repeat(sub_seeds(seed, self.num_envs // group), group)
+            return self.env.reset(seed=[int(s) for s in seeds])[0]
+        obs, _ = self.env.reset(seed=seed)
+        first = np.arange(self.num_envs) // group * group
+        base = self.env.unwrapped
+        apply_object(base, copies_of(capture_object(base), self.axes, first))
+        return {key: part[first] for key, part in obs.items()} if isinstance(obs, dict) else obs[first]
+
+    @functools.cached_property
+    def axes(self) -> dict[str, int]:
+        """Along which axis the attributes of a natively vectorised environment run over its copies."""
+        assert self.resize is not None
+        return copy_axes(*(self.resize(n).unwrapped for n in (2, 3)))
+
+    @functools.cached_property
+    def ungrouped(self) -> str:
+        """Why it can't start a group of copies in one state; "" where it can."""
+        if self.remake is not None:
+            return "its copies can't be seeded one by one"
+        if self.stateful != "native":
+            return ""
+        if offers_state(self.env.unwrapped):
+            return "the form of its snapshot() is its own affair"
+        try:
+            return "" if self.axes else "none of its attributes runs over its copies"
+        except CantCapture as reason:
+            return f"its state can't be copied: {reason}"
 
     def step(self, action: Tensor) -> Step:
         obs, reward, terminated, truncated, info = self.env.step(self._action(action))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import os
 import signal
@@ -77,18 +78,25 @@ def _make(
         return _envpool(id, num_envs, limit, kwargs, wrappers, seed)
     module, _, name = id.rpartition(":")
     spec = gym.spec(id) if not module else _imported_spec(module, name)
-    native = spec.vector_entry_point is not None and not wrappers
-    if backend == "native" and not native:
+    has_native = spec.vector_entry_point is not None and not wrappers
+    if backend == "native" and not has_native:
         why = "wrappers can't be put round one" if wrappers else "it has none"
         raise UserError(f"env.backend=native: {id} can't be natively vectorised ({why}); use env.backend=sync or async")
     if limit is not None:
         kwargs["max_episode_steps"] = limit
-    if backend == "native" or (backend == "auto" and native):
-        env = gym.make_vec(id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
+    if backend == "native" or (backend == "auto" and has_native):
+        native = functools.partial(gym.make_vec, id, vectorization_mode="vector_entry_point", **kwargs)
+        env = native(num_envs=num_envs)
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if mode == AutoresetMode.DISABLED:
             raise UserError(f"{id} does not reset its copies by itself; use env.backend=sync or async")
-        return GymVectorEnv(env, num_envs=num_envs, same_step=mode == AutoresetMode.SAME_STEP, stateful="native")
+        return GymVectorEnv(
+            env,
+            num_envs=num_envs,
+            same_step=mode == AutoresetMode.SAME_STEP,
+            stateful="native",
+            resize=lambda n: native(num_envs=n),
+        )
     here = os.getpid()
 
     def copy(index: int) -> Callable[[], gym.Env]:

@@ -152,6 +152,43 @@ def apply_object(obj: Any, state: dict[str, Any]) -> None:
         setattr(obj, name, decode(value))
 
 
+def copy_axes(two: Any, three: Any) -> dict[str, int]:
+    """Which axis of which array runs over the copies: the one that is 2 long in an environment of two copies and 3 in
+    one of three. CantCapture where anything else differs in its form.
+    """
+    axes = {}
+    for env in (two, three):
+        env.reset(seed=0)
+    a, b = capture_object(two), capture_object(three)
+    for name in a:
+        one, other = _form(a[name]), _form(b.get(name))
+        if one == other:
+            continue
+        arrays = isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other)
+        differing = [i for i, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]] if arrays else []
+        if [(one[i], other[i]) for i in differing] != [(2, 3)]:
+            raise CantCapture(f"{type(two).__name__}.{name} runs over the copies in a way of its own")
+        axes[name] = differing[0]
+    return axes
+
+
+def _form(value: Any) -> Any:
+    """An encoded value's form without its content: an array's shape as a tuple, lists and dicts of forms, types."""
+    if isinstance(value, dict):
+        if "ndarray" in value:
+            return tuple(value["shape"])
+        return {key: _form(part) for key, part in value.items()}
+    if isinstance(value, torch.Tensor):
+        return ["tensor", *value.shape]
+    return [_form(part) for part in value] if isinstance(value, list) else type(value)
+
+
+def copies_of(state: dict[str, Any], axes: dict[str, int], index: np.ndarray) -> dict[str, Any]:
+    """A captured state of B copies in which copy i is what copy index[i] was."""
+    moved = {name: encode(np.take(decode(state[name]), index, axis=axis)) for name, axis in axes.items()}
+    return {**state, **moved}
+
+
 def offers_state(env: Any) -> bool:
     """Whether an environment captures itself, by `snapshot()` and `restore(state)`."""
     return callable(getattr(env, "snapshot", None)) and callable(getattr(env, "restore", None))

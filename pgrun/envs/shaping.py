@@ -1,0 +1,113 @@
+"""Potential-based shaping: a reward that leads the way and leaves the optimal policy as it is.
+
+Ng, Harada & Russell 1999, https://people.eecs.berkeley.edu/~pabbeel/cs287-fa09/readings/NgHaradaRussell-shaping-ICML1999.pdf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.errors import UserError
+from pgrun.types import Obs, Step, VectorEnv
+
+Potential = Callable[[Obs], Tensor]  # Φ: observations [B, *O] -> [B]
+
+
+class Shaped:
+    """Environments whose reward has γΦ(s′) − Φ(s) added, Φ(terminal) = 0.
+
+    Where an episode is cut by a time limit the world goes on, so Φ(s′) stays. What was really paid is logged as
+    `return`, what is learnt from as `return_shaped`.
+
+    Args:
+        env: the environments.
+        potential: Φ.
+        gamma: the algorithm's γ; with another one the shaping would not be neutral.
+    """
+
+    def __init__(self, env: VectorEnv, potential: Potential, gamma: float) -> None:
+        self.env, self.gamma, self.potential = env, gamma, potential
+        self.num_envs, self.obs_space, self.action_space = env.num_envs, env.obs_space, env.action_space
+        self.ungrouped = getattr(env, "ungrouped", "it has no groups")
+        self.phi = self.value(_zeros(env.obs_space, env.num_envs))  # Φ(s_t); one that can't be had is refused now
+
+    def value(self, obs: Obs) -> Tensor:
+        """Φ of observations [B, *O], as float32 [B]."""
+        phi, due = self.potential(obs), (self.num_envs,)
+        if not isinstance(phi, Tensor) or phi.shape != due:
+            given = tuple(phi.shape) if isinstance(phi, Tensor) else type(phi).__name__
+            raise UserError(f"env.shaping: the potential gives {given} where {due} is due, one number an environment")
+        return phi.float()
+
+    def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        obs = self.env.reset(seed) if group == 1 else self.env.reset(seed, group)
+        self.phi = self.value(obs)
+        return obs
+
+    def step(self, action: Tensor) -> Step:
+        step = self.env.step(action)
+        after = self.value(step.next_obs)  # Φ(s_{t+1})
+        shaped = step.reward + self.gamma * step.discount * after - self.phi
+        shaped = torch.where(step.valid, shaped, step.reward)
+        self.phi = after if step.obs is step.next_obs else self.value(step.obs)
+        streams = {"return": step.reward, **step.streams, "return_shaped": shaped}
+        return step._replace(reward=shaped, streams=streams)
+
+    def snapshot(self) -> dict[str, Any] | None:
+        inner = self.env.snapshot()
+        return None if inner is None else {"env": inner, "phi": self.phi.clone()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.env.restore(state["env"])
+        self.phi = state["phi"].clone()
+
+    @property
+    def why_stateless(self) -> str:
+        """Why there is no snapshot."""
+        return getattr(self.env, "why_stateless", "")
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def _zeros(space: gym.Space, n: int) -> Obs:
+    if isinstance(space, gym.spaces.Dict):
+        return {key: _zeros(part, n) for key, part in space.items()}
+    return torch.from_numpy(np.zeros((n, *(space.shape or ())), space.dtype))
+
+
+class Coordinate:
+    """Φ(s) = scale · s[index]: the higher one coordinate of the observation, the better."""
+
+    def __init__(self, *, index: int, scale: float) -> None:
+        self.index, self.scale = index, scale
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        _check_indices(obs, [self.index])
+        return self.scale * obs[:, self.index]
+
+
+class Distance:
+    """Φ(s) = −scale · ‖s[indices] − goal‖: the nearer to a point, the better."""
+
+    def __init__(self, *, indices: Sequence[int], goal: Sequence[float], scale: float) -> None:
+        if len(indices) != len(goal):
+            raise UserError(f"env.shaping: {len(indices)} indices and {len(goal)} numbers of a goal; give as many")
+        self.indices, self.goal, self.scale = list(indices), torch.tensor(goal, dtype=torch.float32), scale
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        _check_indices(obs, self.indices)
+        return -self.scale * (obs[:, self.indices] - self.goal).norm(dim=-1)
+
+
+def _check_indices(obs: Obs, indices: Sequence[int]) -> None:
+    if not isinstance(obs, Tensor) or obs.dim() != 2:
+        raise UserError("this env.shaping reads vectors of numbers: use env/shaping=function for other observations")
+    if over := [i for i in indices if not -obs.shape[1] <= i < obs.shape[1]]:
+        raise UserError(f"env.shaping: there is no coordinate {over[0]}; observations have {obs.shape[1]}")

@@ -1,0 +1,136 @@
+"""Environments whose B copies are one batch of tensors: a `World` is pure functions, `TensorEnv` keeps its state.
+
+Shapes: B copies, n of them that begin anew, *S one state, *O one observation, *A one action.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
+from pgrun.errors import UserError
+from pgrun.types import Obs, Step
+
+spaces = gym.spaces
+
+
+class Outcome(NamedTuple):
+    """What one step of a world leads to."""
+
+    state: Tensor  # [B, *S]
+    reward: Tensor  # [B]
+    terminated: Tensor  # [B] bool
+    streams: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)  other rewards [B], as in `Step`
+
+
+class World:
+    """A Markov decision process as functions of batched tensors. What is random is drawn from `rng`."""
+
+    obs_space: gym.Space
+    action_space: gym.Space
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n start states; -> [n, *S]."""
+        raise NotImplementedError
+
+    def observe(self, state: Tensor) -> Obs:
+        """state [B, *S] -> what is seen of it, [B, *O], float32."""
+        raise NotImplementedError
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """state [B, *S], action [B, *A] within the action space -> what follows. The state is not written to."""
+        raise NotImplementedError
+
+
+class TensorEnv:
+    """B copies of a world as a `VectorEnv`; an ended episode's copy begins anew in the same step.
+
+    Args:
+        world: its functions.
+        num_envs: B.
+        max_episode_steps: truncate episodes here; None never does.
+        seed: of its own generator, until `reset` is given one.
+    """
+
+    ungrouped = ""  # a state can be had in any number of copies
+
+    def __init__(self, *, world: World, num_envs: int, max_episode_steps: int | None, seed: int) -> None:
+        self.world, self.num_envs = world, num_envs
+        self.limit = math.inf if max_episode_steps is None else max_episode_steps
+        self.obs_space = world.obs_space
+        self.action_space, self._action = canonical(world.action_space)
+        self.rng = torch.Generator()
+        self._seed(seed)
+        self.state = world.initial(num_envs, self.rng)
+        self.t = torch.zeros(num_envs, dtype=torch.int64)  # steps of the open episodes
+        self._all_valid = torch.ones(num_envs, dtype=torch.bool)
+
+    def _seed(self, seed: int) -> None:
+        self.rng.manual_seed(sub_seeds(seed, 1)[0])  # not the very numbers that the policy draws from this seed
+
+    def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        if seed is not None:
+            self._seed(seed)
+        self.state = self.world.initial(self.num_envs // group, self.rng).repeat_interleave(group, 0)
+        self.t.zero_()
+        return self.world.observe(self.state)
+
+    def step(self, action: Tensor) -> Step:
+        world = self.world
+        state, reward, terminated, streams = world.step(self.state, self._action(action), self.rng)
+        self.t += 1
+        last = terminated | (self.t >= self.limit)
+        successor = observed = world.observe(state)
+        if ended := int(last.sum()):
+            state = state.clone()
+            state[last] = world.initial(ended, self.rng)
+            self.t.masked_fill_(last, 0)
+            observed = world.observe(state)
+        self.state = state
+        return Step(
+            obs=observed,
+            next_obs=successor,
+            reward=reward.float(),
+            discount=(~terminated).float(),
+            last=last,
+            valid=self._all_valid,
+            streams=streams,
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"state": self.state.clone(), "t": self.t.clone(), "rng": self.rng.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.state, self.t = state["state"].clone(), state["t"].clone()
+        self.rng.set_state(state["rng"])
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+
+def canonical(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Tensor]]:
+    """The action space that policies see, and how a batch of their actions gets into the world's (on tensors what
+    `action_codec` does on arrays); Discrete from 0 and Box alone.
+    """
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return space, lambda a: a
+    if not isinstance(space, spaces.Box):
+        raise UserError(f"actions in {space} can't be taken by a world of tensors: use Discrete or Box")
+    policys, _ = action_codec(space)
+    bounded = (np.abs(space.low) < HUGE) & (np.abs(space.high) < HUGE)
+    low, high = (torch.as_tensor(np.where(bounded, x, s)) for x, s in ((space.low, -1.0), (space.high, 1.0)))
+    half, middle = ((high - low) / 2.0).float(), ((high + low) / 2.0).float()
+    edge = torch.as_tensor(np.where(bounded, 1.0, np.inf)).float()
+    shape = space.shape
+
+    def rescale(action: Tensor) -> Tensor:
+        return middle + half * torch.clamp(action.reshape(-1, *shape), -edge, edge)
+
+    return policys, rescale

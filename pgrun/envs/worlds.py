@@ -1,0 +1,176 @@
+"""The worlds of tensors: small problems, each of which shows one thing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pgrun.envs.tensor import Outcome, World
+from pgrun.errors import UserError
+
+spaces = gym.spaces
+
+
+def box(low: ArrayLike, high: ArrayLike) -> spaces.Box:
+    """A Box of one axis with these bounds."""
+    return spaces.Box(np.asarray(low, dtype=np.float32), np.asarray(high, dtype=np.float32), dtype=np.float32)
+
+
+def uniform(low: float, high: float, *shape: int, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Uniform draws from [low, high)."""
+    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=dtype)
+
+
+class CartPole(World):
+    """CartPole-v1: the equations and limits of gymnasium's, in its double precision; some of its state can be hidden.
+
+    Args:
+        masked: which of x, x_dot, theta, theta_dot are not seen. Without the velocities the problem is only partially
+            observable: one observation does not say which way the pole falls.
+    """
+
+    NAMES = ("x", "x_dot", "theta", "theta_dot")
+    GRAVITY, MASS_POLE, TOTAL_MASS, HALF_LENGTH, FORCE, DT = 9.8, 0.1, 1.1, 0.5, 10.0, 0.02
+    MAX_X, MAX_THETA = 2.4, 12 * 2 * math.pi / 360
+
+    def __init__(self, *, masked: Sequence[str]) -> None:
+        if unknown := [name for name in masked if name not in self.NAMES]:
+            raise UserError(f"env.world.masked: {unknown[0]} is not known; choose from {', '.join(self.NAMES)}")
+        self.seen = [i for i, name in enumerate(self.NAMES) if name not in masked]
+        if not self.seen:
+            raise UserError("env.world.masked hides everything: leave one of " + ", ".join(self.NAMES))
+        high = np.array([2 * self.MAX_X, np.inf, 2 * self.MAX_THETA, np.inf])[self.seen]
+        self.obs_space, self.action_space = box(-high, high), spaces.Discrete(2)
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        return uniform(-0.05, 0.05, n, 4, rng=rng, dtype=torch.float64)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return state[:, self.seen].float()
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        _, x_dot, theta, theta_dot = state.unbind(-1)
+        force = self.FORCE * (2.0 * action - 1.0)
+        sin, cos = theta.sin(), theta.cos()
+        # Florian 2007, https://coneural.org/florian/papers/05_cart_pole.pdf, eq. 23 and 24 without friction
+        temp = (force + self.MASS_POLE * self.HALF_LENGTH * theta_dot.square() * sin) / self.TOTAL_MASS
+        theta_acc = (self.GRAVITY * sin - cos * temp) / (
+            self.HALF_LENGTH * (4.0 / 3.0 - self.MASS_POLE * cos.square() / self.TOTAL_MASS)
+        )
+        x_acc = temp - self.MASS_POLE * self.HALF_LENGTH * theta_acc * cos / self.TOTAL_MASS
+        after = state + self.DT * torch.stack([x_dot, x_acc, theta_dot, theta_acc], -1)
+        fallen = (after[:, 0].abs() > self.MAX_X) | (after[:, 2].abs() > self.MAX_THETA)
+        return Outcome(after, torch.ones(len(state)), fallen)
+
+
+class ContextualBandit(World):
+    """One step an episode: a context is seen, one arm is pulled, the context's best arm pays 1 and the others 0.
+
+    Args:
+        contexts: how many there are; each is as likely.
+        arms: how many there are.
+        features: a context is seen as a random vector of so many numbers; None: one-hot.
+        noise: standard deviation of what is added to the reward.
+        table_seed: which arm is best where, and what contexts look like.
+    """
+
+    def __init__(self, *, contexts: int, arms: int, features: int | None, noise: float, table_seed: int) -> None:
+        rng = torch.Generator().manual_seed(table_seed)
+        self.contexts, self.arms, self.noise = contexts, arms, noise
+        self.best = torch.randint(arms, (contexts,), generator=rng)  # [C]
+        self.looks = torch.eye(contexts)  # [C, O]
+        if features is not None:
+            self.looks = uniform(-1.0, 1.0, contexts, features, rng=rng)
+        size = self.looks.shape[1]
+        self.obs_space, self.action_space = box([-1.0] * size, [1.0] * size), spaces.Discrete(arms)
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.randint(self.contexts, (n,), generator=rng)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return self.looks[state]
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        reward = (action == self.best[state]).float()
+        if self.noise:
+            reward = reward + self.noise * torch.randn(len(state), generator=rng)
+        return Outcome(state, reward, torch.ones(len(state), dtype=torch.bool))
+
+
+class SparseReach(World):
+    """A point in the square [−1, 1]² that moves by at most `step` a coordinate, and is paid 1 once: at the goal, where
+    the episode ends. Undirected steps diffuse as the square root of time and all but never get there.
+
+    Args:
+        start, goal: where it begins (give or take `spread`), and where it should get to.
+        spread: half the width of the square that starts are drawn from.
+        radius: how near is there.
+        step: how far a full action moves.
+    """
+
+    def __init__(
+        self, *, start: Sequence[float], goal: Sequence[float], spread: float, radius: float, step: float
+    ) -> None:
+        self.start, self.goal = torch.tensor(start, dtype=torch.float32), torch.tensor(goal, dtype=torch.float32)
+        self.spread, self.radius, self.size = spread, radius, step
+        self.obs_space, self.action_space = box([-1.0] * 2, [1.0] * 2), box([-1.0] * 2, [1.0] * 2)
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        return (self.start + uniform(-self.spread, self.spread, n, 2, rng=rng)).clamp(-1.0, 1.0)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return state
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        after = (state + self.size * action).clamp(-1.0, 1.0)
+        there = (after - self.goal).norm(dim=-1) <= self.radius
+        return Outcome(after, there.float(), there)
+
+    def expert(self, obs: Tensor) -> Tensor:
+        """The action that goes straight to the goal as fast as it can; obs [B, 2] -> [B, 2]."""
+        way = (self.goal - obs) / self.size
+        return way / way.abs().amax(-1, keepdim=True).clamp(min=1.0)
+
+
+class RewardHack(World):
+    """A boat race on a line whose points are a bad measure of it (after OpenAI's CoastRunners,
+    https://openai.com/index/faulty-reward-functions/).
+
+    What is wanted is to cross the finish, soon: 10 there, −0.1 a step; it is logged as `return_true` and never seen by
+    the algorithm. What is paid are points: `finish_points` for the finish, where the race ends, and 1 for each time
+    the buoy is passed. Who sails round the buoy for ever has the most points and never arrives.
+
+    Args:
+        length: cells from the start, 0, to the finish, length − 1; what is seen is the cell, one-hot.
+        buoy: the buoy's cell.
+        finish_points: what the finish pays.
+    """
+
+    MOVES: ClassVar = torch.tensor([-1, 0, 1])
+
+    def __init__(self, *, length: int, buoy: int, finish_points: float) -> None:
+        if not 0 < buoy < length - 1:
+            raise UserError(f"env.world.buoy={buoy} must lie between the start and the finish: 1 to {length - 2}")
+        self.length, self.buoy, self.finish_points = length, buoy, finish_points
+        self.looks = torch.eye(length)
+        self.obs_space, self.action_space = box([0.0] * length, [1.0] * length), spaces.Discrete(3)
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.zeros(n, dtype=torch.int64)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return self.looks[state]
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        after = (state + self.MOVES[action]).clamp(min=0)
+        finished = after == self.length - 1
+        passed = (after == self.buoy) & (state != self.buoy)
+        points = passed.float() + self.finish_points * finished.float()
+        return Outcome(after, points, finished, {"return_true": 10.0 * finished.float() - 0.1})
