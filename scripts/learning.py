@@ -3,6 +3,7 @@
     python scripts/learning.py --runs ~/pgrun-learning                 # every row, two processes at a time
     python scripts/learning.py --runs ~/pgrun-learning ppo-cartpole    # one row
     python scripts/learning.py --runs ~/pgrun-learning --report        # only the table of what is there
+    python scripts/learning.py --markdown                              # the README's table, from the CSV
 
 A run that is finished is not run again and one that was cut off goes on from its checkpoint, so the same command may
 be given until all is done. The summary goes to scripts/results/learning.csv. IQM: the mean of the middle half of the
@@ -21,6 +22,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import bootstrap, trim_mean
@@ -38,11 +40,12 @@ class Row:
     floor: float
     seeds: int = 5
     overrides: tuple[str, ...] = ()
+    variant: str = ""  # what the overrides make of it
 
     @property
     def name(self) -> str:
         """What the row is called on the command line."""
-        return f"{self.algo}-{self.env}"
+        return "-".join(part for part in (self.algo, self.variant, self.env) if part)
 
     @property
     def command(self) -> str:
@@ -52,13 +55,27 @@ class Row:
 
 ROWS = [
     Row("reinforce", "cartpole", 300_000, 450),
+    Row("reinforce", "cartpole", 300_000, 475, overrides=("algo/baseline=value",), variant="value"),
+    Row("vpg", "cartpole", 500_000, 475),
+    Row("actor_critic", "cartpole", 500_000, 450),
     Row("a2c", "cartpole", 500_000, 475),
     Row("a2c", "acrobot", 500_000, -95),
+    Row("npg", "cartpole", 200_000, 475),
+    Row("trpo", "cartpole", 100_000, 475),
+    Row("trpo", "pendulum", 200_000, -200),
     Row("ppo", "cartpole", 100_000, 490),
     Row("ppo", "acrobot", 1_000_000, -85),
     Row("ppo", "pendulum", 100_000, -200),
     Row("ppo", "lunar_lander", 1_000_000, 220, seeds=3),
     Row("ppo", "halfcheetah", 1_000_000, 2_000, seeds=3),
+    Row("ppo_kl", "cartpole", 200_000, 475),
+    Row("ppo", "cartpole_pomdp", 500_000, 400, overrides=("network=lstm",), variant="lstm"),
+    Row("ppo", "cartpole_pomdp", 500_000, 400, overrides=("network=gru",), variant="gru"),
+    Row("grpo", "cartpole", 500_000, 475),
+    Row("mdpo", "cartpole", 300_000, 475),
+    Row("acktr", "cartpole", 300_000, 475),
+    Row("offpolicy_pg", "cartpole", 500_000, 400),
+    Row("acer", "cartpole", 200_000, 475),
     Row("sac", "pendulum", 20_000, -170),
 ]
 
@@ -67,10 +84,15 @@ def main() -> int:
     """Run what is missing, then write and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", help=f"which rows (all): {', '.join(row.name for row in ROWS)}")
-    parser.add_argument("--runs", type=Path, required=True, help="folder for the run directories")
+    parser.add_argument("--runs", type=Path, help="folder for the run directories")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--markdown", action="store_true", help="print the CSV as a table of the README, and stop")
     args = parser.parse_args()
+    if args.markdown:
+        return markdown()
+    if args.runs is None:
+        parser.error("--runs FOLDER is needed")
     names = {row.name: row for row in ROWS}
     if unknown := [name for name in args.rows if name not in names]:
         parser.error(f"unknown row {unknown[0]}; choose from {', '.join(names)}")
@@ -99,13 +121,16 @@ def run(folder: Path, row: Row, seed: int) -> None:
 
 
 def summarise(folder: Path) -> int:
-    """Write the CSV and print it; -> 1 where a complete row misses its floor."""
-    table, missed = [], 0
+    """Write the CSV and print it, rows that FOLDER lacks as they were; -> 1 where a complete row misses its floor."""
+    before = {line["row"]: line for line in read()}
+    table: list[dict[str, Any]] = []
+    missed = 0
     for row in ROWS:
         files = [folder / row.name / f"s{seed}" / "result.json" for seed in range(row.seeds)]
         results = [json.loads(file.read_text()) for file in files if file.exists()]
         means = np.array([r["eval_return_mean"] for r in results if r["status"] == "finished"])
         if len(means) < row.seeds:
+            table += [before[row.name]] if row.name in before else []
             continue
         low, high = interval(means)
         iqm = float(trim_mean(means, 0.25))
@@ -113,6 +138,7 @@ def summarise(folder: Path) -> int:
         rates = [r["steps_per_second"] for r in results]
         table.append(
             {
+                "row": row.name,
                 "algo": row.algo,
                 "env": row.env,
                 "steps": row.steps,
@@ -134,9 +160,30 @@ def summarise(folder: Path) -> int:
             writer.writerows(table)
     for line in table:
         print(
-            f"{line['algo']:10} {line['env']:14} {line['iqm']:9} [{line['low']}, {line['high']}] worst {line['worst']}"
+            f"{line['row']:32} {line['iqm']:>9} [{line['low']}, {line['high']}] worst {line['worst']}"
+            f" ({line['seeds']} seeds, floor {line['floor']})"
         )
     return int(missed > 0)
+
+
+def read() -> list[dict[str, Any]]:
+    """The lines of the CSV."""
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def markdown() -> int:
+    """Print the README's table."""
+    print("| row | steps | seeds | IQM [interval] | worst | command |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for line in read():
+        steps = int(line["steps"])
+        shown = f"{steps // 1_000_000}M" if steps % 1_000_000 == 0 else f"{steps // 1_000}k"
+        figures = f"{line['iqm']} [{line['low']}, {line['high']}] | {line['worst']}"
+        print(f"| {line['row']} | {shown} | {line['seeds']} | {figures} | `{line['command']}` |")
+    return 0
 
 
 def interval(means: np.ndarray) -> tuple[float, float]:
