@@ -295,6 +295,51 @@ def test_episode_stats_against_a_loop():
     assert stats.take() == []
 
 
+@pytest.mark.parametrize("paid", [False, True])
+def test_streams_against_a_loop(paid):
+    """Returns of other streams; one that is called `return` is the one that counts as the return."""
+    g, b = torch.Generator().manual_seed(1), 3
+    names = ["return_a", "return_b", *(["return"] if paid else [])]
+    stats, total, finished = EpisodeStats(b), {}, []
+    for t_max in (4, 1, 9, 2, 6):
+        reward, last = torch.randn(t_max, b, generator=g), torch.rand(t_max, b, generator=g) < 0.25
+        valid = torch.rand(t_max, b, generator=g) < 0.8
+        streams = {name: torch.randn(t_max, b, generator=g) for name in names}
+        for t, i in itertools.product(range(t_max), range(b)):
+            for name, x in {"return": reward, **streams}.items():
+                total[name, i] = total.get((name, i), 0.0) + float(x[t, i]) * bool(valid[t, i])
+            if last[t, i] and valid[t, i]:
+                finished.append([total.pop((name, i)) for name in ("return", "return_a", "return_b")])
+        stats.add(reward, last, valid, streams)
+        if t_max == 9:  # and over a resume
+            saved, stats = copy.deepcopy(stats.snapshot()), EpisodeStats(b)
+            stats.restore(saved, open_episodes=True)
+    want = list(zip(*finished, strict=True))
+    assert len(finished) > 5
+    assert [r for r, _ in stats.take()] == pytest.approx(want[0], abs=1e-5)
+    assert list(stats.recent) == pytest.approx(want[0], abs=1e-5)
+    others = stats.take_streams()
+    assert sorted(others) == ["return_a", "return_b"]
+    assert others["return_a"] == pytest.approx(want[1], abs=1e-5)
+    assert others["return_b"] == pytest.approx(want[2], abs=1e-5)
+    assert stats.take_streams() == {}
+
+
+@pytest.mark.parametrize("make_collector", [lambda env: rollouts(env, length=9), lambda env: episodes(env, 3)])
+def test_an_environments_streams_reach_the_statistics(make_collector):
+    class Two(Scripted):
+        def step(self, action):
+            step = super().step(action)
+            return step._replace(streams={"return_twice": 2.0 * step.reward})
+
+    collector = make_collector(Two())
+    rollout = collector.collect(Counter())
+    assert "return_twice" not in rollout.extras
+    twice = collector.stats.take_streams()["return_twice"]
+    assert twice == pytest.approx([2.0 * r for r, _ in collector.stats.take()])
+    assert len(twice) >= 3
+
+
 def test_episode_stats_keep_the_last_hundred():
     stats, yes = EpisodeStats(1), torch.ones(150, 1, dtype=torch.bool)
     stats.add(torch.arange(150.0).unsqueeze(1), yes, yes)

@@ -74,6 +74,19 @@ def test_each_copy_has_its_share(episodes, envs, filler):
 
 
 @pytest.mark.parametrize("filler", [False, True])
+def test_other_streams_are_summed_as_rewards_are(filler):
+    class Two(Countdown):
+        def step(self, action):
+            step = super().step(action)
+            return step._replace(streams={"return_more": step.reward + 1.0})
+
+    result = evaluate(Policy(), Two(3, filler), 7, seed=5)
+    assert result.streams == {"return_more": [r + n for r, n in zip(result.returns, result.lengths, strict=True)]}
+    assert result.stream_means == {"return_more": pytest.approx(np.mean(result.streams["return_more"]))}
+    assert evaluate(Policy(), Countdown(3, filler), 7, seed=5).streams == {}
+
+
+@pytest.mark.parametrize("filler", [False, True])
 def test_memory_begins_anew_with_each_episode(filler):
     policy, env = Policy(), Countdown(3, filler)
     evaluate(policy, env, 9, seed=0)
