@@ -20,7 +20,7 @@ usage
   pgrun [algo=NAME] [env=NAME] [key=value ...]     train; a run directory under runs/
   pgrun -m algo=A,B 'seed=range(5)' [...]          sweep: a run for every combination, under multirun/
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
-  pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy
+  pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes
   pgrun list [algos|envs|networks|optimizers]      what there is to choose from
 
 groups
@@ -143,11 +143,17 @@ def evaluate_run(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a file (latest)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the mode")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_args(argv)
     from pgrun.commands import evaluate_checkpoint
 
     result = evaluate_checkpoint(
-        args.run, args.checkpoint, episodes=args.episodes, seed=args.seed, stochastic=args.stochastic
+        args.run,
+        args.checkpoint,
+        episodes=args.episodes,
+        seed=args.seed,
+        stochastic=args.stochastic,
+        record=args.record,
     )
     if args.json:
         print(json.dumps(result))

@@ -9,16 +9,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pgrun import checkpoint
+from pgrun.algos.base import Algorithm
 from pgrun.app import shown, summary
 from pgrun.build import EVAL_ENVS, build, make_algorithm, make_env
+from pgrun.demonstrations import Recorder, save
+from pgrun.demonstrations import episodes as to_episodes
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.run import EVAL_SEED, Run, find_checkpoint, load_run
 from pgrun.suggest import nearest
+from pgrun.types import VectorEnv
 from pgrun.validate import leaves, validate
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
@@ -26,9 +31,9 @@ RESUMABLE = ("total_steps", "eval", "checkpoint", "log", "device", "act_device",
 
 
 def evaluate_checkpoint(
-    folder: Path, which: str, *, episodes: int, seed: int | None, stochastic: bool
+    folder: Path, which: str, *, episodes: int, seed: int | None, stochastic: bool, record: Path | None = None
 ) -> dict[str, Any]:
-    """Evaluate a run's checkpoint; -> fields named as in result.json."""
+    """Evaluate a run's checkpoint, and perhaps write its episodes to a file; -> fields named as in result.json."""
     config, names = load_run(folder)
     state = checkpoint.load(find_checkpoint(folder, which))
     config.device = config.act_device = "cpu"
@@ -38,7 +43,10 @@ def evaluate_checkpoint(
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
         seed = config.seed + EVAL_SEED if seed is None else seed
-        result = evaluate(algorithm, env, episodes, seed=seed, explore=stochastic)
+        watch = Recorder() if record is not None else None
+        result = evaluate(algorithm, env, episodes, seed=seed, explore=stochastic, record=watch)
+        if watch is not None and record is not None:
+            write_demonstrations(record, watch, algorithm, env, names["env"], density=stochastic)
     finally:
         env.close()
     return {
@@ -53,6 +61,17 @@ def evaluate_checkpoint(
         "eval_length_mean": sum(result.lengths) / len(result.lengths),
         "eval_seed": seed,
     }
+
+
+def write_demonstrations(
+    path: Path, watch: Recorder, algorithm: Algorithm, env: VectorEnv, env_id: str, *, density: bool
+) -> None:
+    """Write the episodes that an evaluation counted, with `density` the log-probabilities of their actions too."""
+    rollout = watch.rollout()
+    with torch.no_grad():
+        log_prob = algorithm.log_prob(rollout) if density else None
+    rollout = rollout._replace(extras={} if log_prob is None else {"log_prob": log_prob})
+    save(path, to_episodes(rollout), env_id=env_id, obs_space=env.obs_space, action_space=env.action_space)
 
 
 def resume_run(folder: Path, which: str, overrides: list[str]) -> int:

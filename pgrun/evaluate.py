@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.collect import begun_anew
-from pgrun.types import VectorEnv
+from pgrun.types import Obs, Step, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,20 @@ def own_randomness() -> Iterator[None]:
 
 
 @torch.no_grad()
-def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, explore: bool = False) -> Evaluation:
+def evaluate(
+    algorithm: Algorithm,
+    env: VectorEnv,
+    episodes: int,
+    *,
+    seed: int,
+    explore: bool = False,
+    record: Callable[[Obs, Tensor, dict[str, Tensor], Step, Tensor], None] | None = None,
+) -> Evaluation:
     """Run `episodes` whole episodes from `seed`; training's random numbers are left untouched.
 
     Each of the B copies runs its fixed share, so that short episodes are not over-represented. Environments with
     shares left over run until all are done; what they do beyond their share is not counted.
+    `record` is told of every step: obs, action, extras, what followed, and [B] whose episodes count.
     """
     b = env.num_envs
     share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])
@@ -72,8 +82,10 @@ def evaluate(algorithm: Algorithm, env: VectorEnv, episodes: int, *, seed: int, 
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
         totals: dict[str, torch.Tensor] = {}  # of the other streams
         while bool((share > 0).any()):
-            action, carry, _ = algorithm.act(obs, carry, explore)
+            action, carry, extras = algorithm.act(obs, carry, explore)
             step = env.step(action)
+            if record is not None:
+                record(obs, action, extras, step, share > 0)
             obs = step.obs
             total += step.reward * step.valid
             length += step.valid

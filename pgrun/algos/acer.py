@@ -68,6 +68,9 @@ class ACER(Algorithm):
         extras = {"pi": pi.params(), **({"carry": carry[0]} if carry else {})}  # what μ was
         return (pi.sample() if explore else pi.mode()), after, extras
 
+    def log_prob(self, batch: Transition) -> Tensor:
+        return self.model.policy(batch).log_prob(batch.action)
+
     def update(self, batch: Transition) -> dict[str, Tensor]:
         batch, metrics = self.estimate(batch)
         metrics |= self.step(batch)

@@ -68,6 +68,10 @@ class Algorithm(nn.Module):
         same = {k: v for k, v in tensors.items() if k in mine and v.shape == mine[k].shape}
         self.load_state_dict({**mine, **same})
 
+    def log_prob(self, batch: Transition) -> Tensor | None:
+        """log π(a_t|s_t) of a rollout's actions, [T, B]; None where the policy has no density."""
+        return None
+
     def initial_carry(self, num_envs: int) -> Carry:
         """What a policy remembers at an episode's start; each [B, ...]."""
         return ()

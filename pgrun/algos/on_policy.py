@@ -96,6 +96,9 @@ class OnPolicy(Algorithm):
         pi, after = self.model.step(obs, carry)
         return (pi.sample() if explore else pi.mode()), after, {"carry": carry[0]} if carry else {}
 
+    def log_prob(self, batch: Transition) -> Tensor:
+        return self.model.policy(batch).log_prob(batch.action)
+
     def scaled(self, batch: Transition) -> Transition:
         """A rollout with its rewards scaled by statistics that have seen them, where that is asked for."""
         if self.reward_scale is None:
