@@ -45,6 +45,10 @@ RUNS = {
     "ppo halfcheetah": (*PPO, "env=halfcheetah", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
     "acer": ("algo=acer", *ON_POLICY, "memory.warmup=64", "memory.capacity=4"),
     "acer pendulum": ("algo=acer", *ON_POLICY, "memory.warmup=64", "env=pendulum", "env.max_episode_steps=50"),
+    "acktr": ("algo=acktr", *ON_POLICY, "algo.rollout=8", "optimizer.factor_every=2", "optimizer.inverse_every=3"),
+    "ppo with kfac": (*PPO, "optimizer=kfac", "env=pendulum", "env.max_episode_steps=50"),
+    "mdpo": (*PPO, "algo=mdpo", "env=pendulum", "env.max_episode_steps=50"),
+    "mdpo_offpolicy": (*SAC, "algo=mdpo_offpolicy", "env=pendulum", "env.max_episode_steps=30", "algo.mirror_every=7"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
 }

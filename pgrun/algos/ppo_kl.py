@@ -22,7 +22,7 @@ class PPOKL(PPO):
     def __init__(self, *, kl_coef: float, kl_target: float, **common: Any) -> None:
         super().__init__(**common)
         self.kl_target = kl_target
-        self.register_buffer("beta", torch.tensor(kl_coef, device=self.device))
+        self.register_buffer("beta", torch.tensor(float(kl_coef), device=self.device))
 
     def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """β KL(π_old‖π), eq. 8, [...]."""

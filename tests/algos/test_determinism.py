@@ -11,6 +11,16 @@ RECIPES = {
     "ppo": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "ppo with a memory": ["network=lstm", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "acer": [*SMALL, "env=cartpole", "num_envs=4", "memory.warmup=100", "total_steps=400"],
+    "acktr": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"],
+    "ppo with kfac": [
+        *(*SMALL, "optimizer=kfac", "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64"),
+        "total_steps=400",
+    ],
+    "mdpo": [*SMALL, "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64", "total_steps=640"],
+    "mdpo_offpolicy": [
+        *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "algo.mirror_every=7"),
+        "total_steps=120",
+    ],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
 }
 

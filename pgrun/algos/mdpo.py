@@ -1,0 +1,42 @@
+"""Mirror descent policy optimisation, on-policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.ppo import PPO
+from pgrun.core.schedules import SCHEDULES
+from pgrun.types import Transition, mask_mean
+
+
+class MDPO(PPO):
+    """max_θ E[ρ_t Â_t] − (1/η_k) KL(π_θ‖π_k) by several gradient steps, with π_k the policy that acted.
+
+    Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 1; η_k is the paper's t_k. Loop, minibatches and, where
+    it is asked for, the clip are PPO's.
+    """
+
+    eta_k: Tensor
+
+    def __init__(self, *, eta: float, eta_schedule: str, **common: Any) -> None:
+        super().__init__(**common)
+        self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]
+        self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
+        return super().update(batch)
+
+    def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
+        """(1/η_k) KL(π‖π_k), [...]."""
+        kl = pi.kl(pi.like(sample.extras["pi"]))
+        return kl / self.eta_k + super().penalty(sample, pi, log_prob, ratio)
+
+    @torch.no_grad()
+    def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
+        pi = self.model.policy(batch)
+        kl = pi.kl(pi.like(batch.extras["pi"]))
+        return {"policy/kl": mask_mean(kl, batch.valid), "policy/eta": self.eta_k.clone()}

@@ -1,0 +1,60 @@
+"""Mirror descent policy optimisation, off-policy."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.sac import SAC
+from pgrun.core.schedules import SCHEDULES
+from pgrun.optim import flatten_parameters
+from pgrun.types import Obs, Transition
+
+
+class MDPOOffPolicy(SAC):
+    """Soft actor-critic whose actor takes steps of mirror descent from π_k, the policy of up to m updates ago.
+
+    Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 2, in its soft form; η_k is the paper's t_k and α its
+    λ. What is not the paper's: target networks are of the Qs, as SAC has them, not of a V; α may be learned.
+    """
+
+    updates: Tensor
+    eta_k: Tensor
+
+    def __init__(
+        self, *, eta: float, eta_schedule: str, mirror_every: int, learn_temperature: bool, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]
+        self.mirror_every, self.learn_temperature = mirror_every, learn_temperature
+        self.actor_k = deepcopy(self.actor).requires_grad_(False)
+        self.theta_k = flatten_parameters(self.actor_k.parameters())
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long, device=self.device))
+        self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
+        due = self.updates % self.mirror_every == 0
+        self.theta_k.lerp_(self.actor_step.theta, due.to(self.theta_k.dtype))  # θ_k ← θ, every m updates
+        self.updates += 1
+        return super().update(batch)
+
+    def actor_loss(self, obs: Obs, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """E_{a~π}[α log π_k(a|s) − min_i Q_i(s, a)] + (1/η_k) KL(π‖π_k): the soft objective, linear in π around π_k.
+
+        Written as SAC's loss and (1/η_k − α) KL(π‖π_k), with the KL in closed form. At 1/η_k ≤ α it is SAC's.
+        """
+        pi = self.actor(obs)
+        action, log_prob = pi.rsample(noise)
+        kl = pi.kl(self.actor_k(obs)).mean()
+        soft = (alpha * log_prob - self.q(obs, action).amin(0)).mean()
+        loss = soft + (1.0 / self.eta_k - alpha).clamp(min=0.0) * kl
+        entropy = -log_prob.detach().mean()
+        return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy, "policy/kl": kl.detach()}
+
+    def temperature_loss(self, log_prob: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = super().temperature_loss(log_prob)
+        return (loss if self.learn_temperature else 0.0 * loss), metrics
