@@ -97,6 +97,11 @@ def columns(transition: Transition, index: Tensor) -> Transition:
     return map_transition(lambda x: x.index_select(1, index), transition)
 
 
+def time_step(transition: Transition, t: int) -> Transition:
+    """What happened at t, of a rollout [T, B, ...] -> [1, B, ...]."""
+    return map_transition(lambda x: x[t : t + 1], transition)
+
+
 def sequences(transition: Transition, length: int) -> Transition:
     """[T, B, ...] -> [length, (T // length)·B, ...]: pieces of each column, without what is left over at its end."""
 

@@ -34,7 +34,7 @@ CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
     *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach"),
 }
-BOX_ONLY = {"sac"}  # algorithms that need numbers for actions
+BOX_ONLY = {"sac", "mdpo_offpolicy"}  # algorithms that need numbers for actions
 PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo not in BOX_ONLY or env in CONTINUOUS]
 
 
@@ -120,7 +120,7 @@ def test_what_goes_together_is_built(algo, env):
 
 def built(config: DictConfig):
     """The parts of a config, small."""
-    config.env.num_envs = 2
+    config.env.num_envs = config.algo.get("group", 2)
     if "capacity" in config.memory:
         config.memory.capacity = 1000
     parts = build(config)
@@ -140,10 +140,15 @@ def swaps() -> list[tuple[str, str, str, str]]:
     return found
 
 
-def meaningless(algo: str, advantage: str, baseline: str) -> bool:
-    """Without a critic only sums of rewards are left; a whole episode's return needs whole episodes."""
-    return (baseline == "none" and advantage in ("gae", "nstep", "td")) or (
-        advantage == "total_return" and algo != "reinforce"
+def meaningless(config: DictConfig, env: str, advantage: str, baseline: str) -> bool:
+    """Without a V only sums of rewards are left; what is of whole episodes needs them; Q is of discrete actions."""
+    whole, of_trajectories = config.algo.whole_episodes, baseline in ("average", "optimal")
+    return (
+        (advantage in ("gae", "nstep", "td", "mixture") and baseline != "value")
+        or (of_trajectories and advantage in ("q", "a", "ones"))
+        or (not whole and (of_trajectories or advantage == "total_return"))
+        or (advantage in ("q", "a") and env in CONTINUOUS)
+        or (advantage == "ones" and config.algo.get("normalize", "none") != "none")
     )
 
 
@@ -164,8 +169,8 @@ def test_a_swap_under_a_tuned_file(algo, env, group, member):
         return
     advantage = member if group == "algo/advantage" else default[0]
     baseline = member if group == "algo/baseline" else default[1]
-    if meaningless(algo, advantage, baseline):
-        with pytest.raises(UserError, match=rf"^algo/advantage={advantage} needs .* use algo/advantage="):
+    if meaningless(config, env, advantage, baseline):
+        with pytest.raises(UserError, match=r"^algo[/.](advantage|baseline|normalize)=.* use algo[/.]"):
             built(config)
     else:
         built(config)
@@ -213,7 +218,19 @@ def untuned(algo: str) -> DictConfig:
 
 
 READING_ORDER = [
-    *("config", "algo/ppo", "algo/a2c", "algo/reinforce", "algo/acktr", "algo/sac", "algo/acer"),
+    *("config", "collector/rollouts", "collector/episodes"),
+    *(
+        "algo/ppo",
+        "algo/reinforce",
+        "algo/a2c",
+        "algo/actor_critic",
+        "algo/acktr",
+        "algo/mdpo",
+        "algo/sac",
+        "algo/mdpo_offpolicy",
+        "algo/acer",
+        "algo/grpo",
+    ),
     *(f"algo/advantage/{name}" for name in ADVANTAGES),
     *(f"algo/baseline/{name}" for name in BASELINES),
     *("network/mlp", "network/mlp_large", "network/cnn", "env/gym"),

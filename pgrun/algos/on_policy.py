@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from pgrun.algos.base import Algorithm
+from pgrun.algos.scores import subtract_optimal
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
 from pgrun.errors import UserError
@@ -30,14 +31,16 @@ class OnPolicy(Algorithm):
         compile: compile loss and gradient.
         advantage, baseline: Ψ_t.
         gamma: discount γ.
-        rollout: T, which the collector takes; None where it brings whole episodes.
-        whole_episodes: whether it does.
+        rollout: T, which the collector takes.
+        whole_episodes: it brings whole episodes instead.
         normalize_reward: divide rewards by the running standard deviation of the discounted return.
         max_grad_norm: clip the gradient's norm to this; None leaves it.
 
     Raises:
-        UserError: advantage, baseline and collector don't go together.
+        UserError: advantage, baseline, collector and step don't go together.
     """
+
+    adds_correction: ClassVar[bool] = False  # whether its policy's loss has the term `correction`
 
     def __init__(
         self,
@@ -59,9 +62,17 @@ class OnPolicy(Algorithm):
         super().__init__(obs_space=obs_space, action_space=action_space)
         if wrong := check_combination(advantage, baseline, whole_episodes):
             raise UserError(wrong)
-        self.advantage, self.baseline, self.gamma, self.rollout = advantage, baseline, gamma, rollout
+        if baseline.per_parameter and not self.adds_correction:
+            raise UserError(
+                "algo.baseline.per_parameter=true makes a gradient, not a weight of the score: it goes with plain and "
+                "natural steps, as algo=reinforce, vpg and npg take; here use algo.baseline.per_parameter=false"
+            )
+        self.advantage, self.baseline, self.gamma = advantage, baseline, gamma
+        self.rollout = None if whole_episodes else rollout
+        self.whole_episodes = whole_episodes
         self.optimizer, self.compile_steps, self.max_grad_norm = optimizer, compile, max_grad_norm
-        self.model = ActorCritic(network, obs_space, action_space, critic=baseline.learned)
+        learned = baseline.learned or advantage.critic != "v"
+        self.model = ActorCritic(network, obs_space, action_space, critic=learned, kind=advantage.critic)
         if compile and self.model.recurrent:
             raise UserError("compile=true can't unroll a network with a memory; use compile=false")
         self.reward_scale = RewardScale(gamma) if normalize_reward else None
@@ -106,17 +117,43 @@ class OnPolicy(Algorithm):
         self.reward_scale.observe(batch.reward, batch.last, batch.valid)
         return batch._replace(reward=self.reward_scale(batch.reward))
 
+    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Ψ_t and the critic's target, [T, B], from what the critic says of a rollout, [T, B]."""
+        last = batch.last | ~batch.valid  # filler is no part of the episode after it
+        v = self.model.state_value(batch) if self.model.of_actions else value
+        returns = Returns(batch.reward, batch.discount, last, v, self.model.next_value(batch), value)
+        psi, target = self.advantage(returns, self.gamma)
+        return self.baseline(psi, last, batch.valid), target
+
+    def factor(self, batch: Transition) -> Tensor:
+        """What Ψ_t, and with it any baseline, is multiplied by, [T, B]: nothing else than 1 for most."""
+        return torch.ones_like(batch.reward)
+
     @torch.no_grad()
     def estimate(self, batch: Transition) -> Transition:
-        """A rollout [T, B] with what its update needs in extras: `psi` (Ψ_t), `target` and `value` (V's), `log_prob`
-        and `pi` (log π_old(a_t|s_t) and π_old's parameters), all [T, B, ...]. The successors are let go.
+        """A rollout [T, B] with what its update needs in extras: `psi` (Ψ_t), `target` and `value` (of the critic),
+        `log_prob` and `pi` (log π_old(a_t|s_t) and π_old's parameters), all [T, B, ...]. The successors are let go.
+
+        With a baseline per parameter also `correction` [P]: see `correction`.
         """
         batch = self.scaled(batch)
         pi, value = self.model(batch)
-        returns = Returns(batch.reward, batch.discount, batch.last, value, self.model.next_value(batch))
-        psi, target = self.advantage(returns, self.gamma)
-        found = {"psi": psi, "target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
+        psi, target = self.weigh(batch, value)
+        factor = self.factor(batch)
+        found = {"target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
+        if self.baseline.needs_scores:
+            found |= subtract_optimal(self.model, batch, psi * factor, factor, self.baseline.per_parameter)
+        else:
+            found["psi"] = psi * factor
         return batch._replace(next_obs=batch.obs, extras={**batch.extras, **found})
+
+    def correction(self, batch: Transition) -> Tensor | float:
+        """What a loss −mean(Ψ_t log π(a_t|s_t)) over the valid steps adds, so that its gradient has the baseline per
+        parameter taken off: ⟨c, θ⟩ with a constant c. 0 with any other baseline.
+        """
+        if "correction" not in batch.extras:
+            return 0.0
+        return torch.dot(batch.extras["correction"], torch.cat([p.flatten() for p in self.model.actor.parameters()]))
 
     def minibatches(self, batch: Transition, epochs: int, size: int) -> Iterator[Transition]:
         """`epochs` times a rollout [T, B] in random order, in pieces of `size` steps: rows [size] of a network without
@@ -128,6 +165,8 @@ class OnPolicy(Algorithm):
             n = whole.reward.shape[1]
         else:
             whole, pick = flatten_time(batch), rows
+            if self.whole_episodes:  # much of a rollout of unequal episodes is padding
+                whole = rows(whole, whole.valid.nonzero().squeeze(-1))
             n = whole.reward.shape[0]
         m = min(size, n)
         for _ in range(epochs):

@@ -9,53 +9,112 @@ from torch import Tensor
 
 from pgrun.algos.on_policy import OnPolicy
 from pgrun.core import losses
-from pgrun.core.advantages import Returns, normalize
-from pgrun.core.returns import steps_since_start
-from pgrun.types import Transition, mask_mean
+from pgrun.core.advantages import NORMALIZE, steps_weight
+from pgrun.errors import UserError
+from pgrun.types import Carry, Obs, Transition, mask_mean, time_step
 
 
 class PolicyGradient(OnPolicy):
-    """∇J = E[Σ_t ∇log π(a_t|s_t) Ψ_t]: one joint loss, one step a rollout.
+    """∇J = E[Σ_t ∇log π(a_t|s_t) Ψ_t]: one joint loss, and one step a rollout, or one at each t of whole episodes.
 
     REINFORCE: Williams 1992, https://doi.org/10.1007/BF00992696.
+    Actor-critic: Sutton et al. 2000, https://papers.nips.cc/paper/1713.
     A2C: the synchronous form of Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3.
     """
+
+    adds_correction = True
 
     def __init__(
         self,
         *,
+        update: str,
         discount_states: bool,
-        normalize_advantage: bool,
+        normalize: str,
+        reduce: str,
         entropy_coef: float,
         value_coef: float,
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.discount_states, self.normalize_advantage = discount_states, normalize_advantage
+        self.every_step, self.discount_states = update == "step", discount_states
+        self.normalize, self.reduce = normalize, reduce
         self.entropy_coef, self.value_coef = entropy_coef, value_coef
+        if wrong := self.contradiction(common["whole_episodes"]):
+            raise UserError(wrong)
+        # Ψ before the loss where it takes more than the loss's own forward pass, or outlives a step
+        self.ahead = self.every_step or self.baseline.needs_scores
         self.step = self.gradient_step(self.model.parameters(), self.loss)
 
+    def contradiction(self, whole_episodes: bool) -> str | None:
+        """What is wrong with the settings, or None."""
+        if self.discount_states and self.advantage.discounted:
+            return (
+                "algo.discount_states=true: algo/advantage=total_return has the factor γ^t already; "
+                "use algo.discount_states=false, or algo/advantage=reward_to_go, td, nstep, gae, q or a"
+            )
+        if self.normalize != "none" and not self.advantage.of_rewards:
+            return f"algo.normalize={self.normalize} leaves nothing of a Ψ that is always 1; use algo.normalize=none"
+        if self.every_step and (self.reduce != "rows" or self.baseline.per_parameter):
+            what = "algo.baseline.per_parameter=true" if self.reduce == "rows" else f"algo.reduce={self.reduce}"
+            return f"{what} is of sums over an episode, and algo.update=step never sums; use algo.update=rollout"
+        for key, value, anywhere in (
+            ("update", "step" if self.every_step else "rollout", "rollout"),
+            ("reduce", self.reduce, "rows"),
+            ("normalize", self.normalize if self.normalize == "episode" else "", ""),
+        ):
+            if value != anywhere and not whole_episodes:
+                return (
+                    f"algo.{key}={value} needs whole episodes: add collector=episodes, "
+                    f"or use algo.{key}={anywhere or 'none or batch'}"
+                )
+        return None
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        carry = super().initial_carry(num_envs)
+        return (*carry, torch.ones(num_envs, device=self.device)) if self.discount_states else carry
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        if not self.discount_states:
+            return super().act(obs, carry, explore)
+        *memory, i = carry
+        action, after, extras = super().act(obs, tuple(memory), explore)
+        # I ← γI, Sutton & Barto 2018, section 13.5: carried over the borders of rollouts, begun anew by each episode
+        return action, (*after, self.gamma * i), {**extras, "I": i}
+
+    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        psi, target = super().weigh(batch, value)
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid), target
+
+    def factor(self, batch: Transition) -> Tensor:
+        """I_t, and what makes the loss's mean over all steps the reduction that was chosen; [T, B]."""
+        factor = steps_weight(batch.last, batch.valid, self.reduce)
+        return factor * batch.extras["I"] if self.discount_states else factor
+
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        metrics = self.step(self.scaled(batch))
+        batch = self.estimate(batch) if self.ahead else self.scaled(batch)
+        if self.every_step:  # Sutton & Barto 2018, section 13.3: θ moves at each t in turn, Ψ stays
+            every = [self.step(time_step(batch, t)) for t in range(len(batch.reward))]
+            metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        else:
+            metrics = self.step(batch)
         self.model.observe(batch)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
         """The pseudo-loss whose gradient is the estimator's, plus value and entropy terms, on a rollout [T, B]."""
-        _, action, reward, discount, _, last, valid, _ = batch
+        valid, extras = batch.valid, batch.extras
         pi, value = self.model(batch)
         with torch.no_grad():
-            returns = Returns(reward, discount, last, value.detach(), self.model.next_value(batch))
-            psi, target = self.advantage(returns, self.gamma)  # Ψ_t, and what V(s_t) is fitted to
+            if self.ahead:
+                psi, target = extras["psi"], extras["target"]
+            else:
+                psi, target = self.weigh(batch, value.detach())  # Ψ_t, and what the critic is fitted to
+                psi = psi * self.factor(batch)
             explained = losses.explained_variance(value, target, valid)
-            if self.normalize_advantage:
-                psi = normalize(psi, valid)
-            if self.discount_states:
-                psi = psi * self.gamma ** steps_since_start(last)  # Sutton & Barto 2018, section 13.3
-        policy = mask_mean(losses.policy_gradient(pi.log_prob(action), psi), valid)  # −E[log π(a|s) Ψ]
+        policy = mask_mean(losses.policy_gradient(pi.log_prob(batch.action), psi), valid)  # −E[log π(a|s) Ψ]
         entropy = mask_mean(pi.entropy(), valid)
         critic = mask_mean(losses.value_error(value, target), valid)
-        total = policy + self.value_coef * critic - self.entropy_coef * entropy
+        total = policy + self.correction(batch) + self.value_coef * critic - self.entropy_coef * entropy
         return total, {
             "loss/policy": policy.detach(),
             "loss/value": critic.detach(),

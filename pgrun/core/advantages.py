@@ -1,11 +1,12 @@
 """Ψ_t, what weighs the score ∇log π(a_t|s_t), as a choice.
 
-Each is called with a rollout's [T, B] tensors and returns (Ψ, target): the weight and what V(s_t) is fitted to.
+Each is called with a rollout's [T, B] tensors and returns (Ψ, target): the weight and what the critic is fitted to.
 Without a critic, `value` and `next_value` are zeros.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,18 +22,31 @@ class Returns(NamedTuple):
     reward: Tensor
     discount: Tensor  # 0 where the MDP terminated, else 1
     last: Tensor  # bool
-    value: Tensor  # V(s_t)
+    value: Tensor  # V(s_t); the mean under π where the critic is Q
     next_value: Tensor  # V(s_{t+1}) at the true successor
+    q: Tensor | None = None  # Q(s_t, a_t), where the critic is one of actions
 
 
 class Advantage:
-    """A form of Ψ_t. `needs_value`: it makes no sense without a learned V."""
+    """A form of Ψ_t.
+
+    `needs_value`: it makes no sense without a learned V. `critic`: what is learned beside the policy, V(s), Q(s, a) or
+    an advantage (v, q, a). `whole_episodes`: it needs rollouts of whole episodes. `discounted`: it counts from the
+    episode's start, and so has the factor γ^t. `of_rewards`: it depends on what was paid.
+    """
 
     needs_value = True
-    whole_episodes = False  # it needs rollouts of whole episodes
+    of_rewards = True
+    critic = "v"
+    whole_episodes = False
+    discounted = False
+
+    def wrong(self) -> str | None:
+        """What is wrong with its own settings, or None."""
+        return None
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
-        """-> Ψ [T, B] and the value's target [T, B]."""
+        """-> Ψ [T, B] and the critic's target [T, B]."""
         raise NotImplementedError
 
 
@@ -42,6 +56,7 @@ class TotalReturn(Advantage):
 
     needs_value = False
     whole_episodes = True
+    discounted = True
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         target = returns.reward_to_go(r.reward, r.discount, r.last, torch.zeros_like(r.value), gamma)
@@ -60,6 +75,20 @@ class RewardToGo(Advantage):
 
 
 @dataclass(kw_only=True)
+class Ones(Advantage):
+    """Ψ_t = 1, whatever was paid: the likelihood of the data is climbed, which on demonstrations is behaviour cloning.
+
+    On the policy's own actions its mean is zero.
+    """
+
+    needs_value = False
+    of_rewards = False
+
+    def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(r.reward), returns.reward_to_go(r.reward, r.discount, r.last, r.next_value, gamma)
+
+
+@dataclass(kw_only=True)
 class TD(Advantage):
     """Ψ_t = δ_t = r_t + γV(s_{t+1}) − V(s_t)."""
 
@@ -70,9 +99,20 @@ class TD(Advantage):
 
 @dataclass(kw_only=True)
 class NStep(Advantage):
-    """Ψ_t = G_{t:t+n} − V(s_t); n null looks to the rollout's end, as A3C's listing does."""
+    """Ψ_t = G_{t:t+n} − V(s_t), in a window of a fixed n steps or up to the rollout's end, as A3C's listing has it."""
 
     n: int | None
+    window: str | None = None  # None: fixed where n is given
+
+    def wrong(self) -> str | None:
+        if self.window == "fixed" and self.n is None:
+            return "algo.advantage.window=fixed needs its length: add algo.advantage.n=5 or the like"
+        if self.window == "rollout" and self.n is not None:
+            return (
+                f"algo.advantage.n={self.n} is the length of algo.advantage.window=fixed; window=rollout looks to the "
+                "rollout's end: leave one of them out"
+            )
+        return None
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         if self.n is None:
@@ -93,11 +133,150 @@ class GAE(Advantage):
         return a, a + r.value
 
 
+@dataclass(kw_only=True)
+class Q(Advantage):
+    """Ψ_t = Q(s_t, a_t), a learned one; with `center`, minus Σ_a π(a|s_t) Q(s_t, a).
+
+    Sutton et al. 2000, https://papers.nips.cc/paper/1713, theorem 1. The target is the λ-return of expected SARSA
+    (van Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542): V(s_{t+1}) is Σ_a π Q, not the Q of the one
+    action taken, which has less variance and asks nothing of the step after the rollout's last.
+    """
+
+    center: bool
+    lambda_: float
+    needs_value = False  # it brings its own critic
+    critic = "q"
+
+    def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        assert r.q is not None
+        target = returns.lambda_returns(r.reward, r.discount, r.last, r.next_value, gamma, self.lambda_)
+        return (r.q - r.value if self.center else r.q), target
+
+
+@dataclass(kw_only=True)
+class LearnedAdvantage(Advantage):
+    """Ψ_t = A(s_t, a_t), a learned advantage whose mean under π is zero; V + A is fitted to Q's target."""
+
+    lambda_: float
+    needs_value = False
+    critic = "a"
+
+    def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        assert r.q is not None
+        target = returns.lambda_returns(r.reward, r.discount, r.last, r.next_value, gamma, self.lambda_)
+        return r.q - r.value, target
+
+
+@dataclass(kw_only=True)
+class Mixture(Advantage):
+    """Ψ_t = Σ_k w_k Ψ_t^(k), Σ_k w_k = 1: several ways to look ahead at once. A weight of 0 leaves its term out."""
+
+    terms: Mapping[str, Advantage]
+    weights: Mapping[str, float]
+
+    def wrong(self) -> str | None:
+        known = ", ".join(self.terms)
+        if odd := [name for name in self.weights if name not in self.terms]:
+            return f"algo.advantage.weights.{odd[0]} has no term; there are {known}"
+        if abs(sum(self.weights.values()) - 1.0) > 1e-6:
+            said = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items() if weight)
+            return f"algo.advantage.weights must sum to 1, but {said or 'all are 0'}: that is {self.total:g}"
+        for name, (term, _) in self.used.items():
+            if term.critic != "v":
+                return f"algo.advantage.weights.{name}: a mixture is of forms that share a V; {name} stands alone"
+            if wrong := term.wrong():
+                return wrong.replace("algo.advantage.", f"algo.advantage.terms.{name}.")
+        return None
+
+    @property
+    def total(self) -> float:
+        """The weights' sum."""
+        return sum(self.weights.values())
+
+    @property
+    def used(self) -> dict[str, tuple[Advantage, float]]:
+        """The terms with a weight."""
+        return {name: (self.terms[name], weight) for name, weight in self.weights.items() if weight}
+
+    @property
+    def needs_value(self) -> bool:  # type: ignore[override]
+        return any(term.needs_value for term, _ in self.used.values())
+
+    @property
+    def whole_episodes(self) -> bool:  # type: ignore[override]
+        return any(term.whole_episodes for term, _ in self.used.values())
+
+    @property
+    def discounted(self) -> bool:  # type: ignore[override]
+        return any(term.discounted for term, _ in self.used.values())
+
+    def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        every = [(weight, *term(r, gamma)) for term, weight in self.used.values()]
+        psi = torch.stack([weight * psi for weight, psi, _ in every]).sum(0)
+        return psi, torch.stack([weight * target for weight, _, target in every]).sum(0)
+
+
 def normalize(advantage: Tensor, valid: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1 over the valid entries. Biases the estimator a little; [...] -> [...]."""
     weight = valid.to(advantage.dtype)
-    n = weight.sum()
+    n = weight.sum().clamp(min=1.0)
     mean = (advantage * weight).sum() / n
     centred = (advantage - mean) * weight
     std = (centred.square().sum() / (n - 1.0).clamp(min=1.0)).sqrt()
     return centred / (std + 1e-8)
+
+
+def normalize_episodes(advantage: Tensor, last: Tensor, valid: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 over the steps of each episode; [T, B]. Takes from an episode what it has over
+    the others, so it biases the estimator more than `normalize` does.
+    """
+    weight = valid.to(advantage.dtype)
+    index = returns.episode_index(last)
+
+    def per_episode(x: Tensor) -> Tensor:  # each episode's sum, at all of its steps
+        total = x.new_zeros(x.numel()).index_add(0, index.flatten(), (x * weight).flatten())
+        return total[index]
+
+    n = per_episode(torch.ones_like(advantage)).clamp(min=1.0)
+    centred = (advantage - per_episode(advantage) / n) * weight
+    std = (per_episode(centred.square()) / (n - 1.0).clamp(min=1.0)).sqrt()
+    return centred / (std + 1e-8)
+
+
+def steps_weight(last: Tensor, valid: Tensor, reduce: str) -> Tensor:
+    """What Ψ_t is multiplied by, [T, B], so that a mean over all M valid steps becomes another reduction.
+
+    rows: 1. sum: M/N, for the sum over an episode's steps and the mean over the N episodes. mean: M/(N T_i), for the
+    mean over an episode's T_i steps and then over the episodes.
+    """
+    weight = valid.to(torch.float32)
+    if reduce == "rows":
+        return torch.ones_like(weight)
+    index = returns.episode_index(last)
+    n = (last & valid).sum().clamp(min=1)
+    if reduce == "sum":
+        return torch.ones_like(weight) * weight.sum() / n
+    length = weight.new_zeros(weight.numel()).index_add(0, index.flatten(), weight.flatten())[index]
+    return weight.sum() / (n * length.clamp(min=1.0))
+
+
+# what the shipped advantages are called in configs/algo/advantage/
+KEYS: dict[str, str] = {
+    "GAE": "gae",
+    "LearnedAdvantage": "a",
+    "Mixture": "mixture",
+    "NStep": "nstep",
+    "Ones": "ones",
+    "Q": "q",
+    "RewardToGo": "reward_to_go",
+    "TD": "td",
+    "TotalReturn": "total_return",
+}
+
+Normalize = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Ψ, last, valid -> Ψ; each [T, B]
+NORMALIZE: dict[str, Normalize] = {
+    "none": lambda psi, last, valid: psi,
+    "episode": normalize_episodes,
+    "batch": lambda psi, last, valid: normalize(psi, valid),
+}

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgrun.core.advantages import Advantage
+import torch
+from torch import Tensor
+
+from pgrun.core.advantages import KEYS, Advantage
+from pgrun.core.returns import steps_since_start
 
 
 class Baseline:
-    """A form of baseline. `learned`: it is a critic V_φ(s), trained beside the policy."""
+    """A form of baseline.
+
+    `learned`: it is a critic V_φ(s), trained beside the policy. `of_trajectories`: it is computed from the other
+    trajectories of the batch. `needs_scores`: from their gradients as well. `per_parameter`: it is no number.
+    """
 
     learned = False
+    of_trajectories = False
+    needs_scores = False
+    per_parameter = False
+
+    def __call__(self, psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
+        """Ψ without a baseline -> Ψ with it, where that needs no gradients; all [T, B]."""
+        return psi
 
 
 @dataclass(kw_only=True)
@@ -25,21 +40,95 @@ class Value(Baseline):
     learned = True
 
 
+@dataclass(kw_only=True)
+class Average(Baseline):
+    """b_t, the mean of Ψ_t over the batch's other trajectories that are as long: leave-one-out, so unbiased.
+
+    Where there is no other, b_t is 0.
+    """
+
+    of_trajectories = True
+
+    def __call__(self, psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
+        return psi - average_of_others(psi, last, valid)
+
+
+@dataclass(kw_only=True)
+class Optimal(Baseline):
+    """b*, the constant with the least variance, of the other trajectories: leave-one-out, so unbiased.
+
+    With g_i = Σ_t ∇log π(a_t|s_t) and ĝ_i = Σ_t ∇log π(a_t|s_t) Ψ_t of trajectory i, b* = E[ĝ·g] / E[g·g]; for the
+    total return that is E[‖g‖² R] / E[‖g‖²], Greensmith et al. 2004, https://jmlr.org/papers/v5/greensmith04a.html.
+    With `per_parameter` the same of each coordinate, Peters & Schaal 2008, https://doi.org/10.1016/j.neunet.2008.02.003,
+    section 3.2: then what it subtracts from the gradient is no weight of the score.
+    """
+
+    per_parameter: bool  # type: ignore[misc]
+    of_trajectories = True
+    needs_scores = True
+
+
+def average_of_others(psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
+    """At each step the mean of Ψ at the same step t of the other episodes; 0 where no other is as long; [T, B].
+
+    Every column begins with an episode's first step; a column may hold several episodes.
+    """
+    weight = valid.to(psi.dtype)
+    t = steps_since_start(last).long().flatten()
+    mine = (psi * weight).flatten()
+    total = torch.zeros_like(mine).index_add(0, t, mine)[t]
+    n = torch.zeros_like(mine).index_add(0, t, weight.flatten())[t]
+    return ((total - mine) / (n - 1.0).clamp(min=1.0)).view_as(psi) * (n > 1.0).view_as(psi)
+
+
+def optimal_of_others(g: Tensor, g_hat: Tensor, per_parameter: bool) -> Tensor:
+    """b*_i = Σ_{j≠i} ĝ_j·g_j / Σ_{j≠i} g_j·g_j, over N trajectories: [N, P], [N, P] -> [N], or [N, P] per parameter.
+
+    0 where the others say nothing (there are none, or the coordinate has no gradient).
+    """
+    product, square = g_hat * g, g.square()
+    if not per_parameter:
+        product, square = product.sum(-1), square.sum(-1)
+    others = 1.0 - torch.eye(len(g), dtype=g.dtype, device=g.device)
+    above, below = others @ product, others @ square
+    return torch.where(below > 0.0, above / below.clamp(min=torch.finfo(g.dtype).tiny), torch.zeros_like(below))
+
+
 def check_combination(advantage: Advantage, baseline: Baseline, whole_episodes: bool) -> str | None:
     """What is wrong with combining these, or None."""
     name = KEYS.get(type(advantage).__name__, type(advantage).__name__)
+    kind = BASELINES.get(type(baseline).__name__, type(baseline).__name__)
+    if wrong := advantage.wrong():
+        return wrong
+    if advantage.needs_value and baseline.of_trajectories:
+        return (
+            f"algo/baseline={kind} takes the place of a learned value, which algo/advantage={name} needs: "
+            "use algo/advantage=reward_to_go or total_return, or algo/baseline=value"
+        )
     if advantage.needs_value and not baseline.learned:
         return (
             f"algo/advantage={name} needs a learned value: add algo/baseline=value, "
             "or use algo/advantage=reward_to_go or total_return"
         )
+    if not advantage.of_rewards and baseline.of_trajectories:
+        return (
+            f"algo/advantage={name} is no return that algo/baseline={kind} could be taken from: "
+            "use algo/advantage=reward_to_go or total_return, or algo/baseline=none"
+        )
+    if advantage.critic != "v" and baseline.of_trajectories:
+        return (
+            f"algo/advantage={name} has a baseline in its own critic: use algo/baseline=value or none, "
+            f"or algo/advantage=reward_to_go or total_return with algo/baseline={kind}"
+        )
     if advantage.whole_episodes and not whole_episodes:
         return (
-            f"algo/advantage={name} needs whole episodes, which algo=reinforce collects; "
-            "here use algo/advantage=reward_to_go, td, nstep or gae"
+            f"algo/advantage={name} needs whole episodes: add collector=episodes, "
+            "or use algo/advantage=reward_to_go, td, nstep or gae"
         )
+    if baseline.of_trajectories and not whole_episodes:
+        return f"algo/baseline={kind} needs whole episodes: add collector=episodes, or use algo/baseline=value or none"
     return None
 
 
-# what the shipped advantages are called in configs/algo/advantage/
-KEYS = {"GAE": "gae", "TD": "td", "NStep": "nstep", "RewardToGo": "reward_to_go", "TotalReturn": "total_return"}
+# what the shipped baselines are called in configs/algo/baseline/
+BASELINES = {"Average": "average", "Optimal": "optimal", "Value": "value", "Zero": "none"}

@@ -32,9 +32,10 @@ def value_error(value: Tensor, target: Tensor) -> Tensor:
 def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """1 − Var[target − V] / Var[target] over the valid entries; 1 is perfect, 0 no better than a constant."""
     weight = valid.to(value.dtype)
+    n = weight.sum().clamp(min=1.0)
 
     def variance(x: Tensor) -> Tensor:
-        mean = (x * weight).sum() / weight.sum()
-        return ((x - mean).square() * weight).sum() / weight.sum()
+        mean = (x * weight).sum() / n
+        return ((x - mean).square() * weight).sum() / n
 
     return 1.0 - variance(target - value) / (variance(target) + 1e-8)

@@ -111,6 +111,13 @@ def steps_since_start(last: Tensor) -> Tensor:
     return linear_scan(one.flip(0), one.flip(0)).flip(0)
 
 
+def episode_index(last: Tensor) -> Tensor:
+    """Which episode each step lies in, a number below T·B of its own; [T, B] int64. A rollout's start begins one."""
+    first = torch.cat([torch.ones_like(last[:1]), last[:-1]])
+    b = last.shape[1]
+    return (first.cumsum(0) - 1) * b + torch.arange(b, device=last.device)
+
+
 def discounted_sums(reward: Tensor, last: Tensor, gamma: float, start: Tensor) -> tuple[Tensor, Tensor]:
     """R_t = γ R_{t−1} + r_t, forwards, begun anew after each episode's end; `start` is R_{−1} [B].
 

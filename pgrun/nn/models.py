@@ -66,10 +66,12 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """V(s): an encoder and one output."""
 
-    def __init__(self, encoder: Encoder, network: Network) -> None:
+    of_actions = False  # whether it says what an action is worth
+
+    def __init__(self, encoder: Encoder, network: Network, outputs: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = linear(encoder.features, 1, 1.0 if network.init_gain else 0.0)
+        self.head = linear(encoder.features, outputs, 1.0 if network.init_gain else 0.0)
 
     def forward(self, obs: Obs) -> Tensor:
         """-> V(s), [...]."""
@@ -80,20 +82,75 @@ class Critic(nn.Module):
         return self.head(features).squeeze(-1)
 
 
+class ActionCritic(Critic):
+    """Q(s, a) of discrete actions, an output for each; V(s) is its mean under π."""
+
+    of_actions = True
+
+    def __init__(self, encoder: Encoder, network: Network, actions: int) -> None:
+        super().__init__(encoder, network, actions)
+
+    def forward(self, obs: Obs) -> Tensor:
+        """-> Q(s, ·), [..., K]."""
+        return self.head(self.encoder(obs))
+
+    def q(self, features: Tensor, pi: Categorical) -> Tensor:
+        """Q(s, ·), [..., K], from features [..., F]."""
+        return self.head(features)
+
+    def expected(self, features: Tensor, pi: Categorical) -> Tensor:
+        """V(s) = Σ_a π(a|s) Q(s, a), [...]."""
+        return (pi.logits.softmax(-1) * self.q(features, pi)).sum(-1)
+
+
+class AdvantageCritic(ActionCritic):
+    """V(s) and an advantage, centred under π: Q(s, a) = V(s) + F(s, a) − Σ_a' π(a'|s) F(s, a'); 1 + K outputs.
+
+    The dueling form of Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9, with the mean under π.
+    """
+
+    def __init__(self, encoder: Encoder, network: Network, actions: int) -> None:
+        super().__init__(encoder, network, actions + 1)
+
+    def q(self, features: Tensor, pi: Categorical) -> Tensor:
+        out = self.head(features)
+        v, f = out[..., :1], out[..., 1:]
+        return v + f - (pi.logits.softmax(-1).detach() * f).sum(-1, keepdim=True)
+
+
+CRITICS: dict[str, type[ActionCritic]] = {"q": ActionCritic, "a": AdvantageCritic}
+
+
 class ActorCritic(nn.Module):
-    """π(a|s) and V(s), on one encoder where `network.shared`, else on two.
+    """π(a|s) and a critic, on one encoder where `network.shared`, else on two.
+
+    The critic is V(s) (`kind` v), Q(s, a) (q), or V(s) with a centred advantage (a).
 
     To learn, it takes a Transition: rows [M] or rollouts [T, B] where the network has no memory; where it has one,
     rollouts (or sequences cut from them) with extras["carry"], what it remembered at each step.
     """
 
-    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, *, critic: bool = True) -> None:
+    def __init__(
+        self,
+        network: Network,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        *,
+        critic: bool = True,
+        kind: str = "v",
+    ) -> None:
         super().__init__()
+        if kind != "v" and not isinstance(action_space, spaces.Discrete):
+            raise UserError(
+                f"algo/advantage={kind} takes means over all actions, Σ_a π(a|s) Q(s, a), which needs Discrete "
+                f"actions, not {action_space}; use algo/advantage=td, nstep or gae"
+            )
         self.actor = Actor(network, obs_space, action_space)
         encoder = self.actor.encoder
         self.critic: Critic | None = None
         if critic:
-            self.critic = Critic(encoder if network.shared else network.encoder(obs_space), network)
+            own = encoder if network.shared else network.encoder(obs_space)
+            self.critic = Critic(own, network) if kind == "v" else CRITICS[kind](own, network, int(action_space.n))  # type: ignore[attr-defined]
         self.shared = self.critic is not None and self.critic.encoder is encoder
         mine = encoder.state_size
         self.slots = slice(0, mine), slice(0, mine) if self.shared else slice(mine, 2 * mine)  # actor's, critic's
@@ -123,30 +180,52 @@ class ActorCritic(nn.Module):
         return pi, (after,)
 
     def forward(self, batch: Transition) -> tuple[Any, Tensor]:
-        """-> π(·|s_t) and V(s_t), [...]; V is zero where there is no critic."""
+        """-> π(·|s_t) and what the critic says of the batch, [...] (see `value`)."""
         features = self.actor.encoder.along(batch, self.slots[0])
         pi = self.actor.head(features, batch.obs)
         if self.critic is None:
             return pi, torch.zeros_like(batch.reward)
         if not self.shared:
             features = self.critic.encoder.along(batch, self.slots[1])
-        return pi, self.critic.value(features)
+        return pi, self._says(features, batch, pi)
 
     def policy(self, batch: Transition) -> Any:
         """-> π(·|s_t)."""
         return self.actor.head(self.actor.encoder.along(batch, self.slots[0]), batch.obs)
 
     def value(self, batch: Transition) -> Tensor:
-        """-> V(s_t), [...]; zero where there is no critic."""
+        """-> V(s_t), or Q(s_t, a_t) of a critic of actions, which is fitted to a target; [...]. Without one, zero."""
         if self.critic is None:
             return torch.zeros_like(batch.reward)
-        return self.critic.value(self.critic.encoder.along(batch, self.slots[1]))
+        pi = self.policy(batch) if self.critic.of_actions else None
+        return self._says(self.critic.encoder.along(batch, self.slots[1]), batch, pi)
+
+    def _says(self, features: Tensor, batch: Transition, pi: Any) -> Tensor:
+        assert self.critic is not None
+        if not isinstance(self.critic, ActionCritic):
+            return self.critic.value(features)
+        return self.critic.q(features, pi).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+
+    @property
+    def of_actions(self) -> bool:
+        """Whether the critic says what an action is worth."""
+        return self.critic is not None and self.critic.of_actions
+
+    def state_value(self, batch: Transition) -> Tensor:
+        """-> V(s_t), [...], which a critic of actions gives as its mean under π; zero without a critic."""
+        if not isinstance(self.critic, ActionCritic):
+            return self.value(batch)
+        return self.critic.expected(self.critic.encoder.along(batch, self.slots[1]), self.policy(batch))
 
     def next_value(self, batch: Transition) -> Tensor:
         """-> V(s_{t+1}) at the true successors, [...]; zero where there is no critic."""
         if self.critic is None:
             return torch.zeros_like(batch.reward)
-        return self.critic.value(self.critic.encoder.beyond(batch, self.slots[1]))
+        features = self.critic.encoder.beyond(batch, self.slots[1])
+        if not isinstance(self.critic, ActionCritic):
+            return self.critic.value(features)
+        pi = self.actor.head(self.actor.encoder.beyond(batch, self.slots[0]), batch.next_obs)
+        return self.critic.expected(features, pi)
 
     def observe(self, batch: Transition) -> None:
         """Take a rollout's observations [T, B, *O] into the encoders' running statistics."""

@@ -49,7 +49,6 @@ COMMON = {
     "device": "cpu",
     "compile": False,
     "gamma": GAMMA,
-    "normalize_advantage": False,
     "normalize_reward": False,
     "entropy_coef": 0.0,
     "value_coef": 0.5,
@@ -57,9 +56,12 @@ COMMON = {
 }
 
 
+PLAIN = {"update": "rollout", "normalize": "none", "reduce": "rows"}
+
+
 def policy_gradient(advantage, baseline, **changes):
     """A table of logits: no hidden layer, and observations that say which state it is."""
-    kwargs = {"rollout": None, "discount_states": False, "whole_episodes": True, **changes}
+    kwargs = {"rollout": None, "discount_states": False, "whole_episodes": True, **PLAIN, **changes}
     return PolicyGradient(**COMMON, network=network(), advantage=advantage, baseline=baseline, **kwargs)
 
 
@@ -106,7 +108,7 @@ def batch_of(path):
         next_obs=torch.stack([torch.full((STATES,), 0.3) if x is None else eye[x] for x in successor]).unsqueeze(1),
         last=ended,
         valid=torch.ones_like(ended),
-        extras={},
+        extras={"I": GAMMA ** torch.arange(len(path)).unsqueeze(1)},
     )
 
 
@@ -197,11 +199,22 @@ def test_ppos_first_step_is_the_policy_gradients(normalize):
         "advantage": GAE(lambda_=0.9),
         "baseline": Value(),
         "entropy_coef": 0.03,
-        "normalize_advantage": normalize,
     }
-    pg = PolicyGradient(**common, rollout=6, discount_states=False, whole_episodes=False)
+    plain = {**PLAIN, "normalize": "batch" if normalize else "none"}
+    pg = PolicyGradient(**common, **plain, rollout=6, discount_states=False, whole_episodes=False)
     ppo = PPO(
-        **common, rollout=6, whole_episodes=False, epochs=1, minibatch=24, clip_range=0.2, clip_schedule="constant"
+        **common,
+        normalize_advantage=normalize,
+        rollout=6,
+        whole_episodes=False,
+        epochs=1,
+        minibatch=24,
+        clip_range=0.2,
+        clip_schedule="constant",
+        reference=None,
+        reference_coef=0.0,
+        kl_estimator="k3",
+        kl_in="loss",
     )
     ppo.load_state_dict(pg.state_dict())
     one, two = pg.update(random_batch()), ppo.update(random_batch())

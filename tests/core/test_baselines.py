@@ -22,7 +22,7 @@ def test_total_return_needs_whole_episodes(baseline):
     wrong = check_combination(TotalReturn(), baseline, False)
     assert wrong is not None
     assert "algo/advantage=total_return needs whole episodes" in wrong
-    assert "algo=reinforce" in wrong
+    assert "add collector=episodes" in wrong
     assert check_combination(TotalReturn(), baseline, True) is None
 
 
