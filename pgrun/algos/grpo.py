@@ -1,0 +1,108 @@
+"""Group relative policy optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.on_policy import OnPolicy
+from pgrun.algos.reference import Reference
+from pgrun.core import groups, losses
+from pgrun.core.schedules import SCHEDULES
+from pgrun.errors import UserError
+from pgrun.types import Transition, mask_mean
+
+
+class GRPO(OnPolicy):
+    """PPO's clip without a critic: what a trajectory is compared with are others that began in the same state.
+
+    Shao et al. 2024, DeepSeekMath, https://arxiv.org/abs/2402.03300, with outcome supervision: a trajectory's Â is that
+    of each of its steps. Dr. GRPO, Liu et al. 2025, https://arxiv.org/abs/2503.20783: the same with `normalize_std` and
+    `normalize_length` off.
+
+    Args:
+        group: G, trajectories from one start state; the collector brings whole groups, neighbours in the B axis.
+        normalize_std: divide by the group's standard deviation.
+        normalize_length: average over each trajectory's steps first.
+        others: as PPO's.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: int,
+        normalize_std: bool,
+        normalize_length: bool,
+        epochs: int,
+        minibatch: int,
+        clip_range: float,
+        clip_schedule: str,
+        entropy_coef: float,
+        reference: str | None,
+        reference_coef: float,
+        kl_estimator: str,
+        kl_in: str,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if group < 2:
+            raise UserError(f"algo.group={group} leaves nothing to compare with: use algo.group=2 or more")
+        self.group, self.normalize_std, self.normalize_length = group, normalize_std, normalize_length
+        self.epochs, self.minibatch = epochs, minibatch
+        self.clip_range, self.clip_schedule = clip_range, SCHEDULES[clip_schedule]
+        self.entropy_coef = entropy_coef
+        self.reference = (
+            Reference(self.model, run=reference, coef=reference_coef, estimator=kl_estimator, into=kl_in)
+            if reference
+            else None
+        )
+        self.step = self.gradient_step(self.model.parameters(), self.loss)
+
+    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        if self.reference is not None:
+            self.reference.load(load(self.reference.run))
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        if self.reference is not None:
+            batch = self.reference.see(batch, self.model)
+        batch, undecided = self.compare(batch)
+        epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
+        every = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
+        metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        self.model.observe(batch)
+        return {**metrics, "policy/undecided_groups": undecided}
+
+    @torch.no_grad()
+    def compare(self, batch: Transition) -> tuple[Transition, Tensor]:
+        """A rollout [T, B] with Â in extras["psi"]; and the share of groups whose returns are all the same."""
+        batch = self.estimate(batch)
+        r = batch.extras["psi"][0]  # R_i, [B]
+        a = groups.group_relative(r, self.group, divide=self.normalize_std).expand_as(batch.reward)  # Â_{i,t} = Â_i
+        kept = {key: x for key, x in batch.extras.items() if key in ("carry", "log_prob", "log_prob_ref")}
+        weight = groups.per_trajectory(batch.valid) if self.normalize_length else batch.valid.float()
+        return batch._replace(extras={**kept, "psi": a, "weight": weight}), groups.undecided(r, self.group)
+
+    def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """−J_GRPO, eq. 3, on rows [M] or sequences [L, M]; its mean over minibatches is one of trajectories."""
+        valid, extras = sample.valid, sample.extras
+        pi = self.model.policy(sample)
+        log_prob = pi.log_prob(sample.action)
+        log_ratio = log_prob - extras["log_prob"]
+        ratio = log_ratio.exp()  # ρ_{i,t}
+        each = losses.clipped_surrogate(ratio, extras["psi"], epsilon)
+        if self.reference is not None:
+            each = each + self.reference.penalty(sample, log_prob, ratio)
+        policy = mask_mean(extras["weight"] * each, valid)
+        entropy = mask_mean(pi.entropy(), valid)
+        with torch.no_grad():
+            kl = mask_mean(ratio - 1.0 - log_ratio, valid)  # Schulman's k3, http://joschu.net/blog/kl-approx.html
+            clipped = mask_mean(((ratio - 1.0).abs() > epsilon).to(ratio.dtype), valid)
+        return policy - self.entropy_coef * entropy, {
+            "loss/policy": policy.detach(),
+            "policy/entropy": entropy.detach(),
+            "policy/kl": kl,
+            "policy/clip_fraction": clipped,
+        }
