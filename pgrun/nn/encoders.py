@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import torch
@@ -177,51 +177,89 @@ class CNNEncoder(Encoder):
 
 class RecurrentEncoder(Encoder):
     """An encoder, then an LSTM (Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735) or a GRU
-    (Cho et al. 2014, https://arxiv.org/abs/1406.1078) cell, run over time and begun anew at each episode's start.
+    (Cho et al. 2014, https://arxiv.org/abs/1406.1078), run over time and begun anew at each episode's start.
+
+    The state begins with the features; an LSTM's cell follows.
     """
 
     def __init__(self, inner: Encoder, cell: str, size: int) -> None:
         super().__init__()
         self.inner, self.features = inner, size
         self.lstm = cell == "lstm"
-        self.cell = nn.LSTMCell(inner.features, size) if self.lstm else nn.GRUCell(inner.features, size)
-        for weight in (self.cell.weight_ih, self.cell.weight_hh):
-            for gate in weight.detach().split(size):
-                nn.init.orthogonal_(gate)
-        for bias in (self.cell.bias_ih, self.cell.bias_hh):
-            nn.init.zeros_(bias)
+        self.rnn = nn.LSTM(inner.features, size) if self.lstm else nn.GRU(inner.features, size)
+        for name, parameter in self.rnn.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                for gate in parameter.detach().split(size):
+                    nn.init.orthogonal_(gate)
         self.state_size = size * (2 if self.lstm else 1)
 
-    def advance(self, x: Tensor, state: Tensor) -> Tensor:
-        """The state [B, S], which begins with the features, after one input [B, F]."""
-        return torch.cat(self.cell(x, state.chunk(2, -1)), -1) if self.lstm else self.cell(x, state)
-
     def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
-        after = self.advance(self.inner(obs), state)
+        rnn, x = self.rnn, self.inner(obs)
+        weights: Any = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
+        if self.lstm:
+            after = torch.cat(torch.lstm_cell(x, state.chunk(2, -1), *weights), -1)  # type: ignore[arg-type]
+        else:
+            after = torch.gru_cell(x, state, *weights)
         return after[:, : self.features], after
 
-    def unroll(self, batch: Transition, slot: slice) -> Tensor:
-        """The state after each of the observations [T, B, *O], as it was when acting; -> [T, B, S]."""
-        x = self.inner(batch.obs)
-        state = batch.extras["carry"][0, :, slot]
-        goes_on = (batch.valid & ~batch.last).to(x.dtype).unsqueeze(-1)  # [T, B, 1]; a filler row leaves no memory
-        states = []
-        for t in range(x.shape[0]):
-            state = self.advance(x[t], state if t == 0 else state * goes_on[t - 1])
-            states.append(state)
-        return torch.stack(states)
-
     def along(self, batch: Transition, slot: slice) -> Tensor:
-        return self.unroll(batch, slot)[..., : self.features]
+        pieces = Pieces(batch)
+        return pieces.take(self.run(pieces, pieces.lay(self.inner(batch.obs)), batch, slot))
 
     def beyond(self, batch: Transition, slot: slice) -> Tensor:
-        states = self.unroll(batch, slot)
-        x = self.inner(batch.next_obs)
-        after = self.advance(x.flatten(0, 1), states.flatten(0, 1))[:, : self.features]
-        return after.unflatten(0, x.shape[:2])
+        pieces = Pieces(batch)
+        x = pieces.lay(self.inner(batch.obs), self.inner(batch.next_obs))  # each piece, and its last one's successor
+        return pieces.take(self.run(pieces, x, batch, slot), ahead=1)
+
+    def run(self, pieces: Pieces, x: Tensor, batch: Transition, slot: slice) -> Tensor:
+        """Features [L, N, F] of pieces [L, N, *], each from nothing or from what the rollout's start remembered."""
+        state = pieces.begin(batch.extras["carry"][0, :, slot]).unsqueeze(0)
+        if self.lstm:
+            h, c = state.chunk(2, -1)
+            return self.rnn(x, (h.contiguous(), c.contiguous()))[0]
+        return self.rnn(x, state)[0]
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
         self.inner.observe(obs, valid)
+
+
+class Pieces:
+    """A rollout [T, B] cut where an episode ends (a filler row is a piece of its own), piece beside piece [L, N]: one
+    call of a recurrent layer instead of T.
+    """
+
+    def __init__(self, batch: Transition) -> None:
+        ended = (batch.last | ~batch.valid)[:-1]  # [T − 1, B]
+        starts = torch.cat([torch.ones_like(batch.last[:1]), ended]).T.flatten()  # [B·T]
+        self.shape = batch.reward.shape
+        at = starts.nonzero().squeeze(-1)  # [N] where each piece starts, column after column
+        self.piece = starts.cumsum(0) - 1  # [B·T] which piece a row is in
+        self.row = torch.arange(len(starts), device=at.device) - at[self.piece]  # and the how manieth of it
+        self.lengths = torch.diff(at, append=at.new_tensor([len(starts)]))
+        self.first = self.piece[:: self.shape[0]]  # [B] the pieces that the rollout starts with
+        self.end = at + self.lengths - 1  # [N] where each piece ends
+
+    def lay(self, x: Tensor, successors: Tensor | None = None) -> Tensor:
+        """[T, B, F] -> [L, N, F], zeros past a piece's end; with `successors`, the last one's follows each piece."""
+        flat = x.transpose(0, 1).flatten(0, 1)
+        more = 0 if successors is None else 1
+        laid = flat.new_zeros(int(self.lengths.max()) + more, len(self.lengths), flat.shape[-1])
+        laid = laid.index_put((self.row, self.piece), flat)
+        if successors is not None:
+            there = successors.transpose(0, 1).flatten(0, 1)[self.end]
+            laid = laid.index_put((self.lengths, torch.arange(len(self.lengths), device=flat.device)), there)
+        return laid
+
+    def take(self, laid: Tensor, ahead: int = 0) -> Tensor:
+        """[L, N, F] -> [T, B, F], each row's own or, `ahead`, the one after it."""
+        t, b = self.shape
+        return laid[self.row + ahead, self.piece].unflatten(0, (b, t)).transpose(0, 1)
+
+    def begin(self, carry: Tensor) -> Tensor:
+        """[B, S] -> [N, S]: what each piece begins with."""
+        return carry.new_zeros(len(self.lengths), carry.shape[-1]).index_put((self.first,), carry)
 
 
 def is_image(space: gym.Space) -> bool:

@@ -29,6 +29,8 @@ def story(t=9, b=4, size=0, seed=0):
     valid[1:, 0] = ~last[:-1, 0]  # the first environment resets in the next step
     last &= valid
     obs, next_obs = (torch.randn(t, b, 3, generator=g) for _ in range(2))
+    goes_on = (valid & ~last)[:-1]
+    next_obs[:-1][goes_on] = obs[1:][goes_on]
     carry = torch.randn(t, b, size, generator=g)
     return seen(obs, valid, next_obs=next_obs, last=last, extras={"carry": carry})
 
@@ -176,3 +178,20 @@ def test_a_memory_is_needed_where_the_answer_was_seen_before():
         optimizer.step()
         accuracy = float((logits.argmax(-1) == cue).float().mean())
     assert accuracy == 1.0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_second_derivatives_are_those_of_the_unroll(cell):
+    """Fisher-vector products go through the network twice."""
+    encoder = recurrent(cell=cell).encoder(VECTOR)
+    batch = story(t=5, b=2, size=encoder.state_size)
+    parameters = list(encoder.parameters())
+
+    def product(features):
+        first = torch.autograd.grad(features.square().sum(), parameters, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), parameters)
+
+    ours = product(encoder.along(batch, slice(0, encoder.state_size)))
+    theirs = product(by_steps(encoder, batch)[0])
+    assert all(g.abs().max() > 0.01 for g in theirs)
+    assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
