@@ -15,8 +15,8 @@ from pgrun.types import Transition, mask_mean
 class MDPO(PPO):
     """max_θ E[ρ_t Â_t] − (1/η_k) KL(π_θ‖π_k) by several gradient steps, with π_k the policy that acted.
 
-    Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 1; η_k is the paper's t_k. Loop, minibatches and, where
-    it is asked for, the clip are PPO's.
+    Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 1; η_k is the paper's t_k. The loop, the minibatches
+    and, where it is asked for, the clip are PPO's.
     """
 
     eta_k: Tensor
