@@ -20,6 +20,7 @@ from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.checkpoint import seed_generators
 from pgrun.collect import Collector
+from pgrun.diagnostics import watch
 from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
 from pgrun.memory import Memory
@@ -63,6 +64,7 @@ def build(config: DictConfig, *, fresh: bool = True) -> Parts:
             algorithm.begin(load_tensors)
             if run := config.algo.get("init_from"):
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
+    watch(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
     return Parts(algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)))
 
 

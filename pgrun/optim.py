@@ -184,6 +184,7 @@ class GradientStep:
         self.max_grad_norm = max_grad_norm
         self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
         self.compile_seconds = 0.0
+        self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
         self._owner = owner
         self._compiled = self._compile() if compile else None
 
@@ -191,6 +192,7 @@ class GradientStep:
         """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
         grad = self.theta.grad
         assert grad is not None
+        more = {} if self.watch is None else self.watch(self, *args)
         if self._compiled is None:
             grad.zero_()
             value, metrics = self.loss(*args)
@@ -204,7 +206,7 @@ class GradientStep:
             self.optimizer.observe(*args)
         self.optimizer.step()
         metrics[self.norm_key] = norm
-        return metrics
+        return metrics | more
 
     def set_progress(self, progress: float) -> None:
         """Hand the run's progress in [0, 1] to the optimizer's schedule."""
@@ -220,20 +222,32 @@ class GradientStep:
             self.compile_seconds = time.perf_counter() - begin
         return dict(metrics)
 
-    def _compile(self) -> Callable[..., Any]:
-        names = {id(p): name for name, p in self._owner.named_parameters()}
-        layout, offset = [], 0
+    def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        """The loss as a function of θ [P] and its arguments, for torch.func."""
+        places, offset = {}, 0
         for p in self.parameters:
-            layout.append((f"owner.{names[id(p)]}", offset, p.numel(), p.shape))
+            places[id(p)] = (offset, p.numel(), p.shape)
             offset += p.numel()
+        # each module once: functional_call would swap one that is reached by two paths twice, and not back
+        layout = [
+            (".".join(filter(None, ("owner", path, name))), *places[id(p)])
+            for path, module in self._owner.named_modules()
+            for name, p in module._parameters.items()
+            if id(p) in places
+        ]
         module = _Call(self._owner, self.loss)
 
-        def gradient(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            def loss(vector: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-                views = {name: vector[o : o + n].view(shape) for name, o, n, shape in layout}
-                return torch.func.functional_call(module, views, args)
+        def loss(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            views = {name: theta[o : o + n].view(shape) for name, o, n, shape in layout}
+            return torch.func.functional_call(module, views, args, tie_weights=False)
 
-            return torch.func.grad(loss, has_aux=True)(theta)
+        return loss
+
+    def _compile(self) -> Callable[..., Any]:
+        loss = self.functional()
+
+        def gradient(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            return torch.func.grad(loss, has_aux=True)(theta, *args)
 
         return torch.compile(gradient)
 

@@ -40,6 +40,8 @@ def trajectory_gradients(model: ActorCritic, batch: Transition, *weights: Tensor
     """Σ_t w_t ∇log π(a_t|s_t) of each of N episodes (as columns [L, N], the weights 0 where there is no step), for each
     of k weights [L, N]; -> [N, k, P] with P over the actor's parameters.
     """
+    if model.recurrent:  # fused cells know nothing of vmap
+        return _one_by_one(model, batch, *weights)
     log_prob = LogProb(model)
     mine = {f"model.actor.{name}": p.detach() for name, p in model.actor.named_parameters()}
 
@@ -55,6 +57,20 @@ def trajectory_gradients(model: ActorCritic, batch: Transition, *weights: Tensor
     columns = batch._replace(next_obs=batch.obs, extras=extras)
     at_a_time = max(1, ROWS // len(batch.reward))
     return torch.func.vmap(of_one, in_dims=(1, 1), chunk_size=at_a_time)(columns, torch.stack(weights, -1))
+
+
+def _one_by_one(model: ActorCritic, batch: Transition, *weights: Tensor) -> Tensor:
+    """`trajectory_gradients` by a loop."""
+    actor = list(model.actor.parameters())
+    found = []
+    for i in range(batch.reward.shape[1]):
+        alone = map_transition(lambda x, i=i: x[:, i : i + 1], batch)  # type: ignore[misc]
+        with torch.enable_grad():
+            log_prob = model.policy(alone).log_prob(alone.action)[:, 0]
+            sums = [(w[:, i] * log_prob).sum() for w in weights]
+        rows = [torch.autograd.grad(each, actor, retain_graph=True) for each in sums]
+        found.append(torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]))
+    return torch.stack(found)
 
 
 def subtract_optimal(

@@ -8,7 +8,7 @@ from exact import exact, named, random_studies
 from torch.testing import assert_close
 
 from pgrun.core import advantages, returns
-from pgrun.core.advantages import GAE, TD, NStep, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Q, RewardToGo, TotalReturn
 from pgrun.core.tabular import random_mdp
 
 STUDIES = [named(), *random_studies(3)]
@@ -31,7 +31,29 @@ def table(study, of):
     return study.time * of[study.every.state, study.every.action]
 
 
+MIXTURE = Mixture(terms={"td": TD(), "to_go": RewardToGo()}, weights={"td": 0.4, "to_go": 0.6})
+
+
+def with_critic(study, advantage, q):
+    """γ^t Ψ_t of a critic of actions Q(s, a) [S, A]; its V(s) is the mean under π."""
+    value = (study.pi * q).sum(-1)
+    r = study.every.returns(value)._replace(q=q[study.every.state, study.every.action])
+    return study.time * advantage(r, study.gamma)[0]
+
+
+def wrong_q(study):
+    g = torch.Generator().manual_seed(9)
+    return study.q + torch.randn(study.q.shape, generator=g, dtype=torch.float64)
+
+
 UNBIASED = {
+    "a learned Q that is right": lambda s: with_critic(s, Q(center=False, lambda_=1.0), s.q),
+    "a learned Q that is right, centred": lambda s: with_critic(s, Q(center=True, lambda_=1.0), s.q),
+    "a learned Q that is right plus any V": lambda s: with_critic(
+        s, Q(center=False, lambda_=1.0), s.q + noise(s).unsqueeze(-1)
+    ),
+    "a learned advantage that is right": lambda s: with_critic(s, LearnedAdvantage(lambda_=1.0), s.q),
+    "a mixture with the true V": lambda s: psi(s, MIXTURE, s.value),
     "the total return": lambda s: TotalReturn()(s.every.returns(s.zero), s.gamma)[0],
     "the total return minus a constant": lambda s: TotalReturn()(s.every.returns(s.zero + 2.5), s.gamma)[0],
     "reward-to-go": lambda s: psi(s, RewardToGo()),
@@ -50,6 +72,9 @@ UNBIASED = {
     "n-step to the end with any V": lambda s: psi(s, NStep(n=None), noise(s)),
 }
 BIASED = {
+    "a learned Q that is wrong": lambda s: with_critic(s, Q(center=False, lambda_=1.0), wrong_q(s)),
+    "a learned advantage that is wrong": lambda s: with_critic(s, LearnedAdvantage(lambda_=1.0), wrong_q(s)),
+    "a mixture with a wrong V": lambda s: psi(s, MIXTURE, noise(s)),
     "reward-to-go without γ^t": lambda s: psi(s, RewardToGo()) / s.time,
     "a baseline that knows the action": lambda s: psi(s, RewardToGo()) - table(s, s.q),
     "TD with a wrong V": lambda s: psi(s, TD(), noise(s)),
