@@ -52,14 +52,15 @@ class EpisodeStats:
         """Account for a rollout, all [T, B]; rows that are not valid count nowhere."""
         real = valid.cpu().numpy()
         ends = last.cpu().numpy() & real
-        where = np.argwhere(ends).tolist() if ends.any() else []
-        paid = streams.get("return", reward)
-        returns, self.returns = per_episode(self.returns, _numbers(paid) * real, where)
-        lengths, self.lengths = per_episode(self.lengths, real.astype(np.int64), where)
+        where = ends.nonzero() if ends.any() else None
+        returns, self.returns = per_episode(self.returns, _numbers(streams.get("return", reward)) * real, where)
+        lengths, self.lengths = per_episode(self.lengths, real, where)
         self.finished += zip(returns, lengths, strict=True)
         self.recent += returns
-        self.count += len(where)
-        for name in streams.keys() - {"return"}:
+        self.count += len(returns)
+        for name in streams:
+            if name == "return":
+                continue
             before = self.streams.get(name, np.zeros_like(self.returns))
             sums, self.streams[name] = per_episode(before, _numbers(streams[name]) * real, where)
             self.finished_streams.setdefault(name, []).extend(sums)
@@ -97,19 +98,23 @@ class EpisodeStats:
         self.count = state["count"]
 
 
-def per_episode(opened: np.ndarray, x: np.ndarray, ends: list[list[int]]) -> tuple[list[Any], np.ndarray]:
-    """Sums of x [T, B] over each episode that ends at one of `ends` (t, b), in their order; and over those left open.
+def per_episode(
+    opened: np.ndarray, x: np.ndarray, ends: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[list[Any], np.ndarray]:
+    """Sums of x [T, B] over each episode that ends at one of `ends` (t and b, in order of time), and over the open ones.
 
     `opened` [B] is what the episodes that were open before had come to.
     """
-    if not ends:
+    if ends is None:
         return [], opened + x.sum(0)
     total = opened + x.cumsum(0)  # since the rollout's start, episode ends not yet taken off
-    done, sums = np.zeros_like(opened), []
-    for t, b in ends:
-        sums.append((total[t, b] - done[b]).item())
-        done[b] = total[t, b]
-    return sums, total[-1] - done
+    left, done, sums = total[-1], dict[int, Any](), []
+    for b, value in zip(ends[1].tolist(), total[ends].tolist(), strict=True):
+        sums.append(value - done.get(b, 0))
+        done[b] = value
+    for b, value in done.items():
+        left[b] -= value
+    return sums, left
 
 
 def _numbers(x: Tensor) -> np.ndarray:
