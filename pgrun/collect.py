@@ -101,7 +101,7 @@ class EpisodeStats:
 def per_episode(
     opened: np.ndarray, x: np.ndarray, ends: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[list[Any], np.ndarray]:
-    """Sums of x [T, B] over each episode that ends at one of `ends` (t and b, in order of time), and over the open ones.
+    """Sums of x [T, B] over each episode that ends at one of `ends` (t and b, in order of time) and over the open ones.
 
     `opened` [B] is what the episodes that were open before had come to.
     """
