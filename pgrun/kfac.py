@@ -118,8 +118,8 @@ class KFAC(Optimizer):
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
         if fisher is None:
             raise UserError(
-                "optimizer=kfac asks how likely the model holds what it says, and this algorithm does not tell: "
-                "take optimizer=adam, or an on-policy algorithm, such as algo=acktr"
+                "optimizer=kfac needs the likelihood of the model's own outputs, which on-policy algorithms give and "
+                "this one does not: use optimizer=adam here, or kfac with one of those, such as algo=acktr"
             )
         self.parameters, self.fisher = parameters, fisher
         ends = torch.tensor([p.numel() for p in parameters]).cumsum(0).tolist()
@@ -175,7 +175,7 @@ class KFAC(Optimizer):
                 v = self.grad[place] / (d + self.damping)
                 direction[place] = v
                 quadratic += (d * v.square()).sum()
-        eta = direction.new_tensor(self.lr)
+        eta = direction.new_full((), self.lr)
         if self.max_kl is not None:
             eta = torch.minimum(eta, (2.0 * self.max_kl / quadratic).sqrt())  # ½ η² vᵀFv ≤ δ
         b = self.state["b"].mul_(self.momentum).add_(direction * (eta * (1.0 - self.momentum)))

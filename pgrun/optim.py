@@ -38,7 +38,7 @@ class Optimizer:
         self.lr = self.base_lr * self.factor(progress)
 
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
-        """Learn what the vector is made of and how likely the model holds what it says; most rules ask for neither."""
+        """Learn what the vector is made of, and the likelihood of the model's outputs; most rules ask for neither."""
 
     def observe(self, *args: Any) -> None:
         """See the loss's arguments before the step; most rules look at the gradient alone."""

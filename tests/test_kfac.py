@@ -97,6 +97,8 @@ def test_factors_are_means_over_samples(batch):
             s += torch.outer(g, g) / len(rows)
         assert_close(found[f"A/{key}"], a)
         assert_close(found[f"S/{key}"], s)
+    score = sum(torch.autograd.grad(model.fisher(xi, yi, None)[0], model.scale)[0] for xi, yi in rows)
+    assert_close(found[f"D/{names.index('scale')}"], score.square() / len(rows))
 
 
 def test_factors_of_a_convolution():
