@@ -117,7 +117,7 @@ def test_trainings_generators_are_left_alone(fails, monkeypatch):
     assert same(checkpoint.generators(), before)
 
 
-@pytest.mark.parametrize("env", ["cartpole", "pendulum", "lunar_lander"])
+@pytest.mark.parametrize("env", ["cartpole", "pendulum", "lunar_lander", "cartpole_pomdp"])
 @pytest.mark.parametrize("explore", [False, True])
 def test_the_seed_decides(env, explore):
     made = parts(f"env={env}", "env.max_episode_steps=200", "network.hidden=[8]", "network.head_gain=1.0")

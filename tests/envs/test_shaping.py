@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 import worlds  # noqa: F401 (registers the test environments)
+from omegaconf import OmegaConf
 from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_transitions import adapter
 
 from pgrun import checkpoint
+from pgrun.build import resolved, shaped
+from pgrun.commands import evaluate_checkpoint
 from pgrun.envs.shaping import Coordinate, Distance, Shaped
 from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.worlds import CartPole, RewardHack
@@ -174,6 +177,10 @@ def test_the_true_return_is_logged_beside_what_is_paid(tmp_path):
     assert result["eval_return_true_mean"] == pytest.approx(found["eval/return_true"][-1], abs=1e-5)
     state = checkpoint.load(run.checkpoints / "latest.pt")
     assert set(state["collector"]["stats"]["streams"]) == {"return_true"}
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(resolved(run.config), tmp_path / ".hydra" / "config.yaml")
+    again = evaluate_checkpoint(tmp_path, "latest", episodes=4, seed=None, stochastic=False)
+    assert again["eval_return_true_mean"] == result["eval_return_true_mean"]
 
 
 def test_a_shaped_run_resumes_exactly(tmp_path):
@@ -215,6 +222,8 @@ def test_what_cant_be_had_is_refused():
         Distance(indices=[0], goal=[0.0, 0.0], scale=1.0)
     with pytest.raises(UserError, match="use env/shaping=function"):
         parts("env=gym", "env.id=ObsDict-v0", "env/shaping=coordinate")
+    with pytest.raises(UserError, match=r"give it an algo\.gamma, or use env/shaping=none"):
+        shaped(cartpole(15), OmegaConf.create({}), OmegaConf.create({}))
     config = compose("env=mountain_car", "env/shaping=function")
     with pytest.raises(UserError, match=r"env\.shaping\._target_ has no value"):
         validate(config, config)
