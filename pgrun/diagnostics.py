@@ -71,7 +71,7 @@ def noise(parts: Tensor, suffix: str = "") -> dict[str, Tensor]:
 def policy_gradients(algorithm: OnPolicy, batch: Transition) -> Tensor:
     """What each episode, or each environment, adds to the mean of Ψ_t ∇log π(a_t|s_t) over a rollout; [n, P]."""
     with untouched(algorithm):
-        batch = algorithm.estimate(batch)
+        batch = algorithm.estimate(algorithm.prepared(batch))
     psi, factor = batch.extras["psi"], algorithm.factor(batch)
     batch = batch._replace(extras={key: batch.extras[key] for key in ("carry",) if key in batch.extras})
     if getattr(algorithm, "normalize_advantage", False):

@@ -215,6 +215,18 @@ def test_they_are_in_the_event_file(tmp_path, name, tags):
         assert all(math.isfinite(point.value) and point.value >= 0.0 for point in found.Scalars(tag))
 
 
+@pytest.mark.parametrize("algo", ["acktr", "grpo", "mdpo", "offpolicy_pg", "ppo_kl"])
+def test_any_on_policy_algorithm_has_them(algo):
+    """Whatever its step: they ask only for Ψ and the policy."""
+    made = parts(f"algo={algo}", *SMALL, *ON, "device=cpu", "env.max_episode_steps=30", "env.num_envs=8")
+    found = {}
+    hooks = [lambda clock, metrics: found.update(metrics)]
+    train(made.algorithm, made.collector, made.memory, Clock(1), hooks)
+    for key in ("gradient/variance", "gradient/snr", "step/norm"):
+        assert 0.0 < found[key].item() < math.inf, key
+    assert found["policy/kl_step"].item() > -1e-6
+
+
 def test_one_environment_has_nothing_to_be_compared_with():
     with pytest.raises(UserError, match=r"compares environments: give it env.num_envs=2 or more"):
         parts("algo=a2c", "env=cartpole", "env.num_envs=1", "diagnostics.gradient_variance=true")

@@ -125,6 +125,10 @@ class OnPolicy(Algorithm):
         psi, target = self.advantage(returns, self.gamma)
         return self.baseline(psi, last, batch.valid), target
 
+    def prepared(self, batch: Transition) -> Transition:
+        """What the memory offers with what `weigh` and `factor` ask for beside it: the same for most."""
+        return batch
+
     def factor(self, batch: Transition) -> Tensor:
         """What Ψ_t, and with it any baseline, is multiplied by, [T, B]: nothing else than 1 for most."""
         return torch.ones_like(batch.reward)
