@@ -14,9 +14,9 @@ from torch import Tensor
 Product = Callable[[Tensor], Tensor]  # v [P] -> F v [P]
 
 
-def flat_gradient(y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """∇y of a 0-dim tensor as one vector [P]; zeros where y does not depend on a parameter."""
-    return _flat(torch.autograd.grad(y, parameters, materialize_grads=True))
+def flat_gradient(y: Tensor, parameters: Sequence[Tensor], *, keep: bool = False) -> Tensor:
+    """∇y of a 0-dim tensor as one vector [P]; zeros where y does not depend on a parameter. `keep` keeps y's graph."""
+    return _flat(torch.autograd.grad(y, parameters, retain_graph=keep, materialize_grads=True))
 
 
 def hessian_product(y: Tensor, parameters: Sequence[Tensor]) -> Product:
@@ -26,16 +26,13 @@ def hessian_product(y: Tensor, parameters: Sequence[Tensor]) -> Product:
     (V − V_old)²/(2σ²) at V_old, the Gauss-Newton matrix, which is the Fisher matrix of N(V, σ²). The product looks at
     the parameters where they lie, so it is no more to be called once they have moved.
     """
-    gradient = torch.autograd.grad(y, parameters, create_graph=True, materialize_grads=True)
-    sizes = [p.numel() for p in parameters]
+    gradient = _flat(torch.autograd.grad(y, parameters, create_graph=True, materialize_grads=True))
 
     def product(v: Tensor) -> Tensor:
-        weights = (w.view(g.shape) for w, g in zip(v.split(sizes), gradient, strict=True))
-        moving = [(g, w) for g, w in zip(gradient, weights, strict=True) if g.requires_grad]  # others are constant
-        if not moving:
+        if not gradient.requires_grad:  # it is constant
             return torch.zeros_like(v)
-        outputs, along = zip(*moving, strict=True)
-        return _flat(torch.autograd.grad(outputs, parameters, along, retain_graph=True, materialize_grads=True))
+        slope = torch.dot(gradient, v)  # a number: autograd's own products of vectors import torch's compiler
+        return _flat(torch.autograd.grad(slope, parameters, retain_graph=True, materialize_grads=True))
 
     return product
 
@@ -50,7 +47,8 @@ def conjugate_gradient(
     """x ≈ (A + λI)⁻¹ b by at most so many steps from x = 0; A symmetric, λ the damping; [P] -> [P].
 
     It ends when ‖b − (A + λI) x‖ ≤ tolerance·‖b‖. Where A is singular and b lies in its range, x is the
-    pseudo-inverse's. At each step xᵀ(A + λI) x = xᵀb. Hestenes & Stiefel 1952, https://doi.org/10.6028/jres.049.044, section 3.
+    pseudo-inverse's. At each step xᵀ(A + λI) x = xᵀb.
+    Hestenes & Stiefel 1952, https://doi.org/10.6028/jres.049.044, section 3.
     """
     x, r, p = torch.zeros_like(b), b.clone(), b.clone()
     rr = r @ r
