@@ -28,6 +28,8 @@ RUNS = {
     "reinforce": ("algo=reinforce", *ON_POLICY),
     "reinforce with a baseline": ("algo=reinforce", "algo/baseline=value", *ON_POLICY),
     "a2c": ("algo=a2c", *ON_POLICY),
+    "online actor-critic": ("algo=actor_critic", *ON_POLICY, "algo.rollout=1", "algo.discount_states=true"),
+    "actor-critic with q": ("algo=actor_critic", "algo/advantage=q", "network=gru", "network.size=8", *ON_POLICY[1:]),
     "ppo": PPO,
     "ppo normalised": (
         *PPO,
@@ -49,6 +51,8 @@ RUNS = {
     "ppo with kfac": (*PPO, "optimizer=kfac", "env=pendulum", "env.max_episode_steps=50"),
     "mdpo": (*PPO, "algo=mdpo", "env=pendulum", "env.max_episode_steps=50"),
     "mdpo_offpolicy": (*SAC, "algo=mdpo_offpolicy", "env=pendulum", "env.max_episode_steps=30", "algo.mirror_every=7"),
+    "offpolicy_pg": ("algo=offpolicy_pg", *ON_POLICY, "algo.rollout=32", "algo.discount_states=true"),
+    "offpolicy_pg episodes": ("algo=offpolicy_pg", *ON_POLICY, "collector=episodes", "algo.weights=trajectory"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
 }

@@ -8,6 +8,11 @@ SMALL = ["network=mlp", "network.hidden=[16]"]
 RECIPES = {
     "reinforce": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"],
     "a2c": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=400"],
+    "actor_critic with q": [*SMALL, "env=cartpole", "num_envs=4", "algo/advantage=q", "total_steps=400"],
+    "reinforce with the optimum": [
+        *(*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"),
+        *("algo/baseline=optimal", "algo.update=step"),
+    ],
     "ppo": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "ppo with a memory": ["network=lstm", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "acer": [*SMALL, "env=cartpole", "num_envs=4", "memory.warmup=100", "total_steps=400"],
@@ -21,6 +26,7 @@ RECIPES = {
         *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "algo.mirror_every=7"),
         "total_steps=120",
     ],
+    "offpolicy_pg": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
 }
 

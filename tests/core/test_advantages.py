@@ -4,7 +4,22 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pgrun.core.advantages import GAE, TD, Advantage, NStep, Returns, RewardToGo, TotalReturn, normalize
+from pgrun.core.advantages import (
+    GAE,
+    TD,
+    Advantage,
+    LearnedAdvantage,
+    Mixture,
+    NStep,
+    Ones,
+    Q,
+    Returns,
+    RewardToGo,
+    TotalReturn,
+    normalize,
+    normalize_episodes,
+    steps_weight,
+)
 
 GAMMA = 0.9
 TIGHT = {"rtol": 0.0, "atol": 1e-10}
@@ -68,9 +83,10 @@ def test_gae(r):
 
 
 def test_which_need_a_value_and_which_whole_episodes():
-    every = [TotalReturn(), RewardToGo(), TD(), NStep(n=None), GAE(lambda_=0.5)]
-    assert [a.needs_value for a in every] == [False, False, True, True, True]
-    assert [a.whole_episodes for a in every] == [True, False, False, False, False]
+    every = [TotalReturn(), RewardToGo(), TD(), NStep(n=None), GAE(lambda_=0.5), Ones()]
+    assert [a.needs_value for a in every] == [False, False, True, True, True, False]
+    assert [a.whole_episodes for a in every] == [True, False, False, False, False, False]
+    assert [a.discounted for a in every] == [True, False, False, False, False, False]
 
 
 def test_the_base_class_is_no_advantage(r):
@@ -91,3 +107,100 @@ def test_normalize_is_over_the_valid_entries_alone():
 def test_normalize_of_equal_or_single_entries_is_zero():
     assert torch.equal(normalize(torch.full((4,), 7.0), torch.ones(4, dtype=torch.bool)), torch.zeros(4))
     assert torch.equal(normalize(torch.tensor([7.0, 9.0]), torch.tensor([True, False])), torch.zeros(2))
+
+
+def test_ones(r):
+    check(r, Ones(), lambda t, b: 1.0, lambda t, b: naive.n_step(r, t, b, GAMMA, 11))
+
+
+@pytest.mark.parametrize(("n", "window"), [(3, "fixed"), (3, None), (None, "rollout"), (None, None)])
+def test_windows(r, n, window):
+    def target(t, b):
+        return naive.n_step(r, t, b, GAMMA, n or 11)
+
+    advantage = NStep(n=n, window=window)
+    assert advantage.wrong() is None
+    check(r, advantage, lambda t, b: target(t, b) - float(r.value[t, b]), target)
+
+
+def test_a_window_without_its_length_and_a_length_without_its_window():
+    assert "add algo.advantage.n=" in NStep(n=None, window="fixed").wrong()
+    assert "algo.advantage.n=4 is the length of algo.advantage.window=fixed" in NStep(n=4, window="rollout").wrong()
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.7])
+def test_q_and_a_learned_advantage(r, lambda_):
+    q = torch.randn_like(r.reward)
+
+    def target(t, b):  # of expected SARSA at λ = 0: r + γ Σ_a π Q
+        return naive.lambda_return(r, t, b, GAMMA, lambda_)
+
+    def table(psi):
+        return naive.table(psi, r.reward)
+
+    for advantage, taken in (
+        (Q(center=False, lambda_=lambda_), lambda t, b: 0.0),
+        (Q(center=True, lambda_=lambda_), lambda t, b: float(r.value[t, b])),
+        (LearnedAdvantage(lambda_=lambda_), lambda t, b: float(r.value[t, b])),
+    ):
+        psi, got = advantage(Returns(*r, q), GAMMA)
+        assert_close(psi, q - table(taken), **TIGHT)
+        assert_close(got, table(target), **TIGHT)
+
+
+def mixture(**weights):
+    terms = {"td": TD(), "nstep": NStep(n=3), "total_return": TotalReturn(), "q": Q(center=True, lambda_=0.9)}
+    return Mixture(terms=terms, weights=weights)
+
+
+def test_a_mixture(r):
+    def target(t, b):
+        return 0.25 * naive.n_step(r, t, b, GAMMA, 1) + 0.75 * naive.n_step(r, t, b, GAMMA, 3)
+
+    mixed = mixture(td=0.25, nstep=0.75, total_return=0.0)
+    assert mixed.wrong() is None
+    check(r, mixed, lambda t, b: target(t, b) - float(r.value[t, b]), target)
+
+
+def test_a_mixture_asks_for_what_its_terms_ask_for():
+    whole, td = mixture(total_return=1.0, td=0.0), mixture(td=1.0, total_return=0.0)
+    assert (whole.needs_value, whole.whole_episodes, whole.discounted) == (False, True, True)
+    assert (td.needs_value, td.whole_episodes, td.discounted) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"td": 0.5, "nstep": 0.4}, "must sum to 1, but td=0.5, nstep=0.4: that is 0.9"),
+        ({"td": 0.0}, "must sum to 1, but all are 0"),
+        ({"td": 0.5, "gae": 0.5}, "weights.gae has no term; there are td, nstep"),
+        ({"td": 0.5, "q": 0.5}, "weights.q: a mixture is of forms that share a V"),
+    ],
+)
+def test_a_mixture_that_is_none(weights, words):
+    assert words in mixture(**weights).wrong()
+
+
+def test_a_term_with_something_wrong_is_named():
+    wrong = Mixture(terms={"nstep": NStep(n=None, window="fixed")}, weights={"nstep": 1.0}).wrong()
+    assert "algo.advantage.terms.nstep.window=fixed" in wrong
+
+
+def test_normalize_each_episode(r):
+    valid = torch.rand(11, 6) < 0.8
+    got = normalize_episodes(r.reward, r.last, valid)
+    assert torch.equal(got[~valid], torch.zeros_like(got[~valid]))
+    for t, b in valid.nonzero().tolist():
+        steps = [k for k in range(naive.start(r.last, t, b), naive.end(r.last, t, b) + 1) if valid[k, b]]
+        x = r.reward[steps, b].numpy()
+        std = np.std(x, ddof=1) if len(x) > 1 else 0.0
+        assert float(got[t, b]) == pytest.approx((float(r.reward[t, b]) - x.mean()) / (std + 1e-8), abs=1e-6)
+
+
+def test_steps_weight():
+    last = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1], [0, 0]]) > 0
+    valid = torch.tensor([[1, 1], [1, 1], [1, 1], [1, 1], [0, 0]]) > 0  # episodes of 2, 2 and 1, 3 steps
+    m, n = 8.0, 4.0
+    length = torch.tensor([[2.0, 1.0], [2.0, 3.0], [2.0, 3.0], [2.0, 3.0]])
+    for reduce, weight in {"rows": torch.ones(4, 2), "sum": torch.full((4, 2), m / n), "mean": m / n / length}.items():
+        assert_close(steps_weight(last, valid, reduce)[:4], weight)

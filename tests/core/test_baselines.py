@@ -1,7 +1,7 @@
 import pytest
 
 from pgrun.core.advantages import GAE, TD, NStep, RewardToGo, TotalReturn
-from pgrun.core.baselines import KEYS, Value, Zero, check_combination
+from pgrun.core.baselines import BASELINES, KEYS, Average, Optimal, Value, Zero, check_combination
 from pgrun.paths import config_dir
 
 CRITIC = [TD(), NStep(n=3), GAE(lambda_=0.9)]
@@ -26,6 +26,15 @@ def test_total_return_needs_whole_episodes(baseline):
     assert check_combination(TotalReturn(), baseline, True) is None
 
 
+@pytest.mark.parametrize("baseline", [Average(), Optimal(per_parameter=False)])
+def test_baselines_of_the_other_trajectories_go_with_returns_of_whole_episodes(baseline):
+    for advantage in (RewardToGo(), TotalReturn()):
+        assert check_combination(advantage, baseline, True) is None
+    assert "needs whole episodes: add collector=episodes" in check_combination(RewardToGo(), baseline, False)
+    for advantage in CRITIC:
+        assert "takes the place of a learned value" in check_combination(advantage, baseline, True)
+
+
 @pytest.mark.parametrize("baseline", [Zero(), Value()])
 @pytest.mark.parametrize("whole", [True, False])
 def test_reward_to_go_goes_with_everything(baseline, whole):
@@ -45,6 +54,11 @@ def test_the_names_are_those_of_the_yaml_files():
     files = {path.stem: path.read_text() for path in (config_dir() / "algo" / "advantage").glob("*.yaml")}
     for name, key in KEYS.items():
         assert f"_target_: pgrun.core.advantages.{name}\n" in files[key]
+    assert sorted(KEYS.values()) == sorted(files)
+    files = {path.stem: path.read_text() for path in (config_dir() / "algo" / "baseline").glob("*.yaml")}
+    for name, key in BASELINES.items():
+        assert f"_target_: pgrun.core.baselines.{name}\n" in files[key]
+    assert sorted(BASELINES.values()) == sorted(files)
 
 
 def test_what_is_learned():
