@@ -62,9 +62,17 @@ RANGES: dict[str, Check] = {
     "damping": POSITIVE,
     "decay": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "max_kl": POSITIVE,
+    "delta": POSITIVE,
+    "step_length": POSITIVE,
+    "cg_iterations": _at_least(1),
+    "cg_tolerance": _at_least(0),
+    "fisher_rows": _at_least(1),
+    "backtracks": _at_least(1),
+    "shrink": (lambda x: 0 < x < 1, "above 0 and below 1"),
     "factor_every": _at_least(1),
     "inverse_every": _at_least(1),
     "replay_ratio": _at_least(0),
+    "weight_clip": POSITIVE,
     "truncation": POSITIVE,
     "trust_region": _at_least(0),
     "average_decay": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
@@ -83,10 +91,15 @@ RANGES: dict[str, Check] = {
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "weights": ("trajectory", "per_decision", "per_step", "none"),
     "matmul_precision": ("highest", "high", "medium"),
     "schedule": ("constant", "linear", "cosine"),
     "clip_schedule": ("constant", "linear", "cosine"),
     "eta_schedule": ("constant", "linear", "cosine"),
+    "delta_schedule": ("constant", "linear", "cosine"),
+    "step": ("kl", "fixed"),
+    "kl": ("mean", "max"),
+    "kl_direction": ("old_new", "new_old"),
     "cell": ("lstm", "gru"),
     "kl_estimator": ("k1", "k3"),
     "kl_in": ("loss", "reward"),
@@ -104,6 +117,7 @@ NULLABLE = {
     "every",
     "stop_at",
     "max_grad_norm",
+    "weight_clip",
     "clip_range",
     "max_episode_steps",
     "target_entropy",
@@ -112,10 +126,12 @@ NULLABLE = {
     "sequence",
     "features",
     "max_kl",
+    "fisher_rows",
 }
 NUMBERS = {
     "every",
     "stop_at",
+    "weight_clip",
     "max_grad_norm",
     "clip_range",
     "max_episode_steps",
@@ -124,6 +140,8 @@ NUMBERS = {
     "sequence",
     "features",
     "max_kl",
+    "fisher_rows",
+    "lr",
 }
 
 

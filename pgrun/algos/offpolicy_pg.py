@@ -1,0 +1,95 @@
+"""The policy gradient from data of other policies: older ones of its own, or whoever gave demonstrations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.policy_gradient import PolicyGradient
+from pgrun.core.advantages import NORMALIZE, Returns
+from pgrun.core.importance import WEIGHTS, importance_weights, v_trace
+from pgrun.errors import UserError
+from pgrun.types import Carry, Obs, Transition, mask_mean
+
+
+class OffPolicyPG(PolicyGradient):
+    """∇J = E_μ[Σ_t w_t ∇log π(a_t|s_t) Ψ_t] with importance weights w_t; all else as there.
+
+    Trajectory and per-decision weights: Precup et al. 2000, https://scholarworks.umass.edu/cs_faculty_pubs/80; ρ_t
+    alone: Degris et al. 2012, https://arxiv.org/abs/1205.4839. With Ψ = 1 and no weights: behaviour cloning.
+    """
+
+    def __init__(self, *, weights: str, self_normalize: bool, weight_clip: float | None, **common: Any) -> None:
+        super().__init__(**common)
+        if weights not in WEIGHTS:
+            raise UserError(f"algo.weights={weights} is not known; choose one of {', '.join(WEIGHTS)}")
+        self.weights, self.self_normalize, self.weight_clip = weights, self_normalize, weight_clip
+        if self.advantage.critic != "v":
+            raise UserError(
+                f"algo/advantage={self.advantage.critic} is a learned Q or advantage, and importance weights correct "
+                "returns; with algo=offpolicy_pg use algo/advantage=gae, reward_to_go or another form with a V"
+            )
+        if weights == "per_decision" and self.advantage.discounted:
+            raise UserError(
+                "algo.weights=per_decision weighs a reward by the actions before it, and algo/advantage=total_return "
+                "counts rewards that come before the action; use algo/advantage=reward_to_go"
+            )
+        self.checked = False
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        action, after, extras = super().act(obs, carry, explore)
+        if not explore:
+            return action, after, extras
+        pi, _ = self.model.step(obs, carry[: len(carry) - self.discount_states])
+        return action, after, {**extras, "log_prob": pi.log_prob(action)}  # log μ(a_t|s_t)
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        batch = self.prepared(batch)
+        metrics = super().update(batch)
+        w = batch.extras["weight"]
+        metrics["policy/importance_weight"] = mask_mean(w, batch.valid)
+        metrics["policy/effective_samples"] = w.sum().square() / w.square().sum() / batch.valid.sum()  # as a share
+        return metrics
+
+    def prepared(self, batch: Transition) -> Transition:
+        """With `log_ratio`, log ρ_t, and `weight`, w_t, in its extras."""
+        log_ratio = self.log_ratio(batch)
+        w = importance_weights(
+            self.weights,
+            log_ratio,
+            batch.last,
+            batch.valid,
+            self_normalize=self.self_normalize,
+            clip=self.weight_clip,
+        )
+        return batch._replace(extras={**batch.extras, "weight": w, "log_ratio": log_ratio})
+
+    @torch.no_grad()
+    def log_ratio(self, batch: Transition) -> Tensor:
+        """log ρ_t, [T, B]; 0 where nothing is weighed."""
+        if self.weights == "none":
+            return torch.zeros_like(batch.reward)
+        log_ratio = self.model.policy(batch).log_prob(batch.action) - batch.extras["log_prob"]
+        if not self.checked and bool(log_ratio[batch.valid].isnan().any()):
+            raise UserError(
+                f"algo.weights={self.weights} needs the probabilities with which the data's actions were taken, and "
+                "the data has none (log_probs); use algo.weights=none, or algo=gps, which fits them"
+            )
+        self.checked = True
+        return log_ratio
+
+    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        last = batch.last | ~batch.valid
+        next_value, log_ratio = self.model.next_value(batch), batch.extras["log_ratio"]
+        # every Ψ is linear in rewards and values: Σ_{k≥t} γ^{k−t} w_k r_k − w_t V(s_t) is the Ψ of what is weighed
+        w = batch.extras["weight"] if self.weights == "per_decision" else torch.ones_like(value)
+        returns = Returns(w * batch.reward, batch.discount, last, w * value, w * next_value)
+        psi = self.baseline(self.advantage(returns, self.gamma)[0], last, batch.valid)
+        target = v_trace(batch.reward, batch.discount, last, value, next_value, log_ratio, self.gamma).target
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid), target
+
+    def factor(self, batch: Transition) -> Tensor:
+        factor = super().factor(batch)
+        return factor if self.weights == "per_decision" else factor * batch.extras["weight"]
