@@ -149,6 +149,20 @@ def test_every_gradient_steps_noise_off_policy_is_that_of_a_naive_loop():
     assert "gradient/variance_temperature" not in metrics  # one number is no batch
 
 
+def test_a_trunk_that_actor_and_critic_share_is_put_back_as_it_was():
+    """torch's functional_call swaps a module that is reached by two paths twice, unless it is told of one path."""
+    algorithm = parts("algo=a2c", *SMALL, "network.shared=true", "algo.max_grad_norm=null", "device=cpu").algorithm
+    made = parts("algo=a2c", *SMALL, "device=cpu")
+    made.collector.env.reset(0)
+    batch, step = made.collector.collect(made.algorithm), algorithm.step
+    before = dict(algorithm.named_parameters())
+    gradient, _ = torch.func.grad(step.functional(), has_aux=True)(step.theta.detach().clone(), batch)
+    assert all(algorithm.get_parameter(name) is p for name, p in before.items())
+    step(batch)
+    assert_close(gradient, step.theta.grad, rtol=1e-4, atol=1e-7)
+    assert gradient.norm() > 0.01
+
+
 def test_noise_of_pieces():
     pieces = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 3.0]])
     found = noise(pieces, "_x")
