@@ -57,7 +57,7 @@ def build(config: DictConfig, *, fresh: bool = True) -> Parts:
     learn = algorithm.device
     act = pick(config.act_device, learn)
     collector = call(config.collector, env=env, device=str(act), seed=config.seed)
-    memory = call(config.memory, learn_device=str(learn))
+    memory = call(config.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
         if fresh:

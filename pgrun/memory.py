@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from pgrun.types import Transition, columns, flatten_time, map_obs, map_transition, rows
+from pgrun.demonstrations import episodes, load, with_log_prob
+from pgrun.types import Transition, VectorEnv, columns, flatten_time, map_obs, map_transition, rows
 
 
 class Memory(Protocol):
@@ -207,6 +209,43 @@ class Trajectories:
         )
         for target, source in zip(tensors(self.ring), tensors(saved), strict=True):
             target[:, : source.shape[1]] = source
+
+
+class Guided:
+    """Demonstrations, and the episodes of the last `capacity` rollouts: all in one batch, one episode a column.
+
+    Demonstrations have the number −1 in extras["source"], and their log_prob, NaN where nobody knows it; what else
+    the rollouts' extras hold is zero there.
+    """
+
+    def __init__(self, *, demonstrations: str | None, capacity: int, env: VectorEnv, learn_device: str) -> None:
+        self.device = torch.device(learn_device)
+        self.guides = (
+            None if demonstrations is None else with_log_prob(load(demonstrations, env.obs_space, env.action_space))
+        )
+        self.rollouts: deque[Transition] = deque(maxlen=capacity)
+
+    def add(self, rollout: Transition) -> None:
+        self.rollouts.append(map_transition(lambda x: x.to(self.device), episodes(rollout)))
+
+    def batches(self) -> Iterator[Transition]:
+        """Everything, [T, E, ...]."""
+        parts = list(self.rollouts)
+        if self.guides is not None:
+            t, e = self.guides.reward.shape
+            mine = {"source": torch.full((t, e), -1), **self.guides.extras}
+            like = {key: x.new_zeros((t, e, *x.shape[2:])) for key, x in parts[-1].extras.items()}
+            extras = {key: mine.get(key, other).to(other) for key, other in like.items()}
+            parts.insert(0, map_transition(lambda x: x.to(self.device), self.guides._replace(extras=extras)))
+        yield side_by_side(parts)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"rollouts": [rollout._asdict() for rollout in self.rollouts]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.rollouts.clear()
+        for saved in state["rollouts"]:
+            self.rollouts.append(map_transition(lambda x: x.to(self.device), Transition(**saved)))
 
 
 def cut(rollout: Transition) -> Transition:

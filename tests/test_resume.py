@@ -53,6 +53,7 @@ RUNS = {
     "mdpo_offpolicy": (*SAC, "algo=mdpo_offpolicy", "env=pendulum", "env.max_episode_steps=30", "algo.mirror_every=7"),
     "offpolicy_pg": ("algo=offpolicy_pg", *ON_POLICY, "algo.rollout=32", "algo.discount_states=true"),
     "offpolicy_pg episodes": ("algo=offpolicy_pg", *ON_POLICY, "collector=episodes", "algo.weights=trajectory"),
+    "gps": ("algo=gps", *ON_POLICY, "env=sparse_reach", "env.max_episode_steps=20", "algo.epochs=2"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
 }

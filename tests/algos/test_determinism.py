@@ -27,6 +27,7 @@ RECIPES = {
         "total_steps=120",
     ],
     "offpolicy_pg": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "total_steps=400"],
+    "gps": [*SMALL, "env=sparse_reach", "env.max_episode_steps=20", "num_envs=4", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
 }
 

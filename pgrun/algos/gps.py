@@ -1,0 +1,140 @@
+"""Guided policy search, importance-sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from pgrun.algos.base import Algorithm
+from pgrun.nn import ActorCritic, Network
+from pgrun.optim import GradientStep
+from pgrun.types import Carry, Obs, Transition, mask_mean
+
+
+class GPS(Algorithm):
+    """Policy search on the returns of old samples and of guiding ones, weighed by π over the mixture of all that acted.
+    Levine & Koltun 2013, https://proceedings.mlr.press/v28/levine13.html, algorithm 1 without adaptive guides.
+
+    The guides are demonstrations instead of samples around DDP's solutions; their density π_G is fitted.
+    """
+
+    past: Tensor  # [K, P] θ of the policies that acted, by their number modulo K
+    number: Tensor  # of the policy that acts now
+
+    def __init__(
+        self,
+        *,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        network: Network,
+        optimizer: Callable[..., Any],
+        device: str,
+        compile: bool,
+        gamma: float,
+        policies: int,
+        epochs: int,
+        fit_steps: int,
+        regularization: float,
+        max_grad_norm: float | None,
+    ) -> None:
+        super().__init__(obs_space=obs_space, action_space=action_space)
+        self.gamma, self.epochs, self.fit_steps, self.w_r = gamma, epochs, fit_steps, regularization
+        self.model = ActorCritic(network, obs_space, action_space, critic=False)
+        self.guide = deepcopy(self.model)  # π_G
+        size = sum(p.numel() for p in self.model.parameters())
+        self.register_buffer("past", torch.zeros(policies, size))
+        self.register_buffer("number", torch.zeros((), dtype=torch.int64))
+        self.place(device)
+
+        def step(model: ActorCritic, loss: Any, name: str = "") -> GradientStep:
+            return GradientStep(
+                self, model.parameters(), loss, optimizer, max_grad_norm=max_grad_norm, compile=compile, name=name
+            )
+
+        self.step, self.fit_step = step(self.model, self.loss), step(self.guide, self.fit_loss, "guide")
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        return self.model.initial_carry(num_envs)
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        pi, after = self.model.step(obs, carry)
+        action = pi.sample() if explore else pi.mode()
+        extras = {"source": self.number.expand(len(action)), "log_prob": pi.log_prob(action)}
+        return action, after, {**extras, **({"carry": carry[0]} if carry else {})}
+
+    def log_prob(self, batch: Transition) -> Tensor:
+        return self.model.policy(batch).log_prob(batch.action)
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Learn from whole episodes [T, E], one a column; extras["source"] is the policy's number, −1 of a guide."""
+        self.past[int(self.number) % len(self.past)] = self.step.theta  # that acted
+        guides = batch.valid & (batch.extras["source"][0] < 0)
+        if int(self.number) == 0 and bool(guides.any()):
+            self.fit(batch._replace(valid=guides))
+        batch = batch._replace(extras={**batch.extras, "log_q": self.log_mixture(batch)})
+        every = [self.step(batch) for _ in range(self.epochs)]
+        self.number += 1
+        metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        return {**metrics, "policy/effective_samples": every[-1]["policy/effective_samples"]}
+
+    def fit(self, batch: Transition) -> None:
+        """π_G by maximum likelihood of the guiding samples; the search starts from it, line 3."""
+        for _ in range(self.fit_steps):
+            self.fit_step(batch)
+        self.step.theta.copy_(self.fit_step.theta)
+
+    def fit_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
+        """−log π_G(a|s) of the guiding samples."""
+        loss = -mask_mean(self.guide.policy(batch).log_prob(batch.action), batch.valid)
+        return loss, {"loss/guide": loss.detach()}
+
+    @torch.no_grad()
+    def log_mixture(self, batch: Transition) -> Tensor:
+        """log q(ζ_{i,1:t}), q = 1/n Σ_j q_j with q_j the policy that sample j is of, section 3.1; [T, E]."""
+        source = batch.extras["source"][0]  # [E]
+        terms = []
+        for number in source.unique().tolist():
+            if number < 0:
+                log_prob = self.guide.policy(batch).log_prob(batch.action)
+                known = (source < 0) & ~batch.extras["log_prob"].isnan()  # what the demonstrator itself says of them
+                log_prob = torch.where(known, batch.extras["log_prob"], log_prob)
+            else:
+                log_prob = self.log_prob_of(self.past[number % len(self.past)], batch)
+            terms.append(so_far(log_prob, batch.valid) + (source == number).to(log_prob.dtype).mean().log())
+        return torch.stack(terms).logsumexp(0)
+
+    def log_prob_of(self, theta: Tensor, batch: Transition) -> Tensor:
+        """log π(a_t|s_t) of the policy with the parameters θ, [T, E]."""
+        now = self.step.theta.clone()
+        self.step.theta.copy_(theta)
+        log_prob = self.log_prob(batch)
+        self.step.theta.copy_(now)
+        return log_prob
+
+    def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
+        """−Φ(θ), eq. 2: Φ = Σ_t [1/Z_t Σ_i π(ζ_{i,1:t}) / q(ζ_{i,1:t}) γ^t r_t^i + w_r log Z_t]."""
+        pi = self.model.policy(batch)
+        log_w = so_far(pi.log_prob(batch.action), batch.valid) - batch.extras["log_q"]  # [T, E]
+        w = log_w.softmax(1)  # normalised by Z_t(θ) = Σ_i π / q
+        t = torch.arange(len(w), device=w.device, dtype=w.dtype).unsqueeze(1)
+        reward = torch.where(batch.valid, batch.reward, 0.0)
+        value = (w * self.gamma**t * reward).sum()
+        log_z = log_w.logsumexp(1) - torch.log(torch.full_like(log_w[:, 0], log_w.shape[1]))  # of the mean
+        loss = -(value + self.w_r * log_z.sum())
+        return loss, {
+            "loss/policy": loss.detach(),
+            "value/estimate": value.detach(),
+            "policy/log_z": log_z.detach().mean(),
+            "policy/effective_samples": 1.0 / w.detach()[-1].square().sum(),
+            "policy/entropy": mask_mean(pi.entropy(), batch.valid).detach(),
+        }
+
+
+def so_far(log_prob: Tensor, valid: Tensor) -> Tensor:
+    """Σ_{j≤t} log π(a_j|s_j) of one episode a column, [T, E]; after its end, what it came to."""
+    return torch.where(valid, log_prob, 0.0).cumsum(0)
