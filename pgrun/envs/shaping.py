@@ -1,5 +1,7 @@
 """Potential-based shaping: a reward that leads the way and leaves the optimal policy as it is.
 
+It leads returns. A critic that is fitted to them learns V − Φ, and its advantages are the unshaped ones again.
+
 Ng, Harada & Russell 1999, https://people.eecs.berkeley.edu/~pabbeel/cs287-fa09/readings/NgHaradaRussell-shaping-ICML1999.pdf.
 """
 
