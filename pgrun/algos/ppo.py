@@ -40,6 +40,10 @@ class PPO(OnPolicy):
         super().__init__(**common)
         if clip_schedule not in SCHEDULES:
             raise UserError(f"algo.clip_schedule={clip_schedule} is not known; choose one of {', '.join(SCHEDULES)}")
+        if normalize_advantage and not self.advantage.of_rewards:
+            raise UserError(
+                "algo.normalize_advantage=true leaves nothing of a Ψ that is always 1; use algo.normalize_advantage=false"
+            )
         self.epochs, self.minibatch = epochs, minibatch
         self.clip_range = math.inf if clip_range is None else clip_range
         self.clip_schedule = SCHEDULES[clip_schedule]

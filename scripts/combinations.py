@@ -1,0 +1,130 @@
+"""Which advantages and baselines go with which algorithms, found out by building each.
+
+    python scripts/combinations.py          # about a minute; prints the README's table as Markdown
+
+What is refused is refused in one line that says what would be right; where that names a setting of EXTRA, the
+combination is built again with it.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cache
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.app import register_resolvers
+from pgrun.build import build
+from pgrun.errors import UserError
+from pgrun.paths import config_dir
+
+PER_PARAMETER = "optimal, per parameter"
+EXTRA = ("collector=episodes", "algo.normalize=none", "algo.normalize_advantage=false")
+ADVANTAGES = ("total_return", "reward_to_go", "td", "nstep", "gae", "q", "a", "mixture", "ones")
+BASELINES = ("none", "value", "average", "optimal", PER_PARAMETER)
+
+
+def raw(name: str) -> DictConfig:
+    """A config file by itself."""
+    return DictConfig(OmegaConf.load(config_dir() / f"{name}.yaml"))
+
+
+def algorithms() -> list[str]:
+    """Those whose recipe leaves Ψ_t to the user."""
+    every = sorted((config_dir() / "algo").glob("*.yaml"))
+    return [path.stem for path in every if "\n  - advantage@algo.advantage: " in path.read_text()]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One algorithm with one Ψ_t, on one environment."""
+
+    algo: str
+    advantage: str
+    baseline: str
+    env: str = "cartpole"
+
+    def overrides(self) -> list[str]:
+        """As they are typed in the shell."""
+        baseline = ["algo/baseline=optimal", "algo.baseline.per_parameter=true"]
+        if self.baseline != PER_PARAMETER:
+            baseline = [f"algo/baseline={self.baseline}"]
+        return [f"algo={self.algo}", f"env={self.env}", f"algo/advantage={self.advantage}", *baseline]
+
+    def refusal(self, *extra: str) -> str | None:
+        """Why it can't be built with these overrides; None where it can."""
+        config = copy.deepcopy(compose(f"algo={self.algo}", f"env={self.env}", *extra))
+        config.algo.advantage = raw(f"algo/advantage/{self.advantage}")
+        config.algo.baseline = raw(f"algo/baseline/{self.baseline.split(',')[0]}")
+        if self.baseline == PER_PARAMETER:
+            config.algo.baseline.per_parameter = True
+        try:
+            build(config).collector.env.close()
+        except UserError as error:
+            return str(error)
+        return None
+
+    def needs(self) -> tuple[str, ...] | None:
+        """The overrides that have to be added, as the refusals say: () for most; None where it has no meaning."""
+        extra: tuple[str, ...] = ()
+        while (words := self.refusal(*extra)) is not None:
+            named = [each for each in EXTRA if each in words and each not in extra]
+            if not named:
+                return None
+            extra += (named[0],)
+        return extra
+
+
+@cache
+def compose(*overrides: str) -> DictConfig:
+    """The config that these overrides compose to, small."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose("config", overrides=[*overrides, "num_envs=2", "network.hidden=[8]"])
+
+
+def cell(found: dict[str, tuple[str, ...] | None]) -> str:
+    """Where it works: all algorithms, all but some, or some; ² where each of them needs whole episodes."""
+    works = {algo: extra for algo, extra in found.items() if extra is not None}
+    if not works:
+        return "–"
+    episodes = all("collector=episodes" in extra or algo == "reinforce" for algo, extra in works.items())
+    others = [algo for algo in found if algo not in works]
+    names = ", ".join(works) if len(works) < len(others) else "all but " + ", ".join(others) if others else "all"
+    return names + ("²" if episodes else "")
+
+
+def table() -> str:
+    """Markdown: advantages down, baselines across."""
+    lines = ["| `algo/advantage` | " + " | ".join(BASELINES) + " |", "| --- " * (len(BASELINES) + 1) + "|"]
+    for advantage in ADVANTAGES:
+        found = {
+            baseline: {algo: Combination(algo, advantage, baseline).needs() for algo in algorithms()}
+            for baseline in BASELINES
+        }
+        numbers = Combination("actor_critic", advantage, "value", "pendulum").needs() is not None
+        marks = ("" if numbers or advantage == "total_return" else "¹") + (
+            "³" if any(extra and "normalize" in extra[-1] for extra in found["none"].values()) else ""
+        )
+        cells = " | ".join(cell(found[baseline]) for baseline in BASELINES)
+        lines.append(f"| `{advantage}`{marks} | {cells} |")
+    return "\n".join(lines)
+
+
+def sample() -> list[Combination]:
+    """Two of each algorithm's, with every row and every column of the table among them."""
+    found = []
+    for i, algo in enumerate(algorithms()):
+        found.append(Combination(algo, ADVANTAGES[i % len(ADVANTAGES)], "value"))
+        found.append(Combination(algo, ADVANTAGES[(i + 4) % len(ADVANTAGES)], BASELINES[i % len(BASELINES)]))
+    return found
+
+
+if __name__ == "__main__":
+    print(table())
+    print("\nall:", ", ".join(f"`{algo}`" for algo in algorithms()))
+    print("\n¹ Discrete actions. ² Whole episodes: with `collector=episodes`. ³ Without normalisation of Ψ.")
