@@ -174,3 +174,24 @@ def test_twin_refuses_images():
         Twin(mlp(), image(3, 48, 48), BOX)
     with pytest.raises(UserError, match="use network=mlp"):
         Twin(cnn(), image(3, 48, 48), BOX)
+
+
+@pytest.mark.parametrize("kind", ["q", "a"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_critic_of_actions(kind, shared):
+    """V is the mean of Q under π, at the successors too; an advantage's mean is zero, and π learns nothing from it."""
+    model = ActorCritic(mlp(shared=shared), VECTOR, spaces.Discrete(3), kind=kind)
+    obs, next_obs = torch.randn(2, 5, 4, *VECTOR.shape)
+    batch = seen(obs, torch.ones(5, 4) > 0, next_obs=next_obs)._replace(action=torch.randint(3, (5, 4)))
+    assert model.of_actions
+    p, critic = model.policy(batch).logits.softmax(-1), model.critic
+    out = critic.head(critic.encoder(obs))
+    q = out if kind == "q" else out[..., :1] + out[..., 1:] - (p * out[..., 1:]).sum(-1, keepdim=True)
+    assert_close(model.value(batch), q.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1))
+    assert_close(model(batch)[1], model.value(batch))
+    assert_close(model.state_value(batch), (p * q).sum(-1))
+    if kind == "a":
+        assert_close(model.state_value(batch), out[..., 0])
+    assert_close(model.next_value(batch), model.state_value(batch._replace(obs=next_obs)))
+    grads = torch.autograd.grad(model.value(batch).sum(), list(model.actor.head.parameters()), allow_unused=True)
+    assert grads == (None, None)
