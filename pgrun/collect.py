@@ -156,7 +156,7 @@ class Rollouts:
                 extras: dict[str, Tensor] = {}
                 self.steps += env.num_envs
             else:
-                action, self.carry, extras = policy.act(self.obs, self.carry, True)
+                action, self.carry, extras = ask(policy, self.obs, self.carry, explore=True)
             self.obs, self.carry = run.step(env, policy, self.obs, action, extras, self.carry)
         rollout = run.rollout()
         check_observations(rollout)
@@ -214,7 +214,7 @@ class Episodes:
         carry = policy.initial_carry(env.num_envs)
         run, left = _Recorder(), torch.full((env.num_envs,), self.share)
         while bool((left > 0).any()):
-            action, carry, extras = policy.act(obs, carry, True)
+            action, carry, extras = ask(policy, obs, carry, explore=True)
             active = left > 0
             obs, carry = run.step(env, policy, obs, action, extras, carry)
             run.valid[-1] = run.valid[-1] & active
@@ -336,13 +336,24 @@ class _Recorder:
         )
 
 
+def ask(policy: Algorithm, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+    """`policy.act` where the policy is: environments give and take tensors on the CPU; the carry stays with it."""
+    on = policy.device
+    if on.type == "cpu":
+        return policy.act(obs, carry, explore)
+    there = map_obs(lambda x: x.to(on), obs), tuple(c.to(on) for c in carry)
+    action, carry, extras = policy.act(*there, explore)
+    return action.cpu(), carry, {key: x.cpu() for key, x in extras.items()}
+
+
 def begun_anew(carry: Carry, step: Step, policy: Algorithm) -> Carry:
     """The carry after a step: the initial one where an episode ended, and after a filler row."""
     if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
         return carry
     fresh = policy.initial_carry(len(ended))
     return tuple(
-        torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))), f, c) for c, f in zip(carry, fresh, strict=True)
+        torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))).to(c.device), f, c)
+        for c, f in zip(carry, fresh, strict=True)
     )
 
 

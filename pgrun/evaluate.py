@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
-from pgrun.collect import begun_anew
+from pgrun.collect import ask, begun_anew
 from pgrun.types import Obs, Step, VectorEnv
 
 
@@ -82,7 +82,7 @@ def evaluate(
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
         totals: dict[str, torch.Tensor] = {}  # of the other streams
         while bool((share > 0).any()):
-            action, carry, extras = algorithm.act(obs, carry, explore)
+            action, carry, extras = ask(algorithm, obs, carry, explore=explore)
             step = env.step(action)
             if record is not None:
                 record(obs, action, extras, step, share > 0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pgrun.algos.base import Algorithm
-from pgrun.collect import Actor, Episodes, EpisodeStats, Rollouts, check_observations, random_actions
+from pgrun.collect import Actor, Episodes, EpisodeStats, Rollouts, ask, check_observations, random_actions
 from pgrun.envs import make
 from pgrun.errors import Diverged
 from pgrun.types import Step, Transition
@@ -488,3 +488,32 @@ def test_a_gymnasium_environment_seen_through_the_collector(autoreset):
     assert (rollout.reward[~rollout.valid] == 0.0).all()
     for total, length in collector.stats.take():
         assert total == length <= 30
+
+
+class Elsewhere:
+    """A policy on another device: torch's meta device, which has shapes and no numbers, stands for a GPU."""
+
+    device = torch.device("meta")
+
+    def act(self, obs, carry, explore):
+        assert obs["x"].device.type == carry[0].device.type == "meta"
+        self.seen = obs["x"].shape, explore
+        return Back((4,)), (carry[0] + 1,), {"log_prob": Back((4,))}
+
+
+class Back:
+    """What comes from there."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def cpu(self):
+        return torch.zeros(self.shape)
+
+
+def test_a_policy_on_another_device_sees_and_answers():
+    policy = Elsewhere()
+    action, (carry,), extras = ask(policy, {"x": torch.ones(4, 3)}, (torch.ones(4, 2),), explore=True)
+    assert policy.seen == ((4, 3), True)
+    assert action.device.type == extras["log_prob"].device.type == "cpu"
+    assert carry.device.type == "meta"  # what is remembered stays with the policy

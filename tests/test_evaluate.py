@@ -49,6 +49,8 @@ class Countdown:
 class Policy:
     """Counts in its carry how often it acted in this episode."""
 
+    device = torch.device("cpu")
+
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
         self.explored: list[bool] = []
