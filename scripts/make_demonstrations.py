@@ -25,6 +25,8 @@ from pgrun.types import Carry, Obs
 class Scripted:
     """N(expert(s), σ²) for every coordinate of the action."""
 
+    device = torch.device("cpu")
+
     def __init__(self, expert, noise: float) -> None:  # type: ignore[no-untyped-def]
         self.expert, self.noise = expert, noise
 

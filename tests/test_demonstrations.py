@@ -167,7 +167,9 @@ def test_no_file_a_torn_one_and_one_of_something_else(tmp_path):
 
 
 class Script:
-    """A policy that acts by the clock, for evaluation."""
+    """A policy that tosses coins, for evaluation."""
+
+    device = torch.device("cpu")
 
     def initial_carry(self, num_envs):
         return ()
