@@ -30,6 +30,9 @@ RUNS = {
     "a2c": ("algo=a2c", *ON_POLICY),
     "online actor-critic": ("algo=actor_critic", *ON_POLICY, "algo.rollout=1", "algo.discount_states=true"),
     "actor-critic with q": ("algo=actor_critic", "algo/advantage=q", "network=gru", "network.size=8", *ON_POLICY[1:]),
+    "vpg": ("algo=vpg", *ON_POLICY, "algo.rollout=32"),
+    "npg": ("algo=npg", *ON_POLICY, "algo.rollout=32", "algo.fisher_rows=64", "network.normalize_obs=true"),
+    "trpo": ("algo=trpo", *ON_POLICY, "algo.rollout=32", "algo/critic_fit=trust_region", "env=acrobot"),
     "ppo": PPO,
     "ppo normalised": (
         *PPO,

@@ -15,6 +15,12 @@ RECIPES = {
     ],
     "ppo": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
     "ppo with a memory": ["network=lstm", "num_envs=4", "algo.rollout=32", "algo.minibatch=32", "total_steps=400"],
+    "vpg": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "total_steps=600"],
+    "npg": [*(*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32"), "algo.fisher_rows=64", "total_steps=600"],
+    "trpo with a fit of its own": [
+        *(*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32"),
+        *("algo/critic_fit=trust_region", "total_steps=600"),
+    ],
     "acer": [*SMALL, "env=cartpole", "num_envs=4", "memory.warmup=100", "total_steps=400"],
     "acktr": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"],
     "ppo with kfac": [

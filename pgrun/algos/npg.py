@@ -1,0 +1,84 @@
+"""Natural policy gradient, and what else takes F⁻¹g for its direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.critic_fit import FittedCritic
+from pgrun.core.schedules import SCHEDULES
+from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
+from pgrun.optim import flatten_parameters
+from pgrun.types import Transition, mask_mean
+
+
+class NaturalGradient(FittedCritic):
+    """F⁻¹g by conjugate gradient, F the Fisher matrix of π at the rollout's states."""
+
+    def __init__(
+        self,
+        *,
+        delta: float,
+        delta_schedule: str,
+        cg_iterations: int,
+        cg_tolerance: float,
+        damping: float,
+        fisher_rows: int | None,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.first_delta, self.delta_schedule = delta, SCHEDULES[delta_schedule]
+        self.damping, self.fisher_rows = damping, fisher_rows
+        self.cg_iterations, self.cg_tolerance = cg_iterations, cg_tolerance
+        self.theta = flatten_parameters(self.actor)
+
+    @property
+    def delta(self) -> float:
+        """δ at this point of the run."""
+        return self.first_delta * self.delta_schedule(self.progress)
+
+    def natural_gradient(self, batch: Transition, whole: Transition) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """x = F⁻¹g and g, [P] both, of a rollout [T, B] and all its steps; -> metrics too."""
+        objective, pi = self.surrogate(whole)
+        g = flat_gradient(objective, self.actor)
+        rows = whole if self.fisher_rows is None else self.sample(batch, self.fisher_rows)
+        x = conjugate_gradient(
+            hessian_product(self.kl_from_here(rows), self.actor),  # F = ∇²KL at θ_old
+            g,
+            iterations=self.cg_iterations,
+            tolerance=self.cg_tolerance,
+            damping=self.damping,
+        )
+        with torch.no_grad():
+            entropy = mask_mean(pi.entropy(), whole.valid)
+        norm = torch.linalg.vector_norm(g)
+        return x, g, {"loss/policy": -objective.detach(), "policy/entropy": entropy, "gradient/norm_policy": norm}
+
+    def kl_from_here(self, batch: Transition) -> Tensor:
+        """KL(π_θ′‖π_θ) with θ′ = θ held, a mean over states: 0, with zero gradient; what counts is how it bends."""
+        pi = self.model.policy(batch)
+        return mask_mean(pi.like(pi.params().detach()).kl(pi), batch.valid)
+
+
+class NPG(NaturalGradient):
+    """θ ← θ + α F⁻¹g. Kakade 2001, https://papers.nips.cc/paper/2073.
+
+    The step's length is either α itself, or that of ½ Δᵀ F Δ = δ: α = √(2δ / gᵀF⁻¹g), Peters & Schaal 2008,
+    https://doi.org/10.1016/j.neunet.2008.02.003.
+    """
+
+    def __init__(self, *, step: str, step_length: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.to_boundary, self.step_length = step == "kl", step_length
+
+    def improve(self, batch: Transition) -> dict[str, Tensor]:
+        whole = self.sample(batch)
+        x, g, metrics = self.natural_gradient(batch, whole)
+        alpha = boundary(x, g, self.delta) if self.to_boundary else self.step_length
+        self.theta += alpha * x
+        with torch.no_grad():
+            pi = self.model.policy(whole)
+            metrics["policy/kl"] = mask_mean(pi.like(whole.extras["pi"]).kl(pi), whole.valid)
+        return metrics

@@ -1,0 +1,59 @@
+"""Trust region policy optimisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.algos.npg import NaturalGradient
+from pgrun.core.trust_region import boundary, line_search
+from pgrun.errors import UserError
+from pgrun.types import Transition, mask_mean
+
+
+class TRPO(NaturalGradient):
+    """max_θ E[ρ_t Ψ_t] under KL(π_old‖π_θ) ≤ δ: a natural step to the boundary, then back until both hold.
+
+    Schulman et al. 2015, https://arxiv.org/abs/1502.05477, eq. 14 and appendix C.
+    """
+
+    adds_correction = False  # the search asks for the surrogate's value, not only for its gradient
+
+    def __init__(self, *, kl: str, kl_direction: str, shrink: float, backtracks: int, **common: Any) -> None:
+        super().__init__(**common)
+        if any(drops(module) for module in self.model.modules()):
+            raise UserError(
+                "algo=trpo compares policies before and after a step, and dropout makes each pass another policy: "
+                "use a network without dropout, or algo=ppo"
+            )
+        self.of_max, self.old_first = kl == "max", kl_direction == "old_new"
+        self.shrink, self.backtracks = shrink, backtracks
+
+    def improve(self, batch: Transition) -> dict[str, Tensor]:
+        whole = self.sample(batch)
+        x, g, metrics = self.natural_gradient(batch, whole)
+        before = -metrics["loss/policy"]  # L(θ_old)
+
+        def accept() -> bool:  # on a GPU a sync point
+            objective, pi = self.surrogate(whole)
+            return bool((self.divergence(pi, whole) <= self.delta) & (objective > before))
+
+        beta = line_search(
+            self.theta, boundary(x, g, self.delta) * x, accept, shrink=self.shrink, tries=self.backtracks
+        )
+        with torch.no_grad():
+            kl = self.divergence(self.model.policy(whole), whole)
+        return metrics | {"policy/kl": kl, "policy/step_fraction": kl.new_tensor(beta)}
+
+    def divergence(self, pi: Any, batch: Transition) -> Tensor:
+        """What δ bounds: the mean or the maximum over states of KL(π_old‖π) or KL(π‖π_old); 0-dim."""
+        old = pi.like(batch.extras["pi"])
+        kl = old.kl(pi) if self.old_first else pi.kl(old)
+        return kl.masked_fill(~batch.valid, 0.0).max() if self.of_max else mask_mean(kl, batch.valid)
+
+
+def drops(module: nn.Module) -> bool:
+    """Whether a module has dropout, of its own or as torch's recurrent layers have it."""
+    return isinstance(module, nn.modules.dropout._DropoutNd) or bool(getattr(module, "dropout", 0.0))
