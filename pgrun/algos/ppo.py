@@ -42,7 +42,8 @@ class PPO(OnPolicy):
             raise UserError(f"algo.clip_schedule={clip_schedule} is not known; choose one of {', '.join(SCHEDULES)}")
         if normalize_advantage and not self.advantage.of_rewards:
             raise UserError(
-                "algo.normalize_advantage=true leaves nothing of a Ψ that is always 1; use algo.normalize_advantage=false"
+                "algo.normalize_advantage=true leaves nothing of a Ψ that is always 1; "
+                "use algo.normalize_advantage=false"
             )
         self.epochs, self.minibatch = epochs, minibatch
         self.clip_range = math.inf if clip_range is None else clip_range
