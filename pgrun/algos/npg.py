@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.critic_fit import FittedCritic
+from pgrun.algos.fitted_critic import FittedCritic
 from pgrun.core.schedules import SCHEDULES
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
 from pgrun.optim import flatten_parameters

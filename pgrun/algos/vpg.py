@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.critic_fit import FittedCritic
+from pgrun.algos.fitted_critic import FittedCritic
 from pgrun.types import Transition, mask_mean
 
 
