@@ -35,6 +35,7 @@ CONTINUOUS = {
     *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach"),
 }
 BOX_ONLY = {"sac", "mdpo_offpolicy"}  # algorithms that need numbers for actions
+FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is fitted
 OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
 PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo not in BOX_ONLY or env in CONTINUOUS]
 
@@ -57,7 +58,10 @@ def networks(env: str) -> list[str]:
 
 
 # for each group whose members may be tuned: the node it fills and its members
-MEMBERS = {"optimizer": OPTIMIZERS, "network": names("network"), "advantage": ADVANTAGES}
+MEMBERS = {
+    **{"optimizer": OPTIMIZERS, "network": names("network")},
+    **{"advantage": ADVANTAGES, "critic_fit": names("algo/critic_fit")},
+}
 # what a tuned file's name may be, and what it stands for
 TUNED_PAIRS = {f"{algo}_{env}": (algo, env) for algo, env in PAIRS}
 TUNED_MEMBERS = {
@@ -135,6 +139,8 @@ def swaps() -> list[tuple[str, str, str, str]]:
     for algo, env in TUNED:
         found += [(algo, env, "optimizer", member) for member in optimizers(algo)]
         found += [(algo, env, "network", member) for member in networks(env)]
+        if algo in FITTED:
+            found += [(algo, env, "algo/critic_fit", member) for member in MEMBERS["critic_fit"]]
         if psi(algo):
             found += [(algo, env, "algo/advantage", member) for member in ADVANTAGES]
             found += [(algo, env, "algo/baseline", member) for member in BASELINES]
@@ -203,7 +209,7 @@ def test_a_tuned_members_file(group, name):
     assert name in TUNED_MEMBERS[group], "its name is <algo>_<env>_<member>"
     member = TUNED_MEMBERS[group][name][2]
     tuned = raw(f"tuned/{group}/{name}")
-    assert set(tuned) <= set(raw(f"{'algo/' if group == 'advantage' else ''}{group}/{member}")) - {
+    assert set(tuned) <= set(raw(f"{'algo/' if group in ('advantage', 'critic_fit') else ''}{group}/{member}")) - {
         "_target_",
         "defaults",
     }

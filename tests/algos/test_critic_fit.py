@@ -190,3 +190,17 @@ def test_a_critic_fit_is_chosen_on_the_command_line():
     assert a.critic_fit.delta == 0.3
     assert a.value_step is None
     assert isinstance(parts("algo=trpo").algorithm.critic_fit, Regression)
+
+
+def test_compiled_steps_are_the_eager_ones():
+    """The policy's and the critic's, of one algorithm."""
+    small = ("env=cartpole", "num_envs=4", "network.hidden=[8]", "algo.rollout=32")
+    once = ("algo.critic_fit.epochs=1", "algo.critic_fit.minibatch=128")
+    a, p = (parts("algo=vpg", *small, *once, f"compile={c}") for c in ("true", "false"))
+    p.algorithm.load_state_dict(a.algorithm.state_dict())
+    rollout = p.collector.collect(p.algorithm)
+    one, two = a.algorithm.update(rollout), p.algorithm.update(rollout)
+    assert_close(one, two, rtol=1e-4, atol=1e-6)
+    assert_close(a.algorithm.state_dict(), p.algorithm.state_dict(), rtol=1e-3, atol=1e-5)
+    assert a.algorithm.policy_step.compile_seconds > 0.0
+    assert a.algorithm.value_step.compile_seconds > 0.0
