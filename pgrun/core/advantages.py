@@ -143,9 +143,13 @@ class Q(Advantage):
     """
 
     center: bool
+    dueling: bool  # Q is V and a centred advantage, not an output for each action
     lambda_: float
     needs_value = False  # it brings its own critic
-    critic = "q"
+
+    @property
+    def critic(self) -> str:  # type: ignore[override]
+        return "a" if self.dueling else "q"
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         assert r.q is not None

@@ -142,8 +142,8 @@ class ActorCritic(nn.Module):
         super().__init__()
         if kind != "v" and not isinstance(action_space, spaces.Discrete):
             raise UserError(
-                f"algo/advantage={kind} takes means over all actions, Σ_a π(a|s) Q(s, a), which needs Discrete "
-                f"actions, not {action_space}; use algo/advantage=td, nstep or gae"
+                "algo/advantage=q and a take means over all actions, Σ_a π(a|s) Q(s, a), which needs Discrete actions, "
+                f"not {action_space}; use algo/advantage=td, nstep or gae"
             )
         self.actor = Actor(network, obs_space, action_space)
         encoder = self.actor.encoder

@@ -155,9 +155,10 @@ SINGLE = {
     "reward-to-go with γ^t, a batch a time step": (algorithm(RewardToGo(), **I, reduce="rows"), None, False),
     "the mean over steps": (algorithm(RewardToGo(), **I, reduce="mean"), None, False),
     "standardised over the episode": (algorithm(RewardToGo(), **I, normalize="episode"), None, False),
-    "Q": (algorithm(Q(center=False, lambda_=0.9), **I), TRUE, True),
-    "Q, centred": (algorithm(Q(center=True, lambda_=0.9), **I), TRUE, True),
-    "Q, a wrong one": (algorithm(Q(center=True, lambda_=0.9), **I), ANY, False),
+    "Q": (algorithm(Q(center=False, dueling=False, lambda_=0.9), **I), TRUE, True),
+    "Q, centred": (algorithm(Q(center=True, dueling=False, lambda_=0.9), **I), TRUE, True),
+    "Q, a wrong one": (algorithm(Q(center=True, dueling=False, lambda_=0.9), **I), ANY, False),
+    "Q, dueling": (algorithm(Q(center=False, dueling=True, lambda_=0.9), **I), TRUE, True),
     "A": (algorithm(LearnedAdvantage(lambda_=0.9), **I), TRUE, True),
     "A, a wrong one": (algorithm(LearnedAdvantage(lambda_=0.9), **I), ANY, False),
     "a mixture with the true V": (algorithm(MIX, Value(), **I), TRUE, True),
@@ -194,7 +195,7 @@ def test_over_every_pair_of_trajectories(name):
 
 def test_a_q_minus_its_mean_is_the_advantage():
     """Centred or not, the mean gradient is the same; sample by sample it is not."""
-    one, two = (algorithm(Q(center=center, lambda_=0.0), **I, reduce="rows") for center in (True, False))
+    one, two = (algorithm(Q(center=center, dueling=False, lambda_=0.0), **I, reduce="rows") for center in (True, False))
     two.load_state_dict(one.state_dict())
     batch = batch_of([(0, 1, 1.0, 2), (2, 0, 2.0, None)])
     first, second = one.estimate(batch).extras, two.estimate(batch).extras
@@ -428,7 +429,7 @@ def test_the_factor_survives_a_resume():
 
 # learning
 
-Q_FORMS = [("q", "none", "algo.advantage.center=false"), ("a", "value", "algo.advantage.lambda_=0.5")]
+Q_FORMS = [("q", "none", "algo.advantage.dueling=false"), ("a", "value", "algo.advantage.lambda_=0.5")]
 
 
 @pytest.mark.parametrize(("advantage", "baseline", "key"), Q_FORMS)
@@ -450,7 +451,14 @@ def test_q_is_learned_and_the_policy_climbs(advantage, baseline, key):
 def test_q_looks_ahead():
     """Two steps and 1 at the end, whatever is done: Q(s_0) = γ, Q(s_1) = 1."""
     made, _ = run(
-        *("algo=actor_critic", "algo/advantage=q", "algo.advantage.lambda_=0", "env=gym", "env.id=ProbeTwo-v0"),
+        *(
+            "algo=actor_critic",
+            "algo/advantage=q",
+            "algo.advantage.dueling=false",
+            "algo.advantage.lambda_=0",
+            "env=gym",
+            "env.id=ProbeTwo-v0",
+        ),
         *(
             "num_envs=8",
             "network.hidden=[32]",
@@ -489,11 +497,11 @@ REFUSED = {
     "baseline=average takes the place": {"advantage": MIX, "baseline": Average()},
     "advantage=mixture needs a learned value": {"advantage": MIX},
     "advantage=q has a baseline in its own critic": {
-        "advantage": Q(center=True, lambda_=0.9),
+        "advantage": Q(center=True, dueling=False, lambda_=0.9),
         "baseline": Average(),
     },
     "advantage=ones is no return": {"advantage": Ones(), "baseline": Average()},
-    "advantage=a takes means over all actions.*Discrete": {
+    "advantage=q and a take means over all actions.*Discrete": {
         "advantage": LearnedAdvantage(lambda_=0.9),
         "action_space": gym.spaces.Box(-1.0, 1.0, (1,), np.float32),
     },

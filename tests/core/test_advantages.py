@@ -139,8 +139,8 @@ def test_q_and_a_learned_advantage(r, lambda_):
         return naive.table(psi, r.reward)
 
     for advantage, taken in (
-        (Q(center=False, lambda_=lambda_), lambda t, b: 0.0),
-        (Q(center=True, lambda_=lambda_), lambda t, b: float(r.value[t, b])),
+        (Q(center=False, dueling=False, lambda_=lambda_), lambda t, b: 0.0),
+        (Q(center=True, dueling=False, lambda_=lambda_), lambda t, b: float(r.value[t, b])),
         (LearnedAdvantage(lambda_=lambda_), lambda t, b: float(r.value[t, b])),
     ):
         psi, got = advantage(Returns(*r, q), GAMMA)
@@ -149,7 +149,12 @@ def test_q_and_a_learned_advantage(r, lambda_):
 
 
 def mixture(**weights):
-    terms = {"td": TD(), "nstep": NStep(n=3), "total_return": TotalReturn(), "q": Q(center=True, lambda_=0.9)}
+    terms = {
+        "td": TD(),
+        "nstep": NStep(n=3),
+        "total_return": TotalReturn(),
+        "q": Q(center=True, dueling=False, lambda_=0.9),
+    }
     return Mixture(terms=terms, weights=weights)
 
 

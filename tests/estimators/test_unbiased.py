@@ -47,10 +47,10 @@ def wrong_q(study):
 
 
 UNBIASED = {
-    "a learned Q that is right": lambda s: with_critic(s, Q(center=False, lambda_=1.0), s.q),
-    "a learned Q that is right, centred": lambda s: with_critic(s, Q(center=True, lambda_=1.0), s.q),
+    "a learned Q that is right": lambda s: with_critic(s, Q(center=False, dueling=False, lambda_=1.0), s.q),
+    "a learned Q that is right, centred": lambda s: with_critic(s, Q(center=True, dueling=False, lambda_=1.0), s.q),
     "a learned Q that is right plus any V": lambda s: with_critic(
-        s, Q(center=False, lambda_=1.0), s.q + noise(s).unsqueeze(-1)
+        s, Q(center=False, dueling=False, lambda_=1.0), s.q + noise(s).unsqueeze(-1)
     ),
     "a learned advantage that is right": lambda s: with_critic(s, LearnedAdvantage(lambda_=1.0), s.q),
     "a mixture with the true V": lambda s: psi(s, MIXTURE, s.value),
@@ -72,7 +72,7 @@ UNBIASED = {
     "n-step to the end with any V": lambda s: psi(s, NStep(n=None), noise(s)),
 }
 BIASED = {
-    "a learned Q that is wrong": lambda s: with_critic(s, Q(center=False, lambda_=1.0), wrong_q(s)),
+    "a learned Q that is wrong": lambda s: with_critic(s, Q(center=False, dueling=False, lambda_=1.0), wrong_q(s)),
     "a learned advantage that is wrong": lambda s: with_critic(s, LearnedAdvantage(lambda_=1.0), wrong_q(s)),
     "a mixture with a wrong V": lambda s: psi(s, MIXTURE, noise(s)),
     "reward-to-go without γ^t": lambda s: psi(s, RewardToGo()) / s.time,
