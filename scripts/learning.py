@@ -56,6 +56,7 @@ class Row:
 ROWS = [
     Row("reinforce", "cartpole", 300_000, 450),
     Row("reinforce", "cartpole", 300_000, 475, overrides=("algo/baseline=value",), variant="value"),
+    Row("reinforce", "cartpole200", 300_000, 190),
     Row("vpg", "cartpole", 500_000, 475),
     Row("actor_critic", "cartpole", 500_000, 450),
     Row("a2c", "cartpole", 500_000, 475),
@@ -72,6 +73,7 @@ ROWS = [
     Row("ppo", "cartpole_pomdp", 500_000, 400, overrides=("network=lstm",), variant="lstm"),
     Row("ppo", "cartpole_pomdp", 500_000, 400, overrides=("network=gru",), variant="gru"),
     Row("grpo", "cartpole", 500_000, 475),
+    Row("grpo", "contextual_bandit", 20_000, 0.99),
     Row("mdpo", "cartpole", 300_000, 475),
     Row("acktr", "cartpole", 300_000, 475),
     Row("offpolicy_pg", "cartpole", 500_000, 400),
