@@ -192,6 +192,7 @@ def test_a_critic_fit_is_chosen_on_the_command_line():
     assert isinstance(parts("algo=trpo").algorithm.critic_fit, Regression)
 
 
+@pytest.mark.slow
 def test_compiled_steps_are_the_eager_ones():
     """The policy's and the critic's, of one algorithm."""
     small = ("env=cartpole", "num_envs=4", "network.hidden=[8]", "algo.rollout=32")

@@ -55,6 +55,7 @@ def test_beta_is_saved():
     assert float(q.algorithm.beta) == 7.0
 
 
+@pytest.mark.slow
 def test_compiled_steps_see_beta_move():
     p = parts(*SMALL, *PLAIN, "compile=true", "algo.epochs=1")
     q = parts(*SMALL, *PLAIN, "algo.epochs=1")
