@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgrun.algos.on_policy import OnPolicy
-from pgrun.algos.reference import Reference
+from pgrun.algos.proximal import Proximal
 from pgrun.core import groups, losses
-from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
 from pgrun.types import Transition, mask_mean
 
 
-class GRPO(OnPolicy):
+class GRPO(Proximal):
     """PPO's clip without a critic: what a trajectory is compared with are others that began in the same state.
 
     Shao et al. 2024, DeepSeekMath, https://arxiv.org/abs/2402.03300, with outcome supervision: a trajectory's Â is that
@@ -27,51 +24,17 @@ class GRPO(OnPolicy):
         group: G, trajectories from one start state; the collector brings whole groups, neighbours in the B axis.
         normalize_std: divide by the group's standard deviation.
         normalize_length: average over each trajectory's steps first.
-        others: as PPO's.
     """
 
-    def __init__(
-        self,
-        *,
-        group: int,
-        normalize_std: bool,
-        normalize_length: bool,
-        epochs: int,
-        minibatch: int,
-        clip_range: float,
-        clip_schedule: str,
-        entropy_coef: float,
-        reference: str | None,
-        reference_coef: float,
-        kl_estimator: str,
-        kl_in: str,
-        **common: Any,
-    ) -> None:
+    def __init__(self, *, group: int, normalize_std: bool, normalize_length: bool, **common: Any) -> None:
         super().__init__(**common)
         if group < 2:
             raise UserError(f"algo.group={group} leaves nothing to compare with: use algo.group=2 or more")
         self.group, self.normalize_std, self.normalize_length = group, normalize_std, normalize_length
-        self.epochs, self.minibatch = epochs, minibatch
-        self.clip_range, self.clip_schedule = clip_range, SCHEDULES[clip_schedule]
-        self.entropy_coef = entropy_coef
-        self.reference = (
-            Reference(self.model, run=reference, coef=reference_coef, estimator=kl_estimator, into=kl_in)
-            if reference
-            else None
-        )
-        self.step = self.gradient_step(self.model.parameters(), self.loss)
-
-    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
-        if self.reference is not None:
-            self.reference.load(load(self.reference.run))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        if self.reference is not None:
-            batch = self.reference.see(batch, self.model)
-        batch, undecided = self.compare(batch)
-        epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
-        every = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
-        metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        batch, undecided = self.compare(self.seen(batch))
+        metrics = self.run_epochs(batch)
         self.model.observe(batch)
         return {**metrics, "policy/undecided_groups": undecided}
 

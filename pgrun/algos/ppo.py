@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgrun.algos.on_policy import OnPolicy
-from pgrun.algos.reference import Reference
+from pgrun.algos.proximal import Proximal
 from pgrun.core import losses
 from pgrun.core.advantages import normalize
-from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
 from pgrun.types import Transition, mask_mean
 
 
-class PPO(OnPolicy):
+class PPO(Proximal):
     """K epochs of minibatches on the clipped surrogate. Schulman et al. 2017, https://arxiv.org/abs/1707.06347."""
 
-    def __init__(
-        self,
-        *,
-        epochs: int,
-        minibatch: int,
-        clip_range: float | None,
-        clip_schedule: str,
-        normalize_advantage: bool,
-        entropy_coef: float,
-        value_coef: float,
-        reference: str | None,
-        reference_coef: float,
-        kl_estimator: str,
-        kl_in: str,
-        **common: Any,
-    ) -> None:
+    def __init__(self, *, normalize_advantage: bool, value_coef: float, **common: Any) -> None:
         super().__init__(**common)
-        if clip_schedule not in SCHEDULES:
-            raise UserError(f"algo.clip_schedule={clip_schedule} is not known; choose one of {', '.join(SCHEDULES)}")
         if normalize_advantage and not self.advantage.of_rewards:
             raise UserError(
                 "algo.normalize_advantage=true leaves nothing of a Ψ that is always 1; "
                 "use algo.normalize_advantage=false"
             )
-        self.epochs, self.minibatch = epochs, minibatch
-        self.clip_range = math.inf if clip_range is None else clip_range
-        self.clip_schedule = SCHEDULES[clip_schedule]
-        self.normalize_advantage = normalize_advantage
-        self.entropy_coef, self.value_coef = entropy_coef, value_coef
-        self.reference = (
-            Reference(self.model, run=reference, coef=reference_coef, estimator=kl_estimator, into=kl_in)
-            if reference
-            else None
-        )
-        self.step = self.gradient_step(self.model.parameters(), self.loss)
-
-    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
-        if self.reference is not None:
-            self.reference.load(load(self.reference.run))
+        self.normalize_advantage, self.value_coef = normalize_advantage, value_coef
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        if self.reference is not None:
-            batch = self.reference.see(batch, self.model)
-        batch = self.estimate(batch)
-        epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
-        every = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
-        metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        batch = self.estimate(self.seen(batch))
+        metrics = self.run_epochs(batch)
         value, target = batch.extras["value"], batch.extras["target"]
         metrics["value/explained_variance"] = losses.explained_variance(value, target, batch.valid)
         metrics |= self.after_epochs(batch)

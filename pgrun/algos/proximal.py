@@ -1,0 +1,76 @@
+"""What PPO and GRPO share: epochs of minibatches on a clipped surrogate, and perhaps a policy to stay near."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.on_policy import OnPolicy
+from pgrun.algos.reference import Reference
+from pgrun.core.schedules import SCHEDULES
+from pgrun.errors import UserError
+from pgrun.types import Transition
+
+
+class Proximal(OnPolicy):
+    """K epochs of minibatches on `loss(sample, ε)`, which a subclass writes.
+
+    Args:
+        epochs: K.
+        minibatch: rows a gradient step.
+        clip_range: ε; None: no clip.
+        clip_schedule: how ε falls over the run.
+        entropy_coef: weight of the entropy bonus.
+        reference: a run whose policy to stay near, or None.
+        reference_coef, kl_estimator, kl_in: as `Reference` has them.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        minibatch: int,
+        clip_range: float | None,
+        clip_schedule: str,
+        entropy_coef: float,
+        reference: str | None,
+        reference_coef: float,
+        kl_estimator: str,
+        kl_in: str,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if clip_schedule not in SCHEDULES:
+            raise UserError(f"algo.clip_schedule={clip_schedule} is not known; choose one of {', '.join(SCHEDULES)}")
+        self.epochs, self.minibatch = epochs, minibatch
+        self.clip_range = math.inf if clip_range is None else clip_range
+        self.clip_schedule = SCHEDULES[clip_schedule]
+        self.entropy_coef = entropy_coef
+        self.reference = (
+            Reference(self.model, run=reference, coef=reference_coef, estimator=kl_estimator, into=kl_in)
+            if reference
+            else None
+        )
+        self.step = self.gradient_step(self.model.parameters(), self.loss)
+
+    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        if self.reference is not None:
+            self.reference.load(load(self.reference.run))
+
+    def seen(self, batch: Transition) -> Transition:
+        """A rollout with what the reference says of it, if there is one."""
+        return batch if self.reference is None else self.reference.see(batch, self.model)
+
+    def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
+        """The gradient steps on a rollout [T, B]; -> the means of their metrics."""
+        epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
+        every = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
+        return {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+
+    def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a gradient step lowers, on rows [M] or sequences [L, M]; -> 0-dim loss and metrics."""
+        raise NotImplementedError
