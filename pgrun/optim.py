@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from copy import deepcopy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +147,17 @@ def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
         p.grad = flat.grad[offset : offset + n].view(p.shape)
         offset += n
     return flat
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def slow_copy(module: Module) -> tuple[Module, Tensor]:
+    """A frozen copy for a target network or an average policy, and its parameters as one flat vector [P], to be moved
+    towards the learned ones by one lerp. The module must have come to its device.
+    """
+    copy = deepcopy(module).requires_grad_(False)
+    return copy, flatten_parameters(copy.parameters())
 
 
 class GradientStep:

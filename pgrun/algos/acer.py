@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -11,16 +9,15 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.acer_critics import ActorQ
-from pgrun.algos.base import Algorithm
+from pgrun.algos.base import Learner
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project
-from pgrun.nn import Network
-from pgrun.optim import GradientStep, flatten_parameters
+from pgrun.optim import slow_copy
 from pgrun.types import Carry, Obs, Transition, mask_mean
 
 
-class ACER(Algorithm):
+class ACER(Learner):
     """Replay of trajectories, Retrace, truncated importance weights with bias correction, and a trust region around an
     average policy. Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions.
 
@@ -32,13 +29,6 @@ class ACER(Algorithm):
     def __init__(
         self,
         *,
-        obs_space: gym.Space,
-        action_space: gym.Space,
-        network: Network,
-        optimizer: Callable[..., Any],
-        device: str,
-        compile: bool,
-        gamma: float,
         rollout: int,
         truncation: float,
         trust_region: float,
@@ -46,19 +36,16 @@ class ACER(Algorithm):
         draws: int,
         entropy_coef: float,
         value_coef: float,
-        max_grad_norm: float | None,
+        **common: Any,
     ) -> None:
-        super().__init__(obs_space=obs_space, action_space=action_space)
+        super().__init__(**common)
         self.rollout = rollout  # T, which the collector takes
-        self.gamma, self.c, self.delta, self.alpha = gamma, truncation, trust_region, average_decay
+        self.c, self.delta, self.alpha = truncation, trust_region, average_decay
         self.entropy_coef, self.value_coef = entropy_coef, value_coef
-        self.model = ActorQ(network, obs_space, action_space, draws)
-        self.average = deepcopy(self.model.actor).requires_grad_(False)  # θ_a
-        self.place(device)
-        self.theta_average = flatten_parameters(self.average.parameters())
-        self.step = GradientStep(
-            self, self.model.parameters(), self.loss, optimizer, max_grad_norm=max_grad_norm, compile=compile
-        )
+        self.model = ActorQ(self.network, self.obs_space, self.action_space, draws)
+        self.settle()
+        self.average, self.theta_average = slow_copy(self.model.actor)  # θ_a
+        self.step = self.gradient_step(self.model.parameters(), self.loss)
 
     def initial_carry(self, num_envs: int) -> Carry:
         return self.model.initial_carry(num_envs)

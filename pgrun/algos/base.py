@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.errors import UserError, WrongSpace
-from pgrun.optim import GradientStep
+from pgrun.nn.encoders import Network
+from pgrun.optim import Fisher, GradientStep, Loss
 from pgrun.types import Carry, Obs, Transition
 
 spaces = gym.spaces
@@ -113,6 +115,64 @@ class Algorithm(nn.Module):
         if optimizers:
             for name, step in self.steps().items():
                 step.optimizer.load_state_dict(state["optimizers"][name])
+
+
+class Learner(Algorithm):
+    """An algorithm that makes networks and learns them by gradient steps: it keeps what both are made with.
+
+    Subclasses build their networks, call `settle()`, then make their steps by `gradient_step`.
+
+    Args:
+        obs_space, action_space: the environments'.
+        network: makes the encoders.
+        optimizer: makes the optimizer of each gradient step.
+        device: where it learns.
+        compile: compile loss and gradient.
+        gamma: discount γ.
+        max_grad_norm: clip each gradient's norm to this; None leaves it.
+    """
+
+    def __init__(
+        self,
+        *,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        network: Network,
+        optimizer: Callable[..., Any],
+        device: str,
+        compile: bool,
+        gamma: float,
+        max_grad_norm: float | None,
+    ) -> None:
+        super().__init__(obs_space=obs_space, action_space=action_space)
+        self.network, self.optimizer, self.compile_steps = network, optimizer, compile
+        self.gamma, self.max_grad_norm = gamma, max_grad_norm
+        self.device = torch.device(device)
+
+    def settle(self) -> None:
+        """Bring the networks to where they learn, before any gradient step is made of them."""
+        self.place(self.device)
+
+    def gradient_step(
+        self,
+        parameters: Iterable[nn.Parameter],
+        loss: Loss,
+        *,
+        name: str = "",
+        lr: float | None = None,
+        fisher: Fisher | None = None,
+    ) -> GradientStep:
+        """A step of the configured optimizer, or of one with another learning rate, along a loss's gradient."""
+        return GradientStep(
+            self,
+            parameters,
+            loss,
+            self.optimizer if lr is None else partial(self.optimizer, lr=lr),
+            max_grad_norm=self.max_grad_norm,
+            compile=self.compile_steps,
+            name=name,
+            fisher=fisher,
+        )
 
 
 POLICY = ("model.actor.", "actor.")  # where an algorithm's tensors have its policy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -37,17 +36,8 @@ class Regression:
 
     def prepare(self, algorithm: FittedCritic) -> GradientStep:
         assert algorithm.model.critic is not None
-        given = {} if self.lr is None else {"lr": self.lr}
-        return GradientStep(
-            algorithm,
-            algorithm.model.critic.parameters(),
-            algorithm.value_loss,
-            partial(algorithm.optimizer, **given),
-            max_grad_norm=algorithm.max_grad_norm,
-            compile=algorithm.compile_steps,
-            name="value",
-            fisher=algorithm.fisher,
-        )
+        critic = algorithm.model.critic.parameters()
+        return algorithm.gradient_step(critic, algorithm.value_loss, name="value", lr=self.lr)
 
     def __call__(self, algorithm: FittedCritic, batch: Transition) -> dict[str, Tensor]:
         assert algorithm.value_step is not None

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
-from pgrun.algos.base import Algorithm
-from pgrun.nn import ActorCritic, Network
-from pgrun.optim import GradientStep
+from pgrun.algos.base import Learner
+from pgrun.nn import ActorCritic
 from pgrun.types import Carry, Obs, Transition, mask_mean
 
 
-class GPS(Algorithm):
+class GPS(Learner):
     """Policy search on the returns of old samples and of guiding ones, weighed by π over the mixture of all that acted.
     Levine & Koltun 2013, https://proceedings.mlr.press/v28/levine13.html, algorithm 1 without adaptive guides.
 
@@ -29,34 +26,22 @@ class GPS(Algorithm):
     def __init__(
         self,
         *,
-        obs_space: gym.Space,
-        action_space: gym.Space,
-        network: Network,
-        optimizer: Callable[..., Any],
-        device: str,
-        compile: bool,
-        gamma: float,
         policies: int,
         epochs: int,
         fit_steps: int,
         regularization: float,
-        max_grad_norm: float | None,
+        **common: Any,
     ) -> None:
-        super().__init__(obs_space=obs_space, action_space=action_space)
-        self.gamma, self.epochs, self.fit_steps, self.w_r = gamma, epochs, fit_steps, regularization
-        self.model = ActorCritic(network, obs_space, action_space, critic=False)
+        super().__init__(**common)
+        self.epochs, self.fit_steps, self.w_r = epochs, fit_steps, regularization
+        self.model = ActorCritic(self.network, self.obs_space, self.action_space, critic=False)
         self.guide = deepcopy(self.model)  # π_G
         size = sum(p.numel() for p in self.model.parameters())
         self.register_buffer("past", torch.zeros(policies, size))
         self.register_buffer("number", torch.zeros((), dtype=torch.int64))
-        self.place(device)
-
-        def step(model: ActorCritic, loss: Any, name: str = "") -> GradientStep:
-            return GradientStep(
-                self, model.parameters(), loss, optimizer, max_grad_norm=max_grad_norm, compile=compile, name=name
-            )
-
-        self.step, self.fit_step = step(self.model, self.loss), step(self.guide, self.fit_loss, "guide")
+        self.settle()
+        self.step = self.gradient_step(self.model.parameters(), self.loss)
+        self.fit_step = self.gradient_step(self.guide.parameters(), self.fit_loss, name="guide")
 
     def initial_carry(self, num_envs: int) -> Carry:
         return self.model.initial_carry(num_envs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from pgrun.algos.sac import SAC
 from pgrun.core.schedules import SCHEDULES
-from pgrun.optim import flatten_parameters
+from pgrun.optim import slow_copy
 from pgrun.types import Obs, Transition
 
 
@@ -30,8 +29,7 @@ class MDPOOffPolicy(SAC):
         super().__init__(**common)
         self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]
         self.mirror_every, self.learn_temperature = mirror_every, learn_temperature
-        self.actor_k = deepcopy(self.actor).requires_grad_(False)
-        self.theta_k = flatten_parameters(self.actor_k.parameters())
+        self.actor_k, self.theta_k = slow_copy(self.actor)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long, device=self.device))
         self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
 

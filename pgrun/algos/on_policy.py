@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.base import Algorithm
+from pgrun.algos.base import Learner
 from pgrun.algos.scores import subtract_optimal
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
 from pgrun.errors import UserError
-from pgrun.nn import ActorCritic, Network
+from pgrun.nn import ActorCritic
 from pgrun.nn.normalize import RewardScale
-from pgrun.optim import GradientStep
+from pgrun.optim import GradientStep, Loss
 from pgrun.types import Carry, Obs, Transition, columns, flatten_time, rows, sequences
 
 
-class OnPolicy(Algorithm):
+class OnPolicy(Learner):
     """A policy, a critic where the baseline is learned, and what weighs the score.
 
     Args:
-        obs_space, action_space: the environments'.
-        network: makes the encoders.
-        optimizer: makes the optimizer of each gradient step.
-        device: where it learns.
-        compile: compile loss and gradient.
         advantage, baseline: Ψ_t.
-        gamma: discount γ.
         rollout: T, which the collector takes.
         whole_episodes: it brings whole episodes instead.
         normalize_reward: divide rewards by the running standard deviation of the discounted return.
-        max_grad_norm: clip the gradient's norm to this; None leaves it.
 
     Raises:
         UserError: advantage, baseline, collector and step don't go together.
@@ -45,21 +37,14 @@ class OnPolicy(Algorithm):
     def __init__(
         self,
         *,
-        obs_space: gym.Space,
-        action_space: gym.Space,
-        network: Network,
-        optimizer: Callable[..., Any],
-        device: str,
-        compile: bool,
         advantage: Advantage,
         baseline: Baseline,
-        gamma: float,
         rollout: int | None,
         whole_episodes: bool,
         normalize_reward: bool,
-        max_grad_norm: float | None,
+        **common: Any,
     ) -> None:
-        super().__init__(obs_space=obs_space, action_space=action_space)
+        super().__init__(**common)
         if wrong := check_combination(advantage, baseline, whole_episodes):
             raise UserError(wrong)
         if baseline.per_parameter and not self.adds_correction:
@@ -67,31 +52,18 @@ class OnPolicy(Algorithm):
                 "algo.baseline.per_parameter=true makes a gradient, not a weight of the score: it goes with plain and "
                 "natural steps, as algo=reinforce, vpg and npg take; here use algo.baseline.per_parameter=false"
             )
-        self.advantage, self.baseline, self.gamma = advantage, baseline, gamma
+        self.advantage, self.baseline = advantage, baseline
         self.rollout = None if whole_episodes else rollout
         self.whole_episodes = whole_episodes
-        self.optimizer, self.compile_steps, self.max_grad_norm = optimizer, compile, max_grad_norm
         learned = baseline.learned or advantage.critic != "v"
-        self.model = ActorCritic(network, obs_space, action_space, critic=learned, kind=advantage.critic)
-        if compile and self.model.recurrent:
+        self.model = ActorCritic(self.network, self.obs_space, self.action_space, critic=learned, kind=advantage.critic)
+        if self.compile_steps and self.model.recurrent:
             raise UserError("compile=true can't unroll a network with a memory; use compile=false")
-        self.reward_scale = RewardScale(gamma) if normalize_reward else None
-        self.place(device)
+        self.reward_scale = RewardScale(self.gamma) if normalize_reward else None
+        self.settle()
 
-    def gradient_step(
-        self, parameters: Iterable[nn.Parameter], loss: Callable[..., Any], *, name: str = ""
-    ) -> GradientStep:
-        """A step of the configured optimizer along a loss's gradient."""
-        return GradientStep(
-            self,
-            parameters,
-            loss,
-            self.optimizer,
-            max_grad_norm=self.max_grad_norm,
-            compile=self.compile_steps,
-            name=name,
-            fisher=self.fisher,
-        )
+    def gradient_step(self, parameters: Iterable[nn.Parameter], loss: Loss, **options: Any) -> GradientStep:
+        return super().gradient_step(parameters, loss, **{"fisher": self.fisher, **options})
 
     def fisher(self, batch: Transition, *_: Any) -> tuple[Tensor, Tensor]:
         """log π(a|s) + log N(v; V(s), 1) of draws from the model itself, and which steps are valid; both [...]."""

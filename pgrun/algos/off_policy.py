@@ -1,0 +1,56 @@
+"""What actor-critics that learn Q functions from replay share: the fit of Q, and its slow copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from pgrun.algos.base import Learner
+from pgrun.optim import slow_copy
+from pgrun.types import Obs, Transition
+
+
+class OffPolicy(Learner):
+    """Q functions, fitted to a target that a subclass computes, and a copy that follows them slowly.
+
+    Args:
+        rollout: steps in each environment between updates, which the collector takes.
+        tau: the share of the way that the target network moves at each update.
+    """
+
+    def __init__(self, *, rollout: int, tau: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.rollout, self.tau = rollout, tau
+
+    def learn(self, q: nn.Module) -> None:
+        """Settle, and take q(s, a) -> [k, M] as the Q functions to learn."""
+        self.q = q
+        self.settle()
+        self.q_target, self.theta_target = slow_copy(q)
+        self.critic_step = self.gradient_step(q.parameters(), self.critic_loss, name="critic")
+
+    def fit(self, batch: Transition, y: Tensor) -> dict[str, Tensor]:
+        """One step of every Q towards y [M]; a replay that samples by priority learns the errors."""
+        weight = batch.extras.get("weight")
+        metrics = self.critic_step(batch.obs, batch.action, y, weight)
+        if weight is not None:
+            batch.extras["priority"].copy_(metrics.pop("delta"))
+        return metrics
+
+    def follow(self) -> None:
+        """Q̄ ← τQ + (1 − τ)Q̄."""
+        self.theta_target.lerp_(self.critic_step.theta, self.tau)
+
+    def critic_loss(
+        self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Σ_i ½ E[(Q_i(s, a) − y)²], each row with its importance weight [M] where the sampling was not uniform."""
+        q = self.q(obs, action)  # [k, M]
+        square = (q - y).square()
+        metrics = {"value/q": q.detach().mean()}
+        if weight is not None:
+            metrics["delta"] = (q - y).detach().abs().amax(0)
+            square = weight * square
+        loss = 0.5 * square.mean(-1).sum()
+        return loss, {"loss/critic": loss.detach(), **metrics}
