@@ -240,10 +240,10 @@ class SquashedActor(nn.Module):
 
     LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # as in the code of Haarnoja et al. 2018
 
-    def __init__(self, network: Network, obs_space: gym.Space, action_space: spaces.Box) -> None:
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
         self.encoder = network.encoder(obs_space)
-        self.layer = linear(self.encoder.features, 2 * math.prod(action_space.shape), 0.0)
+        self.layer = linear(self.encoder.features, 2 * flat_size(action_space), 0.0)
 
     def forward(self, obs: Obs) -> TanhGaussian:
         mean, log_std = self.layer(self.encoder(obs)).chunk(2, -1)
@@ -253,13 +253,13 @@ class SquashedActor(nn.Module):
 class Twin(nn.Module):
     """k Q functions of (s, a) as one batched product: [..., n] -> [k, ...]."""
 
-    def __init__(self, network: Network, obs_space: gym.Space, action_space: spaces.Box, *, k: int = 2) -> None:
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> None:
         super().__init__()
         if is_image(obs_space) or not isinstance(network, MLP):
             raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
         self.flatten = Flatten(obs_space, network.normalize_obs)
         self.activation = ACTIVATIONS[network.activation]
-        sizes = [flat_size(obs_space) + math.prod(action_space.shape), *network.hidden, 1]
+        sizes = [flat_size(obs_space) + flat_size(action_space), *network.hidden, 1]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for i, o in itertools.pairwise(sizes):
             layers = [linear(i, o, network.init_gain) for _ in range(k)]
