@@ -38,7 +38,7 @@ from pgrun.validate import keys, validate
 BEGIN = time.perf_counter()
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 log = logging.getLogger("pgrun")
-GROUP_KEYS = ("algo", "env", "network", "optimizer", "algo/advantage", "algo/baseline")
+GROUP_KEYS = ("algo", "env", "network", "optimizer", "memory", "collector", "algo/advantage", "algo/baseline")
 _claimed: dict[str, str] = {}
 _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory

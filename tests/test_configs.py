@@ -249,6 +249,7 @@ def untuned(algo: str) -> DictConfig:
 
 READING_ORDER = [
     *("config", "collector/rollouts", "collector/episodes"),
+    *("memory/latest", "memory/replay", "memory/trajectories", "memory/guided"),
     *(
         "algo/ppo",
         "algo/ppo_kl",
@@ -281,8 +282,8 @@ READING_ORDER = [
 
 
 def test_the_reading_order_has_every_recipe():
-    for group, members in {"algo": ALGOS, "network": MEMBERS["network"], "optimizer": OPTIMIZERS}.items():
-        assert {f"{group}/{name}" for name in members} <= set(READING_ORDER)
+    for group in ("algo", "network", "optimizer", "memory"):
+        assert {f"{group}/{name}" for name in names(group)} <= set(READING_ORDER)
 
 
 def uncommented(files: dict[str, str]) -> list[str]:
