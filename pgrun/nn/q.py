@@ -1,0 +1,130 @@
+"""Q functions of discrete actions: an output for each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.errors import UserError
+from pgrun.nn.encoders import ACTIVATIONS, MLP, Flatten, Layers, Network, Recurrent, flat_size, is_image, linear
+from pgrun.types import Obs
+
+
+class DiscreteQ(nn.Module):
+    """k functions Q(s, ·) of discrete actions; what obs["action_mask"] forbids is worth −1e9.
+
+    Args:
+        network: makes them; one with a memory is refused.
+        k: how many. Those of network=mlp are one batched product.
+        dueling: Q = V + F − mean_a F, each of the two with a last hidden layer of its own
+            (Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9).
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        *,
+        k: int = 1,
+        dueling: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(network, Recurrent):
+            raise UserError("Q functions that learn from single steps have no memory: use network=mlp or cnn")
+        assert isinstance(action_space, gym.spaces.Discrete)
+        actions = int(action_space.n)
+        self.functions: Callable[[Obs], Tensor]
+        if type(network) is MLP and not is_image(obs_space):
+            self.functions = Batched(network, obs_space, actions, k, dueling)
+        else:
+            self.functions = OneByOne(One(network, obs_space, actions, dueling) for _ in range(k))
+
+    def all(self, obs: Obs) -> Tensor:
+        """Q_i(s, ·) of every function; obs [M, *O] -> [k, M, A]."""
+        q = self.functions(obs)
+        if isinstance(obs, dict) and "action_mask" in obs:
+            q = q.masked_fill(obs["action_mask"] == 0, -1e9)
+        return q
+
+    def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """Q_i(s, a) of every function; obs [M, *O], action [M] -> [k, M]."""
+        q = self.functions(obs)
+        return q.gather(-1, action.expand(len(q), -1).unsqueeze(-1)).squeeze(-1)
+
+
+class Batched(nn.Module):
+    """k Q functions of vectors, each layer one batched product: [M, *O] -> [k, M, A]."""
+
+    def __init__(self, network: MLP, obs_space: gym.Space, actions: int, k: int, dueling: bool) -> None:
+        super().__init__()
+        self.k, self.dueling = k, dueling
+        self.flatten = Flatten(obs_space, network.normalize_obs)
+        self.activation = ACTIVATIONS[network.activation]
+        hidden, gain = list(network.hidden), network.init_gain
+        sizes = [flat_size(obs_space), *hidden]
+        self.layers = []
+        for n, (i, o) in enumerate(itertools.pairwise(sizes), 1):
+            streams = 2 if dueling and n == len(hidden) else 1  # of F and of V, side by side
+            self.layers.append(self._layer(f"{n}", [[linear(i, o, gain) for _ in range(streams)] for _ in range(k)]))
+        head_gain = 1.0 if gain else 0.0
+        self.head = self._layer("_head", [[linear(sizes[-1], actions, head_gain)] for _ in range(k)])
+        self.value = self._layer("_value", [[linear(sizes[-1], 1, head_gain)] for _ in range(k)]) if dueling else None
+
+    def _layer(self, name: str, layers: list[list[nn.Linear]]) -> tuple[str, str]:
+        """Weights [k, in, out] and biases [k, 1, out] of layers, those of one function side by side; their names."""
+        for kind, part in (("weight", lambda x: x.weight.detach().T), ("bias", lambda x: x.bias.detach().unsqueeze(0))):
+            stack = torch.stack([torch.cat([part(layer) for layer in each], -1) for each in layers])
+            self.register_parameter(kind + name, nn.Parameter(stack.contiguous()))
+        return "weight" + name, "bias" + name
+
+    def forward(self, obs: Obs) -> Tensor:
+        parameters: Any = self._parameters
+        x = self.flatten.run(obs).expand(self.k, -1, -1)
+        for weight, bias in self.layers:
+            x = self.activation(torch.baddbmm(parameters[bias], x, parameters[weight]))
+        weight, bias = self.head
+        if self.value is None:
+            return torch.baddbmm(parameters[bias], x, parameters[weight])
+        of_f, of_v = x.chunk(2, -1) if self.layers else (x, x)
+        f = torch.baddbmm(parameters[bias], of_f, parameters[weight])
+        weight, bias = self.value
+        return duel(torch.baddbmm(parameters[bias], of_v, parameters[weight]), f)
+
+
+class OneByOne(nn.ModuleList):
+    """k Q functions, one after the other: [M, *O] -> [k, M, A]."""
+
+    def forward(self, obs: Obs) -> Tensor:
+        return torch.stack([q(obs) for q in self])
+
+
+class One(nn.Module):
+    """One Q function on any encoder: [M, *O] -> [M, A]."""
+
+    def __init__(self, network: Any, obs_space: gym.Space, actions: int, dueling: bool) -> None:
+        super().__init__()
+        hidden, gain = list(network.hidden), network.init_gain
+        head_gain = 1.0 if gain else 0.0
+        split = len(hidden) - 1 if dueling and hidden else len(hidden)
+        self.encoder = replace(network, hidden=hidden[:split]).encoder(obs_space)
+        sizes = [self.encoder.features, *hidden[split:]]
+        outputs = [actions, 1] if dueling else [actions]  # of F, and of V
+        self.streams = nn.ModuleList(Layers(sizes, network.activation, gain) for _ in outputs)
+        self.heads = nn.ModuleList(linear(sizes[-1], n, head_gain) for n in outputs)
+
+    def forward(self, obs: Obs) -> Tensor:
+        x = self.encoder(obs)
+        f, *v = [head(stream(x)) for stream, head in zip(self.streams, self.heads, strict=True)]
+        return duel(v[0], f) if v else f
+
+
+def duel(v: Tensor, f: Tensor) -> Tensor:
+    """Q(s, a) = V(s) + F(s, a) − mean_a' F(s, a'); v [..., 1], f [..., A] -> [..., A]."""
+    return v + f - f.mean(-1, keepdim=True)
