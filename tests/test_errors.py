@@ -39,7 +39,7 @@ REFUSALS = [
     (["env=gym", "env.id=no_such_module:Thing-v0"], ["no_such_module"]),
     (["env=pendulum", "env.backend=native"], ["sync or async"]),
     (["network=cnn"], ["network=mlp"]),
-    (["algo=sac"], ["SAC can't act in Discrete(2)", "ppo, ppo_kl, reinforce, trpo, vpg can act there"]),
+    (["algo=sac"], ["SAC can't act in Discrete(2)", "use algo=sac_discrete", "sql, trpo, vpg can act there"]),
     (["algo/advantage=total_return"], ["whole episodes", "reward_to_go"]),
     (["algo/baseline=none"], ["algo/baseline=value"]),
     (["device=tpu"], ["auto, cpu or cuda"]),

@@ -58,6 +58,10 @@ RUNS = {
     "offpolicy_pg episodes": ("algo=offpolicy_pg", *ON_POLICY, "collector=episodes", "algo.weights=trajectory"),
     "gps": ("algo=gps", *ON_POLICY, "env=sparse_reach", "env.max_episode_steps=20", "algo.epochs=2"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
+    "sac_v1": (*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),
+    "sac_discrete": (*SAC, "algo=sac_discrete", "env=acrobot", "env.max_episode_steps=30"),
+    "sql": (*SAC, "algo=sql", "env=multi_goal", "algo.particles=4"),
+    "sql with a softmax": (*SAC, "algo=sql", "env=cartpole"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
 }
 TIMES = {"seconds", "wall_seconds"}

@@ -32,14 +32,14 @@ class Algorithm(nn.Module):
         spaces.MultiBinary,
         spaces.Box,
     )
+    elsewhere: ClassVar[str] = ""  # what is nearest to it where it can't act
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
         if not isinstance(action_space, self.action_spaces):
             needs = " or ".join(space.__name__ for space in self.action_spaces)
-            raise WrongSpace(
-                f"{type(self).__name__} can't act in {action_space}: it needs {needs} actions", action_space
-            )
+            says = f"{type(self).__name__} can't act in {action_space}: it needs {needs} actions"
+            raise WrongSpace(f"{says}; {self.elsewhere}" if self.elsewhere else says, action_space)
         self.obs_space, self.action_space = obs_space, action_space
         self.progress = 0.0  # how much of total_steps is done; every schedule reads this
         self.device = torch.device("cpu")

@@ -23,11 +23,12 @@ class OffPolicy(Learner):
         super().__init__(**common)
         self.rollout, self.tau = rollout, tau
 
-    def learn(self, q: nn.Module) -> None:
-        """Settle, and take q(s, a) -> [k, M] as the Q functions to learn."""
+    def learn(self, q: nn.Module, *, target: bool = True) -> None:
+        """Settle, and take q(s, a) -> [k, M] as the Q functions to learn, with a slow copy unless told otherwise."""
         self.q = q
         self.settle()
-        self.q_target, self.theta_target = slow_copy(q)
+        if target:
+            self.q_target, self.theta_target = slow_copy(q)
         self.critic_step = self.gradient_step(q.parameters(), self.critic_loss, name="critic")
 
     def fit(self, batch: Transition, y: Tensor) -> dict[str, Tensor]:

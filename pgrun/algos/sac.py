@@ -19,6 +19,7 @@ class SAC(OffPolicy):
     """Maximum-entropy actor-critic. Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905 (applications paper)."""
 
     action_spaces = (gym.spaces.Box,)
+    elsewhere = "with Discrete actions, use algo=sac_discrete"
 
     def __init__(
         self,

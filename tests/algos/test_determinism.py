@@ -35,6 +35,14 @@ RECIPES = {
     "offpolicy_pg": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "total_steps=400"],
     "gps": [*SMALL, "env=sparse_reach", "env.max_episode_steps=20", "num_envs=4", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "sac_v1": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "sac_discrete": [*SMALL, "env=cartpole", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "sql": [*SMALL, "env=multi_goal", "memory.warmup=50", "memory.batch_size=8", "total_steps=120"],
+    "sql by chains": [
+        *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=8", "total_steps=80"),
+        *("algo.sampler=mcmc", "algo.langevin_steps=3"),
+    ],
+    "sql with a softmax": [*SMALL, "env=cartpole", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
 }
 
 
@@ -54,6 +62,6 @@ def test_one_seed_one_result_another_seed_another(name):
     first, again, other = outcome(name, 3), outcome(name, 3), outcome(name, 4)
     assert first.keys() == again.keys()
     assert [key for key in first if not torch.equal(first[key], again[key])] == []
-    weights = [key for key in first if key.startswith(("model.", "actor.")) and first[key].dim() == 2]
+    weights = [key for key in first if key.startswith(("model.", "actor.", "q.")) and first[key].dim() > 1]
     assert weights
     assert not any(torch.equal(first[key], other[key]) for key in weights)

@@ -1,0 +1,72 @@
+"""Soft actor-critic with discrete actions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.algos.off_policy import OffPolicy
+from pgrun.core.soft import policy_value
+from pgrun.nn.models import Actor
+from pgrun.nn.q import DiscreteQ
+from pgrun.types import Carry, Obs, Transition
+
+
+class SACDiscrete(OffPolicy):
+    """SAC whose expectations over actions are exact sums. Christodoulou 2019, https://arxiv.org/abs/1910.07207."""
+
+    action_spaces = (gym.spaces.Discrete,)
+    q: DiscreteQ
+    q_target: DiscreteQ
+
+    def __init__(self, *, init_temperature: float, entropy_fraction: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.entropy_fraction = entropy_fraction
+        self.actor = Actor(self.network, self.obs_space, self.action_space)
+        q = DiscreteQ(self.network, self.obs_space, self.action_space, k=2)
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
+        self.learn(q)
+        self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
+        self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        pi = self.actor(obs)
+        return (pi.sample() if explore else pi.mode()), carry, {}
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        alpha = self.log_alpha.detach().exp()
+        with torch.no_grad():
+            y = batch.reward + self.gamma * batch.discount * self.value(batch.next_obs, alpha)
+        metrics = self.fit(batch, y)  # J_Q, eq. 4
+        metrics |= self.actor_step(batch.obs, alpha)
+        metrics |= self.temperature_step(metrics["policy/entropy"], self.target_entropy(batch.obs))
+        self.follow()
+        metrics["policy/temperature"] = alpha
+        return metrics
+
+    def value(self, obs: Obs, alpha: Tensor) -> Tensor:
+        """V(s) = π(s)ᵀ [min_i Q̄_i(s) − α log π(s)], eq. 10; [M]."""
+        return policy_value(self.q_target.all(obs).amin(0), self.actor(obs).logits.log_softmax(-1), alpha)
+
+    def actor_loss(self, obs: Obs, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """J_π, eq. 12: E[π(s)ᵀ (α log π(s) − min_i Q_i(s))]."""
+        pi = self.actor(obs)
+        loss = -policy_value(self.q.all(obs).amin(0).detach(), pi.logits.log_softmax(-1), alpha).mean()
+        return loss, {"loss/actor": loss.detach(), "policy/entropy": pi.entropy().detach().mean()}
+
+    def target_entropy(self, obs: Obs) -> Tensor:
+        """H̄, a share of the greatest entropy, log |A(s)| of the actions that obs["action_mask"] leaves; the mean."""
+        if isinstance(obs, dict) and "action_mask" in obs:
+            legal = (obs["action_mask"] != 0).sum(-1).clamp(min=1)
+            return self.entropy_fraction * legal.to(self.log_alpha.dtype).log().mean()
+        greatest = math.log(self.action_space.n)  # type: ignore[attr-defined]
+        return torch.full_like(self.log_alpha, self.entropy_fraction * greatest, requires_grad=False)
+
+    def temperature_loss(self, entropy: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """J(α), eq. 11, as log α · (H(π) − H̄): its sign drives the entropy to the target."""
+        loss = self.log_alpha * (entropy - target)
+        return loss, {"loss/temperature": loss.detach()}

@@ -1,0 +1,75 @@
+"""Soft actor-critic in its first form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from pgrun.algos.off_policy import OffPolicy
+from pgrun.nn import Twin
+from pgrun.nn.models import Critic, SquashedActor
+from pgrun.optim import slow_copy
+from pgrun.types import Carry, Obs, Transition
+
+
+class SACv1(OffPolicy):
+    """Maximum-entropy actor-critic with a V of its own and a fixed temperature.
+
+    Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290, algorithm 1. α weighs log π; the paper leaves it at 1 and
+    scales the rewards instead.
+    """
+
+    action_spaces = (gym.spaces.Box,)
+    elsewhere = "with Discrete actions, use algo=sac_discrete"
+
+    def __init__(self, *, temperature: float, reward_scale: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.alpha, self.reward_scale = temperature, reward_scale
+        self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
+        self.v = Critic(self.network.encoder(self.obs_space), self.network)
+        self.learn(Twin(self.network, self.obs_space, self.action_space, k=2), target=False)
+        self.v_target, self.psi_target = slow_copy(self.v)
+        self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value")
+        self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        pi = self.actor(obs)
+        return (pi.sample() if explore else pi.mode()), carry, {}
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        noise = torch.randn_like(batch.action)
+        with torch.no_grad():
+            v, y = self.value_target(batch.obs, noise), self.target(batch)
+        metrics = self.value_step(batch.obs, v)  # ψ ← ψ − λ∇J_V(ψ)
+        metrics |= self.fit(batch, y)  # θ_i ← θ_i − λ∇J_Q(θ_i)
+        metrics |= self.actor_step(batch.obs, noise)  # φ ← φ − λ∇J_π(φ)
+        self.follow()
+        return metrics
+
+    def follow(self) -> None:
+        """ψ̄ ← τψ + (1 − τ)ψ̄."""
+        self.psi_target.lerp_(self.value_step.theta, self.tau)
+
+    def target(self, batch: Transition) -> Tensor:
+        """Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""
+        return self.reward_scale * batch.reward + self.gamma * batch.discount * self.v_target(batch.next_obs)
+
+    def value_target(self, obs: Obs, noise: Tensor) -> Tensor:
+        """min_i Q_i(s, a) − α log π(a|s), what V is fitted to, eq. 5; a = f(ε; s) of the policy now; [M]."""
+        action, log_prob = self.actor(obs).rsample(noise)
+        return self.q(obs, action).amin(0) - self.alpha * log_prob
+
+    def value_loss(self, obs: Obs, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """J_V, eq. 5: E[½ (V(s) − target)²]."""
+        v = self.v(obs)
+        loss = 0.5 * (v - target).square().mean()
+        return loss, {"loss/value": loss.detach(), "value/v": v.detach().mean()}
+
+    def actor_loss(self, obs: Obs, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """J_π, eq. 12: E[α log π(f(ε; s)|s) − min_i Q_i(s, f(ε; s))]."""
+        action, log_prob = self.actor(obs).rsample(noise)
+        loss = (self.alpha * log_prob - self.q(obs, action).amin(0)).mean()
+        return loss, {"loss/actor": loss.detach(), "policy/entropy": -log_prob.detach().mean()}

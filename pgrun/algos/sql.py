@@ -1,0 +1,109 @@
+"""Soft Q-learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.algos.off_policy import OffPolicy
+from pgrun.errors import UserError
+from pgrun.nn import Twin
+from pgrun.nn.encoders import flat_size
+from pgrun.nn.q import DiscreteQ
+from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, SoftPolicy
+from pgrun.types import Carry, Obs, Transition
+
+
+class SQL(OffPolicy):
+    """The soft optimal Q, and π(a|s) ∝ exp(Q(s, a)/α). Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165,
+    algorithm 1; the target network follows slowly instead of being reset.
+
+    Args:
+        temperature: α.
+        reward_scale: rewards are multiplied by it.
+        sampler: how continuous actions are drawn: `svgd`, by a network that learns to, or `mcmc`, by Langevin dynamics.
+        particles: draws that repel each other for a step of the network, at each state.
+        value_samples: draws for a soft value.
+        candidates: draws of which evaluation takes the best by Q.
+        langevin_steps, step_length: of `mcmc`.
+        compose: runs of this algorithm; the mean of their Qs is the Q to begin with.
+    """
+
+    action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
+    q: MeanQ
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        reward_scale: float,
+        sampler: str,
+        particles: int,
+        value_samples: int,
+        candidates: int,
+        langevin_steps: int,
+        step_length: float,
+        compose: Sequence[str],
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.alpha, self.reward_scale, self.particles = temperature, reward_scale, particles
+        self.compose = list(compose)
+        draws = (temperature, value_samples, candidates)
+        discrete = isinstance(self.action_space, gym.spaces.Discrete)
+        make = partial(DiscreteQ if discrete else Twin, self.network, self.obs_space, self.action_space, k=1)
+        self.actor: SoftPolicy
+        if discrete:
+            self.actor = Softmax(temperature)
+        elif sampler == "svgd":
+            self.actor = Amortised(self.network, self.obs_space, self.action_space, *draws)
+        else:
+            size = flat_size(self.action_space)
+            self.actor = Langevin(size, *draws, steps=langevin_steps, step_length=step_length)
+        self.learn(MeanQ([make() for _ in self.compose or [""]]))
+        if isinstance(self.actor, Amortised):
+            self.sampler_step = self.gradient_step(self.actor.parameters(), self.sampler_loss, name="sampler")
+
+    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        """Q = 1/|C| Σ_{i∈C} Q_i of other runs. The network that samples has to learn anew, from the first one's."""
+        runs = {run: load(run) for run in self.compose}
+        for run, q in zip(self.compose, self.q.members, strict=False):
+            if any(key.startswith("q.members.1.") for key in runs[run]):
+                raise UserError(f"algo.compose: {run} is itself a mean of runs: name those")
+            put(q, runs[run], "q.members.0.", run)
+        if runs and isinstance(self.actor, Amortised):
+            put(self.actor, runs[self.compose[0]], "actor.", f"{self.compose[0]}, for algo.sampler=svgd,")
+        self.theta_target.copy_(self.critic_step.theta)
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        return (self.actor.sample(self.q, obs, 1)[0] if explore else self.actor.best(self.q, obs)), carry, {}
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        with torch.no_grad():
+            v = self.actor.value(self.q_target, batch.next_obs)  # V_soft, eq. 10
+            y = self.reward_scale * batch.reward + self.gamma * batch.discount * v
+        metrics = self.fit(batch, y)  # J_Q, eq. 11
+        if isinstance(self.actor, Amortised):
+            noise, delta = self.actor.transport(self.q, batch.obs, self.particles)  # Δf, eq. 13
+            metrics |= self.sampler_step(batch.obs, noise, delta)
+        self.follow()
+        return metrics | {"value/soft": v.mean()}
+
+    def sampler_loss(self, obs: Obs, noise: Tensor, delta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """−E_ξ[Δf(ξ; s)ᵀ f(ξ; s)], whose gradient is eq. 14 with a minus; ξ and Δf [M, n, D]."""
+        loss = -(delta * self.actor(obs, noise)).sum(-1).mean()
+        return loss, {"policy/transport": delta.norm(dim=-1).mean()}  # 0 once the draws are where they should be
+
+
+def put(module: nn.Module, tensors: dict[str, Tensor], prefix: str, run: str) -> None:
+    """Load what a run has under a prefix; UserError where that is not of this module's shape."""
+    theirs = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    shapes = [{key: value.shape for key, value in x.items()} for x in (module.state_dict(), theirs)]
+    if odd := [key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key)]:
+        raise UserError(f"algo.compose: {run} holds another network than this one: see {prefix}{odd[0]}")
+    module.load_state_dict(theirs)

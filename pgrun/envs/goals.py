@@ -1,0 +1,105 @@
+"""Worlds with several equally good ways, which tell a policy of one mode from one of many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from pgrun.envs.tensor import Outcome, World
+from pgrun.envs.worlds import box
+from pgrun.errors import UserError
+
+spaces = gym.spaces
+
+
+class MultiGoal(World):
+    """A point on a plane with a goal at each of (±d, 0) and (0, ±d), all as good; it starts in the middle, and ends at
+    any of them. Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165, section 5.1, with its code's costs.
+
+    A step moves by the action and costs `action_cost` ‖a‖² and `distance_cost` times the squared distance to the
+    nearest goal. Which goal was reached is logged as `goal_east`, `goal_west`, `goal_north` and `goal_south`: 1 in an
+    episode that ended there.
+
+    Args:
+        distance: d.
+        radius: how near is there.
+        goal_reward: what being there pays.
+        action_cost, distance_cost: of a step.
+        spread: standard deviation of the start around (0, 0).
+    """
+
+    NAMES = ("east", "west", "north", "south")
+    EDGE = 7.0  # of the plane
+
+    def __init__(
+        self,
+        *,
+        distance: float,
+        radius: float,
+        goal_reward: float,
+        action_cost: float,
+        distance_cost: float,
+        spread: float,
+    ) -> None:
+        if not math.sqrt(2.0) * radius <= distance <= self.EDGE:  # else goals overlap, or one is not on the plane
+            raise UserError(f"env.world.distance={distance} must lie between √2 env.world.radius and {self.EDGE:g}")
+        self.goals = distance * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        self.radius, self.goal_reward, self.spread = radius, goal_reward, spread
+        self.action_cost, self.distance_cost = action_cost, distance_cost
+        self.obs_space, self.action_space = box([-self.EDGE] * 2, [self.EDGE] * 2), box([-1.0] * 2, [1.0] * 2)
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        return self.spread * torch.randn(n, 2, generator=rng)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return state
+
+    def distances(self, state: Tensor) -> Tensor:
+        """To each goal; state [..., 2] -> [..., 4]."""
+        return (state.unsqueeze(-2) - self.goals).norm(dim=-1)
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        after = (state + action).clamp(-self.EDGE, self.EDGE)
+        distances = self.distances(after)
+        reached = distances < self.radius  # [B, 4]; the circles do not meet
+        there = reached.any(-1)
+        cost = self.action_cost * action.square().sum(-1) + self.distance_cost * distances.amin(-1).square()
+        reward = self.goal_reward * there.float() - cost
+        which = {f"goal_{name}": x.float() for name, x in zip(self.NAMES, reached.unbind(-1), strict=True)}
+        return Outcome(after, reward, there, which)
+
+
+class BimodalBandit(World):
+    """One step an episode, nothing to see, and two actions that are best: the reward is a bump of height 1 around each
+    of them. Which was nearer is logged as `mode_left` and `mode_right`.
+
+    Args:
+        modes: the two actions, the smaller one first.
+        width: standard deviation of a bump.
+    """
+
+    def __init__(self, *, modes: Sequence[float], width: float) -> None:
+        left, right = modes
+        if not -1.0 <= left < right <= 1.0:
+            raise UserError(f"env.world.modes={[left, right]} must be two actions from −1 to 1, the smaller one first")
+        self.modes, self.width = torch.tensor([left, right], dtype=torch.float32), width
+        self.obs_space, self.action_space = box([-1.0], [1.0]), box([-1.0], [1.0])
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.zeros(n, 1)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return state
+
+    def pay(self, action: Tensor) -> Tensor:
+        """max_i exp(−½ ((a − m_i)/w)²); action [..., 1] -> [...]."""
+        return (-0.5 * ((action - self.modes) / self.width).square()).exp().amax(-1)
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        left = (action.squeeze(-1) < self.modes.mean()).float()
+        over = torch.ones(len(state), dtype=torch.bool)
+        return Outcome(state, self.pay(action), over, {"mode_left": left, "mode_right": 1.0 - left})

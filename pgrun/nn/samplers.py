@@ -1,0 +1,189 @@
+"""Policies that a Q function stands for, π(a|s) ∝ exp(Q(s, a)/α), and how to draw from them.
+
+Shapes: M states, n draws for each, *A one action, D its coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.core import soft, svgd
+from pgrun.errors import UserError
+from pgrun.nn.distributions import Categorical
+from pgrun.nn.encoders import MLP, Flatten, Layers, Network, flat_size, is_image, linear
+from pgrun.types import Obs, map_obs
+
+Q = Any  # a module: q(obs [M, *O], action [M, *A]) -> [1, M], and q.all(obs) -> [1, M, K] of discrete actions
+
+
+class MeanQ(nn.Module):
+    """The mean of several Q functions as one. Haarnoja et al. 2018, https://arxiv.org/abs/1803.06773: the policy of the
+    mean is near to one that does what all of them reward.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """obs [M, *O], action [M, *A] -> [1, M]."""
+        return torch.cat([q(obs, action) for q in self.members]).mean(0, keepdim=True)
+
+    def all(self, obs: Obs) -> Tensor:
+        """Of every discrete action: [1, M, K]."""
+        every: Any = self.members
+        return torch.cat([q.all(obs) for q in every]).mean(0, keepdim=True)
+
+
+class SoftPolicy(nn.Module):
+    """π(a|s) ∝ exp(Q(s, a)/α); which Q, the caller says."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def sample(self, q: Q, obs: Obs, n: int) -> Tensor:
+        """Draws of actions, [n, M, *A]."""
+        raise NotImplementedError
+
+    def best(self, q: Q, obs: Obs) -> Tensor:
+        """The action of the highest Q, or the best of some draws, [M, *A]."""
+        raise NotImplementedError
+
+    def value(self, q: Q, obs: Obs) -> Tensor:
+        """V(s) = α log ∫ exp(Q(s, a)/α) da, [M]."""
+        raise NotImplementedError
+
+
+class Softmax(SoftPolicy):
+    """Of discrete actions: all of it is exact. Actions that are forbidden have a Q of −1e9."""
+
+    def sample(self, q: Q, obs: Obs, n: int) -> Tensor:
+        logits = q.all(obs)[0] / self.alpha
+        return Categorical(logits.expand(n, *logits.shape)).sample()
+
+    def best(self, q: Q, obs: Obs) -> Tensor:
+        return q.all(obs)[0].argmax(-1)
+
+    def value(self, q: Q, obs: Obs) -> Tensor:
+        return soft.exact_value(q.all(obs)[0], self.alpha)
+
+
+class Squashed(SoftPolicy):
+    """Of actions a = tanh u in (−1, 1)^D, of which a subclass draws u: there, nothing has an edge.
+
+    Args:
+        size: D.
+        alpha: α.
+        value_samples: draws for a value, which are uniform.
+        candidates: draws of which the best is taken.
+    """
+
+    def __init__(self, size: int, alpha: float, value_samples: int, candidates: int) -> None:
+        super().__init__(alpha)
+        self.size, self.value_samples, self.candidates = size, value_samples, candidates
+
+    def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
+        """u, [n, M, D]."""
+        raise NotImplementedError
+
+    def sample(self, q: Q, obs: Obs, n: int) -> Tensor:
+        return self.draw(q, obs, n).tanh()
+
+    def best(self, q: Q, obs: Obs) -> Tensor:
+        actions = self.sample(q, obs, self.candidates)
+        index = each(q, obs, actions).argmax(0)  # [M]
+        return actions[index, torch.arange(len(index), device=index.device)]
+
+    def value(self, q: Q, obs: Obs) -> Tensor:
+        actions = uniform(self.value_samples, obs, self.size)
+        return soft.sampled_value(each(q, obs, actions), -self.size * math.log(2.0), self.alpha)
+
+    def slope(self, q: Q, obs: Obs, u: Tensor) -> Tensor:
+        """∇_u log p(u), p(u) ∝ exp(Q(s, tanh u)/α) |da/du|, [n, M, D]."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            (g,) = torch.autograd.grad(each(q, obs, u.tanh()).sum(), u)
+        return g / self.alpha - 2.0 * u.detach().tanh()  # d/du log(1 − tanh²u) = −2 tanh u
+
+
+class Amortised(Squashed):
+    """u = f(ξ; s), ξ ~ N(0, I): a network that turns noise into draws. Learning moves them along SVGD's direction."""
+
+    def __init__(
+        self,
+        network: Network,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        alpha: float,
+        value_samples: int,
+        candidates: int,
+    ) -> None:
+        super().__init__(flat_size(action_space), alpha, value_samples, candidates)
+        if is_image(obs_space) or not isinstance(network, MLP):
+            raise UserError("algo.sampler=svgd reads vectors: use network=mlp and an env without images")
+        self.flatten = Flatten(obs_space, network.normalize_obs)
+        sizes = [flat_size(obs_space) + self.size, *network.hidden]
+        self.layers = Layers(sizes, network.activation, network.init_gain)
+        self.head = linear(self.layers.features, self.size, network.head_gain)
+
+    def forward(self, obs: Obs, noise: Tensor) -> Tensor:
+        """obs [M, *O], ξ [M, n, D] -> u [M, n, D]; near ξ before anything is learnt."""
+        state = self.flatten.run(obs).unsqueeze(1).expand(-1, noise.shape[1], -1)
+        return noise + self.head(self.layers.run(torch.cat([state, noise], -1)))
+
+    def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
+        return self(obs, normal(n, obs, self.size).movedim(0, 1)).movedim(1, 0)
+
+    def transport(self, q: Q, obs: Obs, n: int) -> tuple[Tensor, Tensor]:
+        """ξ [M, n, D] and where SVGD moves f(ξ; s), Δf [M, n, D]."""
+        noise = normal(n, obs, self.size).movedim(0, 1)
+        with torch.no_grad():
+            u = self(obs, noise).movedim(1, 0)
+        return noise, svgd.direction(u, self.slope(q, obs, u), svgd.median_bandwidth(u)).movedim(0, 1)
+
+
+class Langevin(Squashed):
+    """Markov chains: from uniform actions, so many steps of Langevin dynamics.
+
+    Args:
+        steps: so many.
+        step_length: ε of each.
+    """
+
+    def __init__(
+        self, size: int, alpha: float, value_samples: int, candidates: int, *, steps: int, step_length: float
+    ) -> None:
+        super().__init__(size, alpha, value_samples, candidates)
+        self.steps, self.step_length = steps, step_length
+
+    def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
+        u = uniform(n, obs, self.size).clamp(-0.999, 0.999).atanh()
+        for _ in range(self.steps):
+            u = svgd.langevin(u, self.slope(q, obs, u), self.step_length, torch.randn_like(u))
+        return u
+
+
+def each(q: Q, obs: Obs, actions: Tensor) -> Tensor:
+    """Q(s_m, a_nm), obs [M, *O], actions [n, M, D] -> [n, M]."""
+    n, m = actions.shape[:2]
+    again = map_obs(lambda x: x.expand(n, *x.shape).flatten(0, 1), obs)
+    return q(again, actions.flatten(0, 1))[0].unflatten(0, (n, m))
+
+
+def normal(n: int, obs: Obs, size: int) -> Tensor:
+    """N(0, I), [n, M, size], where the observations are."""
+    like = next(iter(obs.values())) if isinstance(obs, dict) else obs
+    return torch.randn(n, len(like), size, device=like.device)
+
+
+def uniform(n: int, obs: Obs, size: int) -> Tensor:
+    """Uniform on [−1, 1), [n, M, size], where the observations are."""
+    like = next(iter(obs.values())) if isinstance(obs, dict) else obs
+    return torch.rand(n, len(like), size, device=like.device) * 2.0 - 1.0
