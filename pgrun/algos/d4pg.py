@@ -1,0 +1,63 @@
+"""Distributed distributional deterministic policy gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.deterministic import DeterministicReplay
+from pgrun.core.categorical import project
+from pgrun.errors import UserError
+from pgrun.nn.deterministic import AtomCritic
+from pgrun.types import Obs, Transition
+
+
+class D4PG(DeterministicReplay):
+    """DDPG with a critic of the return's distribution, n-step returns, prioritised replay and K actors.
+
+    Barth-Maron et al. 2018, https://arxiv.org/abs/1804.08617, algorithm 1, with a categorical distribution. The replay
+    makes the n-step returns and, by priority, the weights; the actors are the environments.
+    """
+
+    z: Tensor
+
+    def __init__(self, *, atoms: int, v_min: float, v_max: float, **common: Any) -> None:
+        super().__init__(**common)
+        if v_min >= v_max:
+            raise UserError(f"algo.v_min={v_min} must be below algo.v_max={v_max}: returns lie between them")
+        self.register_buffer("z", torch.linspace(v_min, v_max, atoms), persistent=False)
+        self.learn(AtomCritic(self.network, self.obs_space, self.action_space, atoms))
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        with torch.no_grad():
+            y = self.target(batch)
+        metrics = self.fit(batch, y)
+        metrics |= self.actor_step(batch.obs)
+        self.follow()
+        return metrics
+
+    def target(self, batch: Transition) -> Tensor:
+        """Φ(r + γ Z̄(s', μ̄(s'))), projected onto the support; [M, K]."""
+        p = self.q_target(batch.next_obs, self.actor_target(batch.next_obs)).softmax(-1)
+        discount = self.gamma * batch.discount
+        return project(batch.reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.z, p, self.z)
+
+    def critic_loss(
+        self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """E[−Σ_k y_k log p_k(s, a)]; a row's priority is KL(y‖p), the same less what no p could do better."""
+        log_p = self.q(obs, action).log_softmax(-1)
+        cross = -(y * log_p).sum(-1)  # [M]
+        metrics = {"value/q": (log_p.detach().exp() @ self.z).mean()}
+        if weight is not None:
+            metrics["delta"] = (cross.detach() + torch.xlogy(y, y).sum(-1)).clamp(min=0.0)
+            cross = weight * cross
+        loss = cross.mean()
+        return loss, {"loss/critic": loss.detach(), **metrics}
+
+    def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
+        """−E[Q(s, μ(s))] with Q the mean of Z."""
+        loss = -(self.q(obs, self.actor(obs)).softmax(-1) @ self.z).mean()
+        return loss, {"loss/actor": loss.detach()}

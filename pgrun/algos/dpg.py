@@ -1,0 +1,56 @@
+"""Deterministic policy gradient, on-policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.deterministic import Deterministic
+from pgrun.nn import Twin
+from pgrun.types import Obs, Transition, flatten_time, mask_mean
+
+
+class DPG(Deterministic):
+    """Sarsa for the critic, ∇_θμ(s) ∇_aQ(s, a) for the actor; neither replay nor target networks.
+
+    Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, section 4.1, a rollout at a time.
+    """
+
+    def __init__(self, *, rollout: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.rollout = rollout  # T, which the collector takes
+        self.q = Twin(self.network, self.obs_space, self.action_space, k=1)
+        self.settle()
+        self.critic_step = self.gradient_step(self.q.parameters(), self.critic_loss, name="critic")
+        self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        with torch.no_grad():
+            y = self.target(batch).flatten()
+        batch = flatten_time(batch)
+        metrics = self.critic_step(batch.obs, batch.action, y, batch.valid)  # eq. 11 and 12
+        metrics |= self.actor_step(batch.obs, batch.valid)  # eq. 13
+        return metrics
+
+    def target(self, batch: Transition) -> Tensor:
+        """r_t + γ Q(s_{t+1}, a_{t+1}), [T, B]; a_{t+1} as it was taken, or μ's where rollout or episode end before it."""
+        taken = torch.cat([batch.action[1:], batch.action[-1:]])
+        ends = batch.last.clone()
+        ends[-1] = True
+        action = torch.where(ends.unsqueeze(-1), self.actor(batch.next_obs), taken)
+        rows = flatten_time(batch)
+        q = self.q(rows.next_obs, action.flatten(0, 1))[0].view_as(batch.reward)
+        return batch.reward + self.gamma * batch.discount * q
+
+    def critic_loss(self, obs: Obs, action: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """½ E[δ²], y held: the step is δ ∇_wQ(s, a)."""
+        q = self.q(obs, action)[0]
+        loss = 0.5 * mask_mean((q - y).square(), valid)
+        return loss, {"loss/critic": loss.detach(), "value/q": mask_mean(q.detach(), valid)}
+
+    def actor_loss(self, obs: Obs, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """−E[Q(s, μ(s))]: its gradient is −E[∇_θμ(s) ∇_aQ(s, a)]."""
+        loss = -mask_mean(self.q(obs, self.actor(obs))[0], valid)
+        return loss, {"loss/actor": loss.detach()}

@@ -1,0 +1,60 @@
+"""Deterministic policy gradient, off-policy with a compatible critic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.algos.deterministic import Deterministic
+from pgrun.errors import UserError
+from pgrun.nn.deterministic import jacobian_product
+from pgrun.nn.models import Critic
+from pgrun.types import Obs, Transition, flatten_time, mask_mean
+
+
+class DPGOffPolicy(Deterministic):
+    """COPDAC-Q: Q(s, a) = (a − μ(s))ᵀ ∇_θμ(s)ᵀ w + V(s), whose slope at μ(s) biases no gradient, learned by
+    Q-learning from what a noisy policy did.
+
+    Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, sections 4.2 and 4.3. V is a network. As w is the
+    natural gradient (section 4.3), a step may be along w itself.
+    """
+
+    def __init__(self, *, rollout: int, natural: bool, **common: Any) -> None:
+        super().__init__(**common)
+        if self.compile_steps:
+            raise UserError("compile=true can't trace the forward derivative of algo=dpg_offpolicy; use compile=false")
+        self.rollout, self.natural = rollout, natural
+        self.v = Critic(self.network.encoder(self.obs_space), self.network)
+        self.settle()
+        self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
+        self.w = nn.Parameter(torch.zeros_like(self.actor_step.theta))
+        critic = [self.w, *self.v.parameters()]
+        self.critic_step = self.gradient_step(critic, self.critic_loss, name="critic")
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        batch = flatten_time(batch) if batch.reward.dim() > 1 else batch  # a rollout, or a replay's rows
+        with torch.no_grad():  # eq. 19, where Q(s', μ(s')) = V(s')
+            y = batch.reward + self.gamma * batch.discount * self.v(batch.next_obs)
+        metrics = self.critic_step(batch.obs, batch.action, y, batch.valid)  # eq. 21 and 22
+        metrics |= self.actor_step(batch.obs, batch.valid)  # eq. 20, or the natural gradient
+        return metrics
+
+    def critic_loss(self, obs: Obs, action: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """½ E[δ²], y held: the step is δ φ(s, a) for w, with φ(s, a) = ∇_θμ(s)(a − μ(s)), and δ ∇V(s) for V."""
+        mu, slope = jacobian_product(self.actor, obs, self.w)
+        q = ((action - mu) * slope).sum(-1) + self.v(obs)
+        loss = 0.5 * mask_mean((q - y).square(), valid)
+        return loss, {"loss/critic": loss.detach(), "value/q": mask_mean(q.detach(), valid)}
+
+    def actor_loss(self, obs: Obs, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Its gradient is −E[∇_θμ(s) ∇_θμ(s)ᵀ w], or −w."""
+        w = self.w.detach()
+        if self.natural:
+            loss = -torch.dot(w, torch.cat([p.flatten() for p in self.actor.parameters()]))
+            return loss, {}
+        slope = jacobian_product(self.actor, obs, w)[1].detach()  # ∇_aQ(s, a)
+        loss = -mask_mean((self.actor(obs) * slope).sum(-1), valid)
+        return loss, {"policy/slope": mask_mean(slope.square().sum(-1), valid).sqrt()}

@@ -1,0 +1,62 @@
+"""Twin delayed deterministic policy gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.deterministic import DeterministicReplay
+from pgrun.core.noise import smoothed
+from pgrun.nn import Twin
+from pgrun.nn.deterministic import first
+from pgrun.types import Obs, Transition
+
+
+class TD3(DeterministicReplay):
+    """Clipped double Q-learning, a delayed policy, and target policy smoothing.
+
+    Fujimoto et al. 2018, https://arxiv.org/abs/1802.09477, algorithm 1.
+    """
+
+    q: Twin
+
+    def __init__(
+        self, *, critics: int, policy_delay: int, target_noise: float, target_noise_clip: float, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.policy_delay = policy_delay  # d
+        self.target_noise, self.target_noise_clip = target_noise, target_noise_clip  # σ̃, c
+        self.updates = 0
+        self.learn(Twin(self.network, self.obs_space, self.action_space, k=critics))
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        noise = self.target_noise * torch.randn_like(batch.action) if self.target_noise else None
+        with torch.no_grad():
+            y = self.target(batch, noise)
+        metrics = self.fit(batch, y)
+        if self.updates % self.policy_delay == 0:
+            metrics |= self.actor_step(batch.obs)
+            self.follow()
+        self.updates += 1
+        return metrics
+
+    def target(self, batch: Transition, noise: Tensor | None) -> Tensor:
+        """r + γ min_i Q̄_i(s', ã) with ã = μ̄(s') + clip(ε, −c, c), bootstrapped unless the MDP ended; [M]."""
+        action = self.actor_target(batch.next_obs)
+        if noise is not None:
+            action = smoothed(action, noise, self.target_noise_clip, self.actor.edge)
+        q = self.q_target(batch.next_obs, action).amin(0)
+        return batch.reward + self.gamma * batch.discount * q
+
+    def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
+        """−E[Q_1(s, μ(s))]: its gradient is the deterministic policy gradient's."""
+        loss = -first(self.q, obs, self.actor(obs)).mean()
+        return loss, {"loss/actor": loss.detach()}
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.updates = int(state)

@@ -1,0 +1,22 @@
+"""Returns as distributions over a fixed support of K atoms z_1 < … < z_K, evenly spaced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def project(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
+    """The distribution with mass p_j at target_j, on the support z: what falls between two atoms is shared by both in
+    proportion to nearness, what falls beyond the ends goes to them. target, p [..., J], z [K] -> [..., K].
+
+    Bellemare et al. 2017, https://arxiv.org/abs/1707.06887, eq. 7. The mass stays the same; the mean, where nothing
+    lies beyond the ends.
+    """
+    k = z.shape[0]
+    at = (target.clamp(z[0], z[-1]) - z[0]) * ((k - 1) / (z[-1] - z[0]))  # in [0, K − 1], counted in atoms
+    low = at.floor().clamp(max=k - 2)
+    up = p * (at - low)  # [..., J], the upper neighbour's share
+    low = low.long()
+    out = torch.zeros(*p.shape[:-1], k, dtype=p.dtype, device=p.device)
+    return out.scatter_add(-1, low, p - up).scatter_add(-1, low + 1, up)

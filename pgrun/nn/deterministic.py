@@ -1,0 +1,74 @@
+"""Deterministic policies, and the critics of them that `Twin` is not."""
+
+from __future__ import annotations
+
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgrun.errors import UserError
+from pgrun.nn.encoders import MLP, Flatten, Layers, Network, flat_size, is_image, linear
+from pgrun.nn.models import Twin
+from pgrun.types import Obs
+
+
+class DeterministicActor(nn.Module):
+    """μ(s): tanh on the coordinates of an action that are bounded, which run over [−1, 1]; as it is on the others."""
+
+    edge: Tensor
+
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space) -> None:
+        super().__init__()
+        assert isinstance(action_space, gym.spaces.Box)
+        self.encoder = network.encoder(obs_space)
+        self.layer = linear(self.encoder.features, flat_size(action_space), network.head_gain)
+        edge = np.asarray(action_space.high, dtype=np.float32)  # 1, or infinite
+        self.register_buffer("edge", torch.from_numpy(edge.copy()), persistent=False)
+        self.squashed, self.free = bool(np.isfinite(edge).all()), bool(np.isinf(edge).all())
+
+    def forward(self, obs: Obs) -> Tensor:
+        """[..., *O] -> [..., A]."""
+        u = self.layer(self.encoder(obs))
+        if self.squashed:
+            return u.tanh()
+        return u if self.free else torch.where(self.edge.isinf(), u, u.tanh())
+
+
+def jacobian_product(actor: nn.Module, obs: Obs, w: Tensor) -> tuple[Tensor, Tensor]:
+    """μ(s) and ∇_θμ(s)ᵀw of each state, both [M, A], by forward differentiation; w [P] as the parameters lie flat."""
+    theta = {name: p.detach() for name, p in actor.named_parameters()}
+    sizes = [p.numel() for p in theta.values()]
+    parts = w.split(sizes)
+    direction = {name: part.view(p.shape) for (name, p), part in zip(theta.items(), parts, strict=True)}
+    out = torch.func.jvp(
+        lambda parameters: torch.func.functional_call(actor, parameters, (obs,)), (theta,), (direction,)
+    )
+    return out[0], out[1]
+
+
+def first(q: Twin, obs: Obs, action: Tensor) -> Tensor:
+    """Q_1(s, a) alone of several Qs, [M]."""
+    x = torch.cat([q.flatten.run(obs), action], -1)
+    layers = list(zip(q.weights, q.biases, strict=True))
+    for weight, bias in layers[:-1]:
+        x = q.activation(torch.addmm(bias[0], x, weight[0]))
+    weight, bias = layers[-1]
+    return (x * weight[0].T).sum(-1) + bias[0, 0]
+
+
+class AtomCritic(nn.Module):
+    """Z(s, a): the logits of a distribution over K atoms, [M, *O], [M, A] -> [M, K]."""
+
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, atoms: int) -> None:
+        super().__init__()
+        if is_image(obs_space) or not isinstance(network, MLP):
+            raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
+        self.flatten = Flatten(obs_space, network.normalize_obs)
+        sizes = [flat_size(obs_space) + flat_size(action_space), *network.hidden]
+        self.layers = Layers(sizes, network.activation, network.init_gain)
+        self.head = linear(self.layers.features, atoms, network.init_gain)
+
+    def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        return self.head(self.layers.run(torch.cat([self.flatten.run(obs), action], -1)))
