@@ -1,4 +1,4 @@
-"""What is learnt from: the latest rollout, a replay of single transitions, or one of whole rollouts."""
+"""What is learnt from: the latest rollout, a replay of whole rollouts, demonstrations (and see `replay`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pgrun.demonstrations import episodes, load, with_log_prob
-from pgrun.types import Transition, VectorEnv, columns, flatten_time, map_obs, map_transition, rows
+from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition
 
 
 class Memory(Protocol):
@@ -50,68 +50,6 @@ class Latest:
 
     def restore(self, state: dict[str, Any]) -> None:
         """There is nothing to put back: the next rollout is all that will be learnt from."""
-
-
-class Replay:
-    """A ring of single transitions, sampled uniformly with the global torch generator.
-
-    Args:
-        capacity: transitions kept.
-        batch_size: rows a sample, M.
-        warmup: environment steps before the first update.
-        updates: samples, and so updates, after each rollout.
-        device: where the ring lies; samples go to `learn_device`.
-    """
-
-    def __init__(
-        self, *, capacity: int, batch_size: int, warmup: int, updates: int, device: str, learn_device: str
-    ) -> None:
-        self.capacity, self.batch_size, self.warmup, self.updates = capacity, batch_size, warmup, updates
-        self.device, self.learn_device = torch.device(device), torch.device(learn_device)
-        self.ring: Transition | None = None
-        self.size = self.position = self.seen = 0
-
-    def add(self, rollout: Transition) -> None:
-        flat = flatten_time(rollout)
-        if not bool(flat.valid.all()):  # filler rows are nobody's experience
-            flat = rows(flat, flat.valid.nonzero().squeeze(-1))
-        flat = map_transition(lambda x: x[-self.capacity :].to(self.device), flat)
-        n = flat.reward.shape[0]
-        if self.ring is None:
-            self.ring = map_transition(lambda x: x.new_zeros((self.capacity, *x.shape[1:])), flat)
-        head = min(n, self.capacity - self.position)
-        _put(self.ring, flat, self.position, 0, head)
-        _put(self.ring, flat, 0, head, n - head)
-        self.position = (self.position + n) % self.capacity
-        self.size = min(self.size + n, self.capacity)
-        self.seen += n
-
-    def batches(self) -> Iterator[Transition]:
-        """`updates` samples [M, ...]."""
-        if self.ring is None or self.seen < self.warmup or self.size == 0:
-            return
-        for _ in range(self.updates):
-            index = torch.randint(self.size, (self.batch_size,), device=self.device)
-            sample = rows(self.ring, index)
-            yield sample if self.device == self.learn_device else map_transition(self._to_learner, sample)
-
-    def _to_learner(self, x: Tensor) -> Tensor:
-        return x.to(self.learn_device, non_blocking=True)
-
-    def snapshot(self) -> dict[str, Any]:
-        ring = None if self.ring is None else map_transition(lambda x: x[: self.size], self.ring)
-        fields = None if ring is None else ring._asdict()
-        return {"ring": fields, "size": self.size, "position": self.position, "seen": self.seen}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.size, self.position, self.seen = state["size"], state["position"], state["seen"]
-        if state["ring"] is None:
-            return
-        saved = Transition(**state["ring"])
-        self.ring = map_transition(
-            lambda x: torch.zeros((self.capacity, *x.shape[1:]), dtype=x.dtype, device=self.device), saved
-        )
-        _put(self.ring, saved, 0, 0, self.size)
 
 
 class Trajectories:
@@ -270,14 +208,6 @@ def side_by_side(rollouts: list[Transition]) -> Transition:
     return Transition(
         *(map_obs(lambda *x: torch.cat(x, 1), field, *(o[i] for o in others)) for i, field in enumerate(first))
     )
-
-
-def _put(ring: Transition, flat: Transition, at: int, start: int, n: int) -> None:
-    """Copy rows start..start+n of `flat` to rows at..at+n of `ring`."""
-    if n <= 0:
-        return
-    for target, source in zip(tensors(ring), tensors(flat), strict=True):
-        target[at : at + n] = source[start : start + n]
 
 
 def tensors(transition: Transition) -> Iterator[Tensor]:

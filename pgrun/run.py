@@ -145,6 +145,8 @@ class Run:
             UserError: the disk is full, or the like; after result.json is written, if it can be.
         """
         config, parts, clock = self.config, self.parts, self.clock
+        if note := getattr(parts.memory, "note", ""):
+            log.info(note)
         progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
         hooks: list[Hook] = [
             self.board,

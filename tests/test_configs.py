@@ -32,12 +32,18 @@ ENVS = [name for name in names("env") if name != "gym"]  # gym has no id of its 
 CHEAP = ("cartpole", "acrobot", "pendulum")
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
-    *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach"),
+    *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach", "lqr"),
+    *("multi_goal", "bimodal_bandit"),
 }
-BOX_ONLY = {"sac", "mdpo_offpolicy"}  # algorithms that need numbers for actions
+DETERMINISTIC = ("td3", "ddpg", "d4pg", "dpg", "dpg_offpolicy")
+BOX_ONLY = {"sac", "sac_v1", "mdpo_offpolicy", *DETERMINISTIC}  # algorithms that need numbers for actions
 FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is fitted
+REPLAYS = ("replay", "prioritized")  # memories that can take each other's place
 OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
-PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if algo not in BOX_ONLY or env in CONTINUOUS]
+DISCRETE_ONLY = {"sac_discrete"}  # and those that need a list of them
+PAIRS = [
+    (algo, env) for algo in ALGOS for env in ENVS if algo not in (DISCRETE_ONLY if env in CONTINUOUS else BOX_ONLY)
+]
 
 
 def psi(algo: str) -> tuple[str, str] | None:
@@ -60,7 +66,7 @@ def networks(env: str) -> list[str]:
 # for each group whose members may be tuned: the node it fills and its members
 MEMBERS = {
     **{"optimizer": OPTIMIZERS, "network": names("network")},
-    **{"advantage": ADVANTAGES, "critic_fit": names("algo/critic_fit")},
+    **{"advantage": ADVANTAGES, "critic_fit": names("algo/critic_fit"), "exploration": names("algo/exploration")},
 }
 # what a tuned file's name may be, and what it stands for
 TUNED_PAIRS = {f"{algo}_{env}": (algo, env) for algo, env in PAIRS}
@@ -123,9 +129,10 @@ def test_everything_that_goes_together_composes(algo, env):
 @pytest.mark.parametrize(("algo", "env"), [(a, e) for a, e in PAIRS if e in CHEAP and a not in OF_DATA])
 def test_what_goes_together_is_built(algo, env):
     for network, optimizer in turns(algo, env):
-        parts = built(checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}"))
-        hidden = max(max(p.shape, default=0) for p in parts.algorithm.parameters())
-        assert hidden == (64 if network == "mlp" else 256)
+        config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
+        parts = built(config)
+        hidden = max(max(p.shape) for p in parts.algorithm.parameters() if p.dim() > 1)
+        assert hidden == max(config.network.hidden)
         for step in parts.algorithm.steps().values():
             assert type(step.optimizer).__name__ == raw(f"optimizer/{optimizer}")._target_.rpartition(".")[2]
 
@@ -148,6 +155,8 @@ def swaps() -> list[tuple[str, str, str, str]]:
         found += [(algo, env, "network", member) for member in networks(env)]
         if algo in FITTED:
             found += [(algo, env, "algo/critic_fit", member) for member in MEMBERS["critic_fit"]]
+        if {"/memory": "replay"} in raw(f"algo/{algo}").get("defaults", []):
+            found += [(algo, env, "memory", member) for member in REPLAYS]
         if psi(algo):
             found += [(algo, env, "algo/advantage", member) for member in ADVANTAGES]
             found += [(algo, env, "algo/baseline", member) for member in BASELINES]
@@ -189,6 +198,12 @@ def check_swap(algo, env, group, member):
     kind = group.rpartition("/")[2]
     if kind in MEMBERS and (CONFIGS / f"tuned/{kind}/{algo}_{env}_{member}.yaml").exists():
         expect = OmegaConf.merge(expect, raw(f"tuned/{kind}/{algo}_{env}_{member}"))
+    if group == "memory":  # one member's scalars fit the other
+        recipe, tuned = raw(f"algo/{algo}"), CONFIGS / f"tuned/{algo}_{env}.yaml"
+        scalars = [OmegaConf.load(tuned) if tuned.exists() else {}]
+        parts = [raw("memory/replay"), expect, *(part.get("memory", {}) for part in (recipe, *scalars))]
+        expect = OmegaConf.merge(*parts)
+        expect.pop("defaults", None)
     assert OmegaConf.to_container(node) == OmegaConf.to_container(expect)
 
     if algo in OF_DATA:
@@ -220,7 +235,9 @@ def test_a_tuned_file(name):
     config = compose(f"algo={algo}", f"env={env}")
     for key in keys(tuned):
         assert key in known, f"{key} is no key of algo={algo}"
-        assert not key.startswith(("optimizer.", "network.", "algo.advantage.", "algo.baseline.")), key
+        assert not key.startswith(
+            ("optimizer.", "network.", "algo.advantage.", "algo.baseline.", "algo.exploration.")
+        ), key
         assert OmegaConf.select(config, key) == OmegaConf.select(tuned, key)
 
 
@@ -229,7 +246,7 @@ def test_a_tuned_members_file(group, name):
     assert name in TUNED_MEMBERS[group], "its name is <algo>_<env>_<member>"
     member = TUNED_MEMBERS[group][name][2]
     tuned = raw(f"tuned/{group}/{name}")
-    assert set(tuned) <= set(raw(f"{'algo/' if group in ('advantage', 'critic_fit') else ''}{group}/{member}")) - {
+    assert set(tuned) <= set(raw(f"{'' if group in ('optimizer', 'network') else 'algo/'}{group}/{member}")) - {
         "_target_",
         "defaults",
     }
@@ -249,7 +266,7 @@ def untuned(algo: str) -> DictConfig:
 
 READING_ORDER = [
     *("config", "collector/rollouts", "collector/episodes"),
-    *("memory/latest", "memory/replay", "memory/trajectories", "memory/guided"),
+    *("memory/latest", "memory/replay", "memory/prioritized", "memory/trajectories", "memory/guided"),
     *(
         "algo/ppo",
         "algo/ppo_kl",
@@ -265,6 +282,11 @@ READING_ORDER = [
         "algo/critic_fit/trust_region",
         "algo/sac",
         "algo/mdpo_offpolicy",
+        "algo/sac_v1",
+        "algo/sac_discrete",
+        "algo/sql",
+        *(f"algo/{name}" for name in DETERMINISTIC),
+        *(f"algo/exploration/{name}" for name in ("gaussian", "ou", "none")),
         "algo/acer",
         "algo/offpolicy_pg",
         "collector/demonstrations",

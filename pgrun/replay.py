@@ -1,0 +1,233 @@
+"""Replay of single transitions, sampled uniformly or by priority.
+
+Shapes: B environments, L time rows of them in the ring, N = L·B transitions; M rows a sample.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.core.sum_tree import SumTree
+from pgrun.errors import UserError
+from pgrun.ring import Ring
+from pgrun.room import free_memory, shown
+from pgrun.types import Transition, VectorEnv, map_transition
+
+log = logging.getLogger("pgrun")
+
+LARGE = 1024  # bytes of an observation, from which on it is kept once, not twice
+AT_ONCE = 4_000_000  # bytes gathered for several samples at once, at most
+
+
+class Replay:
+    """The last transitions, sampled uniformly with the global torch generator.
+
+    A sample's rows [M] are n-step: `reward` is Σ_{k<m} γ^k r_k, `discount` is γ^{m−1}, or 0 where the MDP terminated,
+    and `next_obs` the true successor of the window's last step, so that r + γ · discount · Q(next_obs) is the target.
+    The window has m ≤ n steps: it ends where an episode does, and at the newest row.
+
+    Args:
+        capacity: N, rows kept, of all environments together; rows between episodes take room but are never sampled.
+        batch_size: rows a sample, M.
+        warmup: environment steps before the first update.
+        updates: samples, and so updates, after each rollout.
+        n_step: n.
+        gamma: γ of the n-step returns.
+        save: put the ring into checkpoints.
+        device: where the ring lies; samples go to `learn_device`.
+
+    Raises:
+        UserError: the ring does not fit into the memory that is free.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        batch_size: int,
+        warmup: int,
+        updates: int,
+        n_step: int,
+        gamma: float,
+        save: bool,
+        device: str,
+        env: VectorEnv,
+        learn_device: str,
+    ) -> None:
+        self.b = env.num_envs
+        self.length = capacity // self.b
+        if self.length < n_step:
+            raise UserError(
+                f"memory.capacity={capacity} has no room for {n_step} steps of {self.b} environments; "
+                f"use memory.capacity={n_step * self.b} or more"
+            )
+        self.batch_size, self.warmup, self.updates = batch_size, warmup, updates
+        self.n_step, self.gamma, self.save = n_step, gamma, save
+        self.device, self.learn_device = torch.device(device), torch.device(learn_device)
+        self.once = size_of(env.obs_space) >= LARGE
+        self.row_bytes = self.bytes_per_row(env)
+        self.note = self.check_room()
+        self.ring: Ring | None = None
+        self.seen = self.forgotten = 0  # transitions ever added; those of them that a checkpoint left out
+
+    def bytes_per_row(self, env: VectorEnv) -> int:
+        """What one transition takes."""
+        obs = size_of(env.obs_space)  # and 13 for reward, discount, end, valid; 8 for where the successor is
+        return (obs + 8 if self.once else 2 * obs) + size_of(env.action_space) + 13
+
+    def check_room(self) -> str:
+        """How large it will be, in a line; UserError where that is more than there is."""
+        rows, free = self.length * self.b, free_memory(self.device)
+        size = rows * self.row_bytes
+        line = f"replay: {rows:,} × {self.row_bytes:,} bytes = {shown(size)}"
+        if free is not None and size > free:
+            fits = max(free // self.row_bytes, 1)
+            digits = 10 ** (len(str(fits)) - 1)
+            raise UserError(
+                f"memory.capacity={rows} does not fit: {line}, but {shown(free)} are free on {self.device}; "
+                f"use memory.capacity={fits // digits * digits} or less"
+            )
+        return line
+
+    def add(self, rollout: Transition) -> None:
+        """Take a rollout [T, B, ...]."""
+        t, b = rollout.reward.shape
+        if b != self.b:
+            raise UserError(f"a replay of {self.b} environments can't take {b} columns; use collector=rollouts")
+        if t > self.length:
+            self.seen += int(rollout.valid[: -self.length].sum())
+            rollout = map_transition(lambda x: x[-self.length :], rollout)
+        if rollout.reward.device != self.device:
+            rollout = map_transition(lambda x: x.to(self.device), rollout)
+        if self.ring is None:
+            self.ring = self.make_ring(rollout)
+        self.seen += self.ring.add(rollout)
+
+    def make_ring(self, like: Transition) -> Ring:
+        """An empty ring for rollouts like this one."""
+        return Ring(like, length=self.length, n=self.n_step, gamma=self.gamma, once=self.once)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is enough to learn from."""
+        return self.ring is not None and self.ring.size > 0 and self.seen - self.forgotten >= self.warmup
+
+    def batches(self) -> Iterator[Transition]:
+        """`updates` samples [M, ...]."""
+        if not self.ready:
+            return
+        assert self.ring is not None
+        at_once = max(AT_ONCE // (self.batch_size * self.row_bytes), 1)
+        for start in range(0, self.updates, at_once):
+            k = min(at_once, self.updates - start)
+            rank = torch.randint(self.ring.size, (k * self.batch_size,), device=self.device)
+            yield from self.ring.gather(self.ring.locate(rank), k, self.learn_device)
+
+    def snapshot(self) -> dict[str, Any]:
+        ring = self.ring.snapshot() if self.ring is not None and self.save else None
+        return {"ring": ring, "seen": self.seen, "forgotten": self.forgotten}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.seen, self.forgotten = state["seen"], state["forgotten"]
+        if state["ring"] is not None:
+            like = Transition(**state["ring"]["like"])
+            self.ring = self.make_ring(map_transition(lambda x: x.to(self.device), like))
+            self.ring.restore(state["ring"])
+        elif self.seen:
+            self.forgotten = self.seen
+            log.info(
+                "the replay starts empty, because memory.save=false left it out of the checkpoint: it fills again "
+                "before anything is learnt, and the run is no longer the one that it would have been"
+            )
+
+
+class Prioritized(Replay):
+    """Sampled with P(i) = p_i^α / Σ_j p_j^α, p = |δ| + ε, and weighed by w_i = (N · P(i))^−β over the sample's largest.
+
+    Schaul et al. 2016, https://arxiv.org/abs/1511.05952, section 3.3 (proportional) and algorithm 1. A sample has its
+    weights in extras["weight"], and takes |δ| in extras["priority"]; new transitions have the largest p so far.
+
+    Args:
+        alpha: α; 0 is uniform.
+        beta: β at the start; it grows linearly to 1.
+        anneal: environment steps until it is there.
+        epsilon: ε.
+    """
+
+    def __init__(self, *, alpha: float, beta: float, anneal: int, epsilon: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.alpha, self.beta_0, self.anneal, self.epsilon = alpha, beta, anneal, epsilon
+        self.tree: SumTree | None = None
+        self.largest = torch.ones((), dtype=torch.float64, device=self.device)  # p_1 = 1; then max_{i<t} p_i
+
+    def bytes_per_row(self, env: VectorEnv) -> int:
+        return super().bytes_per_row(env) + 8
+
+    @property
+    def beta(self) -> float:
+        """β now."""
+        return self.beta_0 + (1.0 - self.beta_0) * min(self.seen / self.anneal, 1.0)
+
+    def add(self, rollout: Transition) -> None:
+        super().add(rollout)
+        assert self.ring is not None
+        if self.tree is None:
+            self.tree = SumTree(self.ring.rows, device=self.device)
+        index = self.ring.newest(min(rollout.reward.shape[0], self.length))
+        self.tree.set(index, self.ring.valid[index] * self.largest**self.alpha)
+
+    def batches(self) -> Iterator[Transition]:
+        """`updates` samples [M, ...], each drawn when the one before has its priorities."""
+        if not self.ready:
+            return
+        assert self.ring is not None
+        assert self.tree is not None
+        for _ in range(self.updates):
+            index = self.tree.draw(self.batch_size)
+            (batch,) = self.ring.gather(index, 1, self.learn_device)
+            weight = (self.ring.size * self.tree.get(index) / self.tree.total) ** -self.beta
+            batch.extras["weight"] = (weight / weight.max()).to(self.learn_device, torch.float32)
+            batch.extras["priority"] = delta = torch.full_like(batch.reward, math.nan)
+            yield batch
+            self.learn(index, delta.to(self.device, torch.float64))
+
+    def learn(self, index: Tensor, delta: Tensor) -> None:
+        """Take |δ| [M] as priorities; what nobody wrote stays as it was."""
+        assert self.tree is not None
+        p = delta + self.epsilon
+        written = ~p.isnan()
+        self.largest = torch.maximum(self.largest, torch.where(written, p, 0.0).max())
+        self.tree.set(index, torch.where(written, p**self.alpha, self.tree.get(index)))
+
+    def snapshot(self) -> dict[str, Any]:
+        state = super().snapshot()
+        kept = state["ring"] is not None and self.tree is not None
+        priorities = self.tree.leaves[: len(state["ring"]["valid"])].clone() if kept and self.tree else None
+        return {**state, "priorities": priorities, "largest": self.largest}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.largest = state["largest"].to(self.device)
+        if self.ring is not None:
+            self.tree = SumTree(self.ring.rows, device=self.device)
+            priorities = state["priorities"].to(self.device)
+            self.tree.set(torch.arange(len(priorities), device=self.device), priorities)
+
+
+def size_of(space: gym.Space) -> int:
+    """Bytes of an observation or an action, as tensors have them."""
+    if isinstance(space, gym.spaces.Dict):
+        return sum(size_of(part) for part in space.values())
+    if isinstance(space, gym.spaces.Box):
+        return math.prod(space.shape) * np.dtype(space.dtype).itemsize  # type: ignore[arg-type]
+    if isinstance(space, gym.spaces.MultiBinary):
+        return 4 * math.prod(space.shape)
+    return 8 * math.prod(space.shape or ())
