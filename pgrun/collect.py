@@ -130,12 +130,16 @@ class Rollouts:
         random_steps: act uniformly at random for so many environment steps first.
         device: where the policy acts; when the algorithm learns elsewhere, a copy of it acts here.
         seed: the environments' first seed.
+        random_hold: steps that each random action is taken for, on and on: longer ones get further.
     """
 
-    def __init__(self, *, env: VectorEnv, length: int, random_steps: int, device: str, seed: int) -> None:
+    def __init__(
+        self, *, env: VectorEnv, length: int, random_steps: int, device: str, seed: int, random_hold: int = 1
+    ) -> None:
         self.env, self.length, self.random_steps, self.seed = env, length, random_steps, seed
         self.actor = Actor(device)
-        self.random = random_actions(env.action_space)
+        self.random, self.random_hold = random_actions(env.action_space), random_hold
+        self.held = torch.zeros(0)  # the random action that is taken now, [B, *A]
         self.stats = EpisodeStats(env.num_envs)
         self.steps = 0
         self.obs: Obs = None
@@ -152,7 +156,9 @@ class Rollouts:
         run = _Recorder()
         for _ in range(self.length):
             if self.steps < self.random_steps:
-                action = self.random(env.num_envs)
+                if self.steps // env.num_envs % self.random_hold == 0:
+                    self.held = self.random(env.num_envs)
+                action = self.held
                 extras: dict[str, Tensor] = {}
                 self.steps += env.num_envs
             else:
@@ -169,11 +175,12 @@ class Rollouts:
             "obs": self.obs,
             "carry": self.carry,
             "steps": self.steps,
+            "held": self.held,
             "stats": self.stats.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> bool:
-        self.steps = state["steps"]
+        self.steps, self.held = state["steps"], state.get("held", self.held)
         whole = state["env"] is not None
         self.stats.restore(state["stats"], open_episodes=whole)
         if whole:

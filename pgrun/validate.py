@@ -38,6 +38,7 @@ RANGES: dict[str, Check] = {
     "capacity": _at_least(1),
     "batch_size": _at_least(1),
     "updates": _at_least(1),
+    "random_hold": _at_least(1),
     "warmup": _at_least(0),
     "n": _at_least(1),
     "n_step": _at_least(1),

@@ -163,6 +163,24 @@ def test_a_rollout_half_random_goes_on_with_the_policy():
     assert torch.equal(rollout.action[2:], rollout.obs[2:, :, 1].long())
 
 
+def test_random_actions_are_held_over_rollouts_and_a_resume():
+    def actions(collector, k):
+        return torch.cat([collector.collect(Counter()).action for _ in range(k)])
+
+    one, two = (rollouts(Scripted(), random_steps=45, random_hold=5) for _ in range(2))  # fifteen steps of three
+    torch.manual_seed(0)
+    whole = actions(one, 3)
+    for i in range(10):
+        assert torch.equal(whole[i], whole[i - i % 5])
+    assert len({tuple(row) for row in whole.tolist()}) == 3
+    assert len(set(whole[0].tolist())) == 3  # each environment has its own
+    torch.manual_seed(0)
+    first = actions(two, 2)
+    saved, three = copy.deepcopy(two.snapshot()), rollouts(Scripted(), random_steps=45, random_hold=5)
+    assert three.restore(saved)
+    assert torch.equal(torch.cat([first, actions(three, 1)]), whole)
+
+
 def equal(one, two):
     for x, y in zip(one[:-1], two[:-1], strict=True):
         assert torch.equal(x, y)
