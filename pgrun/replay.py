@@ -195,17 +195,18 @@ class Prioritized(Replay):
             (batch,) = self.ring.gather(index, 1, self.learn_device)
             weight = (self.ring.size * self.tree.get(index) / self.tree.total) ** -self.beta
             batch.extras["weight"] = (weight / weight.max()).to(self.learn_device, torch.float32)
-            batch.extras["priority"] = delta = torch.full_like(batch.reward, math.nan)
+            batch.extras["priority"] = delta = torch.zeros_like(weight, dtype=torch.float32, device=self.learn_device)
+            unwritten = delta._version
             yield batch
-            self.learn(index, delta.to(self.device, torch.float64))
+            if delta._version != unwritten:
+                self.learn(index, delta.to(self.device, torch.float64))
 
     def learn(self, index: Tensor, delta: Tensor) -> None:
-        """Take |δ| [M] as priorities; what nobody wrote stays as it was."""
+        """Take |δ| [M] as priorities of these rows."""
         assert self.tree is not None
         p = delta + self.epsilon
-        written = ~p.isnan()
-        self.largest = torch.maximum(self.largest, torch.where(written, p, 0.0).max())
-        self.tree.set(index, torch.where(written, p**self.alpha, self.tree.get(index)))
+        self.largest = torch.maximum(self.largest, p.max())
+        self.tree.set(index, p**self.alpha)
 
     def snapshot(self) -> dict[str, Any]:
         state = super().snapshot()

@@ -6,7 +6,7 @@ Shapes: B environments, L time rows in the ring, N = L·B transitions, numbered 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Ring:
 
     def __init__(self, like: Transition, *, length: int, n: int, gamma: float, once: bool) -> None:
         self.length, self.b, self.n, self.gamma = length, like.reward.shape[1], n, gamma
+        self.rows = length * self.b  # N
         self.device = like.reward.device
         self.like = map_transition(lambda x: x[:1].clone(), like)
         self.position = self.filled = 0  # the time row to write next; time rows written
@@ -42,28 +43,29 @@ class Ring:
         self.once = once
         fields = self.fields(like, like.last)
         later = {name for name in fields if n > 1 and name.partition(".")[0] == "next_obs"}
-        outcome = {"reward", "discount", "end"} if n > 1 else set()
+        outcome = {"reward", "discount", "onward"} if n > 1 else set()
         self.here = Table({name: x for name, x in fields.items() if name not in later | outcome}, self.rows)
         self.there = Table({name: fields[name] for name in sorted(later)}, self.rows)
         self.outcome = Table({name: fields[name] for name in sorted(outcome)}, self.rows)
+        self.tables = [table for table in (self.here, self.there, self.outcome) if table.names]
         self.frames = Frames(like.obs, self.rows, self.b) if once else None
         self.extras: Fields = {}
         self.beyond: Obs = None  # [B, *O]: the newest rows' successors
-        self.ended: Tensor | None = None  # [B]: which of them ended their episode, or are invalid
-        self.steps = torch.arange(n, device=self.device).unsqueeze(-1)
-
-    @property
-    def rows(self) -> int:
-        """N."""
-        return self.length * self.b
+        self.onward: Tensor | None = None  # [B]: what the rewards after them count for, should they be joined
+        self.ahead = torch.arange(n, device=self.device).unsqueeze(-1) * self.b  # [n, 1]
+        self.true: dict[Any, Tensor] = {}
 
     def empty(self, dtype: torch.dtype, *shape: int) -> Tensor:
         """[N, *shape], not yet touched."""
         return torch.empty(self.rows, *shape, dtype=dtype, device=self.device)
 
     def fields(self, rollout: Transition, end: Tensor) -> Fields:
-        """What the tables keep of a rollout, by name, each [T, B, ...]."""
-        found = {"action": rollout.action, "reward": rollout.reward, "discount": rollout.discount, "end": end.float()}
+        """What the tables keep of a rollout, by name, each [T, B, ...]; `end` [T, B]: no window goes on after it."""
+        found = {"action": rollout.action, "reward": rollout.reward, "discount": rollout.discount}
+        if self.n == 1:
+            found["last"] = rollout.last.float()
+        else:
+            found["onward"] = self.gamma * rollout.discount * ~end  # what the rewards after it count for
         if not self.once:
             for name, obs in (("obs", rollout.obs), ("next_obs", rollout.next_obs)):
                 found |= {f"{name}.{key}": x for key, x in obs.items()} if isinstance(obs, dict) else {name: obs}
@@ -75,7 +77,7 @@ class Ring:
         """Take a rollout [T, B, ...], T ≤ L; -> how many of its rows are valid."""
         t = rollout.reward.shape[0]
         segments = self.segments(t)
-        end = rollout.last | ~rollout.valid
+        end = rollout.last
         if self.n > 1 or self.frames is not None:
             # a row's successor need not be the next one's observation: after a reset, or where a run was resumed
             joined = torch.cat([equal(rollout.next_obs, rollout.obs, ahead=1), torch.zeros_like(end[:1])])
@@ -83,14 +85,16 @@ class Ring:
             if self.frames is not None:
                 self.frames.forget(segments)
                 self.frames.write(segments, rollout, joined)
-            self.beyond, self.ended = map_obs(lambda x: x[-1].clone(), rollout.next_obs), end[-1]
-            if self.n > 1:
-                end = end | ~joined  # the newest row too, until there is a newer one
+            end = end | ~rollout.valid
+            self.beyond = map_obs(lambda x: x[-1].clone(), rollout.next_obs)
+            self.onward = self.gamma * rollout.discount[-1] * ~end[-1]
+            end = end | ~joined  # the newest row too, until there is a newer one
         self.forget(segments)
         fields = self.fields(rollout, end)
-        for table in (self.here, self.there, self.outcome):
+        for table in self.tables:
             table.write(fields, segments)
-        self.write_extras(rollout.extras, segments)
+        if rollout.extras or self.extras:
+            self.write_extras(rollout.extras, segments)
         count = self.write_valid(rollout.valid, segments)
         self.position = (self.position + t) % self.length
         self.filled = min(self.filled + t, self.length)
@@ -109,12 +113,12 @@ class Ring:
 
     def join(self, rollout: Transition) -> None:
         """Go on from the newest rows, where the rollout's observations are their successors."""
-        if self.ended is None:
+        if self.onward is None:
             return
         joined = equal(self.beyond, rollout.obs, first=True)
         before = (self.position - 1) % self.length * self.b
         if self.n > 1:
-            self.outcome.put("end", before, (self.ended | ~joined).float())
+            self.outcome.put("onward", before, self.onward * joined)
         if self.frames is not None:
             self.frames.join(before, self.position * self.b, joined, self.valid[before : before + self.b])
 
@@ -166,49 +170,46 @@ class Ring:
 
     def gather(self, index: Tensor, k: int, device: torch.device) -> list[Transition]:
         """The transitions at `index` [k·M] over up to n steps, as k samples [M, ...] on a device."""
-        columns: list[list[Fields]] = [self.here.take(index, k, device)]
+        samples = self.here.take(index, k, device)
         final = index
         if self.n > 1:
             window, final = self.window(index)
-            columns += [self.there.take(final, k, device), split(window, k, device)]
+            add(samples, self.there.take(final, k, device))
+            add(samples, split(window, k, device))
         if self.frames is not None:
-            columns.append(split(self.frames.take("obs", index), k, device))
-            columns.append(split(self.frames.take("next_obs", self.frames.after(final)), k, device))
+            add(samples, split(self.frames.take("obs", index), k, device))
+            add(samples, split(self.frames.take("next_obs", self.frames.after(final)), k, device))
         extras = split({key: ring.index_select(0, index) for key, ring in self.extras.items()}, k, device)
-        true = torch.ones(index.shape[0] // k, dtype=torch.bool, device=device)
-        return [self.transition(parts, true) for parts in zip(*columns, extras, strict=True)]
+        true = self.ones(len(index) // k, device)
+        return [self.transition(x, more, true) for x, more in zip(samples, extras, strict=True)]
 
-    def transition(self, parts: tuple[Fields, ...], true: Tensor) -> Transition:
+    def transition(self, x: Fields, extras: Fields, true: Tensor) -> Transition:
         """One sample from its fields."""
-        *columns, extras = parts
-        x = columns[0]
-        for more in columns[1:]:
-            x |= more
-        names = ("obs", "next_obs")
-        obs, next_obs = ({k: x[f"{n}.{k}"] for k in self.keys} if self.keys is not None else x[n] for n in names)
-        return Transition(obs, x["action"], x["reward"], x["discount"], next_obs, x["end"].bool(), true, dict(extras))
+        obs, next_obs = ({k: x[f"{n}.{k}"] for k in self.keys} if self.keys else x[n] for n in ("obs", "next_obs"))
+        last = x["last"].to(torch.bool)
+        return Transition(obs, x["action"], x["reward"], x["discount"], next_obs, last, true, extras)
+
+    def ones(self, m: int, device: torch.device) -> Tensor:
+        """[M] bool, the same one each time."""
+        if (m, device) not in self.true:
+            self.true[m, device] = torch.ones(m, dtype=torch.bool, device=device)
+        return self.true[m, device]
 
     def window(self, index: Tensor) -> tuple[Fields, Tensor]:
         """Rewards and discounts over windows from `index` [K] on, and the number of each one's last row [K]."""
-        path = (index + self.steps * self.b) % self.rows  # [n, K]
-        x = self.outcome.take(path.flatten(), 1, self.device)[0]
-        reward, d, end = (x[name].view(path.shape) for name in ("reward", "discount", "end"))
-        goes_on = (1.0 - end[:-1]).cumprod(0)  # [n − 1, K]: whether step k + 1 is in the window
-        weight = torch.cat([torch.ones_like(d[:1]), goes_on * (self.gamma * d[:-1]).cumprod(0)])  # γ^k Π_{j<k} d_j
-        m = goes_on.sum(0, keepdim=True).long()  # steps before the last one
-
-        def last(y: Tensor) -> Tensor:
-            return y.gather(0, m).squeeze(0)
-
-        total = (weight * reward).sum(0)
-        return {"reward": total, "discount": last(weight) * last(d), "end": last(end)}, last(path)
+        path = (index + self.ahead) % self.rows  # [n, K]
+        x = self.outcome.take(path.view(-1), 1, self.device)[0]
+        reward, discount, onward = (x[name].view(path.shape) for name in ("reward", "discount", "onward"))
+        weight = torch.cat([torch.ones_like(onward[:1]), onward[:-1].cumprod(0)])  # γ^k Π_{j<k} d_j, 0 past the window
+        m = (weight[1:] > 0).sum(0, keepdim=True)  # steps before its last one
+        last = [x.gather(0, m).squeeze(0) for x in (path, weight * discount, onward)]
+        return {"reward": (weight * reward).sum(0), "discount": last[1], "last": last[2] == 0}, last[0]
 
     # ------------------------------------------------------------ saving
 
     def snapshot(self) -> dict[str, Any]:
         """As tensors and plain values, that no later step changes."""
         n = self.filled * self.b
-        tables = {name: table.snapshot(n) for name, table in self.tables()}
         return {
             "like": self.like._asdict(),
             "position": self.position,
@@ -216,32 +217,28 @@ class Ring:
             "size": self.size,
             "valid": self.valid[:n].clone(),
             "ordered": self.order is not None,
-            "tables": tables,
+            "tables": [table.snapshot(n) for table in self.tables],
             "extras": {key: x[:n].clone() for key, x in self.extras.items()},
             "frames": None if self.frames is None else self.frames.snapshot(n),
             "beyond": self.beyond,
-            "ended": self.ended,
+            "onward": self.onward,
         }
-
-    def tables(self) -> Iterator[tuple[str, Table]]:
-        """The tables by name."""
-        yield from (("here", self.here), ("there", self.there), ("outcome", self.outcome))
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot back."""
         self.position, self.filled, self.size = state["position"], state["filled"], state["size"]
         n = self.filled * self.b
         self.valid[:n] = state["valid"].to(self.device)
-        for name, table in self.tables():
-            table.restore(state["tables"][name], n)
+        for table, saved in zip(self.tables, state["tables"], strict=True):
+            table.restore(saved, n)
         for key, x in state["extras"].items():
             self.extras[key] = torch.zeros(self.rows, *x.shape[1:], dtype=x.dtype, device=self.device)
             self.extras[key][:n] = x
         if self.frames is not None:
             self.frames.restore(state["frames"], n)
-        if state["ended"] is not None:
+        if state["onward"] is not None:
             self.beyond = map_obs(lambda x: x.to(self.device), state["beyond"])
-            self.ended = state["ended"].to(self.device)
+            self.onward = state["onward"].to(self.device)
         if state["ordered"]:
             chronological = self.newest(self.filled)
             self.order, self.oldest = self.empty(torch.long), 0
@@ -252,23 +249,22 @@ class Table:
     """Rows of named fields. Those of float32 lie side by side in one matrix: a sample of them is one gather."""
 
     def __init__(self, like: Fields, rows: int) -> None:
-        self.places: list[tuple[str, int, int, tuple[int, ...]]] = []  # name, first column, columns, shape
-        self.others: Fields = {}
-        width, device = 0, torch.device("cpu")
-        for name, x in like.items():
-            shape, device = tuple(x.shape[2:]), x.device
-            if x.dtype == torch.float32:
-                columns = math.prod(shape)
-                self.places.append((name, width, columns, shape))
-                width += columns
-            else:
-                self.others[name] = torch.empty(rows, *shape, dtype=x.dtype, device=device)
-        self.matrix = torch.empty(rows if width else 0, width, device=device)
+        self.names = list(like)
+        self.floats = {name: tuple(x.shape[2:]) for name, x in like.items() if x.dtype == torch.float32}
+        self.widths = [math.prod(shape) for shape in self.floats.values()]
+        self.others = {
+            name: torch.empty(rows, *x.shape[2:], dtype=x.dtype, device=x.device)
+            for name, x in like.items()
+            if name not in self.floats
+        }
+        device = next(iter(like.values())).device if like else None
+        self.matrix = torch.empty(rows if self.floats else 0, sum(self.widths), device=device)
 
     def write(self, fields: Fields, segments: Segments) -> None:
         """Write the rows [T, B, ...] of its fields."""
-        if self.places:
-            source = torch.cat([fields[name].reshape(-1, columns) for name, _, columns, _ in self.places], 1)
+        if self.floats:
+            parts = [fields[name].reshape(-1, width) for name, width in zip(self.floats, self.widths, strict=True)]
+            source = torch.cat(parts, 1)
             for at, start, n in segments:
                 self.matrix[at : at + n] = source[start : start + n]
         for name, target in self.others.items():
@@ -277,21 +273,18 @@ class Table:
 
     def put(self, name: str, at: int, x: Tensor) -> None:
         """Change one scalar field of the rows from `at` on; x [n]."""
-        column = next(first for known, first, *_ in self.places if known == name)
+        column = sum(self.widths[: list(self.floats).index(name)])
         self.matrix[at : at + len(x), column] = x
 
     def take(self, index: Tensor, k: int, device: torch.device) -> list[Fields]:
         """The rows at `index` [k·M], as k samples [M, ...]."""
         samples = split({name: x.index_select(0, index) for name, x in self.others.items()}, k, device)
-        if self.places:
-            matrix = self.matrix.index_select(0, index).to(device, non_blocking=True)
+        if self.floats:
+            (matrix,) = moved([self.matrix.index_select(0, index)], device)
             for fields, part in zip(samples, matrix.chunk(k) if k > 1 else (matrix,), strict=True):
-                for name, first, columns, shape in self.places:
-                    if not shape:
-                        fields[name] = part.select(1, first)
-                    else:
-                        x = part.narrow(1, first, columns)
-                        fields[name] = x if len(shape) == 1 else x.unflatten(1, shape)
+                columns = part.split_with_sizes(self.widths, 1)
+                for (name, shape), x in zip(self.floats.items(), columns, strict=True):
+                    fields[name] = x if len(shape) == 1 else x.unflatten(1, shape) if shape else x.squeeze(1)
         return samples
 
     def snapshot(self, n: int) -> dict[str, Any]:
@@ -412,13 +405,23 @@ class Frames:
             x[i % max(len(x), 1)] = state["apart"][key].to(self.device)
 
 
+def moved(fields: Iterable[Tensor], device: torch.device) -> list[Tensor]:
+    """The same on a device."""
+    return [x if x.device == device else x.to(device, non_blocking=True) for x in fields]
+
+
 def split(fields: Fields, k: int, device: torch.device) -> list[Fields]:
     """Fields [k·M, ...] as k of [M, ...] on a device."""
-    moved = {name: x.to(device, non_blocking=True) for name, x in fields.items()}
-    if k == 1:
-        return [moved]
-    parts = {name: x.chunk(k) for name, x in moved.items()}
-    return [{name: x[i] for name, x in parts.items()} for i in range(k)]
+    if not fields:
+        return [{} for _ in range(k)]
+    parts = [x.chunk(k) if k > 1 else (x,) for x in moved(fields.values(), device)]
+    return [dict(zip(fields, each, strict=True)) for each in zip(*parts, strict=True)]
+
+
+def add(samples: list[Fields], more: list[Fields]) -> None:
+    """Add fields to samples, one by one."""
+    for x, y in zip(samples, more, strict=True):
+        x |= y
 
 
 def equal(before: Obs, after: Obs, *, ahead: int = 0, first: bool = False) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BELOW_ONE = 1.0 - 2.0**-53
+
 
 class SumTree:
     """n priorities, of which each node of the level above holds the sum of `width`, and so on to one root.
@@ -47,12 +49,11 @@ class SumTree:
         index = torch.zeros_like(mass, dtype=torch.long)
         for level in reversed(self.levels):
             sums = level.index_select(0, index).cumsum(-1)  # [M, width]
-            below = torch.nextafter(sums[:, -1], torch.zeros_like(mass))
-            mass = torch.minimum(mass, below)  # against rounding
-            child = (sums <= mass.unsqueeze(-1)).sum(-1)
-            before = sums.gather(-1, (child - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
-            mass = mass - torch.where(child > 0, before, 0.0)
-            index = index * self.width + child
+            mass = torch.minimum(mass, sums[:, -1] * BELOW_ONE)  # against rounding
+            child = torch.searchsorted(sums, mass.unsqueeze(-1), right=True)  # [M, 1]
+            before = sums.gather(-1, (child - 1).clamp_(min=0)).masked_fill_(child == 0, 0.0)
+            mass = mass - before.squeeze(-1)
+            index = index * self.width + child.squeeze(-1)
         return index
 
     def draw(self, m: int) -> Tensor:
