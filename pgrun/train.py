@@ -88,11 +88,12 @@ def learn(algorithm: Algorithm, memory: Memory, clock: Clock) -> Iterable[dict[s
 
 
 def mean_of(metrics: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each metric over several updates."""
+    """The mean of each metric over those of several updates that have it."""
     every = list(metrics)
     if len(every) < 2:
         return every[0] if every else {}
-    return {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+    keys = {key: None for each in every for key in each}
+    return {key: torch.stack([each[key] for each in every if key in each]).mean() for key in keys}
 
 
 def check_finite(metrics: dict[str, Tensor], clock: Clock) -> None:

@@ -57,6 +57,16 @@ RUNS = {
     "offpolicy_pg": ("algo=offpolicy_pg", *ON_POLICY, "algo.rollout=32", "algo.discount_states=true"),
     "offpolicy_pg episodes": ("algo=offpolicy_pg", *ON_POLICY, "collector=episodes", "algo.weights=trajectory"),
     "gps": ("algo=gps", *ON_POLICY, "env=sparse_reach", "env.max_episode_steps=20", "algo.epochs=2"),
+    "td3": (*SAC, "algo=td3", "env=pendulum", "env.max_episode_steps=30"),
+    "ddpg with ou noise": (
+        *(*SAC, "algo=ddpg", "env=pendulum", "env.max_episode_steps=30", "algo/exploration=ou"),
+        *("algo.exploration.schedule=linear", "memory.updates=2"),
+    ),
+    "d4pg by priority": (
+        *(*SAC, "algo=d4pg", "env=pendulum", "env.max_episode_steps=30", "memory=prioritized", "memory.n_step=3"),
+    ),
+    "dpg": ("algo=dpg", *ON_POLICY, "env=pendulum", "env.max_episode_steps=30", "algo/exploration=ou"),
+    "dpg_offpolicy": ("algo=dpg_offpolicy", *ON_POLICY, "env=lqr"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
     "sac_v1": (*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),
     "sac_discrete": (*SAC, "algo=sac_discrete", "env=acrobot", "env.max_episode_steps=30"),

@@ -120,6 +120,11 @@ def test_finite_metrics_whose_sum_overflows_are_no_divergence():
     check_finite({"a": scalar(3e38), "b": scalar(3e38)}, Clock(1))
 
 
+def test_mean_of_what_not_every_update_has():
+    got = mean_of([{"a": scalar(1)}, {"a": scalar(3), "b": scalar(5)}])
+    assert {key: value.item() for key, value in got.items()} == {"a": 2.0, "b": 5.0}
+
+
 def test_mean_of():
     assert mean_of([]) == {}
     assert mean_of([{"a": scalar(3)}])["a"] == 3.0

@@ -35,7 +35,7 @@ class DPG(Deterministic):
         return metrics
 
     def target(self, batch: Transition) -> Tensor:
-        """r_t + γ Q(s_{t+1}, a_{t+1}), [T, B]; a_{t+1} as it was taken, or μ's where rollout or episode end before it."""
+        """r_t + γ Q(s_{t+1}, a_{t+1}), [T, B]; a_{t+1} as taken, or μ's where rollout or episode end before it."""
         taken = torch.cat([batch.action[1:], batch.action[-1:]])
         ends = batch.last.clone()
         ends[-1] = True

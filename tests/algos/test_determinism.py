@@ -34,6 +34,17 @@ RECIPES = {
     ],
     "offpolicy_pg": [*SMALL, "env=cartpole", "num_envs=4", "algo.rollout=32", "total_steps=400"],
     "gps": [*SMALL, "env=sparse_reach", "env.max_episode_steps=20", "num_envs=4", "total_steps=400"],
+    "td3": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "ddpg with ou noise": [
+        *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"),
+        *("algo/exploration=ou", "algo.exploration.schedule=linear", "memory.updates=2"),
+    ],
+    "d4pg by priority": [
+        *(*SMALL, "env=pendulum", "memory=prioritized", "memory.n_step=3", "memory.warmup=50", "memory.batch_size=16"),
+        *("num_envs=2", "total_steps=120"),
+    ],
+    "dpg": [*SMALL, "env=pendulum", "num_envs=4", "total_steps=400"],
+    "dpg_offpolicy": [*SMALL, "env=lqr", "num_envs=4", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
     "sac_v1": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
     "sac_discrete": [*SMALL, "env=cartpole", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
