@@ -35,6 +35,7 @@ class SQL(OffPolicy):
     """
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
+    policy_names = ("q.", "actor.")
     q: MeanQ
 
     def __init__(

@@ -162,6 +162,18 @@ def test_runs_are_composed_and_resumed(tmp_path):
     assert torch.equal(again.state_dict()[key], one[key])
 
 
+@pytest.mark.parametrize("overrides", [DISCRETE, NUMBERS])
+def test_a_run_is_gone_on_from_with_init_from(overrides):
+    a, tensors = shaken(*overrides)
+    b = parts(*overrides, "seed=1").algorithm
+    b.start_from(tensors, "algo.init_from=A")
+    batch = rows(b)
+    with torch.no_grad():
+        assert torch.equal(b.q(batch.obs, batch.action), a.q(batch.obs, batch.action))
+    with pytest.raises(UserError, match="holds another policy"):
+        parts(*overrides, "network.hidden=[24]").algorithm.start_from(tensors, "algo.init_from=A")
+
+
 # ---------------------------------------------------------------- learning
 
 GAMMA = 0.8

@@ -1,0 +1,74 @@
+"""The figure of the four goals: what it counts, and that it can be drawn."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from running import compose, new_run
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "soft_q_goals.py"
+TINY = ("env=multi_goal", "total_steps=80", "num_envs=4", "memory.warmup=20", "memory.batch_size=8", "memory.updates=1")
+
+
+@pytest.fixture(scope="module")
+def goals():
+    spec = importlib.util.spec_from_file_location("soft_q_goals", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Straight:
+    """Goes to one goal from each quarter of the plane: the one that the signs of its position point to."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def initial_carry(self, num_envs):
+        return ()
+
+    def act(self, obs, carry, explore):
+        index = (obs[:, 0] > 0).long() + 2 * (obs[:, 1] > 0).long()
+        return (
+            0.9 * (self.world.goals[index] - obs) / (self.world.goals[index] - obs).norm(dim=-1, keepdim=True),
+            (),
+            {},
+        )
+
+
+def test_paths_end_where_they_are_said_to(goals):
+    from pgrun.build import make_env, resolved
+
+    env = make_env(resolved(compose("env=multi_goal", f"num_envs={goals.EPISODES}")))
+    torch.manual_seed(0)
+    paths, ends = goals.episodes(Straight(env.world), env, False)
+    assert len(paths) == len(ends) == goals.EPISODES
+    for path, end in zip(paths, ends, strict=True):
+        near = env.world.distances(path[-1]) < env.world.radius
+        assert [name for name, there in zip(goals.GOALS, near.tolist(), strict=True) if there] == (
+            [] if end == "none" else [end]
+        )
+        assert not (env.world.distances(path[:-1]) < env.world.radius).any()
+        assert len(path) <= 31
+
+
+def test_the_figure_can_be_drawn(goals, tmp_path, monkeypatch):
+    def train(policy, folder):
+        overrides = (f"algo={policy.algo}", *TINY, "network=mlp", "network.hidden=[8]", "eval.final_episodes=1")
+        new_run(folder, *overrides).execute()
+        (folder / ".hydra").mkdir()
+        OmegaConf.save(compose(*overrides), folder / ".hydra" / "config.yaml")
+
+    monkeypatch.setattr(goals, "train", train)
+    monkeypatch.setattr(sys, "argv", ["soft_q_goals.py", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    goals.main()
+    table = list(csv.DictReader((tmp_path / "soft_q_goals.csv").open()))
+    assert [row["algo"] for row in table] == [p.algo for p in goals.POLICIES for _ in range(5)]
+    for policy in goals.POLICIES:
+        assert sum(float(row["share"]) for row in table if row["algo"] == policy.algo) == pytest.approx(1.0)
+    assert (tmp_path / "soft_q_goals.png").stat().st_size > 20_000
