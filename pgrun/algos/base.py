@@ -33,6 +33,7 @@ class Algorithm(nn.Module):
         spaces.Box,
     )
     elsewhere: ClassVar[str] = ""  # what is nearest to it where it can't act
+    policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # how those of the policy's tensors begin
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class Algorithm(nn.Module):
     def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
         """Take another run's policy, and whatever else has its name and shape here; UserError if the policy differs."""
         mine = self.state_dict()
-        policy = [k for k in mine if k.startswith(POLICY)]
+        policy = [k for k in mine if k.startswith(self.policy_names)]
         odd = [k for k in policy if k not in tensors or tensors[k].shape != mine[k].shape]
         if odd or not policy:
             raise UserError(f"{name} holds another policy than this one" + (f": see {odd[0]}" if odd else ""))
@@ -175,12 +176,11 @@ class Learner(Algorithm):
         )
 
 
-POLICY = ("model.actor.", "actor.")  # where an algorithm's tensors have its policy
-
-
 def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     """Load an actor from another run's tensors; UserError if that run's policy is of another shape."""
-    policy = {key.partition("actor.")[2]: value for key, value in tensors.items() if key.startswith(POLICY)}
+    policy = {
+        key.partition("actor.")[2]: value for key, value in tensors.items() if key.startswith(Algorithm.policy_names)
+    }
     mine = actor.state_dict()
     odd = [k for k in mine if k not in policy or policy[k].shape != mine[k].shape]
     if odd:
