@@ -40,7 +40,7 @@ BOX_ONLY = {"sac", "sac_v1", "mdpo_offpolicy", *DETERMINISTIC}  # algorithms tha
 FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is fitted
 REPLAYS = ("replay", "prioritized")  # memories that can take each other's place
 OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
-DISCRETE_ONLY = {"sac_discrete"}  # and those that need a list of them
+DISCRETE_ONLY = {"sac_discrete", "dqn"}  # and those that need a list of them
 PAIRS = [
     (algo, env) for algo in ALGOS for env in ENVS if algo not in (DISCRETE_ONLY if env in CONTINUOUS else BOX_ONLY)
 ]
@@ -287,6 +287,8 @@ READING_ORDER = [
         "algo/sql",
         *(f"algo/{name}" for name in DETERMINISTIC),
         *(f"algo/exploration/{name}" for name in ("gaussian", "ou", "none")),
+        "algo/dqn",
+        *(f"algo/exploration/{name}" for name in ("epsilon_greedy", "boltzmann")),
         "algo/acer",
         "algo/offpolicy_pg",
         "collector/demonstrations",

@@ -69,6 +69,11 @@ RUNS = {
     "dpg_offpolicy": ("algo=dpg_offpolicy", *ON_POLICY, "env=lqr"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
     "sac_v1": (*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),
+    "dqn": (*SAC, "algo=dqn", "env=acrobot", "env.max_episode_steps=30", "memory.n_step=3", "algo.target_every=5"),
+    "dqn by priority": (
+        *(*SAC, "algo=dqn", "env=cartpole", "memory=prioritized", "memory.updates=2", "algo.dueling=true"),
+        *("algo/exploration=boltzmann", "optimizer.schedule=linear"),
+    ),
     "sac_discrete": (*SAC, "algo=sac_discrete", "env=acrobot", "env.max_episode_steps=30"),
     "sql": (*SAC, "algo=sql", "env=multi_goal", "algo.particles=4"),
     "sql with a softmax": (*SAC, "algo=sql", "env=cartpole"),

@@ -46,12 +46,17 @@ class OffPolicy(Learner):
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Σ_i ½ E[(Q_i(s, a) − y)²], each row with its importance weight [M] where the sampling was not uniform."""
+        """Σ_i E[error(Q_i(s, a) − y)], each row with its importance weight [M] where the sampling was not uniform."""
         q = self.q(obs, action)  # [k, M]
-        square = (q - y).square()
+        delta = q - y
+        error = self.error(delta)
         metrics = {"value/q": q.detach().mean()}
         if weight is not None:
-            metrics["delta"] = (q - y).detach().abs().amax(0)
-            square = weight * square
-        loss = 0.5 * square.mean(-1).sum()
+            metrics["delta"] = delta.detach().abs().amax(0)
+            error = weight * error
+        loss = error.mean(-1).sum()
         return loss, {"loss/critic": loss.detach(), **metrics}
+
+    def error(self, delta: Tensor) -> Tensor:
+        """How much an error δ counts: ½δ²; [k, M]."""
+        return 0.5 * delta.square()

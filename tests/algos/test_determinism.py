@@ -47,6 +47,10 @@ RECIPES = {
     "dpg_offpolicy": [*SMALL, "env=lqr", "num_envs=4", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
     "sac_v1": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "dqn": [
+        *(*SMALL, "env=cartpole", "memory=prioritized", "memory.warmup=50", "memory.batch_size=16", "memory.n_step=2"),
+        *("algo.rollout=4", "algo.target_every=3", "total_steps=120"),
+    ],
     "sac_discrete": [*SMALL, "env=cartpole", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
     "sql": [*SMALL, "env=multi_goal", "memory.warmup=50", "memory.batch_size=8", "total_steps=120"],
     "sql by chains": [

@@ -1,0 +1,77 @@
+"""Deep Q-networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pgrun.algos.off_policy import OffPolicy
+from pgrun.core.exploration import Exploration
+from pgrun.errors import UserError
+from pgrun.nn.q import DiscreteQ
+from pgrun.types import Carry, Obs, Transition
+
+
+class DQN(OffPolicy):
+    """Q-learning with a network, replay and a target network. Mnih et al. 2015, https://doi.org/10.1038/nature14236
+
+    Args:
+        exploration: how it takes an action, given Q.
+        double: choose the next action by Q, value it by Q̄ (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461).
+        dueling: Q in two streams (Wang et al. 2016, https://arxiv.org/abs/1511.06581).
+        huber: errors beyond ±1 count linearly, which clips their gradient, as Mnih et al. do; else all are squared.
+        target_every: updates, after each of which Q̄ moves the share τ of the way to Q; with τ = 1, a copy.
+    """
+
+    action_spaces = (gym.spaces.Discrete,)
+    policy_names = ("q.",)
+    q: DiscreteQ
+    q_target: DiscreteQ
+
+    def __init__(
+        self, *, exploration: Exploration, double: bool, dueling: bool, huber: bool, target_every: int, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        if not isinstance(exploration, Exploration):
+            name = type(exploration).__name__
+            raise UserError(f"{name} explores no discrete actions; use algo/exploration=epsilon_greedy or boltzmann")
+        self.exploration, self.chosen_by_q, self.huber = exploration, double, huber
+        self.target_every = target_every
+        self.updates = 0
+        self.learn(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        q = self.q.all(obs)[0]
+        return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, {}
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        with torch.no_grad():
+            y = self.target(batch)
+        metrics = self.fit(batch, y)
+        self.updates += 1
+        if self.updates % self.target_every == 0:
+            self.follow()
+        return metrics
+
+    def target(self, batch: Transition) -> Tensor:
+        """r + γ max_a Q̄(s', a), or with the a that Q prefers there (double), unless the MDP ended; [M]."""
+        q = self.q_target.all(batch.next_obs)[0]
+        if self.chosen_by_q:
+            best = self.q.all(batch.next_obs)[0].argmax(-1, keepdim=True)
+            q = q.gather(-1, best).squeeze(-1)
+        else:
+            q = q.amax(-1)
+        return batch.reward + self.gamma * batch.discount * q
+
+    def error(self, delta: Tensor) -> Tensor:
+        return F.huber_loss(delta, torch.zeros_like(delta), reduction="none") if self.huber else super().error(delta)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.updates = int(state)

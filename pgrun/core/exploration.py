@@ -1,0 +1,54 @@
+"""How a policy of discrete actions explores, given what each action is worth.
+
+Shapes: B environments, A actions; what is worth ILLEGAL or less may not be taken.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ILLEGAL = -1e9
+
+
+class Exploration:
+    """A number that falls linearly from `first` to `final` over the first `fraction` of the run, and what it does."""
+
+    def __init__(self, *, first: float, final: float, fraction: float) -> None:
+        self.first, self.final, self.fraction = first, final, fraction
+
+    def now(self, progress: float) -> float:
+        """Its value at this progress of the run, in [0, 1]."""
+        return self.first + (self.final - self.first) * min(progress / self.fraction, 1.0)
+
+    def __call__(self, q: Tensor, progress: float) -> Tensor:
+        """q [B, A] -> actions [B]."""
+        raise NotImplementedError
+
+
+class EpsilonGreedy(Exploration):
+    """With probability ε any legal action, else the best. Watkins 1989; its schedule as in Mnih et al. 2015."""
+
+    def __init__(self, *, epsilon: float, final: float, fraction: float) -> None:
+        super().__init__(first=epsilon, final=final, fraction=fraction)
+
+    def __call__(self, q: Tensor, progress: float) -> Tensor:
+        greedy, u, epsilon = q.argmax(-1), torch.rand(q.shape[0], device=q.device), self.now(progress)
+        explore = u < epsilon
+        if not bool(explore.any()):
+            return greedy
+        # where u is below ε it is uniform there, and says which of the legal actions
+        legal = (q > ILLEGAL).cumsum(-1)  # the n-th legal action is where this first is n
+        rank = torch.minimum((u / max(epsilon, 1e-12) * legal[:, -1]).long() + 1, legal[:, -1])
+        return torch.where(explore, (legal < rank.unsqueeze(-1)).sum(-1), greedy)
+
+
+class Boltzmann(Exploration):
+    """π(a|s) ∝ exp(Q(s, a) / τ), by Gumbel's trick: the largest of Q/τ plus Gumbel noise is a draw."""
+
+    def __init__(self, *, temperature: float, final: float, fraction: float) -> None:
+        super().__init__(first=temperature, final=final, fraction=fraction)
+
+    def __call__(self, q: Tensor, progress: float) -> Tensor:
+        gumbel = -torch.empty_like(q).exponential_().log_()
+        return torch.add(q, gumbel, alpha=self.now(progress)).argmax(-1)
