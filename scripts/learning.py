@@ -98,7 +98,20 @@ ROWS = [
         for algo in ("ppo", "trpo", "npg", "a2c", "mdpo")
         if (algo, env) != ("ppo", "halfcheetah")  # which has a floor
     ),
+    Row("dqn", "cartpole", 100_000, 475),
+    Row("dpg", "lqr", 200_000, None),
+    Row("dpg", "pendulum", 100_000, None),
+    Row("ddpg", "pendulum", 20_000, -175),
+    Row("td3", "pendulum", 20_000, -175),
+    Row("d4pg", "pendulum", 30_000, -175),
+    Row("sql", "pendulum", 30_000, -250),
+    Row("sac_v1", "pendulum", 20_000, -175),
     Row("sac", "pendulum", 20_000, -170),
+    Row("sac_discrete", "cartpole", 100_000, 475),
+    Row("sac", "mountain_car_continuous", 50_000, 90),
+    Row("sac", "lunar_lander_continuous", 500_000, 230, seeds=3),
+    Row("td3", "halfcheetah", 1_000_000, 9_000, seeds=1),
+    Row("sac", "halfcheetah", 1_000_000, 9_500, seeds=1),
 ]
 
 
