@@ -92,8 +92,8 @@ def test_scaling_the_reward_is_dividing_the_temperature():
 GAMMA = 0.8
 LEARN = (
     *("algo=sac_v1", "network=mlp", "network.hidden=[32,32]", "env=gym", f"algo.gamma={GAMMA}"),
-    *("optimizer.lr=0.005", "optimizer.schedule=linear", "total_steps=1000", "memory.warmup=200"),
-    *("memory.batch_size=64", "algo.tau=0.1", "algo.temperature=1e-4", "algo.reward_scale=1"),
+    *("optimizer.lr=0.008", "optimizer.schedule=linear", "total_steps=1000", "memory.warmup=200"),
+    *("memory.batch_size=64", "num_envs=2", "algo.tau=0.1", "algo.temperature=1e-4", "algo.reward_scale=1"),
 )
 
 
