@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
+from pgrun.allocator import keep_freed_memory
 from pgrun.checkpoint import seed_generators
 from pgrun.collect import Collector
 from pgrun.diagnostics import watch
@@ -49,6 +50,7 @@ def build(config: DictConfig, *, fresh: bool = True) -> Parts:
         UserError: a part that can't be had or doesn't fit the others.
     """
     config = resolved(config)
+    keep_freed_memory()
     torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
     seed_generators(config.seed)
