@@ -78,24 +78,31 @@ class Batched(nn.Module):
         self.value = self._layer("_value", [[linear(sizes[-1], 1, head_gain)] for _ in range(k)]) if dueling else None
 
     def _layer(self, name: str, layers: list[list[nn.Linear]]) -> tuple[str, str]:
-        """Weights [k, in, out] and biases [k, 1, out] of layers, those of one function side by side; their names."""
+        """Weights [k, in, out] and biases [k, 1, out] of layers, those of one function side by side (of one function
+        alone, [in, out] and [out], whose product is faster); their names.
+        """
         for kind, part in (("weight", lambda x: x.weight.detach().T), ("bias", lambda x: x.bias.detach().unsqueeze(0))):
-            stack = torch.stack([torch.cat([part(layer) for layer in each], -1) for each in layers])
-            self.register_parameter(kind + name, nn.Parameter(stack.contiguous()))
+            stack = torch.stack([torch.cat([part(layer) for layer in each], -1) for each in layers]).contiguous()
+            if self.k == 1:
+                stack = stack[0] if kind == "weight" else stack[0, 0]
+            self.register_parameter(kind + name, nn.Parameter(stack))
         return "weight" + name, "bias" + name
 
     def forward(self, obs: Obs) -> Tensor:
         parameters: Any = self._parameters
-        x = self.flatten.run(obs).expand(self.k, -1, -1)
+        x = self.flatten.run(obs)
+        product: Any = torch.addmm
+        if self.k > 1:
+            x, product = x.expand(self.k, -1, -1), torch.baddbmm
         for weight, bias in self.layers:
-            x = self.activation(torch.baddbmm(parameters[bias], x, parameters[weight]))
+            x = self.activation(product(parameters[bias], x, parameters[weight]))
+        of_q, of_v = x.chunk(2, -1) if self.value and self.layers else (x, x)
         weight, bias = self.head
-        if self.value is None:
-            return torch.baddbmm(parameters[bias], x, parameters[weight])
-        of_f, of_v = x.chunk(2, -1) if self.layers else (x, x)
-        f = torch.baddbmm(parameters[bias], of_f, parameters[weight])
-        weight, bias = self.value
-        return duel(torch.baddbmm(parameters[bias], of_v, parameters[weight]), f)
+        q = product(parameters[bias], of_q, parameters[weight])
+        if self.value is not None:
+            weight, bias = self.value
+            q = duel(product(parameters[bias], of_v, parameters[weight]), q)
+        return q if self.k > 1 else q.unsqueeze(0)
 
 
 class OneByOne(nn.ModuleList):

@@ -21,13 +21,13 @@ CONVOLUTIONS = CNN(hidden=[6], channels=[4], **COMMON)
 
 def by_hand(q: DiscreteQ, i: int, obs: torch.Tensor) -> torch.Tensor:
     """Function i of a batched DiscreteQ, layer by layer."""
-    p = {name: x[i] for name, x in q.functions.named_parameters()}
+    p = {name: x[i] if q.functions.k > 1 else x for name, x in q.functions.named_parameters()}
     x = torch.tanh(obs @ p["weight1"] + p["bias1"])
     if "weight_value" not in p:
         x = torch.tanh(x @ p["weight2"] + p["bias2"])
         return x @ p["weight_head"] + p["bias_head"]
-    of_f = torch.tanh(x @ p["weight2"][:, :6] + p["bias2"][:, :6])
-    of_v = torch.tanh(x @ p["weight2"][:, 6:] + p["bias2"][:, 6:])
+    of_f = torch.tanh(x @ p["weight2"][:, :6] + p["bias2"][..., :6])
+    of_v = torch.tanh(x @ p["weight2"][:, 6:] + p["bias2"][..., 6:])
     f = of_f @ p["weight_head"] + p["bias_head"]
     v = of_v @ p["weight_value"] + p["bias_value"]
     return torch.stack([v[:, 0] + f[:, a] - (f[:, 0] + f[:, 1] + f[:, 2]) / 3 for a in range(3)], -1)
