@@ -14,20 +14,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
-import subprocess
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap, trim_mean
+from runs import ROOT, execute, interval, iqm, result, train
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "scripts" / "results" / "learning.csv"
 
 
@@ -73,8 +68,8 @@ ROWS = [
     Row("ppo", "lunar_lander", 1_000_000, 220, seeds=3),
     Row("ppo", "halfcheetah", 1_000_000, 2_000, seeds=3),
     Row("ppo_kl", "cartpole", 200_000, 475),
-    Row("ppo", "cartpole_pomdp", 300_000, 400, overrides=("network=lstm",), variant="lstm"),
-    Row("ppo", "cartpole_pomdp", 300_000, 400, overrides=("network=gru",), variant="gru"),
+    Row("ppo", "cartpole_pomdp", 125_000, 400, overrides=("network=lstm",), variant="lstm"),
+    Row("ppo", "cartpole_pomdp", 125_000, 400, overrides=("network=gru",), variant="gru"),
     Row("grpo", "cartpole", 500_000, 475),
     Row("grpo", "contextual_bandit", 20_000, 0.99),
     Row("mdpo", "cartpole", 300_000, 475),
@@ -142,32 +137,15 @@ def main() -> int:
 
 def run(folder: Path, row: Row, seed: int) -> None:
     """Start, or go on with, one seed of a row."""
-    place = folder / row.name / f"s{seed}"
-    result = place / "result.json"
-    if result.exists() and json.loads(result.read_text())["status"] == "finished":
-        return
     here = folder / row.name
     if row.demonstrations and not (here / "demos.npz").exists():
         here.mkdir(parents=True, exist_ok=True)
-        said = execute(row.demonstrations.replace("demos.npz", str(here / "demos.npz")).split(), folder)
-        if said.returncode:
-            print(f"{row.name}: {said.stderr.strip()}", flush=True)
+        made = execute(row.demonstrations.replace("demos.npz", str(here / "demos.npz")).split(), folder)
+        if made.returncode:
+            print(f"{row.name}: {made.stderr.strip()}", flush=True)
             return
-    if (place / "checkpoints" / "latest.pt").exists():
-        command = ["pgrun", "resume", str(place)]
-    else:
-        command = [*row.command.split(), f"seed={seed}", f"hydra.run.dir={place}"]
-    done = execute(command, here)
-    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    print(f"{row.name} seed {seed}: {said[0] if said else done.returncode}", flush=True)
-
-
-def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `pgrun …` or `python …` with this interpreter and this package, in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, *(["-m", "pgrun"] if command[0] == "pgrun" else []), *command[1:]]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(words, capture_output=True, text=True, env=env, cwd=folder)
+    if said := train(here / f"s{seed}", [*row.command.split(), f"seed={seed}"]):
+        print(f"{row.name} seed {seed}: {said}", flush=True)
 
 
 def summarise(folder: Path) -> int:
@@ -176,15 +154,14 @@ def summarise(folder: Path) -> int:
     table: list[dict[str, Any]] = []
     missed = 0
     for row in ROWS:
-        files = [folder / row.name / f"s{seed}" / "result.json" for seed in range(row.seeds)]
-        results = [json.loads(file.read_text()) for file in files if file.exists()]
-        means = np.array([r["eval_return_mean"] for r in results if r["status"] == "finished"])
+        results = [r for seed in range(row.seeds) if (r := result(folder / row.name / f"s{seed}"))]
+        means = np.array([r["eval_return_mean"] for r in results])
         if len(means) < row.seeds:
             table += [before[row.name]] if row.name in before else []
             continue
         low, high = interval(means)
-        iqm = float(trim_mean(means, 0.25))
-        missed += row.floor is not None and iqm < row.floor
+        middle = iqm(means)
+        missed += row.floor is not None and middle < row.floor
         rates = [r["steps_per_second"] for r in results]
         table.append(
             {
@@ -193,7 +170,7 @@ def summarise(folder: Path) -> int:
                 "env": row.env,
                 "steps": row.steps,
                 "seeds": row.seeds,
-                "iqm": round(iqm, 1),
+                "iqm": round(middle, 1),
                 "low": round(low, 1),
                 "high": round(high, 1),
                 "worst": round(float(means.min()), 1),
@@ -234,22 +211,6 @@ def markdown() -> int:
         figures = f"{line['iqm']} [{line['low']}, {line['high']}] | {line['worst']}"
         print(f"| {line['row']} | {shown} | {line['seeds']} | {figures} | `{line['command']}` |")
     return 0
-
-
-def interval(means: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile-bootstrap interval of the IQM over seeds."""
-    if np.ptp(means) == 0:
-        return float(means[0]), float(means[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = bootstrap(
-            (means,),
-            lambda x, axis: trim_mean(x, 0.25, axis=axis),
-            n_resamples=9_999,
-            method="percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 if __name__ == "__main__":

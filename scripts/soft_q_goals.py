@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
+from runs import train
 from torch import Tensor
 
 from pgrun import checkpoint
@@ -61,14 +59,6 @@ POLICIES = (
     Policy("sac", "SAC", True, (*SMALL, "network.hidden=[64,64]", "memory.batch_size=64")),
     Policy("ddpg", "DDPG", False, (*SMALL, "network.hidden=[64,64]", "memory.batch_size=64")),
 )
-
-
-def train(policy: Policy, folder: Path) -> None:
-    """Train it there, unless it is."""
-    if (folder / "result.json").exists():
-        return
-    command = [sys.executable, "-m", *policy.command, "seed=0", f"hydra.run.dir={folder.resolve()}"]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def load(folder: Path) -> tuple[Algorithm, Any]:
@@ -155,7 +145,8 @@ def main() -> None:
     table = []
     for column, policy in enumerate(POLICIES):
         folder = args.runs / policy.algo
-        train(policy, folder)
+        if said := train(folder.resolve(), [*policy.command, "seed=0"]):
+            print(said)
         algorithm, env = load(folder)
         paths, ends = episodes(algorithm, env, policy.explore)
         draw_paths(axes[0, column], env.world, paths, ends)

@@ -1,17 +1,12 @@
 """Every algorithm with every Ψ_t: it trains, or one line says what would be right."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from combinations import ADVANTAGES, BASELINES, Combination, algorithms, cell, sample
 from running import compose
 
 from pgrun.build import build
 from pgrun.train import Clock, train
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-from combinations import ADVANTAGES, BASELINES, Combination, algorithms, cell, sample
 
 SMALL = ("num_envs=2", "network.hidden=[8]")
 

@@ -1,30 +1,19 @@
 """The figure's numbers are those of today's estimators."""
 
 import csv
-import importlib.util
 import sys
 from pathlib import Path
 
+import estimator_study as study
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "estimator_study.py"
 
-
-@pytest.fixture(scope="module")
-def study():
-    spec = importlib.util.spec_from_file_location("estimator_study", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_figures_table_is_up_to_date(study, tmp_path, monkeypatch):
+def test_the_figures_table_is_up_to_date(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["estimator_study.py", "--out", str(tmp_path)])
     study.main()
     new, shipped = (
         list(csv.DictReader((folder / "estimator_study.csv").open()))
-        for folder in (tmp_path, SCRIPT.parent / "results")
+        for folder in (tmp_path, Path(study.__file__).parent / "results")
     )
     assert len(new) == len(shipped) > 80
     for row, old in zip(new, shipped, strict=True):
@@ -35,7 +24,7 @@ def test_the_figures_table_is_up_to_date(study, tmp_path, monkeypatch):
     assert 20_000 < (tmp_path / "estimator_study.png").stat().st_size < 250_000
 
 
-def test_it_tells_biased_from_unbiased(study):
+def test_it_tells_biased_from_unbiased():
     for name, (unbiased, (bias, deviation)) in study.estimators(study.Study()).items():
         assert (bias < 1e-9) == unbiased, name
         assert deviation > 0.1

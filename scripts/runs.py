@@ -1,0 +1,77 @@
+"""What the scripts share: runs of pgrun, each finished once, and the figures of several seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap, trim_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `pgrun …` or `python …` with this interpreter and this package, in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, *(["-m", "pgrun"] if command[0] == "pgrun" else []), *command[1:]]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, capture_output=True, text=True, env=env, cwd=folder)
+
+
+def result(place: Path) -> dict[str, Any] | None:
+    """The figures of a run directory; None where no run has finished."""
+    file = place / "result.json"
+    found = json.loads(file.read_text()) if file.exists() else None
+    return found if found and found["status"] == "finished" else None
+
+
+def train(place: Path, command: list[str]) -> str:
+    """Train into a run directory: from its checkpoint where there is one, and not at all where it is finished; -> the
+    first line of what pgrun said, "" where there was nothing to do.
+    """
+    if result(place):
+        return ""
+    if (place / "checkpoints" / "latest.pt").exists():
+        command = ["pgrun", "resume", str(place)]
+    else:
+        command = [*command, f"hydra.run.dir={place}"]
+    done = execute(command, place.parent)
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return said[0] if said else f"exit code {done.returncode}"
+
+
+def scalars(place: Path, tag: str) -> tuple[list[int], list[float]]:
+    """A curve of a run's TensorBoard file: steps and values."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(place), size_guidance={"scalars": 0})
+    events.Reload()
+    points = events.Scalars(tag)
+    return [p.step for p in points], [p.value for p in points]
+
+
+def iqm(means: np.ndarray) -> float:
+    """The mean of the middle half."""
+    return float(trim_mean(means, 0.25))
+
+
+def interval(means: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile-bootstrap interval of the IQM over seeds."""
+    if np.ptp(means) == 0:
+        return float(means[0]), float(means[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = bootstrap(
+            (means,),
+            lambda x, axis: trim_mean(x, 0.25, axis=axis),
+            n_resamples=9_999,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return float(found.low), float(found.high)
