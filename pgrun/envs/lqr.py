@@ -70,7 +70,7 @@ class LinearQuadratic(World):
         """
         a, b, q, r = self.a, self.b, self.q, self.r
         p = q
-        for _ in range(10_000):
+        for _ in range(2_000):
             k = torch.linalg.solve(r + gamma * b.T @ p @ b, gamma * b.T @ p @ a)
             before, p = p, q + gamma * a.T @ p @ (a - b @ k)
             if torch.allclose(p, before, rtol=1e-13, atol=0.0):

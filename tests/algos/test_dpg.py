@@ -6,12 +6,14 @@ distribution with moment Σ₀ have the moment Σ = Σ₀ + γ(A − BK)Σ(A −
 
 import pytest
 import torch
+from probes import run
 from running import parts
 from torch import nn
 from torch.testing import assert_close
 
 from pgrun.algos.dpg import DPG
 from pgrun.errors import UserError
+from pgrun.evaluate import evaluate
 from pgrun.types import Transition
 
 GAMMA = 0.9
@@ -182,16 +184,45 @@ def test_the_critic_is_linear_in_the_compatible_features():
     assert_close(got[1:], tuple(-g for g in of_v))
 
 
-def test_it_learns_from_a_replay_too():
-    for memory in ("latest", "replay"):
-        small = ("memory.warmup=20", "memory.capacity=100", "memory.batch_size=8") if memory == "replay" else ()
-        p = parts("algo=dpg_offpolicy", "env=lqr", f"memory={memory}", *small, "num_envs=2", "network.hidden=[4]")
-        p.memory.add(p.collector.collect(p.algorithm))
-        (batch,) = p.memory.batches()
-        assert batch.reward.shape == ((16, 2) if memory == "latest" else (8,))
-        w = p.algorithm.w.clone()
-        p.algorithm.update(batch)
-        assert not torch.equal(p.algorithm.w, w)
+@pytest.mark.parametrize(("memory", "shape"), [("latest", (16, 2)), ("replay", (8,))])
+def test_it_learns_from_a_replay_too(memory, shape):
+    small = ("memory.warmup=20", "memory.capacity=100", "memory.batch_size=8") if memory == "replay" else ()
+    p = parts("algo=dpg_offpolicy", "env=lqr", f"memory={memory}", *small, "num_envs=2", "algo.rollout=16")
+    p.memory.add(p.collector.collect(p.algorithm))
+    (batch,) = p.memory.batches()
+    assert batch.reward.shape == shape
+    w = p.algorithm.w.clone()
+    p.algorithm.update(batch)
+    assert not torch.equal(p.algorithm.w, w)
+
+
+class Best:
+    """a = −K s with the best K."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, gain):
+        self.gain = gain.float()
+
+    def initial_carry(self, num_envs):
+        return ()
+
+    def act(self, obs, carry, explore):
+        return -obs @ self.gain.T, carry, {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["dpg", "dpg_offpolicy"])
+def test_it_finds_the_best_policy(algo):
+    p, _ = run(f"algo={algo}", "env=lqr", "total_steps=80000")
+    env = p.make_eval_env(32)
+    best = evaluate(Best(env.world.gain(0.9)), env, 64, seed=1).mean
+    idle = evaluate(Best(torch.zeros(1, 2)), env, 64, seed=1).mean
+    mine = evaluate(p.algorithm, env, 64, seed=1).mean
+    assert mine > best - 0.25 * (best - idle)
+    zero = torch.zeros(2, requires_grad=True)
+    gain = -torch.autograd.grad(p.algorithm.actor(zero).sum(), zero)[0]
+    assert_close(gain, env.world.gain(0.9)[0].float(), atol=0.8, rtol=0.0)
 
 
 def test_what_compile_can_not_trace_is_refused():
