@@ -290,6 +290,7 @@ class Actor:
         if self.copy is None:
             self.copy = algorithm.replica(self.device)
         self.copy.load_state_dict(algorithm.state_dict())
+        self.copy.progress = algorithm.progress  # exploration has schedules
         return self.copy
 
 

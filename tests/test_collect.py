@@ -440,9 +440,11 @@ def test_a_policy_that_learns_elsewhere_is_followed_by_a_copy():
     assert twin.device.type == "cpu"
     with torch.no_grad():
         algorithm.weight.fill_(3.0)
+    algorithm.set_progress(0.5)
     assert twin.weight.item() == 0.0
     assert actor.of(algorithm) is twin
     assert twin.weight.item() == 3.0
+    assert twin.progress == 0.5
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ REFUSALS = [
     (["env=gym", "env.id=LunarLander-v9"], ["LunarLander-v9", "LunarLander-v3"]),
     (["env=gym", "env.id=no_such_module:Thing-v0"], ["no_such_module"]),
     (["env=pendulum", "env.backend=native"], ["sync or async"]),
+    (["algo=sac", "env=pendulum", "network.normalize_obs=true"], ["replay", "network.normalize_obs=false"]),
     (["network=cnn"], ["network=mlp"]),
     (["algo=sac"], ["SAC can't act in Discrete(2)", "use algo=sac_discrete", "sql, trpo, vpg can act there"]),
     (["algo/advantage=total_return"], ["whole episodes", "reward_to_go"]),

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
+from pgrun.errors import UserError
 from pgrun.optim import slow_copy
 from pgrun.types import Obs, Transition
 
@@ -21,6 +22,11 @@ class OffPolicy(Learner):
 
     def __init__(self, *, rollout: int, tau: float, **common: Any) -> None:
         super().__init__(**common)
+        if getattr(self.network, "normalize_obs", False):
+            raise UserError(
+                "network.normalize_obs=true takes its statistics from whole rollouts, which an algorithm that learns from "
+                "replay does not see; use network.normalize_obs=false"
+            )
         self.rollout, self.tau = rollout, tau
 
     def learn(self, q: nn.Module, *, target: bool = True) -> None:
