@@ -204,7 +204,7 @@ class Prioritized(Replay):
     def learn(self, index: Tensor, delta: Tensor) -> None:
         """Take |δ| [M] as priorities of these rows."""
         assert self.tree is not None
-        p = delta + self.epsilon
+        p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # of an update that diverged, which the loop reports
         self.largest = torch.maximum(self.largest, p.max())
         self.tree.set(index, p**self.alpha)
 

@@ -47,6 +47,7 @@ class Ring:
         self.here = Table({name: x for name, x in fields.items() if name not in later | outcome}, self.rows)
         self.there = Table({name: fields[name] for name in sorted(later)}, self.rows)
         self.outcome = Table({name: fields[name] for name in sorted(outcome)}, self.rows)
+        self.outcome.matrix.zero_()  # windows read past the newest row, with weight 0, which would not make a NaN 0
         self.tables = [table for table in (self.here, self.there, self.outcome) if table.names]
         self.frames = Frames(like.obs, self.rows, self.b) if once else None
         self.extras: Fields = {}

@@ -157,6 +157,22 @@ def check(batch, world, n):
     assert bool(batch.valid.all())
 
 
+@pytest.mark.parametrize("kind", SPACES)
+def test_memory_that_was_used_before_is_no_part_of_a_sample(kind, monkeypatch):
+    """Rows not yet written hold what the memory held before: here, numbers that no weight of 0 makes 0."""
+    empty = torch.empty
+
+    def used(*shape, **options):
+        x = empty(*shape, **options)
+        return x.fill_(torch.nan) if x.is_floating_point() else x
+
+    monkeypatch.setattr(torch, "empty", used)
+    world = World(1, kind, same_step=True, seed=0)
+    m = memory(world, n_step=3)
+    m.add(world.rollout(2))
+    check(everything(m), world, 3)
+
+
 @pytest.mark.parametrize("same_step", [True, False])
 @pytest.mark.parametrize("kind", SPACES)
 @pytest.mark.parametrize("n", [1, 3])
@@ -537,3 +553,13 @@ def test_a_row_that_is_overwritten_takes_its_priority_along():
         assert set(everything(m).action.tolist()) == held
         assert set(torch.cat([b.action for b in m.batches()]).tolist()) <= held
     assert isinstance(m.tree, SumTree)
+
+
+def test_an_update_that_diverged_leaves_priorities_that_can_be_drawn_from():
+    world = World(1, "vector", same_step=True, seed=0)
+    m = memory(world, Prioritized, updates=3)
+    m.add(world.rollout(6))
+    for batch in m.batches():
+        batch.extras["priority"].copy_(torch.tensor([torch.nan, torch.inf, 1.0, 2.0]))
+    assert bool(torch.isfinite(m.tree.total))
+    assert bool(torch.isfinite(m.largest))
