@@ -103,7 +103,7 @@ def main() -> int:
         if not full_at and rows > 1.1 * args.capacity:
             gc.collect()
             full_at, full = now, resident()
-        if now - mark > 10.0 or (full_at == now):
+        if now - mark > min(10.0, 60.0 * args.minutes) or (full_at == now):
             mark, most = now, max(most, resident() if full_at else 0)
             print(f"{now - begin:7.0f} s  {rows:13,} transitions  {shown(resident())}", flush=True)
         mark = max(mark, full_at)

@@ -49,7 +49,7 @@ def test_every_algorithm_loads_with_weights_only(name, tmp_path):
     content = checkpoint.load(run.checkpoints / "latest.pt")
     assert content["clock"]["steps"] == run.clock.steps
     if name == "sac":
-        assert content["memory"]["ring"]["reward"].shape == (50,)
+        assert content["memory"]["ring"]["valid"].shape == (50,)
     assert "memory" not in checkpoint.load(run.checkpoints / "best.pt")
 
 

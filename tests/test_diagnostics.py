@@ -133,7 +133,7 @@ def test_every_gradient_steps_noise_off_policy_is_that_of_a_naive_loop():
             rows = len(args[0])
             pieces = []
             for i in range(rows):
-                mine = [x[i : i + 1] if x.dim() and len(x) == rows else x for x in args]
+                mine = [x if x is None or not x.dim() or len(x) != rows else x[i : i + 1] for x in args]
                 loss, _ = step.loss(*mine)
                 gradient = torch.autograd.grad(loss / rows, step.parameters)
                 pieces.append(torch.cat([g.flatten() for g in gradient]))

@@ -1,18 +1,12 @@
 """The soak of the replay, in little: a figure for a leak is seen, and there is none."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
-
-PATH = Path(__file__).parent.parent / "scripts" / "replay_soak.py"
+import replay_soak as script
 
 
 def soak(monkeypatch, *arguments):
-    spec = importlib.util.spec_from_file_location("replay_soak", PATH)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     monkeypatch.setattr(sys, "argv", ["replay_soak.py", *arguments])
     return script
 

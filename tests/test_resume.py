@@ -41,8 +41,8 @@ RUNS = {
         "optimizer.schedule=linear",
         "algo.clip_schedule=linear",
     ),
-    "ppo with a memory": (*PPO, "network=lstm", "network.size=8"),
-    "a2c with two memories": ("algo=a2c", *ON_POLICY, "network=gru", "network.size=8", "network.shared=false"),
+    "ppo with a memory": (*PPO, "network=lstm", "network.size=8", "network.shared=true"),
+    "a2c with two memories": ("algo=a2c", *ON_POLICY, "network=gru", "network.size=8"),
     "ppo in processes": (*PPO, "env.backend=async", "num_envs=2", "checkpoint.every=256"),
     "ppo next step": (*PPO, "env.backend=sync", "env.autoreset=next_step"),
     "ppo pendulum": (*PPO, "env=pendulum", "env.max_episode_steps=50"),
@@ -79,6 +79,20 @@ RUNS = {
     "sql with a softmax": (*SAC, "algo=sql", "env=cartpole"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
 }
+QUICK = {  # one of each kind; the others are with the longer tests
+    *(
+        "reinforce",
+        "a2c",
+        "trpo",
+        "ppo normalised",
+        "ppo with a memory",
+        "ppo in processes",
+        "acer",
+        "offpolicy_pg",
+        "gps",
+    ),
+    *("td3", "d4pg by priority", "dpg", "sac", "dqn by priority", "sql", "sac hopper"),
+}
 TIMES = {"seconds", "wall_seconds"}
 
 
@@ -97,7 +111,9 @@ def finish(run) -> dict:
     return outcome(checkpoint.load(run.checkpoints / "latest.pt"))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_resuming_at_any_checkpoint_changes_nothing(name, tmp_path):
     overrides = RUNS[name]
     whole = new_run(tmp_path / "whole", *overrides)

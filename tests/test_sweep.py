@@ -73,7 +73,7 @@ def test_a_folder_a_job(tmp_path: Path) -> None:
     assert "best:" in said.out
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_jobs_fail_alone(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "mortal.py").write_text(MORTAL)
     ends = "live,exit,raise,diverge" + (",kill" if launcher == "joblib" else "") + ",last"
@@ -103,6 +103,7 @@ def _written(folder: Path, name: str) -> float:
     return file.stat().st_mtime
 
 
+@pytest.mark.slow
 def test_parallel_jobs_equal_sequential_ones(tmp_path: Path) -> None:
     means = {}
     for launcher in ("basic", "joblib"):
@@ -135,6 +136,7 @@ def test_optuna_maximises(tmp_path: Path) -> None:
     assert all(r["status"] in ("finished", "diverged") for r in found.values())
 
 
+@pytest.mark.slow
 def test_ready_search_space_for_ppo(tmp_path: Path) -> None:
     said = pgrun("-m", "+sweep=ppo", "hydra.sweeper.n_trials=2", *SHORT, cwd=tmp_path)
     assert said.code == 0, said.err
@@ -143,7 +145,7 @@ def test_ready_search_space_for_ppo(tmp_path: Path) -> None:
     assert "optimizer.lr" in text
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", [pytest.param("basic", marks=pytest.mark.slow), "joblib"])
 def test_ctrl_c_ends_the_sweep_and_its_processes(launcher: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pgrun", "-m", f"hydra/launcher={launcher}", "seed=range(4)"]
     process = subprocess.Popen(

@@ -298,7 +298,7 @@ def test_sacs_losses_by_hand():
     y = torch.randn(40)
     q = q_by_hand(algorithm.q, batch.obs, batch.action)
     critic = ((q[0] - y) ** 2).mean() / 2 + ((q[1] - y) ** 2).mean() / 2
-    assert_close(algorithm.critic_loss(batch.obs, batch.action, y)[0], critic, rtol=1e-4, atol=1e-5)
+    assert_close(algorithm.critic_loss(batch.obs, batch.action, y, None)[0], critic, rtol=1e-4, atol=1e-5)
     action, log_prob = sample_by_hand(algorithm.actor, batch.obs, noise)
     actor = (0.3 * log_prob - q_by_hand(algorithm.q, batch.obs, action).min(0).values).mean()
     assert_close(algorithm.actor_loss(batch.obs, noise, torch.tensor(0.3))[0], actor, rtol=1e-4, atol=1e-5)
@@ -328,7 +328,7 @@ def test_sacs_steps_change_their_own_parameters_alone():
         }
         return names | ({"alpha"} if algorithm.log_alpha.item() != alpha else set())
 
-    assert changed(lambda: algorithm.critic_step(batch.obs, batch.action, batch.reward)) == {"q"}
+    assert changed(lambda: algorithm.critic_step(batch.obs, batch.action, batch.reward, None)) == {"q"}
     assert changed(lambda: algorithm.actor_step(batch.obs, batch.action, torch.tensor(0.3))) == {"actor"}
     assert changed(lambda: algorithm.temperature_step(torch.tensor(5.0))) == {"alpha"}
     assert changed(lambda: algorithm.temperature_step(torch.tensor(2.0))) == set()  # an entropy of −2 is the target
