@@ -24,8 +24,8 @@ class OffPolicy(Learner):
         super().__init__(**common)
         if getattr(self.network, "normalize_obs", False):
             raise UserError(
-                "network.normalize_obs=true takes its statistics from whole rollouts, which an algorithm that learns from "
-                "replay does not see; use network.normalize_obs=false"
+                "network.normalize_obs=true takes its statistics from whole rollouts, which what learns from replay "
+                "does not see; use network.normalize_obs=false"
             )
         self.rollout, self.tau = rollout, tau
 
