@@ -26,6 +26,7 @@ from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
 from pgrun.memory import Memory
 from pgrun.nn.encoders import CNN, Network
+from pgrun.parallel.team import Team
 from pgrun.types import VectorEnv
 
 
@@ -37,14 +38,17 @@ class Parts:
     collector: Collector
     memory: Memory
     make_eval_env: Callable[[int], VectorEnv]  # episodes -> environments for that many
+    team: Team
+    config: DictConfig  # what they were made of, resolved
 
 
 EVAL_ENVS = 32  # copies an evaluation runs side by side, at most
 
 
-def build(config: DictConfig, *, fresh: bool = True) -> Parts:
+def build(config: DictConfig, *, fresh: bool = True, rank: int = 0) -> Parts:
     """Instantiate everything; seeds the global generators first. A run that is not fresh gets its tensors from its own
-    checkpoint, so other runs that it once began from are not looked for.
+    checkpoint, so other runs that it once began from are not looked for. `rank`: of this process, where several run
+    the loop together.
 
     Raises:
         UserError: a part that can't be had or doesn't fit the others.
@@ -53,12 +57,17 @@ def build(config: DictConfig, *, fresh: bool = True) -> Parts:
     keep_freed_memory()
     torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
-    seed_generators(config.seed)
-    env = make_env(config)
-    algorithm = make_algorithm(config, env)
+    team = call(config.parallel, rank=rank)
+    mine = config.copy()  # as this process has it
+    if "num_envs" in config.env:
+        mine.env.num_envs = team.environments(config.env.num_envs)
+    mine.seed = team.seed(config.seed, mine.env.get("num_envs", 1))
+    seed_generators(mine.seed)
+    env = make_env(mine)
+    algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
     act = pick(config.act_device, learn)
-    collector = call(config.collector, env=env, device=str(act), seed=config.seed)
+    collector = call(config.collector, env=env, device=str(act), seed=mine.seed)
     memory = call(config.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
@@ -67,7 +76,9 @@ def build(config: DictConfig, *, fresh: bool = True) -> Parts:
             if run := config.algo.get("init_from"):
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
     watch(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
-    return Parts(algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)))
+    return Parts(
+        algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)), team, config
+    )
 
 
 def resolved(config: DictConfig) -> DictConfig:
@@ -102,8 +113,8 @@ def eval_backend(backend: str | None) -> str | None:
     return "sync" if backend == "async" else backend
 
 
-def make_algorithm(config: DictConfig, env: VectorEnv) -> Algorithm:
-    """The algorithm of a config, for these environments' spaces, on its device."""
+def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:
+    """The algorithm of a config, for these environments' spaces, on its device; of the process with this rank."""
     network = instantiate(config.network, _convert_="all")
     optimizer = instantiate(config.optimizer, _convert_="all")
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
@@ -116,6 +127,7 @@ def make_algorithm(config: DictConfig, env: VectorEnv) -> Algorithm:
             optimizer=optimizer,
             device=str(learn_device(config.device, network)),
             compile=config.compile,
+            rank=rank,
         )
     except TypeError as error:
         name = config.optimizer.get("_target_", "optimizer")

@@ -96,6 +96,8 @@ class KFAC(Optimizer):
         inverse_every: updates from one inversion of the factors to the next.
     """
 
+    shareable = False  # its factors are of one process's samples
+
     def __init__(
         self,
         params: list[Tensor],

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ Fisher = Callable[..., tuple[Tensor, Tensor]]
 
 class Optimizer:
     """A rule that turns the gradient of one flat vector [P] into a step. Its state is the tensors in `state`."""
+
+    shareable = True  # whether several processes may step one vector with one state
 
     def __init__(self, params: list[Tensor], *, lr: float, schedule: str) -> None:
         if schedule not in SCHEDULES:
@@ -160,6 +162,16 @@ def slow_copy(module: Module) -> tuple[Module, Tensor]:
     return copy, flatten_parameters(copy.parameters())
 
 
+class Exchange(Protocol):
+    """What several processes that learn together do at each gradient step."""
+
+    def before(self, step: GradientStep, *args: Any) -> None:
+        """The gradient of these arguments is there, not yet clipped."""
+
+    def refresh(self, step: GradientStep) -> None:
+        """The step is taken, or a rollout begins: make the parameters what they should be now."""
+
+
 class GradientStep:
     """One step along one loss's gradient: gradient, clip, optimizer. This is the unit that `compile=true` compiles.
 
@@ -197,6 +209,7 @@ class GradientStep:
         self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
         self.compile_seconds = 0.0
         self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
+        self.exchange: Exchange | None = None  # with other processes
         self._owner = owner
         self._compiled = self._compile() if compile else None
 
@@ -211,19 +224,25 @@ class GradientStep:
             value.backward(inputs=self.parameters)
         else:
             metrics = self._run_compiled(grad, *args)
+        if self.exchange is not None:
+            self.exchange.before(self, *args)
         norm = torch.linalg.vector_norm(grad)
         if self.max_grad_norm is not None:
             grad.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.observe(*args)
         self.optimizer.step()
+        if self.exchange is not None:
+            self.exchange.refresh(self)
         metrics[self.norm_key] = norm
         return metrics | more
 
     def set_progress(self, progress: float) -> None:
-        """Hand the run's progress in [0, 1] to the optimizer's schedule."""
+        """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.set_progress(progress)
+        if self.exchange is not None:
+            self.exchange.refresh(self)
 
     def _run_compiled(self, grad: Tensor, *args: Any) -> dict[str, Tensor]:
         assert self._compiled is not None

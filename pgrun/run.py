@@ -54,7 +54,7 @@ class Run:
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
         self.begin, self.quiet = begin, quiet
-        self.clock = Clock(config.total_steps)
+        self.clock = parts.team.clock(config.total_steps)
         self.checkpoints = folder / "checkpoints"
         self.saved_at = -1
         if resume is not None:
@@ -161,7 +161,8 @@ class Run:
         try:
             with stop_on_signals(clock):
                 try:
-                    train(parts.algorithm, parts.collector, parts.memory, clock, hooks)
+                    with parts.team.at_work(parts.algorithm, config, clock) as watches:
+                        train(parts.algorithm, parts.collector, parts.memory, clock, [*hooks, *watches])
                 finally:
                     progress.close(clock)
                 self.write()

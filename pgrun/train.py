@@ -40,6 +40,10 @@ class Clock:
         """Count a rollout's real steps."""
         self.steps += int(rollout.valid.sum())  # on a GPU a sync point
 
+    def count_update(self) -> None:
+        """Count an update."""
+        self.updates += 1
+
     def lap(self, part: str, begin: float) -> float:
         """Add the time since `begin` to a part; -> now."""
         now = time.perf_counter()
@@ -84,7 +88,7 @@ def learn(algorithm: Algorithm, memory: Memory, clock: Clock) -> Iterable[dict[s
     """One update for each batch that the memory offers."""
     for batch in memory.batches():
         yield algorithm.update(batch)
-        clock.updates += 1
+        clock.count_update()
 
 
 def mean_of(metrics: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,0 +1,27 @@
+"""Asynchronous advantage actor-critic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgrun.algos.policy_gradient import PolicyGradient
+from pgrun.errors import UserError
+
+
+class A3C(PolicyGradient):
+    """A2C run by many: Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3, is what each process does.
+
+    The many are `parallel=async`. Here is only that each may explore in its own way, as section 4 of the paper has it.
+
+    Args:
+        exploration_per_worker: the entropy coefficient of each process, by rank, over and over; None: of all the same.
+    """
+
+    def __init__(
+        self, *, exploration_per_worker: list[float] | None, entropy_coef: float, rank: int = 0, **common: Any
+    ) -> None:
+        if exploration_per_worker is not None:
+            if not exploration_per_worker:
+                raise UserError("algo.exploration_per_worker=[] names no entropy coefficient; use null, or [0.0, 0.01]")
+            entropy_coef = exploration_per_worker[rank % len(exploration_per_worker)]
+        super().__init__(entropy_coef=entropy_coef, **common)

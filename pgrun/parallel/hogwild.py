@@ -1,0 +1,162 @@
+"""Processes that learn on shared weights without locks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.multiprocessing as mp
+from omegaconf import DictConfig
+from torch import Tensor
+
+from pgrun.algos.base import Algorithm
+from pgrun.errors import UserError
+from pgrun.optim import GradientStep, Optimizer
+from pgrun.parallel.team import Team, plain
+from pgrun.train import Clock, Hook
+from pgrun.types import Transition
+
+log = logging.getLogger("pgrun")
+PATIENCE = 30.0  # seconds that the leader waits, at the end, for a worker to finish the update it is in
+
+
+@dataclass
+class Shared:
+    """What all processes see; tensors lie in shared memory."""
+
+    steps: Any  # environment steps of all of them
+    updates: Any
+    stop: Any  # set when the run is over
+    theta: dict[str, Tensor]  # each gradient step's parameters [P], by its name
+    state: dict[str, dict[str, Tensor]]  # and its optimizer's tensors
+    buffers: dict[str, Tensor]  # running statistics and the like
+
+
+class SharedClock(Clock):
+    """A clock whose steps and updates are those of all processes together."""
+
+    shared: Shared
+
+    def tie(self, shared: Shared, *, leader: bool) -> None:
+        """Count with the others from here on; the leader's figures are where they start."""
+        self.shared = shared
+        if leader:
+            shared.steps.value, shared.updates.value = self.steps, self.updates
+        else:
+            self.steps, self.updates = shared.steps.value, shared.updates.value
+
+    @property
+    def running(self) -> bool:
+        return super().running and not self.shared.stop.is_set()
+
+    def advance(self, rollout: Transition) -> None:
+        n = int(rollout.valid.sum())
+        with self.shared.steps.get_lock():
+            self.shared.steps.value += n
+            self.steps = self.shared.steps.value
+
+    def count_update(self) -> None:
+        with self.shared.updates.get_lock():
+            self.shared.updates.value += 1
+            self.updates = self.shared.updates.value
+
+
+class Hogwild(Team):
+    """W processes, each with environments of its own: a gradient steps the shared weights, which are then copied back.
+
+    No locks: two steps at once may lose part of one another (Recht et al. 2011, https://arxiv.org/abs/1106.5730). The
+    optimizer's statistics are shared as well. With W = 1 every number is what a process alone has.
+    """
+
+    def __init__(self, *, workers: int, rank: int = 0) -> None:
+        super().__init__(workers=workers, rank=rank)
+        self.context = mp.get_context("spawn")
+
+    def clock(self, total_steps: int) -> SharedClock:
+        return SharedClock(total_steps)
+
+    @contextmanager
+    def at_work(self, algorithm: Algorithm, config: DictConfig, clock: Clock) -> Iterator[Sequence[Hook]]:
+        assert isinstance(clock, SharedClock)
+        if self.rank:
+            clock.tie(self.shared, leader=False)
+            join(algorithm, self.shared)
+            yield ()
+            return
+        check(algorithm)
+        shared = Shared(
+            steps=self.context.Value("q", 0),
+            updates=self.context.Value("q", 0),
+            stop=self.context.Event(),
+            theta={name: step.theta.clone().share_memory_() for name, step in algorithm.steps().items()},
+            state={name: step.optimizer.state for name, step in algorithm.steps().items()},
+            buffers=buffers(algorithm),
+        )
+        for tensor in (*shared.buffers.values(), *(x for state in shared.state.values() for x in state.values())):
+            tensor.share_memory_()
+        clock.tie(shared, leader=True)
+        join(algorithm, shared)
+        from pgrun.parallel.worker import Workers, work
+
+        with Workers(self.context, PATIENCE, shared.stop) as workers:
+            for rank in range(1, self.workers):
+                workers.start(rank, work, plain(config), rank, shared)
+            yield (workers.watch,)
+        algorithm.set_progress(clock.progress)  # takes the weights that the others left
+
+
+def check(algorithm: Algorithm) -> None:
+    """Raise UserError where not every step of this algorithm can be taken on shared memory."""
+    steps = algorithm.steps().values()
+    if algorithm.device.type != "cpu":
+        raise UserError("parallel=async shares weights in the CPU's memory: use device=cpu")
+    for step in steps:
+        if not isinstance(step.optimizer, Optimizer) or not step.optimizer.shareable:
+            name = type(step.optimizer).__name__
+            raise UserError(
+                f"parallel=async shares the optimizer's state, which {name} keeps to itself: "
+                "use optimizer=rmsprop, adam, adamw or sgd"
+            )
+    stepped = {id(p) for step in steps for p in step.parameters}
+    if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
+        raise UserError(
+            f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel=async can't share: "
+            "use parallel=ddp, or an algorithm of gradient steps"
+        )
+
+
+def buffers(algorithm: Algorithm) -> dict[str, Tensor]:
+    """The running statistics, by name; what belongs to single environments stays with its process."""
+    return {name: x for name, x in algorithm.named_buffers() if not name.endswith("carry")}
+
+
+def join(algorithm: Algorithm, shared: Shared) -> None:
+    """Make an algorithm's gradient steps move the shared weights, with the shared statistics."""
+    for name, step in algorithm.steps().items():
+        theta = shared.theta[name]
+        theta.grad = step.theta.grad
+        step.optimizer.theta = theta
+        step.optimizer.state = shared.state[name]
+        step.exchange = CopyBack(theta)
+    for name, mine in buffers(algorithm).items():
+        mine.data = shared.buffers[name]
+    algorithm.set_progress(algorithm.progress)
+
+
+class CopyBack:
+    """After a step on shared weights: this process goes on with what they are then."""
+
+    def __init__(self, theta: Tensor) -> None:
+        self.theta = theta
+
+    def before(self, step: GradientStep, *args: Any) -> None:
+        """The gradient is this process's own."""
+
+    @torch.no_grad()
+    def refresh(self, step: GradientStep) -> None:
+        """θ′ ← θ."""
+        step.theta.copy_(self.theta)

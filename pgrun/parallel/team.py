@@ -1,0 +1,65 @@
+"""The processes that run the loop together, as a run sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.algos.base import Algorithm
+from pgrun.errors import UserError
+from pgrun.train import Clock, Hook
+
+
+class Team:
+    """The processes of one run; this class is a process alone (`parallel=none`), the others change what they need.
+
+    Rank 0, the leader, logs, evaluates and writes checkpoints; the others run the loop and nothing else.
+
+    Args:
+        workers: W, how many processes.
+        rank: which of them this one is.
+    """
+
+    def __init__(self, *, workers: int, rank: int = 0) -> None:
+        self.workers, self.rank = workers, rank
+        self.shared: Any = None  # what ties a worker to the leader, which gives it
+
+    def environments(self, num_envs: int) -> int:
+        """How many of a config's environments this process has."""
+        return num_envs
+
+    def seed(self, seed: int, num_envs: int) -> int:
+        """The seed of this process's generators and of its `num_envs` environments: the leader's is the run's own."""
+        return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]) if self.rank else seed
+
+    def clock(self, total_steps: int) -> Clock:
+        """A clock that counts what all processes do."""
+        return Clock(total_steps)
+
+    @contextmanager
+    def at_work(self, algorithm: Algorithm, config: DictConfig, clock: Clock) -> Iterator[Sequence[Hook]]:
+        """While the loop runs: the processes are there and tied together; -> what watches them. None is left behind."""
+        yield ()
+
+
+class Alone(Team):
+    """`parallel=none`."""
+
+    def __init__(self, *, workers: int, rank: int = 0) -> None:
+        super().__init__(workers=workers, rank=rank)
+        if workers != 1:
+            raise UserError(
+                f"workers={workers} asks for several processes: say what they do with their gradients by "
+                "parallel=async, or use workers=1 (env.num_envs is for more environments)"
+            )
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A config as plain values, to be sent to another process."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
