@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import Diverged, UserError
-from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs
+from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, to_blocks
 
 NO_STREAMS: dict[str, Tensor] = {}  # never written to
 
@@ -49,7 +49,9 @@ class EpisodeStats:
         self.count = 0
 
     def add(self, reward: Tensor, last: Tensor, valid: Tensor, streams: dict[str, Tensor] = NO_STREAMS) -> None:
-        """Account for a rollout, all [T, B]; rows that are not valid count nowhere."""
+        """Account for a rollout, all [T, B], rows that are not valid nowhere. Where several agents are paid, reward
+        [T, B, N], there is a stream `return`.
+        """
         real = valid.cpu().numpy()
         ends = last.cpu().numpy() & real
         where = ends.nonzero() if ends.any() else None
@@ -382,8 +384,11 @@ def check_observations(rollout: Transition) -> None:
 
 
 def random_actions(space: gym.Space) -> Callable[[int], Tensor]:
-    """A function B -> actions [B, *A], uniform over a space (a canonical Box: over [−1, 1])."""
+    """A function B -> actions [B, *A], uniform over a space (a canonical Box: over [−1, 1]); of a Dict, joint ones."""
     spaces = gym.spaces
+    if isinstance(space, spaces.Dict):
+        each = [(random_actions(part), part) for part in space.values()]
+        return lambda b: torch.cat([to_blocks(draw(b), part) for draw, part in each], -1)
     if isinstance(space, spaces.Discrete):
         return lambda b: torch.randint(int(space.n), (b,))
     if isinstance(space, spaces.MultiDiscrete):

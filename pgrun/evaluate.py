@@ -87,9 +87,11 @@ def evaluate(
             if record is not None:
                 record(obs, action, extras, step, share > 0)
             obs = step.obs
-            total += step.reward * step.valid
+            total += step.streams.get("return", step.reward) * step.valid
             length += step.valid
             for name, reward in step.streams.items():
+                if name == "return":
+                    continue
                 totals[name] = totals.get(name, torch.zeros_like(total)) + reward * step.valid
             carry = begun_anew(carry, step, algorithm)
             if bool(step.last.any()):

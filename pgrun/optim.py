@@ -183,6 +183,8 @@ class GradientStep:
         max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
         compile: trace loss and gradient into one compiled function.
         name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
+        learners: how many learn side by side, each with its row of the one parameter [learners, P]; each one's
+            gradient is clipped by itself.
         fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
             which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
     """
@@ -198,7 +200,9 @@ class GradientStep:
         compile: bool,
         name: str = "",
         fisher: Fisher | None = None,
+        learners: int = 1,
     ) -> None:
+        self.learners = learners
         self.parameters = list(parameters)
         self.theta = flatten_parameters(self.parameters)
         self.loss = loss
@@ -226,15 +230,16 @@ class GradientStep:
             metrics = self._run_compiled(grad, *args)
         if self.exchange is not None:
             self.exchange.before(self, *args)
-        norm = torch.linalg.vector_norm(grad)
+        each = grad if self.learners == 1 else grad.view(self.learners, -1)
+        norm = torch.linalg.vector_norm(each, dim=-1, keepdim=self.learners > 1)
         if self.max_grad_norm is not None:
-            grad.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+            each.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.observe(*args)
         self.optimizer.step()
         if self.exchange is not None:
             self.exchange.refresh(self)
-        metrics[self.norm_key] = norm
+        metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
         return metrics | more
 
     def set_progress(self, progress: float) -> None:

@@ -19,7 +19,7 @@ from pgrun.core.sum_tree import SumTree
 from pgrun.errors import UserError
 from pgrun.ring import Ring
 from pgrun.room import free_memory, shown
-from pgrun.types import Transition, VectorEnv, map_transition
+from pgrun.types import Transition, VectorEnv, map_transition, width
 
 log = logging.getLogger("pgrun")
 
@@ -80,8 +80,11 @@ class Replay:
 
     def bytes_per_row(self, env: VectorEnv) -> int:
         """What one transition takes."""
-        obs = size_of(env.obs_space)  # and 13 for reward, discount, end, valid; 8 for where the successor is
-        return (obs + 8 if self.once else 2 * obs) + size_of(env.action_space) + 13
+        obs, space = size_of(env.obs_space), env.action_space
+        joint = isinstance(space, gym.spaces.Dict)
+        action, agents = (4 * width(space), len(space)) if joint else (size_of(space), 1)  # type: ignore[arg-type]
+        # and for each agent 8 for reward and discount, 5 for end and valid; 8 for where the successor is
+        return (obs + 8 if self.once else 2 * obs) + action + 8 * agents + 5
 
     def check_room(self) -> str:
         """How large it will be, in a line; UserError where that is more than there is."""
@@ -99,7 +102,7 @@ class Replay:
 
     def add(self, rollout: Transition) -> None:
         """Take a rollout [T, B, ...]."""
-        t, b = rollout.reward.shape
+        t, b = rollout.valid.shape
         if b != self.b:
             raise UserError(f"a replay of {self.b} environments can't take {b} columns; use collector=rollouts")
         if t > self.length:

@@ -1,6 +1,7 @@
 """A ring over time of all environments' transitions, and samples of them over one or several steps.
 
 Shapes: B environments, L time rows in the ring, N = L·B transitions, numbered t·B + b; k samples of M rows at once.
+Rewards and discounts of several agents have one more axis at their end, …, which is empty where there is one.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Ring:
         if self.n == 1:
             found["last"] = rollout.last.float()
         else:
-            found["onward"] = self.gamma * rollout.discount * ~end  # what the rewards after it count for
+            found["onward"] = self.gamma * onwards(rollout.discount, ~end)  # what the rewards after it count for
         if not self.once:
             for name, obs in (("obs", rollout.obs), ("next_obs", rollout.next_obs)):
                 found |= {f"{name}.{key}": x for key, x in obs.items()} if isinstance(obs, dict) else {name: obs}
@@ -88,7 +89,7 @@ class Ring:
                 self.frames.write(segments, rollout, joined)
             end = end | ~rollout.valid
             self.beyond = map_obs(lambda x: x[-1].clone(), rollout.next_obs)
-            self.onward = self.gamma * rollout.discount[-1] * ~end[-1]
+            self.onward = self.gamma * onwards(rollout.discount[-1], ~end[-1])
             end = end | ~joined  # the newest row too, until there is a newer one
         self.forget(segments)
         fields = self.fields(rollout, end)
@@ -119,7 +120,7 @@ class Ring:
         joined = equal(self.beyond, rollout.obs, first=True)
         before = (self.position - 1) % self.length * self.b
         if self.n > 1:
-            self.outcome.put("onward", before, self.onward * joined)
+            self.outcome.put("onward", before, onwards(self.onward, joined))
         if self.frames is not None:
             self.frames.join(before, self.position * self.b, joined, self.valid[before : before + self.b])
 
@@ -200,11 +201,13 @@ class Ring:
         """Rewards and discounts over windows from `index` [K] on, and the number of each one's last row [K]."""
         path = (index + self.ahead) % self.rows  # [n, K]
         x = self.outcome.take(path.view(-1), 1, self.device)[0]
-        reward, discount, onward = (x[name].view(path.shape) for name in ("reward", "discount", "onward"))
+        reward, discount, onward = (x[name].unflatten(0, path.shape) for name in ("reward", "discount", "onward"))
         weight = torch.cat([torch.ones_like(onward[:1]), onward[:-1].cumprod(0)])  # γ^k Π_{j<k} d_j, 0 past the window
-        m = (weight[1:] > 0).sum(0, keepdim=True)  # steps before its last one
-        last = [x.gather(0, m).squeeze(0) for x in (path, weight * discount, onward)]
-        return {"reward": (weight * reward).sum(0), "discount": last[1], "last": last[2] == 0}, last[0]
+        goes_on = weight[1:] > 0
+        m = (goes_on.flatten(2).any(-1) if onward.dim() > 2 else goes_on).sum(0, keepdim=True)  # steps before its last
+        last = [rows_of(x, m) for x in (path, weight * discount, onward)]
+        end = (last[2] == 0).flatten(1).all(-1) if onward.dim() > 2 else last[2] == 0
+        return {"reward": (weight * reward).sum(0), "discount": last[1], "last": end}, last[0]
 
     # ------------------------------------------------------------ saving
 
@@ -273,9 +276,10 @@ class Table:
                 target[at : at + n] = fields[name].flatten(0, 1)[start : start + n]
 
     def put(self, name: str, at: int, x: Tensor) -> None:
-        """Change one scalar field of the rows from `at` on; x [n]."""
-        column = sum(self.widths[: list(self.floats).index(name)])
-        self.matrix[at : at + len(x), column] = x
+        """Change one field of the rows from `at` on; x [n, …]."""
+        i = list(self.floats).index(name)
+        column = sum(self.widths[:i])
+        self.matrix[at : at + len(x), column : column + self.widths[i]] = x.reshape(len(x), -1)
 
     def take(self, index: Tensor, k: int, device: torch.device) -> list[Fields]:
         """The rows at `index` [k·M], as k samples [M, ...]."""
@@ -404,6 +408,18 @@ class Frames:
         i = torch.arange(self.first, self.end, device=self.device)
         for key, x in self.apart.items():
             x[i % max(len(x), 1)] = state["apart"][key].to(self.device)
+
+
+def onwards(discount: Tensor, goes_on: Tensor) -> Tensor:
+    """What rewards after a row count for: discounts [..., B, …] where it goes on [..., B], else 0."""
+    return discount * (goes_on if discount.dim() == goes_on.dim() else goes_on.unsqueeze(-1))
+
+
+def rows_of(x: Tensor, row: Tensor) -> Tensor:
+    """The elements of x [n, K, …] at the rows [1, K] of its first axis; -> [K, …]."""
+    if x.dim() > 2:
+        row = row.unsqueeze(-1).expand(1, *x.shape[1:])
+    return x.gather(0, row).squeeze(0)
 
 
 def moved(fields: Iterable[Tensor], device: torch.device) -> list[Tensor]:

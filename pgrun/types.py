@@ -1,16 +1,20 @@
 """The data that flows round the loop.
 
 Shapes: T time, B environments, *O one observation, *A one action. A Dict observation space makes `obs` a dict of
-tensors; everything else is a tensor.
+tensors; everything else is a tensor. Where several agents act at once, the spaces are Dicts by agent, of N, `reward`
+and `discount` have a last axis of agents, in the spaces' order, and an action is the agents' actions one after the
+other, discrete choices as one-hot: [B, A].
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Obs = Any  # Tensor [B, *O], or a dict of them
@@ -22,8 +26,8 @@ class Transition(NamedTuple):
 
     obs: Obs  # [T, B, *O]
     action: Tensor  # [T, B, *A]
-    reward: Tensor  # [T, B]
-    discount: Tensor  # [T, B]   0 where the MDP terminated, else 1: whether to bootstrap
+    reward: Tensor  # [T, B]   or [T, B, N]
+    discount: Tensor  # [T, B]   or [T, B, N]; 0 where the MDP terminated, else 1: whether to bootstrap
     next_obs: Obs  # [T, B, *O]  the true successor, never an observation after an autoreset
     last: Tensor  # [T, B] bool  terminated or truncated: no trace crosses it
     valid: Tensor  # [T, B] bool  False on autoreset filler and on padding
@@ -35,8 +39,8 @@ class Step(NamedTuple):
 
     obs: Obs  # [B, *O]    to act on next
     next_obs: Obs  # [B, *O]    the true successor of the last action; the same object as `obs` unless an env was reset
-    reward: Tensor  # [B]        float32, as the environment pays it
-    discount: Tensor  # [B]        float32
+    reward: Tensor  # [B]        float32, as the environment pays it; or [B, N]
+    discount: Tensor  # [B]        float32; or [B, N]
     last: Tensor  # [B] bool
     valid: Tensor  # [B] bool
     # Rewards [B] that are only logged, by the name of their return: `return_true` is logged as train/return_true.
@@ -85,6 +89,36 @@ def map_transition(function: Callable[[Tensor], Tensor], transition: Transition)
 def rows(transition: Transition, index: Tensor) -> Transition:
     """The rows at `index` of a flat transition [N, ...] -> [M, ...]."""
     return map_transition(lambda x: x.index_select(0, index), transition)
+
+
+def blocks(space: gym.Space) -> list[int]:
+    """How one agent's action lies in a joint one: the sizes of its one-hot blocks; [] where it is numbers."""
+    if isinstance(space, gym.spaces.Discrete):
+        return [int(space.n)]
+    return [int(n) for n in space.nvec.flatten()] if isinstance(space, gym.spaces.MultiDiscrete) else []
+
+
+def width(space: gym.Space) -> int:
+    """How many numbers of a joint action are one agent's; of a Dict, all agents'."""
+    if isinstance(space, gym.spaces.Dict):
+        return sum(width(part) for part in space.values())
+    return sum(blocks(space)) or math.prod(space.shape or ())
+
+
+def to_blocks(action: Tensor, space: gym.Space) -> Tensor:
+    """One agent's action [B, *A] as it lies in a joint one, [B, width]."""
+    if not (sizes := blocks(space)):
+        return action.flatten(1).float()
+    columns = action.reshape(len(action), -1).unbind(-1)
+    return torch.cat([F.one_hot(x, n).float() for x, n in zip(columns, sizes, strict=True)], -1)
+
+
+def from_blocks(part: Tensor, space: gym.Space) -> Tensor:
+    """What `to_blocks` was given, from [B, width]; a block that is not one-hot is the choice where it is largest."""
+    if not (sizes := blocks(space)):
+        return part.unflatten(-1, space.shape or ())
+    columns = [x.argmax(-1) for x in part.split(sizes, -1)]
+    return columns[0] if isinstance(space, gym.spaces.Discrete) else torch.stack(columns, -1)
 
 
 def flatten_time(transition: Transition) -> Transition:

@@ -119,6 +119,9 @@ RANGES: dict[str, Check] = {
     "action_cost": _at_least(0),
     "distance_cost": _at_least(0),
     "width": POSITIVE,
+    "logit_penalty": _at_least(0),
+    "ensembles": _at_least(1),
+    "infer_entropy": _at_least(0),
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -141,6 +144,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "window": ("fixed", "rollout"),
     "activation": ("tanh", "relu", "elu", "silu"),
     "backend": ("auto", "native", "sync", "async", "envpool"),
+    "agents": ("rows", "joint"),
     "autoreset": ("same_step", "next_step"),
 }
 

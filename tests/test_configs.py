@@ -28,7 +28,7 @@ def raw(name: str) -> DictConfig:
 
 ALGOS, OPTIMIZERS = names("algo"), names("optimizer")
 ADVANTAGES, BASELINES = names("algo/advantage"), names("algo/baseline")
-ENVS = [name for name in names("env") if name != "gym"]  # gym has no id of its own
+ENVS = [name for name in names("env") if name not in ("gym", "pettingzoo")]  # which have no id of their own
 CHEAP = ("cartpole", "acrobot", "pendulum")
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),

@@ -162,6 +162,7 @@ class Learner(Algorithm):
         name: str = "",
         lr: float | None = None,
         fisher: Fisher | None = None,
+        learners: int = 1,
     ) -> GradientStep:
         """A step of the configured optimizer, or of one with another learning rate, along a loss's gradient."""
         return GradientStep(
@@ -173,6 +174,7 @@ class Learner(Algorithm):
             compile=self.compile_steps,
             name=name,
             fisher=fisher,
+            learners=learners,
         )
 
 

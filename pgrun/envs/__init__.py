@@ -1,4 +1,5 @@
 """Environments: one adapter per backend, so that nothing above knows how an environment resets."""
 
 from pgrun.envs.make import make as make
+from pgrun.envs.pettingzoo import make_parallel as make_parallel
 from pgrun.envs.tensor import TensorEnv as TensorEnv

@@ -1,0 +1,200 @@
+"""The adapter to PettingZoo's parallel environments: several agents that act at once, in copies in this process.
+
+Two forms: `Joint`, in which a copy is one environment with observations and rewards by agent, for algorithms that learn
+several agents together; and `Rows`, in which every agent of every copy is an environment of its own, for algorithms
+that learn one policy, which the agents then share.
+
+Shapes: B copies, N agents, *O and *A one agent's observation and action, A the numbers of a joint action.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.envs.copies import Parallel
+from pgrun.errors import UserError
+from pgrun.types import Obs, Step, from_blocks, map_obs, width
+
+spaces = gym.spaces
+
+
+def make_parallel(
+    *,
+    id: str,
+    num_envs: int,
+    agents: str,
+    agent_index: bool,
+    max_episode_steps: int | None,
+    kwargs: Mapping[str, Any],
+    seed: int,
+) -> Parallel:
+    """B copies of a parallel environment; the keys are explained in configs/env/pettingzoo.yaml.
+
+    Raises:
+        UserError: an environment or a form that can't be had, or a package that is missing.
+    """
+    if agents not in ("joint", "rows"):
+        raise UserError(f"agents={agents} is not known; choose joint or rows")
+    factory, given = find(id), dict(kwargs)
+
+    def copy() -> Any:
+        try:
+            return factory(**given)
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
+
+    if max_episode_steps is not None and "max_cycles" not in given:
+        given["max_cycles"] = max_episode_steps  # so many PettingZoo environments call it
+        try:
+            factory(**given).close()
+        except TypeError:
+            del given["max_cycles"]
+    common: dict[str, Any] = {"name": id, "num_envs": num_envs, "limit": max_episode_steps, "seed": seed}
+    return Joint(copy, **common) if agents == "joint" else Rows(copy, agent_index=agent_index, **common)
+
+
+def find(id: str) -> Callable[..., Any]:
+    """What makes the environment that is named `module` (by its `parallel_env`) or `module:callable`."""
+    module, _, name = id.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name or "parallel_env", None)
+    except ModuleNotFoundError as error:
+        package = module.split(".")[0]
+        if package in ("pettingzoo", "mpe2") and error.name == package:
+            raise UserError(f"{id} needs a package that is not installed: pip install 'pgrun[pettingzoo]'") from error
+        if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
+            raise UserError(f"{id} needs a package that is not installed: {error.name}") from error
+        raise UserError(f"env.id={id}: there is no module {error.name}; {NAMES}") from error
+    except ImportError as error:
+        raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
+    if not callable(found):
+        raise UserError(f"env.id={id}: {module} has no {name or 'parallel_env'}; {NAMES}")
+    return found
+
+
+NAMES = "name a module with a parallel_env, such as mpe2.simple_spread_v3, or module:callable of yours"
+
+
+class Joint(Parallel):
+    """A copy is one environment: obs {agent: [B, *O]}, action [B, A], reward and discount [B, N].
+
+    Who is done before the others sees zeros, is paid nothing and has discount 0 until the episode ends. Logged are the
+    mean over agents as `return`, and each agent's as `return_<agent>`.
+    """
+
+    def __init__(self, make: Callable[[], Any], **common: Any) -> None:
+        super().__init__(make, **common)
+        self.num_envs = len(self.copies)
+        for agent, (space, _) in self.observations.items():
+            if isinstance(space, spaces.Dict):
+                raise UserError(
+                    f"agents=joint reads one vector an agent, but {agent} of {self.name} sees a Dict: use agents=rows"
+                )
+        self.obs_space = spaces.Dict({agent: space for agent, (space, _) in self.observations.items()})
+        self.action_space = spaces.Dict({agent: space for agent, (space, _) in self.actions.items()})
+        self.widths = [width(space) for space in self.action_space.values()]
+        self._all_valid = torch.ones(self.num_envs, dtype=torch.bool)
+
+    def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        self.begin_all(seed)
+        return self.now()
+
+    def now(self) -> Obs:
+        """What there is to act on."""
+        return {agent: self.tensors(agent, self.shown[agent]) for agent in self.agents}
+
+    def step(self, action: Tensor) -> Step:
+        parts = action.split(self.widths, -1)
+        each = zip(parts, self.action_space.values(), strict=True)
+        outcome = self.advance([from_blocks(part, space) for part, space in each])
+        dead = ~outcome.there | outcome.terminated
+        next_obs = {}
+        for n, agent in enumerate(self.agents):  # as it will be seen in the next row: zeros of the dead
+            after = [None if gone else x for x, gone in zip(outcome.after[agent], dead[:, n], strict=True)]
+            next_obs[agent] = self.tensors(agent, after)
+        same = not outcome.over.any() and not (outcome.ended & ~outcome.terminated).any()
+        reward = torch.from_numpy(outcome.reward)
+        names = [f"return_{agent}" for agent in self.agents]
+        return Step(
+            obs=next_obs if same else self.now(),
+            next_obs=next_obs,
+            reward=reward,
+            discount=torch.from_numpy((~dead).astype(np.float32)),
+            last=torch.from_numpy(outcome.over),
+            valid=self._all_valid,
+            streams={"return": reward.mean(-1), **dict(zip(names, reward.unbind(-1), strict=True))},
+        )
+
+
+class Rows(Parallel):
+    """Every agent of every copy is an environment of its own, B·N rows, copy after copy.
+
+    Who is done before the others has filler rows until its copy begins anew.
+
+    Args:
+        agent_index: append the agent's number to what it sees, as one-hot, so that one policy can tell them apart.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, agent_index: bool, **common: Any) -> None:
+        super().__init__(make, **common)
+        n = len(self.agents)
+        self.num_envs, self.agent_index = len(self.copies) * n, agent_index
+        for kind, by_agent in (("observations", self.given), ("actions", self.taken)):
+            first, *others = by_agent.items()
+            for agent, space in others:
+                if space != first[1]:
+                    raise UserError(
+                        f"agents=rows is one policy for all agents, but {kind} of {self.name} differ: {first[0]} has "
+                        f"{_shown(first[1])}, {agent} has {_shown(space)}; use algo=maddpg or iddpg, with agents=joint"
+                    )
+        self.obs_space, self.action_space = (next(iter(x.values()))[0] for x in (self.observations, self.actions))
+        if agent_index:
+            if not isinstance(self.obs_space, spaces.Box) or len(self.obs_space.shape) != 1:
+                raise UserError(f"env.agent_index=true appends to vectors, but agents of {self.name} see no vector")
+            low, high = (
+                np.concatenate([x, np.full(n, y)]) for x, y in zip(_bounds(self.obs_space), (0, 1), strict=True)
+            )
+            self.obs_space = spaces.Box(np.float32(low), np.float32(high), dtype=np.float32)
+            self.index = torch.eye(n).repeat(len(self.copies), 1)
+
+    def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        self.begin_all(seed)
+        return self.rows(self.shown)
+
+    def rows(self, seen: dict[str, list[Any]]) -> Obs:
+        """What all agents see, [B·N, *O]."""
+        first, *others = (self.tensors(agent, seen[agent]) for agent in self.agents)
+        obs = map_obs(lambda *x: torch.stack(x, 1).flatten(0, 1), first, *others)
+        return torch.cat([obs, self.index], -1) if self.agent_index else obs
+
+    def step(self, action: Tensor) -> Step:
+        n = len(self.agents)
+        outcome = self.advance(action.unflatten(0, (-1, n)).unbind(1))
+        next_obs = self.rows(outcome.after)
+        anew = outcome.ended.any() or outcome.over.any()
+        return Step(
+            obs=self.rows(self.shown) if anew else next_obs,
+            next_obs=next_obs,
+            reward=torch.from_numpy(outcome.reward).flatten(),
+            discount=torch.from_numpy(1.0 - outcome.terminated.astype(np.float32)).flatten(),
+            last=torch.from_numpy(outcome.ended).flatten(),
+            valid=torch.from_numpy(outcome.there).flatten(),
+        )
+
+
+def _bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    return space.low, space.high
+
+
+def _shown(space: gym.Space) -> str:
+    """A space in a few words."""
+    return f"{type(space).__name__}{space.shape}" if isinstance(space, spaces.Box) else str(space)
