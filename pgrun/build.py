@@ -39,13 +39,13 @@ class Parts:
     memory: Memory
     make_eval_env: Callable[[int], VectorEnv]  # episodes -> environments for that many
     team: Team
-    config: DictConfig  # what they were made of, resolved
+    settings: dict[str, Any]  # the config as plain values, for other processes to build theirs
 
 
 EVAL_ENVS = 32  # copies an evaluation runs side by side, at most
 
 
-def build(config: DictConfig, *, fresh: bool = True, rank: int = 0) -> Parts:
+def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int = 0) -> Parts:
     """Instantiate everything; seeds the global generators first. A run that is not fresh gets its tensors from its own
     checkpoint, so other runs that it once began from are not looked for. `rank`: of this process, where several run
     the loop together.
@@ -53,7 +53,7 @@ def build(config: DictConfig, *, fresh: bool = True, rank: int = 0) -> Parts:
     Raises:
         UserError: a part that can't be had or doesn't fit the others.
     """
-    config = resolved(config)
+    config = resolved(config) if isinstance(config, DictConfig) else OmegaConf.create(config)
     keep_freed_memory()
     torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision(config.matmul_precision)
@@ -71,13 +71,15 @@ def build(config: DictConfig, *, fresh: bool = True, rank: int = 0) -> Parts:
     memory = call(config.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
+        team.check(algorithm)
         if fresh:
             algorithm.begin(load_tensors)
             if run := config.algo.get("init_from"):
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
     watch(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
+    settings = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
     return Parts(
-        algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)), team, config
+        algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)), team, settings
     )
 
 

@@ -161,7 +161,7 @@ class Run:
         try:
             with stop_on_signals(clock):
                 try:
-                    with parts.team.at_work(parts.algorithm, config, clock) as watches:
+                    with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
                         train(parts.algorithm, parts.collector, parts.memory, clock, [*hooks, *watches])
                 finally:
                     progress.close(clock)

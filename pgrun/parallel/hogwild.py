@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
-from omegaconf import DictConfig
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
 from pgrun.optim import GradientStep, Optimizer
-from pgrun.parallel.team import Team, plain
+from pgrun.parallel.team import Team
 from pgrun.train import Clock, Hook
 from pgrun.types import Transition
 
@@ -31,6 +30,7 @@ class Shared:
     steps: Any  # environment steps of all of them
     updates: Any
     stop: Any  # set when the run is over
+    module: dict[str, Tensor]  # all tensors of the algorithm as the run begins
     theta: dict[str, Tensor]  # each gradient step's parameters [P], by its name
     state: dict[str, dict[str, Tensor]]  # and its optimizer's tensors
     buffers: dict[str, Tensor]  # running statistics and the like
@@ -79,19 +79,39 @@ class Hogwild(Team):
     def clock(self, total_steps: int) -> SharedClock:
         return SharedClock(total_steps)
 
+    def check(self, algorithm: Algorithm) -> None:
+        """Raise UserError where not every step can be taken on shared memory."""
+        steps = algorithm.steps().values()
+        if algorithm.device.type != "cpu":
+            raise UserError("parallel=async shares weights in the CPU's memory: use device=cpu")
+        for step in steps:
+            if not isinstance(step.optimizer, Optimizer) or not step.optimizer.shareable:
+                name = type(step.optimizer).__name__
+                raise UserError(
+                    f"parallel=async shares the optimizer's state, which {name} keeps to itself: "
+                    "use optimizer=rmsprop, adam, adamw or sgd"
+                )
+        stepped = {id(p) for step in steps for p in step.parameters}
+        if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
+            raise UserError(
+                f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel=async can't share: "
+                "use parallel=ddp, or an algorithm of gradient steps"
+            )
+
     @contextmanager
-    def at_work(self, algorithm: Algorithm, config: DictConfig, clock: Clock) -> Iterator[Sequence[Hook]]:
+    def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
         assert isinstance(clock, SharedClock)
         if self.rank:
             clock.tie(self.shared, leader=False)
+            algorithm.load_state_dict({**algorithm.state_dict(), **self.shared.module})
             join(algorithm, self.shared)
             yield ()
             return
-        check(algorithm)
         shared = Shared(
             steps=self.context.Value("q", 0),
             updates=self.context.Value("q", 0),
             stop=self.context.Event(),
+            module={name: x.clone() for name, x in algorithm.state_dict().items() if not own(name)},
             theta={name: step.theta.clone().share_memory_() for name, step in algorithm.steps().items()},
             state={name: step.optimizer.state for name, step in algorithm.steps().items()},
             buffers=buffers(algorithm),
@@ -104,34 +124,19 @@ class Hogwild(Team):
 
         with Workers(self.context, PATIENCE, shared.stop) as workers:
             for rank in range(1, self.workers):
-                workers.start(rank, work, plain(config), rank, shared)
+                workers.start(rank, work, settings, rank, shared)
             yield (workers.watch,)
         algorithm.set_progress(clock.progress)  # takes the weights that the others left
 
 
-def check(algorithm: Algorithm) -> None:
-    """Raise UserError where not every step of this algorithm can be taken on shared memory."""
-    steps = algorithm.steps().values()
-    if algorithm.device.type != "cpu":
-        raise UserError("parallel=async shares weights in the CPU's memory: use device=cpu")
-    for step in steps:
-        if not isinstance(step.optimizer, Optimizer) or not step.optimizer.shareable:
-            name = type(step.optimizer).__name__
-            raise UserError(
-                f"parallel=async shares the optimizer's state, which {name} keeps to itself: "
-                "use optimizer=rmsprop, adam, adamw or sgd"
-            )
-    stepped = {id(p) for step in steps for p in step.parameters}
-    if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
-        raise UserError(
-            f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel=async can't share: "
-            "use parallel=ddp, or an algorithm of gradient steps"
-        )
+def own(name: str) -> bool:
+    """Whether a tensor is of single environments and so stays with its process."""
+    return name.endswith("carry")
 
 
 def buffers(algorithm: Algorithm) -> dict[str, Tensor]:
-    """The running statistics, by name; what belongs to single environments stays with its process."""
-    return {name: x for name, x in algorithm.named_buffers() if not name.endswith("carry")}
+    """The running statistics and the like, by name."""
+    return {name: x for name, x in algorithm.named_buffers() if not own(name)}
 
 
 def join(algorithm: Algorithm, shared: Shared) -> None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
@@ -36,13 +35,18 @@ class Team:
         """The seed of this process's generators and of its `num_envs` environments: the leader's is the run's own."""
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]) if self.rank else seed
 
+    def check(self, algorithm: Algorithm) -> None:
+        """Raise UserError where these processes can't learn this algorithm together."""
+
     def clock(self, total_steps: int) -> Clock:
         """A clock that counts what all processes do."""
         return Clock(total_steps)
 
     @contextmanager
-    def at_work(self, algorithm: Algorithm, config: DictConfig, clock: Clock) -> Iterator[Sequence[Hook]]:
-        """While the loop runs: the processes are there and tied together; -> what watches them. None is left behind."""
+    def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
+        """While the loop runs: the processes are there, made by `settings` (the config as plain values), and tied
+        together; -> what watches them. None is left behind.
+        """
         yield ()
 
 
@@ -56,10 +60,3 @@ class Alone(Team):
                 f"workers={workers} asks for several processes: say what they do with their gradients by "
                 "parallel=async, or use workers=1 (env.num_envs is for more environments)"
             )
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A config as plain values, to be sent to another process."""
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}

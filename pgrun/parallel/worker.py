@@ -13,7 +13,6 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from typing import Any
 
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from pgrun.errors import Diverged, UserError
@@ -68,18 +67,18 @@ def how(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def work(config: dict[str, Any], rank: int, shared: Any) -> None:
+def work(settings: dict[str, Any], rank: int, shared: Any) -> None:
     """What a worker runs: the same parts and the same loop, without hooks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the leader decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
     from pgrun.build import build
 
-    parts = build(OmegaConf.create(config), fresh=False, rank=rank)
+    parts = build(settings, fresh=False, rank=rank)
     parts.team.shared = shared
-    clock = parts.team.clock(config["total_steps"])
+    clock = parts.team.clock(settings["total_steps"])
     try:
-        with parts.team.at_work(parts.algorithm, parts.config, clock):
+        with parts.team.at_work(parts.algorithm, settings, clock):
             train(parts.algorithm, parts.collector, parts.memory, clock, [])
     except (UserError, Diverged) as error:
         print(f"pgrun: worker {rank}: {error}", file=sys.stderr, flush=True)
