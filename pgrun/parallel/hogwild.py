@@ -94,8 +94,8 @@ class Hogwild(Team):
         stepped = {id(p) for step in steps for p in step.parameters}
         if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
             raise UserError(
-                f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel=async can't share: "
-                "use parallel=ddp, or an algorithm of gradient steps"
+                f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel=async can't "
+                "share: use parallel=ddp, or an algorithm of gradient steps"
             )
 
     @contextmanager
