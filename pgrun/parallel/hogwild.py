@@ -142,7 +142,7 @@ def buffers(algorithm: Algorithm) -> dict[str, Tensor]:
 def join(algorithm: Algorithm, shared: Shared) -> None:
     """Make an algorithm's gradient steps move the shared weights, with the shared statistics."""
     for name, step in algorithm.steps().items():
-        theta = shared.theta[name]
+        theta = shared.theta[name].detach()  # the same memory
         theta.grad = step.theta.grad
         step.optimizer.theta = theta
         step.optimizer.state = shared.state[name]
