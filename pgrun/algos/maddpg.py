@@ -115,7 +115,7 @@ class MADDPG(OffPolicy):
         return metrics
 
     def target(self, batch: Transition, noise: Tensor) -> Tensor:
-        """y_i = r_i + γ Q̄_i(x', a'_1, …, a'_N), a'_j = μ̄_j(o'_j) (eq. 6), or where j ≠ i what i infers (eq. 8); [N, M]."""
+        """y_i = r_i + γ Q̄_i(x', a'_1, …, a'_N), a'_j = μ̄_j(o'_j) (eq. 6), or, j ≠ i, what i infers (eq. 8); [N, M]."""
         action = self.joint(self.followed(self.actor_target(batch.next_obs), batch.extras), noise)
         if self.inferred is not None:
             others = self.joint(self.inferred_target(batch.next_obs), noise.expand(len(self.joint.own), -1, -1))

@@ -9,7 +9,7 @@ Shapes: B copies, N agents, *O and *A one agent's observation and action, A the 
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,7 +69,7 @@ def find(id: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), name or "parallel_env", None)
     except ModuleNotFoundError as error:
         package = module.split(".")[0]
-        if package in ("pettingzoo", "mpe2") and error.name == package:
+        if package in ("pettingzoo", "mpe2") and importlib.util.find_spec(package) is None:
             raise UserError(f"{id} needs a package that is not installed: pip install 'pgrun[pettingzoo]'") from error
         if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
             raise UserError(f"{id} needs a package that is not installed: {error.name}") from error
