@@ -1,0 +1,96 @@
+"""What another program learns from the same work, over seeds, beside pgrun's own figures.
+
+    python scripts/versus.py --runs ~/versus --name sb3 'COMMAND' ppo/cartpole a2c/cartpole
+
+`COMMAND ALGO ENV --seed N` trains one seed and prints as its last line a JSON with "eval_return_mean" and
+"steps_per_second". A seed that is done is not run again. The summary goes to scripts/results/versus.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from runs import ROOT, interval, iqm
+
+RESULTS = ROOT / "scripts" / "results" / "versus.csv"
+LEARNING = ROOT / "scripts" / "results" / "learning.csv"
+FIELDS = (
+    "program",
+    "algo",
+    "env",
+    "seeds",
+    "iqm",
+    "low",
+    "high",
+    "worst",
+    "steps",
+    "steps_per_second",
+    "pgrun",
+    "pgrun_worst",
+)
+
+
+def main() -> int:
+    """Run what is missing, then write and print the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", help="how the other program is started")
+    parser.add_argument("work", nargs="+", help="ALGO/ENV, as both programs call them")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for what it printed")
+    parser.add_argument("--name", required=True, help="what to call it")
+    parser.add_argument("--seeds", type=int, default=5, help="how many (5)")
+    args = parser.parse_args()
+    table = {(line["program"], line["algo"], line["env"]): line for line in read(RESULTS)}
+    ours = {(line["row"]): line for line in read(LEARNING)}
+    for work in args.work:
+        algo, _, env = work.partition("/")
+        done = [one(args.runs / args.name, args.command, algo, env, seed) for seed in range(args.seeds)]
+        means = np.array([each["eval_return_mean"] for each in done])
+        low, high = interval(means)
+        mine = ours.get(f"{algo}-{env}", {})
+        figures = (
+            *(args.name, algo, env, args.seeds, round(iqm(means), 1), round(low, 1), round(high, 1), means.min()),
+            *(done[0]["env_steps"], round(float(np.median([each["steps_per_second"] for each in done])))),
+            *(mine.get("iqm", ""), mine.get("worst", "")),
+        )
+        table[args.name, algo, env] = dict(zip(FIELDS, map(str, figures), strict=True))
+        print(
+            f"{work:24} " + " ".join(f"{k} {v}" for k, v in table[args.name, algo, env].items() if k not in FIELDS[:3])
+        )
+        with RESULTS.open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table.values())
+    return 0
+
+
+def one(folder: Path, command: str, algo: str, env: str, seed: int) -> dict[str, float]:
+    """What one seed came to, run where it is not known yet."""
+    file = folder / f"{algo}-{env}-s{seed}.json"
+    if not file.exists():
+        words = [*shlex.split(command), algo, env, "--seed", str(seed)]
+        said = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if said.returncode:
+            sys.exit(f"{shlex.join(words)}: {said.stderr.strip().splitlines()[-1]}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(said.stdout.strip().splitlines()[-1] + "\n")
+    return json.loads(file.read_text())
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV, none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
