@@ -163,13 +163,27 @@ def slow_copy(module: Module) -> tuple[Module, Tensor]:
 
 
 class Exchange(Protocol):
-    """What several processes that learn together do at each gradient step."""
+    """What several processes that learn together do with their gradients, instead of `GradientStep.descend` alone."""
 
-    def before(self, step: GradientStep, *args: Any) -> None:
-        """The gradient of these arguments is there, not yet clipped."""
+    def step(self, step: GradientStep, *args: Any) -> Tensor:
+        """The gradient of these arguments is there, not yet clipped: see to it that the parameters take their step, by
+        `descend` or by another process; -> the gradient's norm, as `descend` returns it.
+        """
 
-    def refresh(self, step: GradientStep) -> None:
-        """The step is taken, or a rollout begins: make the parameters what they should be now."""
+    def begin(self, step: GradientStep, progress: float) -> None:
+        """A rollout begins, at the run's progress in [0, 1]: make the parameters what they should be now."""
+
+
+def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
+    """Clip a gradient [P] in place, or each row of [learners, P] laid flat; -> the norm before, 0-dim or [learners, 1].
+
+    With no `max_norm` it stays.
+    """
+    each = grad if learners == 1 else grad.view(learners, -1)
+    norm = torch.linalg.vector_norm(each, dim=-1, keepdim=learners > 1)
+    if max_norm is not None:
+        each.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
+    return norm
 
 
 class GradientStep:
@@ -228,26 +242,26 @@ class GradientStep:
             value.backward(inputs=self.parameters)
         else:
             metrics = self._run_compiled(grad, *args)
-        if self.exchange is not None:
-            self.exchange.before(self, *args)
-        each = grad if self.learners == 1 else grad.view(self.learners, -1)
-        norm = torch.linalg.vector_norm(each, dim=-1, keepdim=self.learners > 1)
-        if self.max_grad_norm is not None:
-            each.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+        norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
+        metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
+        return metrics | more
+
+    def descend(self, *args: Any) -> Tensor:
+        """Clip the gradient of these arguments, and step; -> the norm before the clip, as `clip` returns it."""
+        grad = self.theta.grad
+        assert grad is not None
+        norm = clip(grad, self.max_grad_norm, self.learners)
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.observe(*args)
         self.optimizer.step()
-        if self.exchange is not None:
-            self.exchange.refresh(self)
-        metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
-        return metrics | more
+        return norm
 
     def set_progress(self, progress: float) -> None:
         """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.set_progress(progress)
         if self.exchange is not None:
-            self.exchange.refresh(self)
+            self.exchange.begin(self, progress)
 
     def _run_compiled(self, grad: Tensor, *args: Any) -> dict[str, Tensor]:
         assert self._compiled is not None

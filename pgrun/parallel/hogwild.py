@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
@@ -153,15 +152,17 @@ def join(algorithm: Algorithm, shared: Shared) -> None:
 
 
 class CopyBack:
-    """After a step on shared weights: this process goes on with what they are then."""
+    """Step the shared weights; this process goes on with what they are then."""
 
     def __init__(self, theta: Tensor) -> None:
         self.theta = theta
 
-    def before(self, step: GradientStep, *args: Any) -> None:
-        """The gradient is this process's own."""
+    def step(self, step: GradientStep, *args: Any) -> Tensor:
+        """θ ← θ − α g of this process alone, θ′ ← θ; -> the gradient's norm."""
+        norm = step.descend(*args)
+        step.theta.copy_(self.theta)
+        return norm
 
-    @torch.no_grad()
-    def refresh(self, step: GradientStep) -> None:
+    def begin(self, step: GradientStep, progress: float) -> None:
         """θ′ ← θ."""
         step.theta.copy_(self.theta)
