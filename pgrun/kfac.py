@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pgrun.core import kronecker
+from pgrun.core import kronecker, ranks
 from pgrun.errors import Diverged, UserError
 from pgrun.optim import Fisher, Optimizer
 
@@ -136,7 +136,7 @@ class KFAC(Optimizer):
             self.state[key] = value if self.looks == 1 else self.state[key].lerp_(value, 1.0 - keep)
 
     def look(self, *args: Any) -> dict[str, Tensor]:
-        """One batch's A and S of each block, and the diagonal D of each other parameter."""
+        """One batch's A and S of each block, and the diagonal D of each other parameter, over all ranks."""
         with torch.enable_grad(), Tap(self.parameters) as tap:
             log_likelihood, valid = self.fisher(*args)
             weight = valid.flatten().to(self.theta.dtype)  # [N]
@@ -145,7 +145,8 @@ class KFAC(Optimizer):
         others = [k for k in range(len(self.parameters)) if k not in taken]
         outs = [use.out for uses in tap.uses.values() for use in uses]
         scores = list(torch.autograd.grad(total, [*outs, *(self.parameters[k] for k in others)], allow_unused=True))
-        found = {}
+        found: dict[str, Tensor] = {}
+        n = weight.sum()
         for block, uses in tap.uses.items():
             a = torch.cat([use.input for use in uses], 1).flatten(0, 1)
             g = torch.cat([use.scores(scores.pop(0)) for use in uses], 1).flatten(0, 1)
@@ -153,12 +154,13 @@ class KFAC(Optimizer):
             if odd:
                 raise UserError(f"optimizer=kfac: a layer that sees {a.shape[0]} rows of {weight.shape[0]} samples")
             a = kronecker.homogeneous(a) if len(members(block)) == 2 else a
-            found[f"A/{block}"] = kronecker.second_moment(a, weight.repeat(times))
-            found[f"S/{block}"] = kronecker.second_moment(g, weight.repeat(times)) * times
+            both = kronecker.second_moment(a, weight.repeat(times)), kronecker.second_moment(g, weight.repeat(times))
+            found[f"A/{block}"], found[f"S/{block}"] = ranks.mean(n, both[0], both[1] * times)
         for k, score in zip(others, scores, strict=True):
             # samples are independent and scores have mean zero: their sum's square has the mean of the squares' sum
-            square = torch.zeros_like(self.parameters[k]) if score is None else score.square()
-            found[f"D/{k}"] = square.detach().flatten() / weight.sum().clamp(min=1.0)
+            score = torch.zeros_like(self.parameters[k]) if score is None else score.detach()
+            score, everywhere = ranks.total(score.flatten(), n)
+            found[f"D/{k}"] = score.square() / everywhere.clamp(min=1.0)
         return found
 
     @torch.no_grad()

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from pgrun.demonstrations import episodes, load, with_log_prob
-from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition
+from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition, pad
 
 
 class Memory(Protocol):
     """Decides what an update sees."""
+
+    in_step: bool  # whether those of several processes, with a part of the environments each, offer as many batches
 
     def add(self, rollout: Transition) -> None:
         """Take a rollout [T, B, ...]."""
@@ -31,6 +33,8 @@ class Memory(Protocol):
 
 class Latest:
     """The last rollout, once: on-policy learning."""
+
+    in_step = True
 
     def __init__(self, *, learn_device: str) -> None:
         self.device = torch.device(learn_device)
@@ -191,14 +195,6 @@ def cut(rollout: Transition) -> Transition:
     last = rollout.last.clone()
     last[-1] = True
     return rollout._replace(last=last)
-
-
-def pad(rollout: Transition, length: int) -> Transition:
-    """[T, B, ...] -> [length, B, ...], with rows of zeros, which are not valid; as it is where it is long enough."""
-    missing = length - rollout.reward.shape[0]
-    if missing <= 0:
-        return rollout
-    return map_transition(lambda x: torch.cat([x, x.new_zeros((missing, *x.shape[1:]))]), rollout)
 
 
 def side_by_side(rollouts: list[Transition]) -> Transition:

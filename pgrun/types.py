@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgrun.core import ranks
+
 Obs = Any  # Tensor [B, *O], or a dict of them
 Carry = tuple[Tensor, ...]  # what a policy remembers between steps, each [B, ...]; () for most
 
@@ -150,3 +152,16 @@ def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
     """The mean of x over valid rows; both [...]."""
     weight = valid.to(x.dtype)
     return torch.sum(x * weight) / weight.sum().clamp(min=1.0)
+
+
+def mean_over_ranks(x: Tensor, valid: Tensor) -> Tensor:
+    """`mask_mean` over the rows of all processes that learn together, without a gradient; both [...]."""
+    return ranks.mean(valid.sum(), mask_mean(x, valid))
+
+
+def pad(rollout: Transition, length: int) -> Transition:
+    """[T, B, ...] -> [length, B, ...], with rows of zeros, which are not valid; as it is where it is long enough."""
+    missing = length - rollout.reward.shape[0]
+    if missing <= 0:
+        return rollout
+    return map_transition(lambda x: torch.cat([x, x.new_zeros((missing, *x.shape[1:]))]), rollout)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product, line_search
 from pgrun.optim import GradientStep, flatten_parameters
-from pgrun.types import Transition, mask_mean
+from pgrun.types import Transition, mask_mean, mean_over_ranks
 
 if TYPE_CHECKING:
     from pgrun.algos.fitted_critic import FittedCritic
@@ -68,7 +69,8 @@ class TrustRegion:
         batch = algorithm.sample(batch)
         target, valid, v = batch.extras["target"], batch.valid, algorithm.model.value(batch)
         v_old = v.detach()
-        sigma2 = mask_mean((v_old - target).square(), valid).clamp(min=1e-12)  # σ²
+        n = valid.sum()
+        sigma2 = mean_over_ranks((v_old - target).square(), valid).clamp(min=1e-12)  # σ²
 
         def error(v: Tensor) -> Tensor:  # the objective, ½ at V_old
             return mask_mean((v - target).square(), valid) / (2.0 * sigma2)
@@ -76,18 +78,25 @@ class TrustRegion:
         def distance(v: Tensor) -> Tensor:  # what δ, the paper's ε, bounds
             return mask_mean((v - v_old).square(), valid) / (2.0 * sigma2)
 
-        g = -flat_gradient(error(v), self.parameters, keep=True)
-        h = hessian_product(distance(v), self.parameters)  # H/σ², H = (1/N) Σ jjᵀ with j = ∇V
-        s = conjugate_gradient(h, g, iterations=self.cg_iterations, tolerance=self.cg_tolerance, damping=self.damping)
+        g = -ranks.mean(n, flat_gradient(error(v), self.parameters, keep=True))
+        mine = hessian_product(distance(v), self.parameters)  # H/σ², H = (1/N) Σ jjᵀ with j = ∇V
+        s = conjugate_gradient(
+            lambda x: ranks.mean(n, mine(x)),
+            g,
+            iterations=self.cg_iterations,
+            tolerance=self.cg_tolerance,
+            damping=self.damping,
+        )
         alpha = boundary(s, g, self.delta).clamp(max=1.0)  # 1 is the minimum of the quadratic
 
         def accept() -> bool:
             v = algorithm.model.value(batch)
-            return bool((distance(v) <= self.delta * (1.0 + 1e-3)) & (error(v) < 0.5))  # 1e-3: rounding
+            gone, left = ranks.mean(n, distance(v), error(v))
+            return bool((gone <= self.delta * (1.0 + 1e-3)) & (left < 0.5))  # 1e-3: rounding
 
         fraction = line_search(self.phi, alpha * s, accept, shrink=0.5, tries=10)
         with torch.no_grad():
-            after = distance(algorithm.model.value(batch))
+            after = ranks.mean(n, distance(algorithm.model.value(batch)))
         return {
             "loss/value": 0.5 * sigma2,
             "value/distance": after,

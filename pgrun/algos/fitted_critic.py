@@ -63,7 +63,7 @@ class FittedCritic(OnPolicy):
         """All of a rollout [T, B], or `size` random steps of it: rows [M], or sequences of a network with a memory."""
         extras = dict(batch.extras)
         constant = {key: extras.pop(key) for key in ("correction",) if key in extras}  # not of steps
-        part = next(self.minibatches(batch._replace(extras=extras), 1, size or batch.reward.numel()))
+        part = next(self.minibatches(batch._replace(extras=extras), 1, size))
         return part._replace(extras=part.extras | constant)
 
     def surrogate(self, batch: Transition) -> tuple[Tensor, Any]:

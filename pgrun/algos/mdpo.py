@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pgrun.algos.ppo import PPO
 from pgrun.core.schedules import SCHEDULES
-from pgrun.types import Transition, mask_mean
+from pgrun.types import Transition, mean_over_ranks
 
 
 class MDPO(PPO):
@@ -39,4 +39,4 @@ class MDPO(PPO):
     def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
         pi = self.model.policy(batch)
         kl = pi.kl(pi.like(batch.extras["pi"]))
-        return {"policy/kl": mask_mean(kl, batch.valid), "policy/eta": self.eta_k.clone()}
+        return {"policy/kl": mean_over_ranks(kl, batch.valid), "policy/eta": self.eta_k.clone()}

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.fitted_critic import FittedCritic
+from pgrun.core import ranks
 from pgrun.core.schedules import SCHEDULES
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
 from pgrun.optim import flatten_parameters
-from pgrun.types import Transition, mask_mean
+from pgrun.types import Transition, mask_mean, mean_over_ranks
 
 
 class NaturalGradient(FittedCritic):
@@ -43,18 +44,20 @@ class NaturalGradient(FittedCritic):
         """x = F⁻¹g and g, [P] both, of a rollout [T, B] and all its steps; -> metrics too."""
         objective, pi = self.surrogate(whole)
         g = flat_gradient(objective, self.actor)
+        with torch.no_grad():
+            entropy = mask_mean(pi.entropy(), whole.valid)
+        g, objective, entropy = ranks.mean(whole.valid.sum(), g, objective.detach(), entropy)
         rows = whole if self.fisher_rows is None else self.sample(batch, self.fisher_rows)
+        fisher = hessian_product(self.kl_from_here(rows), self.actor)  # F = ∇²KL at θ_old
         x = conjugate_gradient(
-            hessian_product(self.kl_from_here(rows), self.actor),  # F = ∇²KL at θ_old
+            lambda v: ranks.mean(rows.valid.sum(), fisher(v)),
             g,
             iterations=self.cg_iterations,
             tolerance=self.cg_tolerance,
             damping=self.damping,
         )
-        with torch.no_grad():
-            entropy = mask_mean(pi.entropy(), whole.valid)
         norm = torch.linalg.vector_norm(g)
-        return x, g, {"loss/policy": -objective.detach(), "policy/entropy": entropy, "gradient/norm_policy": norm}
+        return x, g, {"loss/policy": -objective, "policy/entropy": entropy, "gradient/norm_policy": norm}
 
     def kl_from_here(self, batch: Transition) -> Tensor:
         """KL(π_θ′‖π_θ) with θ′ = θ held, a mean over states: 0, with zero gradient; what counts is how it bends."""
@@ -80,5 +83,5 @@ class NPG(NaturalGradient):
         self.theta += alpha * x
         with torch.no_grad():
             pi = self.model.policy(whole)
-            metrics["policy/kl"] = mask_mean(pi.like(whole.extras["pi"]).kl(pi), whole.valid)
+            metrics["policy/kl"] = mean_over_ranks(pi.like(whole.extras["pi"]).kl(pi), whole.valid)
         return metrics

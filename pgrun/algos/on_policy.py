@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
 from pgrun.algos.scores import subtract_optimal
+from pgrun.core import ranks
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
 from pgrun.errors import UserError
@@ -131,21 +132,26 @@ class OnPolicy(Learner):
             return 0.0
         return torch.dot(batch.extras["correction"], torch.cat([p.flatten() for p in self.model.actor.parameters()]))
 
-    def minibatches(self, batch: Transition, epochs: int, size: int) -> Iterator[Transition]:
-        """`epochs` times a rollout [T, B] in random order, in pieces of `size` steps: rows [size] of a network without
-        memory, sequences [L, size / L] of one with. What is left over of an epoch is left out.
+    def minibatches(self, batch: Transition, epochs: int, size: int | None) -> Iterator[Transition]:
+        """`epochs` times a rollout [T, B] in random order, in pieces of `size` steps (None: all): rows [size] of a
+        network without memory, sequences [L, size / L] of one with. What is left over of an epoch is left out.
+
+        Of several ranks each brings to every piece its share of all rows.
         """
         if self.model.recurrent:
-            length = min(self.model.sequence or batch.reward.shape[0], batch.reward.shape[0])
-            whole, pick, size = sequences(batch, length), columns, max(size // length, 1)
-            n = whole.reward.shape[1]
+            longest = ranks.largest_count(batch.reward.shape[0])
+            length = min(self.model.sequence or longest, longest)
+            whole, pick = sequences(batch, min(length, batch.reward.shape[0])), columns
+            n, size = whole.reward.shape[1], None if size is None else max(size // length, 1)
         else:
             whole, pick = flatten_time(batch), rows
             if self.whole_episodes:  # much of a rollout of unequal episodes is padding
                 whole = rows(whole, whole.valid.nonzero().squeeze(-1))
             n = whole.reward.shape[0]
-        m = min(size, n)
+        total = ranks.total_count(n)
+        m = total if size is None else min(size, total)
         for _ in range(epochs):
             order = torch.randperm(n, device=batch.reward.device)
-            for i in range(0, n - n % m, m):
-                yield whole if m == n else pick(whole, order[i : i + m])
+            for i in range(total // m):
+                mine = slice(i * m * n // total, (i + 1) * m * n // total)
+                yield whole if m == total else pick(whole, order[mine])

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.on_policy import OnPolicy
-from pgrun.core import losses
+from pgrun.core import losses, ranks
 from pgrun.core.advantages import NORMALIZE, steps_weight
 from pgrun.errors import UserError
-from pgrun.types import Carry, Obs, Transition, mask_mean, time_step
+from pgrun.types import Carry, Obs, Transition, mask_mean, pad, time_step
 
 
 class PolicyGradient(OnPolicy):
@@ -93,6 +93,7 @@ class PolicyGradient(OnPolicy):
     def update(self, batch: Transition) -> dict[str, Tensor]:
         batch = self.estimate(batch) if self.ahead else self.scaled(batch)
         if self.every_step:  # Sutton & Barto 2018, section 13.3: θ moves at each t in turn, Ψ stays
+            batch = pad(batch, ranks.largest_count(len(batch.reward)))
             every = [self.step(time_step(batch, t)) for t in range(len(batch.reward))]
             metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
         else:

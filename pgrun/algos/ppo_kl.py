@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.ppo import PPO
-from pgrun.types import Transition, mask_mean
+from pgrun.types import Transition, mean_over_ranks
 
 
 class PPOKL(PPO):
@@ -32,6 +32,6 @@ class PPOKL(PPO):
     @torch.no_grad()
     def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
         pi = self.model.policy(batch)
-        d = mask_mean(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
+        d = mean_over_ranks(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
         self.beta.mul_(torch.where(d < self.kl_target / 1.5, 0.5, torch.where(d > self.kl_target * 1.5, 2.0, 1.0)))
         return {"policy/kl": d, "policy/beta": self.beta.clone()}

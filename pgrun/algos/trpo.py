@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.npg import NaturalGradient
+from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, line_search
 from pgrun.errors import UserError
-from pgrun.types import Transition, mask_mean
+from pgrun.types import Transition, mean_over_ranks
 
 
 class TRPO(NaturalGradient):
@@ -37,7 +38,8 @@ class TRPO(NaturalGradient):
         before = -metrics["loss/policy"]  # L(θ_old)
 
         def accept() -> bool:  # on a GPU a sync point
-            objective, pi = self.surrogate(whole)
+            mine, pi = self.surrogate(whole)
+            objective = ranks.mean(whole.valid.sum(), mine)
             return bool((self.divergence(pi, whole) <= self.delta) & (objective > before))
 
         beta = line_search(
@@ -51,7 +53,9 @@ class TRPO(NaturalGradient):
         """What δ bounds: the mean or the maximum over states of KL(π_old‖π) or KL(π‖π_old); 0-dim."""
         old = pi.like(batch.extras["pi"])
         kl = old.kl(pi) if self.old_first else pi.kl(old)
-        return kl.masked_fill(~batch.valid, 0.0).max() if self.of_max else mask_mean(kl, batch.valid)
+        if self.of_max:
+            return ranks.largest(kl.masked_fill(~batch.valid, 0.0).max())
+        return mean_over_ranks(kl, batch.valid)
 
 
 def drops(module: nn.Module) -> bool:

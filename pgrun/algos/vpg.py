@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.fitted_critic import FittedCritic
-from pgrun.types import Transition, mask_mean
+from pgrun.types import Transition, mask_mean, mean_over_ranks
 
 
 class VPG(FittedCritic):
@@ -27,7 +27,7 @@ class VPG(FittedCritic):
         metrics = self.policy_step(batch)
         with torch.no_grad():
             pi = self.model.policy(batch)
-            metrics["policy/kl"] = mask_mean(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
+            metrics["policy/kl"] = mean_over_ranks(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
         return metrics
 
     def policy_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:

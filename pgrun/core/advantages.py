@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pgrun.core import returns
+from pgrun.core import ranks, returns
 
 
 class Returns(NamedTuple):
@@ -221,12 +221,14 @@ class Mixture(Advantage):
 
 
 def normalize(advantage: Tensor, valid: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the valid entries. Biases the estimator a little; [...] -> [...]."""
+    """Mean 0 and standard deviation 1 over the valid entries, of all ranks. Biases the estimator a little;
+    [...] -> [...].
+    """
     weight = valid.to(advantage.dtype)
-    n = weight.sum().clamp(min=1.0)
-    mean = (advantage * weight).sum() / n
-    centred = (advantage - mean) * weight
-    std = (centred.square().sum() / (n - 1.0).clamp(min=1.0)).sqrt()
+    n, total = ranks.total(weight.sum(), (advantage * weight).sum())
+    n = n.clamp(min=1.0)
+    centred = (advantage - total / n) * weight
+    std = (ranks.total(centred.square().sum()) / (n - 1.0).clamp(min=1.0)).sqrt()
     return centred / (std + 1e-8)
 
 
@@ -251,17 +253,18 @@ def steps_weight(last: Tensor, valid: Tensor, reduce: str) -> Tensor:
     """What Ψ_t is multiplied by, [T, B], so that a mean over all M valid steps becomes another reduction.
 
     rows: 1. sum: M/N, for the sum over an episode's steps and the mean over the N episodes. mean: M/(N T_i), for the
-    mean over an episode's T_i steps and then over the episodes.
+    mean over an episode's T_i steps and then over the episodes. M and N are of all ranks.
     """
     weight = valid.to(torch.float32)
     if reduce == "rows":
         return torch.ones_like(weight)
     index = returns.episode_index(last)
-    n = (last & valid).sum().clamp(min=1)
+    n, m = ranks.total((last & valid).sum(), weight.sum())
+    n = n.clamp(min=1)
     if reduce == "sum":
-        return torch.ones_like(weight) * weight.sum() / n
+        return torch.ones_like(weight) * m / n
     length = weight.new_zeros(weight.numel()).index_add(0, index.flatten(), weight.flatten())[index]
-    return weight.sum() / (n * length.clamp(min=1.0))
+    return m / (n * length.clamp(min=1.0))
 
 
 # what the shipped advantages are called in configs/algo/advantage/

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pgrun.core import ranks
 from pgrun.core.advantages import KEYS, Advantage
 from pgrun.core.returns import steps_since_start
 
@@ -71,26 +72,28 @@ class Optimal(Baseline):
 def average_of_others(psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
     """At each step the mean of Ψ at the same step t of the other episodes; 0 where no other is as long; [T, B].
 
-    Every column begins with an episode's first step; a column may hold several episodes.
+    Every column begins with an episode's first step; a column may hold several episodes. The others are of all ranks.
     """
     weight = valid.to(psi.dtype)
     t = steps_since_start(last).long().flatten()
     mine = (psi * weight).flatten()
-    total = torch.zeros_like(mine).index_add(0, t, mine)[t]
-    n = torch.zeros_like(mine).index_add(0, t, weight.flatten())[t]
+    each_t = psi.new_zeros(ranks.largest_count(len(psi)))
+    total, n = ranks.total(each_t.index_add(0, t, mine), each_t.index_add(0, t, weight.flatten()))
+    total, n = total[t], n[t]
     return ((total - mine) / (n - 1.0).clamp(min=1.0)).view_as(psi) * (n > 1.0).view_as(psi)
 
 
 def optimal_of_others(g: Tensor, g_hat: Tensor, per_parameter: bool) -> Tensor:
     """b*_i = Σ_{j≠i} ĝ_j·g_j / Σ_{j≠i} g_j·g_j, over N trajectories: [N, P], [N, P] -> [N], or [N, P] per parameter.
 
-    0 where the others say nothing (there are none, or the coordinate has no gradient).
+    0 where the others say nothing (there are none, or the coordinate has no gradient). The others are of all ranks.
     """
     product, square = g_hat * g, g.square()
     if not per_parameter:
         product, square = product.sum(-1), square.sum(-1)
     others = 1.0 - torch.eye(len(g), dtype=g.dtype, device=g.device)
     above, below = others @ product, others @ square
+    above, below = above + ranks.of_others(product.sum(0)), below + ranks.of_others(square.sum(0))
     return torch.where(below > 0.0, above / below.clamp(min=torch.finfo(g.dtype).tiny), torch.zeros_like(below))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pgrun.core import ranks
+
 EPS = 1e-8
 
 
@@ -22,15 +24,16 @@ def group_relative(r: Tensor, group: int, *, divide: bool) -> Tensor:
 
 
 def undecided(r: Tensor, group: int) -> Tensor:
-    """The share of groups whose returns are all the same, from which nothing can be learnt; [B] -> []."""
+    """The share of all ranks' groups whose returns are all the same, so that nothing can be learnt; [B] -> []."""
     groups = r.unflatten(0, (-1, group))
-    return (groups == groups[:, :1]).all(-1).to(r.dtype).mean()
+    same = (groups == groups[:, :1]).all(-1).to(r.dtype)
+    return ranks.mean(r.new_tensor(len(same)), same.mean())
 
 
 def per_trajectory(valid: Tensor) -> Tensor:
     """Weights with which a mean over all valid steps becomes (1/B) Σ_i (1/|o_i|) Σ_t, a mean of trajectories' means;
-    [T, B] bool -> [T, B].
+    [T, B] bool -> [T, B]. B and the steps are those of all ranks.
     """
     weight = valid.float()
     length = weight.sum(0).clamp(min=1.0)  # |o_i|, [B]
-    return weight * (weight.sum() / (weight.shape[1] * length))
+    return weight * (ranks.total(weight.sum()) / (ranks.total_count(weight.shape[1]) * length))

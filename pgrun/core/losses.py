@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pgrun.core import ranks
+
 
 def policy_gradient(log_prob: Tensor, psi: Tensor) -> Tensor:
     """−log π(a_t|s_t) Ψ_t, whose gradient is minus the estimator's: the pseudo-loss."""
@@ -30,12 +32,13 @@ def value_error(value: Tensor, target: Tensor) -> Tensor:
 
 
 def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """1 − Var[target − V] / Var[target] over the valid entries; 1 is perfect, 0 no better than a constant."""
-    weight = valid.to(value.dtype)
-    n = weight.sum().clamp(min=1.0)
+    """1 − Var[target − V] / Var[target] over all ranks' valid entries; 1 is perfect, 0 no better than a constant."""
+    weight, error = valid.to(value.dtype), target - value
+    n, e, y = ranks.total(weight.sum(), (error * weight).sum(), (target * weight).sum())
+    n = n.clamp(min=1.0)
 
-    def variance(x: Tensor) -> Tensor:
-        mean = (x * weight).sum() / n
-        return ((x - mean).square() * weight).sum() / n
+    def squares(x: Tensor, mean: Tensor) -> Tensor:
+        return ((x - mean).square() * weight).sum()
 
-    return 1.0 - variance(target - value) / (variance(target) + 1e-8)
+    e2, y2 = ranks.total(squares(error, e / n), squares(target, y / n))
+    return 1.0 - e2 / n / (y2 / n + 1e-8)
