@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pgrun.core import ranks
 from pgrun.core.returns import discounted_sums
 
 
 class RunningNorm(nn.Module):
     """(x − mean) / std of all x seen so far, clipped; the batch moments merged as Chan et al. 1979 do.
 
-    Statistics are float64 and change only in `observe`, so every pass in one update sees the same ones.
+    Statistics are float64, of all ranks, and change only in `observe`, so every pass in one update sees the same ones.
     """
 
     mean: Tensor
@@ -38,9 +39,9 @@ class RunningNorm(nn.Module):
         """Take rows into the statistics; x [N, *shape], valid [N]."""
         x = x.to(torch.float64)
         weight = valid.to(torch.float64).reshape(-1, *([1] * (x.dim() - 1)))
-        n = valid.sum()
-        mean = (x * weight).sum(0) / n.clamp(min=1)
-        var = ((x - mean).square() * weight).sum(0) / n.clamp(min=1)
+        n, total_x = ranks.total(valid.sum(), (x * weight).sum(0))
+        mean = total_x / n.clamp(min=1)
+        var = ranks.total(((x - mean).square() * weight).sum(0)) / n.clamp(min=1)
         total = self.count + n
         delta = mean - self.mean
         share = n / total.clamp(min=1)
