@@ -29,7 +29,7 @@ def raw(name: str) -> DictConfig:
 ALGOS, OPTIMIZERS = names("algo"), names("optimizer")
 ADVANTAGES, BASELINES = names("algo/advantage"), names("algo/baseline")
 ENVS = [name for name in names("env") if name not in ("gym", "pettingzoo")]  # which have no id of their own
-CHEAP = ("cartpole", "acrobot", "pendulum")
+CHEAP = ("cartpole", "acrobot", "pendulum", "simple_speaker_listener", "simple_spread")
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
     *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach", "lqr"),
@@ -41,8 +41,15 @@ FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is
 REPLAYS = ("replay", "prioritized")  # memories that can take each other's place
 OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
 DISCRETE_ONLY = {"sac_discrete", "dqn"}  # and those that need a list of them
+SEVERAL = [name for name in ENVS if "pettingzoo" in raw(f"env/{name}").get("defaults", [])]  # agents at once
+ALIKE = {"simple", "simple_spread"}  # of these, those whose agents' spaces are the same
+OF_AGENTS = {"maddpg", "iddpg"}  # algorithms that learn several agents
 PAIRS = [
-    (algo, env) for algo in ALGOS for env in ENVS if algo not in (DISCRETE_ONLY if env in CONTINUOUS else BOX_ONLY)
+    (algo, env)
+    for algo in ALGOS
+    for env in ENVS
+    if (env in SEVERAL if algo in OF_AGENTS else env not in SEVERAL or (algo == "ppo" and env in ALIKE))
+    and algo not in (DISCRETE_ONLY if env in CONTINUOUS else BOX_ONLY)
 ]
 
 
@@ -90,7 +97,8 @@ def checked(*groups: str) -> DictConfig:
 
 def test_the_action_spaces_are_as_this_file_has_them():
     for name in ENVS:
-        env = make_env(resolved(compose(f"env={name}", "num_envs=1")))
+        form = ["agents=joint"] if name in SEVERAL and name not in ALIKE else []
+        env = make_env(resolved(compose(f"env={name}", "num_envs=1", *form)))
         assert isinstance(env.action_space, Box) == (name in CONTINUOUS), name
         env.close()
 
@@ -131,7 +139,9 @@ def test_what_goes_together_is_built(algo, env):
     for network, optimizer in turns(algo, env):
         config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
         parts = built(config)
-        hidden = max(max(p.shape) for p in parts.algorithm.parameters() if p.dim() > 1)
+        several = algo in OF_AGENTS
+        shapes = parts.algorithm.actor.side.shapes if several else [p.shape for p in parts.algorithm.parameters()]
+        hidden = max(max(shape) for shape in shapes if len(shape) > 1)
         assert hidden == max(config.network.hidden)
         for step in parts.algorithm.steps().values():
             assert type(step.optimizer).__name__ == raw(f"optimizer/{optimizer}")._target_.rpartition(".")[2]
@@ -286,6 +296,8 @@ READING_ORDER = [
         "algo/sac_discrete",
         "algo/sql",
         *(f"algo/{name}" for name in DETERMINISTIC),
+        "algo/maddpg",
+        "algo/iddpg",
         *(f"algo/exploration/{name}" for name in ("gaussian", "ou", "none")),
         "algo/dqn",
         *(f"algo/exploration/{name}" for name in ("epsilon_greedy", "boltzmann")),
@@ -298,7 +310,7 @@ READING_ORDER = [
     ),
     *(f"algo/advantage/{name}" for name in ADVANTAGES),
     *(f"algo/baseline/{name}" for name in BASELINES),
-    *("network/mlp", "network/mlp_large", "network/cnn", "network/lstm", "network/gru", "env/gym"),
+    *("network/mlp", "network/mlp_large", "network/cnn", "network/lstm", "network/gru", "env/gym", "env/pettingzoo"),
     *(f"env/{name}" for name in ENVS if "world" in raw(f"env/{name}")),
     *(f"env/shaping/{name}" for name in names("env/shaping")),
     *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd", "optimizer/kfac"),

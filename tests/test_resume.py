@@ -78,6 +78,22 @@ RUNS = {
     "sql": (*SAC, "algo=sql", "env=multi_goal", "algo.particles=4"),
     "sql with a softmax": (*SAC, "algo=sql", "env=cartpole"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
+    "maddpg": (
+        *(*SAC, "algo=maddpg", "env=simple_speaker_listener", "env.max_episode_steps=7", "algo.rollout=4"),
+        *("eval.every=120", "checkpoint.every=40", "algo.ensembles=2", "algo.infer_policies=true"),
+    ),
+    "iddpg": (
+        *(*SAC, "algo=iddpg", "env=simple_tag", "env.max_episode_steps=7", "algo.rollout=4", "total_steps=120"),
+        *("memory=prioritized", "memory.n_step=3"),
+    ),
+    "maddpg of numbers": (
+        *(*SAC, "algo=maddpg", "env=simple_reference", "+env.kwargs.continuous_actions=true", "algo.rollout=4"),
+        "algo/exploration=ou",
+    ),
+    "ppo of agents": (
+        *(*PPO, "env=simple_spread", "env.agent_index=true", "env.max_episode_steps=10", "num_envs=2"),
+        "eval.every=640",
+    ),
 }
 QUICK = {  # one of each kind; the others are with the longer tests
     *(
@@ -91,7 +107,7 @@ QUICK = {  # one of each kind; the others are with the longer tests
         "offpolicy_pg",
         "gps",
     ),
-    *("td3", "d4pg by priority", "dpg", "sac", "dqn by priority", "sql", "sac hopper"),
+    *("td3", "d4pg by priority", "dpg", "sac", "dqn by priority", "sql", "sac hopper", "maddpg"),
 }
 TIMES = {"seconds", "wall_seconds"}
 

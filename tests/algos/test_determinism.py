@@ -58,6 +58,15 @@ RECIPES = {
         *("algo.sampler=mcmc", "algo.langevin_steps=3"),
     ],
     "sql with a softmax": [*SMALL, "env=cartpole", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "maddpg": [
+        *(*SMALL, "env=simple_speaker_listener", "num_envs=2", "algo.rollout=5", "algo.ensembles=2"),
+        *("algo.infer_policies=true", "memory.warmup=30", "memory.batch_size=16", "total_steps=120"),
+    ],
+    "iddpg": [
+        *(*SMALL, "env=simple_spread", "num_envs=2", "algo.rollout=5", "memory.warmup=30", "memory.batch_size=16"),
+        "total_steps=120",
+    ],
+    "ppo of agents": [*SMALL, "env=simple_spread", "num_envs=2", "algo.rollout=8", "total_steps=240"],
 }
 
 
