@@ -19,3 +19,9 @@ class Diverged(Exception):
     """A loss, gradient, observation or reward that is not finite. Exit code 3."""
 
     exit_code = 3
+
+
+class Lost(UserError):
+    """A process that a run can't go on without has died. Exit code 4."""
+
+    exit_code = 4

@@ -62,6 +62,13 @@ RANGES: dict[str, Check] = {
     "reference_coef": _at_least(0),
     "kl_coef": POSITIVE,
     "kl_target": POSITIVE,
+    "kl_high": _at_least(1),
+    "kl_low": FRACTION,
+    "kl_factor": _at_least(1),
+    "kl_excess": _at_least(0),
+    "policy_substeps": _at_least(1),
+    "wait_for": _at_least(1),
+    "cpus": _at_least(0),
     "entropy_coef": _at_least(0),
     "value_coef": _at_least(0),
     "eta": POSITIVE,
@@ -180,6 +187,7 @@ NUMBERS = {
     "fisher_rows",
     "actor_lr",
     "lr",
+    "wait_for",
 }
 
 

@@ -24,6 +24,7 @@ class RunningNorm(nn.Module):
     def __init__(self, shape: tuple[int, ...], *, clip: float = 10.0) -> None:
         super().__init__()
         self.clip = clip
+        self.merged: list[tuple[Tensor, Tensor, Tensor]] | None = None  # what came in, where others are to merge it too
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("var", torch.ones(shape, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -34,14 +35,15 @@ class RunningNorm(nn.Module):
         """[..., *shape] -> [..., *shape]."""
         return ((x - self.shift) * self.scale).clamp(-self.clip, self.clip)
 
-    @torch.no_grad()
     def observe(self, x: Tensor, valid: Tensor) -> None:
         """Take rows into the statistics; x [N, *shape], valid [N]."""
-        x = x.to(torch.float64)
-        weight = valid.to(torch.float64).reshape(-1, *([1] * (x.dim() - 1)))
-        n, total_x = ranks.total(valid.sum(), (x * weight).sum(0))
-        mean = total_x / n.clamp(min=1)
-        var = ranks.total(((x - mean).square() * weight).sum(0)) / n.clamp(min=1)
+        self.merge(*moments(x, valid))
+
+    @torch.no_grad()
+    def merge(self, n: Tensor, mean: Tensor, var: Tensor) -> None:
+        """Take n rows into the statistics by their moments; n 0-dim, mean and var of `shape`, float64."""
+        if self.merged is not None:
+            self.merged.append((n, mean, var))
         total = self.count + n
         delta = mean - self.mean
         share = n / total.clamp(min=1)
@@ -52,6 +54,17 @@ class RunningNorm(nn.Module):
         self.count.copy_(total)
         self.shift.copy_(self.mean)
         self.scale.copy_((self.var + 1e-8).rsqrt())
+
+
+@torch.no_grad()
+def moments(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number, mean and variance of the valid rows of all ranks, float64; x [N, *shape], valid [N]."""
+    x = x.to(torch.float64)
+    weight = valid.to(torch.float64).reshape(-1, *([1] * (x.dim() - 1)))
+    n, total = ranks.total(valid.sum(), (x * weight).sum(0))
+    mean = total / n.clamp(min=1)
+    var = ranks.total(((x - mean).square() * weight).sum(0)) / n.clamp(min=1)
+    return n, mean, var
 
 
 class RewardScale(nn.Module):

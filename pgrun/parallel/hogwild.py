@@ -14,7 +14,7 @@ from torch import Tensor
 from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
 from pgrun.optim import GradientStep, Optimizer
-from pgrun.parallel.team import Team
+from pgrun.parallel.team import Team, check_gradient_steps, own
 from pgrun.train import Clock, Hook
 from pgrun.types import Transition
 
@@ -90,12 +90,7 @@ class Hogwild(Team):
                     f"parallel=async shares the optimizer's state, which {name} keeps to itself: "
                     "use optimizer=rmsprop, adam, adamw or sgd"
                 )
-        stepped = {id(p) for step in steps for p in step.parameters}
-        if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
-            raise UserError(
-                f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel=async can't "
-                "share: use parallel=ddp, or an algorithm of gradient steps"
-            )
+        check_gradient_steps(algorithm, "async")
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
@@ -126,11 +121,6 @@ class Hogwild(Team):
                 workers.start(rank, work, settings, rank, shared)
             yield (workers.watch,)
         algorithm.set_progress(clock.progress)  # takes the weights that the others left
-
-
-def own(name: str) -> bool:
-    """Whether a tensor is of single environments and so stays with its process."""
-    return name.endswith("carry")
 
 
 def buffers(algorithm: Algorithm) -> dict[str, Tensor]:

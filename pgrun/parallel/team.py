@@ -49,6 +49,24 @@ class Team:
         """
         yield ()
 
+    def gather(self, algorithm: Algorithm) -> None:
+        """Before a checkpoint: bring here what others hold of the algorithm, so that this process's is the whole."""
+
+
+def own(name: str) -> bool:
+    """Whether a tensor of an algorithm, by its name, is of single environments and so stays with its process."""
+    return name.endswith("carry")
+
+
+def check_gradient_steps(algorithm: Algorithm, parallel: str) -> None:
+    """Raise UserError where parameters move by more than gradient steps."""
+    stepped = {id(p) for step in algorithm.steps().values() for p in step.parameters}
+    if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
+        raise UserError(
+            f"{type(algorithm).__name__} moves parameters by more than gradients, which parallel={parallel} can't "
+            "share: use parallel=ddp, or an algorithm of gradient steps"
+        )
+
 
 class Alone(Team):
     """`parallel=none`."""

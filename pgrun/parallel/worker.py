@@ -68,10 +68,19 @@ def how(code: int) -> str:
 
 
 def work(settings: dict[str, Any], rank: int, shared: Any) -> None:
-    """What a worker runs: the same parts and the same loop, without hooks."""
+    """What a worker's process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the leader decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
+    try:
+        learn_along(settings, rank, shared)
+    except (UserError, Diverged) as error:
+        print(f"pgrun: worker {rank}: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+
+
+def learn_along(settings: dict[str, Any], rank: int, shared: Any) -> None:
+    """The same parts as the leader's and the same loop, without hooks."""
     from pgrun.build import build
 
     parts = build(settings, fresh=False, rank=rank)
@@ -80,9 +89,6 @@ def work(settings: dict[str, Any], rank: int, shared: Any) -> None:
     try:
         with parts.team.at_work(parts.algorithm, settings, clock):
             train(parts.algorithm, parts.collector, parts.memory, clock, [])
-    except (UserError, Diverged) as error:
-        print(f"pgrun: worker {rank}: {error}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
     finally:
         parts.collector.env.close()
 

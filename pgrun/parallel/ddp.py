@@ -1,0 +1,349 @@
+"""Processes that share the environments out and take every step together."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from pgrun import checkpoint
+from pgrun.algos.base import Algorithm
+from pgrun.collect import EpisodeStats
+from pgrun.core import ranks
+from pgrun.errors import Diverged, UserError, WorkerLost
+from pgrun.hooks import Checkpoint
+from pgrun.optim import GradientStep
+from pgrun.parallel import torchrun
+from pgrun.parallel.team import Team, own
+from pgrun.parallel.worker import Workers, end_with_parent, how
+from pgrun.train import Clock, Hook, train
+from pgrun.types import Transition
+
+if TYPE_CHECKING:
+    from pgrun.build import Parts
+
+log = logging.getLogger("pgrun")
+TIMEOUT = timedelta(hours=2)  # that one rank waits for another: for its evaluation, say. One that dies is seen at once
+PATIENCE = 30.0  # seconds that the leader gives the others to end, and to say why they ended
+
+
+class CommonClock(Clock):
+    """A clock that counts all ranks' steps; they stop together, and the leader hears of every finished episode."""
+
+    stats: EpisodeStats
+    rank = 0
+
+    @property
+    def running(self) -> bool:
+        return ranks.largest_count(int(not super().running)) == 0
+
+    def advance(self, rollout: Transition) -> None:
+        mine = torch.tensor([int(rollout.valid.sum()), len(self.stats.finished) if self.rank else 0])
+        steps, finished = ranks.total(mine).tolist()
+        self.steps += steps
+        if finished:
+            self.hear(gather((self.stats.take(), self.stats.take_streams()) if self.rank else None))
+
+    def hear(self, others: Sequence[Any]) -> None:
+        """Take the others' finished episodes into the leader's figures."""
+        stats = self.stats
+        for episodes, streams in filter(None, others):
+            stats.finished += episodes
+            stats.recent += [episode_return for episode_return, _ in episodes]
+            stats.count += len(episodes)
+            for name, returns in streams.items():
+                stats.finished_streams.setdefault(name, []).extend(returns)
+
+
+class Average:
+    """Step along the mean of all ranks' gradients, weighed by how many rows each is a mean of."""
+
+    def step(self, step: GradientStep, *args: Any) -> Tensor:
+        """θ ← θ − α ĝ, ĝ = Σ n_r g_r / Σ n_r, on every rank; -> the norm of ĝ."""
+        grad = step.optimizer.grad if hasattr(step.optimizer, "grad") else step.theta.grad
+        grad.copy_(ranks.mean(rows(args, grad), grad))
+        return step.descend(*args)
+
+    def begin(self, step: GradientStep, progress: float) -> None:
+        """All ranks have the same parameters already."""
+
+
+def rows(args: Sequence[Any], like: Tensor) -> Tensor:
+    """n, how many rows a loss of these arguments is a mean of: the valid ones of the first Transition, or of a mask that
+    comes last; else 1, for all ranks alike. 0-dim.
+    """
+    for x in args:
+        if isinstance(x, Transition):
+            return x.valid.sum()
+    mask = args[-1] if args else None
+    return mask.sum() if isinstance(mask, Tensor) and mask.dtype is torch.bool else like.new_ones(())
+
+
+class DataParallel(Team):
+    """W ranks with B/W of the environments each, which step along the mean of their gradients with the statistics of
+    them all: the same update as of one process with B.
+
+    The leader starts the others, unless torchrun has started all.
+    """
+
+    parts: Parts
+
+    def __init__(self, *, workers: int, rank: int = 0) -> None:
+        super().__init__(workers=workers, rank=rank)
+        self.launched = torchrun.here()
+        if self.launched and torchrun.world() != workers:
+            raise UserError(
+                f"workers={workers}, but torchrun started {torchrun.world()}: use torchrun --nproc-per-node={workers}"
+            )
+        self.store: Any = None
+        self.states: list[dict[str, Any]] = []  # of the other ranks, as a checkpoint holds them
+        if rank and torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+
+    def environments(self, num_envs: int) -> int:
+        return self.share("env.num_envs", num_envs)
+
+    def episodes(self, episodes: int) -> int:
+        return self.share("collector.episodes", episodes)
+
+    def share(self, key: str, n: int) -> int:
+        """A rank's part of n, the same for all; UserError where there is no such part."""
+        if n % self.workers:
+            near = max(n - n % self.workers, self.workers)
+            raise UserError(
+                f"parallel=ddp shares {key}={n} out evenly, which workers={self.workers} can't: use {key}={near}"
+            )
+        return n // self.workers
+
+    def clock(self, total_steps: int) -> CommonClock:
+        return CommonClock(total_steps)
+
+    def take(self, parts: Parts) -> None:
+        self.parts = parts
+        if self.workers > 1 and not getattr(parts.memory, "in_step", False):
+            name = type(parts.memory).__name__
+            raise UserError(
+                f"parallel=ddp averages the gradients of rollouts that were collected together, and {name} offers each "
+                "process batches of its own: use memory=latest and an on-policy algorithm, or parallel=none"
+            )
+
+    @contextmanager
+    def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
+        assert isinstance(clock, CommonClock)
+        clock.stats, clock.rank = self.parts.collector.stats, self.rank
+        if self.workers == 1:
+            yield ()
+            return
+        with self.others_running(settings, clock) as why:
+            try:
+                with self.together(algorithm, clock):
+                    yield (Checkpoint(self.gather_states, every=settings["checkpoint"]["every"], start=clock.steps),) * (
+                        self.rank > 0
+                    )
+                    self.gather_states()
+            except ranks.Parted as error:
+                if self.rank:
+                    raise
+                raise why() from error
+
+    @contextmanager
+    def others_running(self, settings: dict[str, Any], clock: Clock) -> Iterator[Callable[[], Exception]]:
+        """On the leader the other ranks, ready to begin; -> what tells why one is gone."""
+        if self.rank:
+            self.store.set(f"ready/{self.rank}", "")
+            yield lambda: WorkerLost("")
+            return
+        with Workers(mp.get_context("spawn"), PATIENCE, threading.Event()) as workers:
+            if self.launched:
+                self.store = torchrun.lead(settings)
+            else:
+                self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+                for rank in range(1, self.workers):
+                    workers.start(rank, follow, settings, rank, self.store.port)
+            while not self.store.check([f"ready/{rank}" for rank in range(1, self.workers)]):
+                if clock.stop:
+                    raise KeyboardInterrupt
+                if found := self.cause(workers):
+                    raise found
+                time.sleep(0.02)
+            yield lambda: self.why(workers)
+
+    def why(self, workers: Workers) -> Exception:
+        """Why a rank is gone."""
+        deadline = time.monotonic() + PATIENCE / 6
+        while time.monotonic() < deadline:
+            if found := self.cause(workers):
+                return found
+            time.sleep(0.02)
+        return WorkerLost("a process of parallel=ddp is gone, or did not come in time; pgrun resume RUN goes on")
+
+    def cause(self, workers: Workers) -> Exception | None:
+        """What a rank said before it ended, or how it ended, if one did."""
+        if self.store.check(["failed"]):
+            kind, rank, text = json.loads(self.store.get("failed"))
+            known = {"UserError": UserError, "Diverged": Diverged}
+            return known.get(kind, WorkerLost)(f"worker {rank}: {text}")
+        for rank, process in workers.processes.items():
+            if process.exitcode:
+                return WorkerLost(
+                    f"worker {rank} died ({how(process.exitcode)}), and without it there is no update; "
+                    "pgrun resume RUN goes on from the last checkpoint"
+                )
+        return None
+
+    @contextmanager
+    def together(self, algorithm: Algorithm, clock: CommonClock) -> Iterator[None]:
+        """All ranks are one group: they begin alike, average what they step along, and part again."""
+        with ranks.meeting():
+            dist.init_process_group(
+                self.backend(), store=self.store, rank=self.rank, world_size=self.workers, timeout=TIMEOUT
+            )
+        update = algorithm.update
+        try:
+            ranks.join(dist.group.WORLD)
+            self.begin(algorithm, clock)
+            for step in algorithm.steps().values():
+                step.exchange = Average()
+            algorithm.update = averaged(update)  # type: ignore[method-assign]
+            yield
+        finally:
+            ranks.leave()
+            algorithm.update = update  # type: ignore[method-assign]
+            for step in algorithm.steps().values():
+                step.exchange = None
+            dist.destroy_process_group()
+
+    def backend(self) -> str:
+        """nccl between GPUs, where each process has one; else gloo."""
+        if not self.launched and "lo" in (name for _, name in socket.if_nameindex()):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # whatever this machine's name resolves to
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.workers))
+        return "cpu:gloo,cuda:nccl" if torch.cuda.device_count() >= here and dist.is_nccl_available() else "gloo"
+
+    def begin(self, algorithm: Algorithm, clock: Clock) -> None:
+        """The leader's tensors and clock for all, and to each its own state where a run goes on."""
+        if self.rank:
+            common, states = unpacked(broadcast(b""))
+            mine = states[self.rank - 1] if states else None
+            kept = {k: x for k, x in algorithm.state_dict().items() if own(k)} if mine is None else mine["own"]
+            common["algorithm"]["module"] |= kept
+            algorithm.restore(common["algorithm"])
+            clock.restore(common["clock"])
+            if mine is not None:
+                self.parts.collector.restore(mine["collector"])
+                self.parts.memory.restore(mine["memory"])
+                checkpoint.restore_generators(mine["generators"])
+            return
+        if self.states and len(self.states) != self.workers - 1:
+            log.info("the other processes start afresh: the checkpoint is of %d processes", len(self.states) + 1)
+            self.states = []
+        broadcast(packed(({"algorithm": algorithm.snapshot(), "clock": clock.snapshot()}, self.states)))
+
+    def gather_states(self) -> None:
+        """A meeting of all: the leader has the others' states."""
+        parts = self.parts
+        mine = {
+            "collector": parts.collector.snapshot(),
+            "memory": parts.memory.snapshot(),
+            "generators": checkpoint.generators(),
+            "own": {k: x for k, x in parts.algorithm.state_dict().items() if own(k)},
+        }
+        self.states = [unpacked(x) for x in gather(packed(mine) if self.rank else None)[1:]]
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        if dist.is_initialized():
+            self.gather_states()
+        return self.states
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        self.states = state
+
+
+def averaged(update: Callable[[Transition], dict[str, Tensor]]) -> Callable[[Transition], dict[str, Tensor]]:
+    """An update whose metrics are those of all ranks."""
+
+    def together(batch: Transition) -> dict[str, Tensor]:
+        metrics = update(batch)
+        values = ranks.mean(batch.valid.sum(), torch.stack([x.float() for x in metrics.values()]))
+        return dict(zip(metrics, values.unbind(), strict=True))
+
+    return together
+
+
+def gather(x: Any) -> list[Any]:
+    """What each rank brings, by rank, on the leader; [] on the others."""
+    found = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    with ranks.meeting():
+        dist.gather_object(x, found)
+    return found or []
+
+
+def broadcast(x: Any) -> Any:
+    """The leader's, on every rank."""
+    box = [x]
+    with ranks.meeting():
+        dist.broadcast_object_list(box, device=torch.device("cpu"))
+    return box[0]
+
+
+def packed(x: Any) -> bytes:
+    """Tensors and plain values as bytes."""
+    buffer = io.BytesIO()
+    torch.save(x, buffer)
+    return buffer.getvalue()
+
+
+def unpacked(data: bytes) -> Any:
+    """The way back, on the CPU."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def follow(settings: dict[str, Any], rank: int, port: int) -> None:
+    """What a process runs that the leader started."""
+    end_with_parent()
+    raise SystemExit(serve(settings, rank, dist.TCPStore("127.0.0.1", port)))
+
+
+def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
+    """The loop of a rank that is not the leader, which tells of failures; -> the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # these reach every process of a terminal; the leader decides
+        signal.signal(number, signal.SIG_IGN)
+    from pgrun.build import build
+
+    parts = None
+    try:
+        parts = build(settings, fresh=False, rank=rank)
+        team = parts.team
+        assert isinstance(team, DataParallel)
+        team.store = store
+        clock = team.clock(settings["total_steps"])
+        with team.at_work(parts.algorithm, parts.settings, clock) as hooks:
+            train(parts.algorithm, parts.collector, parts.memory, clock, hooks)
+        return 0
+    except ranks.Parted:
+        return 1
+    except Exception as error:
+        known = isinstance(error, (UserError, Diverged))
+        kind = ("UserError" if isinstance(error, UserError) else "Diverged") if known else ""
+        if not known:
+            traceback.print_exc()
+        store.set("failed", json.dumps([kind, rank, str(error) if known else f"{type(error).__name__}: {error}"]))
+        return error.exit_code if isinstance(error, (UserError, Diverged)) else 1
+    finally:
+        if parts is not None:
+            parts.collector.env.close()
