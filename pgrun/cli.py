@@ -18,16 +18,18 @@ pgrun trains policy-gradient reinforcement learning from configs.
 
 usage
   pgrun [algo=NAME] [env=NAME] [key=value ...]     train; a run directory under runs/
-  pgrun -m algo=A,B 'seed=range(5)' [...]          sweep: a run for every combination, under multirun/
+  pgrun -m algo=A,B 'seed=range(5)' [...]          sweep: a run for every combination, under multirun/;
+                                                   after a kill, the same line goes on with it
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes
-  pgrun list [algos|envs|networks|optimizers]      what there is to choose from
+  pgrun list [algos|envs|networks|optimizers|sweeps] what there is to choose from
 
 groups
   algo        {algos}
   env         {envs}
   network     {networks}
   optimizer   {optimizers}
+  +sweep      {sweeps}
 
 keys that are typed often
   seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
@@ -43,10 +45,11 @@ examples
   pgrun algo=ppo env=cartpole
   pgrun algo=sac env=pendulum seed=1 eval.every=2000
   pgrun env=gym env.id=MountainCar-v0 algo=ppo algo/advantage=nstep
-  pgrun -m algo=reinforce,a2c,ppo 'seed=range(3)' hydra/launcher=joblib
+  pgrun +sweep=joblib algo=reinforce,a2c,ppo 'seed=range(3)'
+  pgrun '+sweep=[ppo,ray]' env=acrobot hydra.sweeper.n_trials=50
 """
 
-GROUPS = {"algos": "algo", "envs": "env", "networks": "network", "optimizers": "optimizer"}
+GROUPS = {"algos": "algo", "envs": "env", "networks": "network", "optimizers": "optimizer", "sweeps": "sweep"}
 
 
 def entry() -> None:
@@ -128,7 +131,7 @@ def list_groups(argv: Sequence[str]) -> int:
         raise UserError(f"--config-dir {folders[0]} is no folder")
     for plural, group in GROUPS.items():
         if wanted in (None, plural):
-            print(f"{group}=")
+            print(f"{'+' * (group == 'sweep')}{group}=")
             for name, line in members(group, *folders).items():
                 print(f"  {name:26} {line}")
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,6 +24,7 @@ from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.run import EVAL_SEED, Run, find_checkpoint, load_run
 from pgrun.suggest import nearest
+from pgrun.translate import instantiation
 from pgrun.types import VectorEnv
 from pgrun.validate import leaves, validate
 
@@ -38,7 +40,10 @@ def evaluate_checkpoint(
     state = checkpoint.load(find_checkpoint(folder, which))
     config.device = config.act_device = "cpu"
     config.compile = False
-    env = make_env(config, min(episodes, EVAL_ENVS))
+    try:
+        env = make_env(config, min(episodes, EVAL_ENVS))
+    except HydraException as error:
+        raise UserError(instantiation(error)) from error
     try:
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
@@ -47,6 +52,8 @@ def evaluate_checkpoint(
         result = evaluate(algorithm, env, episodes, seed=seed, explore=stochastic, record=watch)
         if watch is not None and record is not None:
             write_demonstrations(record, watch, algorithm, env, names["env"], density=stochastic)
+    except HydraException as error:
+        raise UserError(instantiation(error)) from error
     finally:
         env.close()
     return {
@@ -90,7 +97,10 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     to_file = logging.FileHandler(folder / "pgrun.log")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pgrun").addHandler(to_file)
-    parts = build(config, fresh=state is None)
+    try:
+        parts = build(config, fresh=state is None)
+    except HydraException as error:  # a class that the config names is no longer there, say
+        raise UserError(instantiation(error)) from error
     if state is None:
         print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
     if overrides:
@@ -99,7 +109,7 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     if result["status"] == "interrupted":
         print(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}", file=sys.stderr)
         return 130
-    summary(folder.resolve(), result, sweep=False)
+    summary(folder.resolve(), result)
     return 0
 
 

@@ -99,6 +99,20 @@ class Evaluate:
             self.env.close()
 
 
+class Report:
+    """Tells of each evaluation, and ends the run where the answer is that it is hopeless beside others."""
+
+    def __init__(self, evaluation: Evaluate, hopeless: Callable[[int, float], bool]) -> None:
+        self.evaluation, self.hopeless = evaluation, hopeless
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        latest = self.evaluation.latest
+        if self.evaluation.latest_at != clock.steps or latest is None or clock.stop:
+            return
+        if self.hopeless(clock.steps, latest):
+            clock.stop = "pruned"
+
+
 class Checkpoint:
     """Writes a checkpoint every so many steps."""
 

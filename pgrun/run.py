@@ -20,7 +20,7 @@ from pgrun import checkpoint
 from pgrun.build import Parts, resolved
 from pgrun.errors import Diverged, UserError
 from pgrun.evaluate import Evaluation, evaluate
-from pgrun.hooks import Checkpoint, Evaluate, Progress
+from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
 from pgrun.train import Clock, Hook, train
 
@@ -39,6 +39,8 @@ class Run:
         names: the `algo` and `env` that were chosen, for result.json.
         begin: `time.perf_counter()` when the process began, for the start-up time.
         quiet: show no progress (one of several jobs at once).
+        resume: a checkpoint's content to go on from.
+        hopeless: is told of each evaluation (environment steps, mean return), and ends the run by saying yes.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class Run:
         begin: float,
         quiet: bool = False,
         resume: dict[str, Any] | None = None,
+        hopeless: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
-        self.begin, self.quiet = begin, quiet
+        self.begin, self.quiet, self.hopeless = begin, quiet, hopeless
         self.clock = parts.team.clock(config.total_steps)
         self.checkpoints = folder / "checkpoints"
         self.saved_at = -1
@@ -127,6 +130,7 @@ class Run:
         if self.saved_at == self.clock.steps:
             return
         self.board.flush()
+        self.parts.team.gather(self.parts.algorithm)
         name = f"step_{self.clock.steps}.pt"
         checkpoint.save(self.checkpoints / name, self.snapshot())
         checkpoint.point(self.checkpoints / "latest.pt", name)
@@ -154,6 +158,8 @@ class Run:
             Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),
             progress,
         ]
+        if self.hopeless is not None:
+            hooks.append(Report(self.evaluation, self.hopeless))
         self.startup = time.perf_counter() - self.begin
         self.start = clock.steps
         status, final = "failed", None
@@ -162,12 +168,12 @@ class Run:
             with stop_on_signals(clock):
                 try:
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
-                        train(parts.algorithm, parts.collector, parts.memory, clock, [*hooks, *watches])
+                        train(parts.algorithm, parts.collector, parts.memory, clock, [*watches, *hooks])
                 finally:
                     progress.close(clock)
                 self.write()
-            if clock.stop == "interrupted":
-                status = "interrupted"
+            if clock.stop in ("interrupted", "pruned"):
+                status = clock.stop
             else:
                 with interruptible():
                     final = self.final_evaluation()

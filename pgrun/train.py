@@ -23,7 +23,7 @@ class Clock:
         self.total_steps = total_steps
         self.steps = 0  # environment steps: filler and padding rows are not counted
         self.updates = 0
-        self.stop = ""  # why to stop before total_steps: "interrupted" or "stop_at"
+        self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at" or "pruned"
         self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
 
     @property

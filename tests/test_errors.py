@@ -59,7 +59,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("_built", "_sweep_codes"):
+    for name in ("_built", "_sweep_codes", "_locks"):
         monkeypatch.setattr(app, name, [])
     monkeypatch.setattr(app, "_claimed", {})
     return tmp_path

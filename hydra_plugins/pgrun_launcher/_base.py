@@ -1,0 +1,144 @@
+"""What launchers share: composing jobs, skipping those that are over, telling of each as it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from hydra_plugins.pgrun_launcher._worker import Home, Job
+
+
+class SweepLauncher(Launcher):
+    """Runs jobs, of which each may fail or die without taking the others along.
+
+    A launcher says how jobs are started and waited for: `open`, `submit`, `next`, `stop` and `close`. A sweeper may use
+    these one by one, for jobs that depend on how earlier ones went.
+    """
+
+    parallel = 1  # how many jobs run at a time, once it is open
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `launch`."""
+        self.config, self.hydra_context = config, hydra_context
+        self.folder = Path(str(config.hydra.sweep.dir)).resolve()
+        self.ended = 0
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run one job for each list of overrides; -> their returns in order."""
+        jobs = [self.job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
+        results: dict[int, dict[str, Any]] = {}
+        for job in jobs:
+            if (over := self.over(job)) is not None:
+                results[job.number] = over
+        left = [job for job in jobs if job.number not in results]
+        self.ended, total = len(results), len(jobs)
+        with self.at_work(len(left)):
+            self.announce(f"{len(left)} of {total} jobs to do" if results else f"{total} jobs")
+            for job in left:
+                self.submit(job)
+            for _ in left:
+                job, result = self.next_result(total)
+                results[job.number] = result
+        return [self.job_return(job, results[job.number]) for job in jobs]
+
+    def job(self, number: int, overrides: Sequence[str], trial: Any = None) -> Job:
+        """Compose a job.
+
+        Raises:
+            UserError: its folder holds what another config made.
+        """
+        from pgrun.sweep import goes_on
+
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{number}"
+            config.hydra.job.num = number
+            name = str(config.hydra.sweep.subdir)
+            config.hydra.sweep.dir, config.hydra.sweep.subdir = str(self.folder), name
+        folder = self.folder / name
+        return Job(number, list(overrides), config, folder, goes_on(folder, config), trial)
+
+    def over(self, job: Job) -> dict[str, Any] | None:
+        """The result of a job that was over before this session."""
+        from pgrun.app import over_before
+        from pgrun.sweep import OVER, found
+
+        result = found(job.folder)
+        if result["status"] not in OVER:
+            return None
+        over_before.add(job.folder.name)
+        return result
+
+    def announce(self, what: str) -> None:
+        """Say what is about to run, and where."""
+        from pgrun.app import shown
+
+        at_once = f", {self.parallel} at a time" if self.parallel > 1 else ""
+        print(f"{what}{at_once}, in {shown(self.folder)}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def at_work(self, jobs: int) -> Iterator[None]:
+        """Ready to run so many jobs; whatever runs at its end, however that comes, is ended too."""
+        from pgrun.app import current_lock
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        lock = current_lock()
+        self.home = Home.here(self.folder / ".lock", lock.token if lock else "", self.hydra_context)
+        if not jobs:
+            yield
+            return
+        try:
+            self.open(jobs)
+            yield
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        finally:
+            self.close()
+
+    def next_result(self, total: int) -> tuple[Job, dict[str, Any]]:
+        """Wait for a job to end, and tell how it did."""
+        from pgrun.app import tell
+        from pgrun.sweep import failed
+
+        job, result = self.next()
+        if isinstance(result, str):
+            result = failed(job.folder, f"the job's process died: {result}")
+        self.ended += 1
+        tell(job.folder, result, f"[{self.ended}/{total}]", job.note)
+        return job, result
+
+    def job_return(self, job: Job, result: dict[str, Any]) -> JobReturn:
+        """What Hydra's sweepers take."""
+        from pgrun.sweep import objective
+
+        done = JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED)
+        done.return_value = objective(result)
+        done.working_dir = str(job.folder)
+        return done
+
+    def open(self, jobs: int) -> None:
+        """Make ready for so many jobs, and set `parallel`."""
+
+    def submit(self, job: Job) -> None:
+        """Start a job as soon as there is room."""
+        raise NotImplementedError
+
+    def next(self) -> tuple[Job, dict[str, Any] | str]:
+        """Wait until a job ends; -> it and its result, or how its process died."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ask running jobs to write their checkpoints and end, and give them a few seconds to do so."""
+
+    def close(self) -> None:
+        """End every process, whatever it is at."""

@@ -1,0 +1,103 @@
+"""Jobs as Ray tasks: on this machine, or spread over the nodes of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+from hydra_plugins.pgrun_launcher._base import SweepLauncher
+from hydra_plugins.pgrun_launcher._worker import GRACE, Job, run_in_worker
+
+
+class RayLauncher(SweepLauncher):
+    """A Ray task for each job, spread over nodes. They write into the sweep's folder, which nodes have to share."""
+
+    def __init__(
+        self, address: str | None, n_jobs: int | None, cpus_per_job: float, gpus_per_job: float, retries: int
+    ) -> None:
+        self.address, self.n_jobs, self.retries = address, n_jobs, retries
+        self.cpus_per_job, self.gpus_per_job = cpus_per_job, gpus_per_job
+        self.waiting: list[Job] = []
+        self.running: dict[Any, Job] = {}
+
+    def open(self, jobs: int) -> None:
+        """Start Ray, or connect to a cluster."""
+        # Ray's own settings, unless the user made them: no reports of use, no warning about GPUs
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        from pgrun.errors import UserError
+
+        own: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            cpus = None if self.n_jobs is None else max(1, round(self.n_jobs * self.cpus_per_job))
+            own = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        try:
+            ray.init(**own, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"hydra.launcher.address={self.address}: {str(error).splitlines()[0]}") from error
+        room = int(ray.cluster_resources().get("CPU", 1) / max(self.cpus_per_job, 1e-3))
+        self.parallel = max(1, min(self.n_jobs or room, jobs))
+        self.task = ray.remote(run_in_worker)
+        self.options = {
+            "num_cpus": self.cpus_per_job,
+            "num_gpus": self.gpus_per_job,
+            "max_retries": self.retries,  # of a worker or a node that died; the job goes on from its checkpoint
+            "scheduling_strategy": "SPREAD",
+        }
+
+    def submit(self, job: Job) -> None:
+        """Hand it to Ray, which starts it when there is room."""
+        self.waiting.append(job)
+        self.fill()
+
+    def fill(self) -> None:
+        """Hand as many to Ray as may run at a time."""
+        while self.waiting and (self.n_jobs is None or len(self.running) < self.parallel):
+            job = self.waiting.pop(0)
+            task = self.task.options(name=f"pgrun {job.folder.name}"[:80], **self.options)
+            self.running[task.remote(job, self.home)] = job
+
+    def next(self) -> tuple[Job, dict[str, Any] | str]:
+        """Wait for any."""
+        import ray
+
+        ready: list[Any] = []
+        while not ready:
+            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=1.0)
+        job = self.running.pop(ready[0])
+        result: dict[str, Any] | str
+        try:
+            result = ray.get(ready[0])
+        except ray.exceptions.RayError as error:
+            result = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        self.fill()
+        return job, result
+
+    def stop(self) -> None:
+        """Cancelling sends SIGINT, which makes a run write its checkpoint."""
+        import ray
+
+        self.waiting.clear()
+        for reference in self.running:
+            ray.cancel(reference, force=False)
+        deadline = time.monotonic() + GRACE
+        try:
+            while self.running and time.monotonic() < deadline:
+                ready, _ = ray.wait(list(self.running), num_returns=1, timeout=0.5)
+                for reference in ready:
+                    self.running.pop(reference)
+        except KeyboardInterrupt:  # a second Ctrl-C waits no longer
+            return
+
+    def close(self) -> None:
+        """Leave the cluster, or end the one of our own; either ends what still runs."""
+        import ray
+
+        if ray.is_initialized():
+            for reference in self.running:
+                ray.cancel(reference, force=True)
+            ray.shutdown()

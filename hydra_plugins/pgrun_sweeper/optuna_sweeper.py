@@ -1,0 +1,222 @@
+"""Optuna asks for the jobs: search spaces in Hydra's syntax, pruning, storage that outlives the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins.pgrun_launcher._base import SweepLauncher
+from hydra_plugins.pgrun_launcher._worker import Job
+from hydra_plugins.pgrun_sweeper._trial import Link, open_storage, open_trial
+
+
+class OptunaSweeper(Sweeper):
+    """A trial for each job, through whatever launcher is chosen.
+
+    The storage knows each trial's number and values from its beginning, so after a kill the same command finds them:
+    trials that ended are kept, those that were running go on, and those that failed are tried once more.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: Callable[..., Any],
+        pruner: Any,
+        n_trials: int,
+        n_jobs: int | None,
+        direction: str,
+        seed: int | None,
+        storage: str | None,
+        study_name: str,
+        params: DictConfig | None,
+    ) -> None:
+        self.sampler, self.pruner, self.n_trials, self.n_jobs = sampler, pruner, n_trials, n_jobs
+        self.direction, self.seed, self.storage, self.study_name = direction, seed, storage, study_name
+        self.params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until there are `n_trials`."""
+        import optuna
+
+        from pgrun.errors import UserError
+
+        if not isinstance(self.launcher, SweepLauncher):
+            raise UserError("hydra/sweeper=optuna works with hydra/launcher=basic, joblib, ray or slurm")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        folder = Path(str(self.config.hydra.sweep.dir)).resolve()
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        self.search, self.fixed = search_space([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
+        if not self.search:
+            raise UserError("there is nothing to search: give a key values, as optimizer.lr='interval(1e-4,1e-2)'")
+        self.storage = self.storage or str(folder / "optuna.journal")
+        self.study = optuna.create_study(
+            study_name=self.study_name,
+            storage=open_storage(self.storage),
+            direction=self.direction,
+            pruner=self.pruner,
+            load_if_exists=True,
+        )
+        self.check_space(folder)
+        over, running = self.take_up()
+        left = self.n_trials - over
+        wanted = min(left, self.n_jobs or left)
+        with self.launcher.at_work(wanted if left > 0 else 0):
+            if left > 0:
+                kept = f", {over} over before, {len(running)} to go on" if over or running else ""
+                self.launcher.announce(f"{self.n_trials} trials{kept}")
+                self.run(over, running, min(wanted, self.n_jobs or self.launcher.parallel))
+        self.conclude(folder)
+
+    def run(self, over: int, running: list[int], at_once: int) -> None:
+        """Keep `at_once` trials running: those that were before, then new ones."""
+        begun, busy = over, 0
+        while True:
+            while busy < at_once and begun < self.n_trials:
+                job = self.begin(running.pop(0) if running else None)
+                begun += 1
+                if (result := self.launcher.over(job)) is not None:  # killed before the storage was told
+                    self.end(job, result)
+                    self.launcher.ended += 1
+                else:
+                    self.launcher.submit(job)
+                    busy += 1
+            if not busy:
+                return
+            job, result = self.launcher.next_result(self.n_trials)
+            busy -= 1
+            self.end(job, result)
+
+    def take_up(self) -> tuple[int, list[int]]:
+        """What an earlier process left; -> how many trials are over, and the numbers of those that were running."""
+        from optuna.trial import TrialState
+
+        trials = self.study.get_trials(deepcopy=False)
+        again = {trial.user_attrs.get("again") for trial in trials}
+        for trial in trials:
+            if trial.state == TrialState.FAIL and trial.number not in again:
+                self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+        over = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        self.launcher.ended = over
+        return over, [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+
+    def check_space(self, folder: Path) -> None:
+        """UserError where the search space is not the one that the storage's trials are from."""
+        from pgrun.errors import UserError
+
+        space = {key: repr(distribution) for key, (distribution, _) in sorted(self.search.items())}
+        before = self.study.user_attrs.get("space")
+        if before is None:
+            self.study.set_user_attr("space", space)
+        elif before != space:
+            changed = ", ".join(key for key in sorted({*before, *space}) if before.get(key) != space.get(key))
+            raise UserError(f"{folder} was searched over another space ({changed} changed): choose another folder")
+
+    def begin(self, number: int | None) -> Job:
+        """Ask for a trial, or go on with this one; -> its job."""
+        if number is None:
+            # a sampler for each trial, so that a study that was killed goes on as if it had not been
+            number = len(self.study.get_trials(deepcopy=False))
+            seed = None if self.seed is None else int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+            self.study.sampler = self.sampler(seed=seed)
+            trial = self.study.ask()
+        else:
+            trial = open_trial(self.study, number)
+        overrides = [*self.fixed]
+        for key, (distribution, texts) in self.search.items():
+            value = trial._suggest(key, distribution)
+            overrides.append(f"{key}={texts.get(str(value), value)}")
+        job = self.launcher.job(trial.number, overrides)
+        every = job.config.eval.every
+        if every is not None:
+            assert self.storage is not None
+            job.trial = Link(self.storage, self.study_name, trial.number, self.pruner, every)
+        return job
+
+    def end(self, job: Job, result: dict[str, Any]) -> None:
+        """Tell the storage what came of a job; one that was interrupted stays a running trial, for next time."""
+        from optuna.trial import TrialState
+
+        from pgrun.sweep import WORST, objective
+
+        status = result["status"]
+        if status == "finished":
+            self.study.tell(job.number, objective(result))
+        elif status == "diverged":
+            self.study.tell(job.number, WORST if self.direction == "maximize" else -WORST)
+        elif status == "pruned":
+            self.study.tell(job.number, state=TrialState.PRUNED)
+        elif status == "failed":
+            self.study.tell(job.number, state=TrialState.FAIL)
+
+    def conclude(self, folder: Path) -> None:
+        """Write the best trial's values to optimization_results.yaml."""
+        from optuna.trial import TrialState
+
+        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        results: dict[str, Any] = {"name": "optuna", "trials": {s.name.lower(): states.count(s) for s in TrialState}}
+        if TrialState.COMPLETE in states:
+            best = self.study.best_trial
+            results |= {"best_trial": best.number, "best_params": best.params, "best_value": best.value}
+        OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+
+
+def search_space(overrides: list[str]) -> tuple[dict[str, tuple[Any, dict[str, str]]], list[str]]:
+    """The keys that are searched, with their distributions and how choices are written; and the other overrides.
+
+    A key that is given twice is what it is given last: the command line's word stands over a file's.
+    """
+    given: dict[str, Override] = {}
+    for override in OverridesParser.create().parse_overrides(overrides):
+        given.pop(override.key_or_group, None)
+        given[override.key_or_group] = override
+    search, fixed = {}, []
+    for override in given.values():
+        if override.is_sweep_override():
+            search[override.get_key_element()] = distribution(override)
+        else:
+            fixed.append(str(override.input_line))
+    return search, fixed
+
+
+def distribution(override: Override) -> tuple[Any, dict[str, str]]:
+    """Optuna's distribution for a swept override, and the text of each choice."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value: Any = override.value()
+    log = "log" in getattr(value, "tags", ())
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        whole = isinstance(low, int) and isinstance(high, int)
+        return (IntDistribution if whole else FloatDistribution)(low, high, log=log), {}
+    if isinstance(value, RangeSweep):
+        low, high, step = value.start, value.stop, value.step
+        if all(isinstance(each, int) for each in (low, high, step)):
+            return IntDistribution(low, high - (high - low) % step, log=log, step=1 if log else step), {}
+        return FloatDistribution(low, high, step=step), {}
+    assert isinstance(value, ChoiceSweep)
+    texts = list(override.sweep_string_iterator())
+    plain = [v.text if isinstance(v, QuotedString) else v for v in value.list]
+    choices = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
+    return CategoricalDistribution(choices), dict(zip(map(str, choices), texts, strict=True))

@@ -1,0 +1,210 @@
+"""A sweep's directory: named by the command line, held by one process at a time, with a folder for each job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pgrun import checkpoint
+from pgrun.build import resolved
+from pgrun.errors import UserError
+from pgrun.lock import Lock
+from pgrun.run import flatten, write_json
+
+WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
+OVER = ("finished", "pruned")  # what is not run again
+LAUNCHERS = ("joblib", "ray", "slurm")  # members of the group sweep that say where jobs run, not which
+RUNNING = ("n_trials", "n_jobs", "storage", "max_batch_size")  # keys of hydra.sweeper that say how far it goes
+BEGUN = "sweep.json"
+requeued = threading.Event()  # set where a scheduler is about to end this process, and to start its job again
+
+
+def is_sweep(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for many jobs; the files of the group sweep ask for them too."""
+    return any(arg in ("-m", "--multirun", "hydra.mode=MULTIRUN") or arg.startswith("+sweep=") for arg in argv)
+
+
+def key_of(argument: str) -> str:
+    """The key of `+key=value`."""
+    return argument.partition("=")[0].lstrip("+~")
+
+
+def identity(argv: Sequence[str]) -> list[str]:
+    """What a command line sweeps over, in an order that doesn't depend on that of the arguments.
+
+    Where its jobs run, and how many at a time, is left out: it changes no result, so it may change when the sweep goes
+    on. So is the number of trials, which may grow.
+    """
+    found, rest = [], list(argv)
+    while rest:
+        argument = re.sub(r"\s*,\s*", ",", rest.pop(0).strip())
+        key = key_of(argument)
+        if argument.startswith("-"):
+            value = rest.pop(0) if "=" not in argument and rest and "=" not in rest[0] and rest[0][0] != "-" else ""
+            if argument not in ("-m", "--multirun"):
+                found.append(f"{argument} {value}".strip())
+        elif key == "sweep":
+            spaces = [name for name in argument.partition("=")[2].strip("[]").split(",") if name not in LAUNCHERS]
+            found += [f"sweep={','.join(sorted(spaces))}"] if spaces else []
+        elif not key.startswith(("hydra.", "hydra/")) or (
+            key.startswith(("hydra.sweeper", "hydra/sweeper")) and key.split(".")[-1] not in RUNNING
+        ):
+            found.append(argument)
+    return sorted(found)
+
+
+def sweep_name(argv: Sequence[str]) -> str:
+    """A folder's name for a command line: readable as far as it goes, and a hash of all of it."""
+    parts = identity(argv)
+    plain = (re.sub(r"[^\w.,=+-]+", "-", part.removeprefix("hydra.sweeper.")).strip("-.") for part in parts)
+    readable = "_".join(plain)[:70].rstrip("-.,_") or "sweep"
+    return f"{readable}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:8]}"
+
+
+def in_first_order(argv: Sequence[str]) -> list[str]:
+    """Flags, and the overrides in the order in which the sweep was begun, so that its jobs keep their numbers."""
+    given = [arg.partition("=")[2] for arg in argv if arg.startswith("hydra.sweep.dir=")]
+    begun = (Path(given[-1]) if given else Path("multirun") / sweep_name(argv)) / BEGUN
+    first = json.loads(begun.read_text())["arguments"] if begun.exists() else list(argv)
+    check_same(begun.parent, first, argv)
+    place = {key_of(arg): i for i, arg in enumerate(first)}
+    flags = [i for i, arg in enumerate(argv) if arg.startswith("-") or "=" not in arg]
+    overrides = [arg for i, arg in enumerate(argv) if i not in flags]
+    return [argv[i] for i in flags] + sorted(overrides, key=lambda arg: place.get(key_of(arg), len(first)))
+
+
+def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
+    """UserError where a folder holds another sweep."""
+    if identity(first) != identity(argv):
+        raise UserError(f"{folder} holds another sweep (pgrun {' '.join(first)}): choose another hydra.sweep.dir")
+
+
+def begin(folder: Path, argv: Sequence[str]) -> Lock:
+    """Make or enter a sweep's directory; -> the lock on it, to be held as long as the sweep runs.
+
+    Raises:
+        UserError: another process is at this sweep, or it is another sweep's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = Lock(folder / ".lock")
+    if not lock.take():
+        raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
+    begun = folder / BEGUN
+    if begun.exists():
+        check_same(folder, json.loads(begun.read_text())["arguments"], argv)
+    else:
+        write_json(begun, {"arguments": list(argv)})
+    return lock
+
+
+def job_name(number: int, overrides: Sequence[str], constant: Sequence[str]) -> str:
+    """A job's folder: its number, and what sets it apart from the others."""
+    own = ",".join(sorted(arg for arg in overrides if arg not in constant))
+    text = no_slash(f"{number}_{own}" if own else str(number))
+    text = re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", text)  # what a sampler drew
+    return text if len(text) <= 120 else f"{text[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def no_slash(text: str) -> str:
+    """A folder's name without slashes and spaces."""
+    return text.replace("/", ".").replace(" ", "")
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """What became of the job in this folder; its status is that of result.json, "interrupted" or "new"."""
+    path = folder / "result.json"
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    begun = checkpoint.latest(folder / "checkpoints").exists()
+    return {"status": "interrupted" if begun else "new"}
+
+
+def goes_on(folder: Path, config: DictConfig) -> str:
+    """What starting the job with this config in this folder means, in words; empty for a new one.
+
+    Raises:
+        UserError: what the folder holds was made with another config.
+    """
+    status = found(folder)["status"]
+    kept = checkpoint.latest(folder / "checkpoints").exists()
+    if status in OVER or (kept and status != "diverged"):
+        check_config(folder, config)
+    if status in OVER:
+        return f"{status} before"
+    if status == "interrupted":
+        return "interrupted before: goes on from its checkpoint" if kept else "interrupted before: starts again"
+    if status in ("failed", "diverged"):
+        from_where = "from its checkpoint" if kept and status == "failed" else "from the start"
+        return f"{status} before: tried again, {from_where}"
+    return ""
+
+
+def check_config(folder: Path, config: DictConfig) -> None:
+    """UserError where a job was made with another config than the command line composes now."""
+    path = folder / ".hydra" / "config.yaml"
+    text = path.read_text() if path.exists() else ""
+    try:
+        stored = DictConfig(OmegaConf.create(text)) if text.strip() else DictConfig({})
+        before = flatten(OmegaConf.to_container(resolved(stored)))
+    except OmegaConfBaseException:
+        before = {}
+    if not before:  # killed while it was written
+        latest = checkpoint.latest(folder / "checkpoints")
+        before = flatten(checkpoint.load(latest)["config"]) if latest.exists() else {}
+    now = flatten(OmegaConf.to_container(resolved(config)))
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if before and changed:
+        said = [f"{key}={before.get(key, '(none)')} then, {now.get(key, '(none)')} now" for key in changed[:3]]
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(
+            f"{folder} was run with another config ({'; '.join(said)}{more}): put the configs back as they were, or "
+            f"start over, with another hydra.sweep.dir or without {folder.parent}"
+        )
+
+
+def objective(result: dict[str, Any]) -> float:
+    """What a sweeper maximises: the final evaluation's mean return."""
+    value = result.get("eval_return_mean")
+    return WORST if value is None else float(value)
+
+
+def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
+    """Write into a job's result.json, which may be there already, why it failed; -> its content."""
+    result = found(folder)
+    if result["status"] not in ("failed", "diverged"):
+        result = {"status": "failed"}
+    result |= {"error": line, "traceback": trace}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "result.json", result)
+    return result
+
+
+def table(folder: Path, before: set[str]) -> int:
+    """Print what became of a sweep's jobs, and the best; -> 1 where one did not end as it should, else 0.
+
+    `before`: the jobs that were over before this session.
+    """
+    folders = sorted((f for f in folder.glob("[0-9]*") if f.is_dir()), key=lambda f: int(re.match(r"\d+", f.name)[0]))  # type: ignore[index]
+    jobs = [(job.name, found(job)) for job in folders]
+    if not jobs:
+        return 0
+    width = min(max(len(name) for name, _ in jobs), 70)
+    print(f"\n{'job':{width}}  {'status':16} {'evaluation':>10}")
+    for name, result in jobs:
+        value = result.get("eval_return_mean")
+        figure = "–" if value is None else f"{value:.1f}"
+        status = result["status"] + (" before" if name in before else "")
+        print(f"{name if len(name) <= width else name[: width - 1] + '…':{width}}  {status:16} {figure:>10}")
+    finished = [(r["eval_return_mean"], name) for name, r in jobs if r.get("eval_return_mean") is not None]
+    if finished:
+        best, name = max(finished)
+        print(f"best: {name} with {best:.1f}")
+    return int(any(result["status"] not in OVER for _, result in jobs))
