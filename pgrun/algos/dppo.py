@@ -93,6 +93,7 @@ class DPPO(FittedCritic):
             excess = (kl - 2.0 * self.kl_target).clamp(min=0.0)
             j = mask_mean(ratio * psi, batch.valid) - lambda_ * kl - self.kl_excess * excess.square()
         else:
-            j = -mask_mean(losses.clipped_surrogate(ratio, psi, self.epsilon), batch.valid)
+            epsilon = self.epsilon * torch.ones_like(entropy)
+            j = -mask_mean(losses.clipped_surrogate(ratio, psi, epsilon), batch.valid)
         loss = -j - self.entropy_coef * entropy
         return loss, {"loss/policy": -j.detach(), "policy/entropy": entropy.detach()}
