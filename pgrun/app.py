@@ -297,7 +297,7 @@ def job(config: DictConfig) -> tuple[float | None, int]:
 
         result = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN).execute()
     except UserError as error:
-        return None, fail(str(error))
+        return None, fail(str(error), error.exit_code)
     except Diverged as error:
         return None, fail(f"the run diverged: {error}", Diverged.exit_code)
     if result["status"] == "interrupted":

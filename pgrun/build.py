@@ -61,13 +61,15 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     mine = config.copy()  # as this process has it
     if "num_envs" in config.env:
         mine.env.num_envs = team.environments(config.env.num_envs)
+    if "episodes" in config.collector:
+        mine.collector.episodes = team.episodes(config.collector.episodes)
     mine.seed = team.seed(config.seed, mine.env.get("num_envs", 1))
     seed_generators(mine.seed)
     env = make_env(mine)
     algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
     act = pick(config.act_device, learn)
-    collector = call(config.collector, env=env, device=str(act), seed=mine.seed)
+    collector = call(mine.collector, env=env, device=str(act), seed=mine.seed)
     memory = call(config.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
@@ -78,9 +80,11 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
     watch(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
     settings = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
-    return Parts(
+    parts = Parts(
         algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)), team, settings
     )
+    team.take(parts)
+    return parts
 
 
 def resolved(config: DictConfig) -> DictConfig:

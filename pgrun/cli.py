@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pgrun import __version__
 from pgrun.errors import Diverged, UserError
+from pgrun.parallel import torchrun
 from pgrun.paths import config_dir
 
 HELP = """\
@@ -54,7 +55,7 @@ GROUPS = {"algos": "algo", "envs": "env", "networks": "network", "optimizers": "
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(torchrun.entry(main, sys.argv[1:]))
 
 
 def main(argv: Sequence[str]) -> int:

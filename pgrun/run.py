@@ -89,6 +89,7 @@ class Run:
             why = state["why_stateless"]
             log.info("the environments start fresh episodes: their state could not be saved%s", why and f" ({why})")
         parts.memory.restore(state["memory"])
+        parts.team.restore(state.get("ranks", []))
         self.evaluation.restore(state["evaluation"])
         if self.evaluation.reached:
             self.clock.stop = "stop_at"
@@ -100,8 +101,10 @@ class Run:
     def snapshot(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
         parts = self.parts
+        others = parts.team.snapshot()
         collector = parts.collector.snapshot()
         return {
+            **({"ranks": others} if others else {}),
             **self.policy(),
             "collector": collector,
             "why_stateless": getattr(parts.collector.env, "why_stateless", ""),

@@ -25,7 +25,7 @@ from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.collect import EpisodeStats
 from pgrun.core import ranks
-from pgrun.errors import Diverged, UserError, WorkerLost
+from pgrun.errors import Diverged, Lost, UserError
 from pgrun.hooks import Checkpoint
 from pgrun.optim import GradientStep
 from pgrun.parallel import torchrun
@@ -75,7 +75,8 @@ class Average:
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
         """θ ← θ − α ĝ, ĝ = Σ n_r g_r / Σ n_r, on every rank; -> the norm of ĝ."""
-        grad = step.optimizer.grad if hasattr(step.optimizer, "grad") else step.theta.grad
+        grad = step.theta.grad
+        assert grad is not None
         grad.copy_(ranks.mean(rows(args, grad), grad))
         return step.descend(*args)
 
@@ -84,8 +85,8 @@ class Average:
 
 
 def rows(args: Sequence[Any], like: Tensor) -> Tensor:
-    """n, how many rows a loss of these arguments is a mean of: the valid ones of the first Transition, or of a mask that
-    comes last; else 1, for all ranks alike. 0-dim.
+    """n, how many rows a loss of these arguments is a mean of: the valid ones of the first Transition, or of a mask
+    that comes last; else 1, for all ranks alike. 0-dim.
     """
     for x in args:
         if isinstance(x, Transition):
@@ -111,6 +112,7 @@ class DataParallel(Team):
                 f"workers={workers}, but torchrun started {torchrun.world()}: use torchrun --nproc-per-node={workers}"
             )
         self.store: Any = None
+        self.joined = False  # whether the ranks are one group now
         self.states: list[dict[str, Any]] = []  # of the other ranks, as a checkpoint holds them
         if rank and torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
@@ -152,9 +154,9 @@ class DataParallel(Team):
         with self.others_running(settings, clock) as why:
             try:
                 with self.together(algorithm, clock):
-                    yield (Checkpoint(self.gather_states, every=settings["checkpoint"]["every"], start=clock.steps),) * (
-                        self.rank > 0
-                    )
+                    yield (
+                        Checkpoint(self.gather_states, every=settings["checkpoint"]["every"], start=clock.steps),
+                    ) * (self.rank > 0)
                     self.gather_states()
             except ranks.Parted as error:
                 if self.rank:
@@ -166,7 +168,7 @@ class DataParallel(Team):
         """On the leader the other ranks, ready to begin; -> what tells why one is gone."""
         if self.rank:
             self.store.set(f"ready/{self.rank}", "")
-            yield lambda: WorkerLost("")
+            yield lambda: Lost("")
             return
         with Workers(mp.get_context("spawn"), PATIENCE, threading.Event()) as workers:
             if self.launched:
@@ -190,17 +192,17 @@ class DataParallel(Team):
             if found := self.cause(workers):
                 return found
             time.sleep(0.02)
-        return WorkerLost("a process of parallel=ddp is gone, or did not come in time; pgrun resume RUN goes on")
+        return Lost("a process of parallel=ddp is gone, or did not come in time; pgrun resume RUN goes on")
 
     def cause(self, workers: Workers) -> Exception | None:
         """What a rank said before it ended, or how it ended, if one did."""
         if self.store.check(["failed"]):
             kind, rank, text = json.loads(self.store.get("failed"))
             known = {"UserError": UserError, "Diverged": Diverged}
-            return known.get(kind, WorkerLost)(f"worker {rank}: {text}")
+            return known.get(kind, Lost)(f"worker {rank}: {text}")
         for rank, process in workers.processes.items():
             if process.exitcode:
-                return WorkerLost(
+                return Lost(
                     f"worker {rank} died ({how(process.exitcode)}), and without it there is no update; "
                     "pgrun resume RUN goes on from the last checkpoint"
                 )
@@ -213,16 +215,18 @@ class DataParallel(Team):
             dist.init_process_group(
                 self.backend(), store=self.store, rank=self.rank, world_size=self.workers, timeout=TIMEOUT
             )
-        update = algorithm.update
+        update: Any = algorithm.update
         try:
             ranks.join(dist.group.WORLD)
+            self.joined = True
             self.begin(algorithm, clock)
             for step in algorithm.steps().values():
                 step.exchange = Average()
-            algorithm.update = averaged(update)  # type: ignore[method-assign]
+            algorithm.update = averaged(update)  # type: ignore[method-assign, assignment]
             yield
         finally:
             ranks.leave()
+            self.joined = False
             algorithm.update = update  # type: ignore[method-assign]
             for step in algorithm.steps().values():
                 step.exchange = None
@@ -266,7 +270,7 @@ class DataParallel(Team):
         self.states = [unpacked(x) for x in gather(packed(mine) if self.rank else None)[1:]]
 
     def snapshot(self) -> list[dict[str, Any]]:
-        if dist.is_initialized():
+        if self.joined:
             self.gather_states()
         return self.states
 

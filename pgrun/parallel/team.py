@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
+from pgrun.parallel import torchrun
 from pgrun.train import Clock, Hook
+
+if TYPE_CHECKING:
+    from pgrun.build import Parts
 
 
 class Team:
@@ -31,12 +35,19 @@ class Team:
         """How many of a config's environments this process has."""
         return num_envs
 
+    def episodes(self, episodes: int) -> int:
+        """How many of a config's episodes a rollout this process collects."""
+        return episodes
+
     def seed(self, seed: int, num_envs: int) -> int:
         """The seed of this process's generators and of its `num_envs` environments: the leader's is the run's own."""
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]) if self.rank else seed
 
     def check(self, algorithm: Algorithm) -> None:
         """Raise UserError where these processes can't learn this algorithm together."""
+
+    def take(self, parts: Parts) -> None:
+        """Know this process's parts, once all are there; raise UserError where they don't fit."""
 
     def clock(self, total_steps: int) -> Clock:
         """A clock that counts what all processes do."""
@@ -51,6 +62,13 @@ class Team:
 
     def gather(self, algorithm: Algorithm) -> None:
         """Before a checkpoint: bring here what others hold of the algorithm, so that this process's is the whole."""
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """What the other processes need to go on from here, as tensors and plain values; [] where nothing is kept."""
+        return []
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Put a snapshot back, before the loop."""
 
 
 def own(name: str) -> bool:
@@ -75,6 +93,8 @@ class Alone(Team):
         super().__init__(workers=workers, rank=rank)
         if workers != 1:
             raise UserError(
-                f"workers={workers} asks for several processes: say what they do with their gradients by "
-                "parallel=async, or use workers=1 (env.num_envs is for more environments)"
+                f"workers={workers} asks for several processes: say what they do with their gradients by parallel=ddp "
+                "or parallel=async, or use workers=1 (env.num_envs is for more environments)"
             )
+        if torchrun.here() and torchrun.world() > 1:
+            raise UserError(f"torchrun started {torchrun.world()} processes, and this run is of one (parallel=none)")
