@@ -90,6 +90,8 @@ def save(path: Path, data: Transition, *, env_id: str, obs_space: gym.Space, act
     Raises:
         UserError: it can't be written.
     """
+    if isinstance(action_space, gym.spaces.Dict):
+        raise UserError("demonstrations are of one agent, and here several act at once")
     valid = data.valid.T
 
     def rows(x: Tensor) -> np.ndarray:

@@ -18,7 +18,7 @@ def gumbel_like(x: Tensor) -> Tensor:
 
 def one_hot_max(x: Tensor) -> Tensor:
     """The one-hot of the largest of x [..., K]; logits with Gumbel noise make it a sample of softmax(logits)."""
-    return F.one_hot(x.argmax(-1), x.shape[-1]).to(x.dtype)
+    return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 
 
 def gumbel_softmax(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
