@@ -90,3 +90,20 @@ class Pictures(Ladder):
 
     def see(self) -> dict[str, Any]:
         return {a: {"x": x, "action_mask": np.ones(3, np.int8)} for a, x in super().see().items()}
+
+
+class Accord(Ladder):
+    """One step, two choices; both are paid 1 for the same one, −1 for two."""
+
+    def __init__(self) -> None:
+        super().__init__((1, 1))
+
+    def action_space(self, agent: str) -> gym.Space:
+        return gym.spaces.Discrete(2)
+
+    def see(self) -> dict[str, np.ndarray]:
+        return {a: np.zeros(2, dtype=np.float32) for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, _, *rest = super().step(actions)
+        return seen, dict.fromkeys(actions, 1.0 if len(set(actions.values())) == 1 else -1.0), *rest
