@@ -105,7 +105,7 @@ class Chief:
             one.theta.grad = torch.zeros_like(one.theta)
         self.wait_for, self.held, self.norms, self.module = wait_for, held, norms, module
         self.steps, self.updates, self.progress, self.over = steps, updates, 0.0, False
-        self.begun = asyncio.Event()  # set when those that were waited for are there
+        self.begun = asyncio.Event()
         self.alive: set[int] = set()
         self.ended: dict[int, str] = {}  # why a worker has left, by its rank; nothing where it has done its work
         self.changed = asyncio.Event()  # set when one has joined or left
@@ -129,12 +129,16 @@ class Chief:
             self.tell()
             self.decide()
 
-    async def gather(self, ranks: list[int], seconds: float) -> None:
-        """Begin when each of these has joined or ended, but no later than in so many seconds."""
+    async def gather(self, ranks: list[int], seconds: float) -> bool:
+        """Wait, but no longer than this, until each of these has joined or ended; -> whether they have."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not set(ranks) <= self.alive | set(self.ended):
                     await self.changed.wait()
+        return set(ranks) <= self.alive | set(self.ended)
+
+    async def begin(self) -> None:
+        """Those that have joined may go on, and so may all that come later."""
         self.begun.set()
 
     def tell(self) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,8 +21,12 @@ from pgrun.train import Clock
 
 log = logging.getLogger("pgrun")
 START = 120.0  # seconds that the leader waits for the others to be there; who comes later joins in
-PATIENCE = 10.0  # seconds that it waits, at the end, for a worker to finish the update it is in
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+PATIENCE = 3.0  # seconds that it waits, at the end, for a worker to finish the update it is in
+SETTINGS = {  # Ray's, where the user has none
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # else every worker gives way to the leader
+}
 
 
 class Line:
@@ -111,17 +116,21 @@ class Crew:
     def __enter__(self) -> Crew:
         return self
 
-    def gather(self) -> None:
-        """Wait until the workers are there."""
-        ranks = list(self.workers)
-        self.line.call("gather", ranks, START)
+    def gather(self, clock: Clock) -> None:
+        """Wait until the workers are there, and begin."""
+        ranks, deadline = list(self.workers), time.monotonic() + START
+        while not (there := self.line.call("gather", ranks, 1.0)) and clock.running and time.monotonic() < deadline:
+            pass
+        self.line.call("begin")
         status = self.line.call("status")
-        if late := [rank for rank in ranks if rank not in status["alive"] and rank not in status["ended"]]:
-            cpus = self.ray.cluster_resources().get("CPU", 0)
+        if not there and clock.running:
+            late = [rank for rank in ranks if rank not in status["alive"] and rank not in status["ended"]]
             log.warning(
-                "%s not there after %d seconds; going on without, until they come (Ray has %g CPUs for %d workers)",
-                "worker " + ", ".join(map(str, late)), START, cpus, len(ranks),
-            )  # fmt: skip
+                "worker %s not there after %d seconds: going on without, until they come (Ray has %g CPUs)",
+                ", ".join(map(str, late)),
+                START,
+                self.ray.cluster_resources().get("CPU", 0),
+            )
         self.report(status)
 
     def watch(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
@@ -170,9 +179,11 @@ class Crew:
 @contextmanager
 def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
     """Be connected to Ray: to a running cluster, or to one of this run alone, which ends with the block."""
-    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    os.environ.update({key: value for key, value in SETTINGS.items() if key not in os.environ})
     import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray._private.worker._worker_logs_enabled = False  # a worker's end has a line of ours
 
     if ray.is_initialized():  # this run is itself a job of Ray's
         yield

@@ -70,6 +70,10 @@ class OnRay(Team):
             with tied(algorithm, Line(self.shared, self.rank), clock):
                 yield ()
             return
+        if self.workers > 1:
+            where = f"the Ray cluster {self.address}" if self.address else "this machine"
+            fresh = "; all but the first start fresh episodes" if clock.steps else ""
+            log.info("%d workers on %s; %d gradients a step%s", self.workers, where, self.wait_for, fresh)
         with cluster(self.address, self.workers, self.cpus):
             held = {
                 "wait_for": self.wait_for,
@@ -85,9 +89,7 @@ class OnRay(Team):
                 tied(algorithm, crew.line, clock),
             ):
                 self.line = crew.line
-                crew.gather()
-                if clock.steps and self.workers > 1:
-                    log.info("the other workers start fresh episodes")
+                crew.gather(clock)
                 try:
                     yield (crew.watch,)
                     self.gather(algorithm)
