@@ -228,6 +228,7 @@ class GradientStep:
         self.compile_seconds = 0.0
         self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
         self.exchange: Exchange | None = None  # with other processes
+        self.metrics: dict[str, Tensor] = {}  # of the last call's loss
         self._owner = owner
         self._compiled = self._compile() if compile else None
 
@@ -242,6 +243,7 @@ class GradientStep:
             value.backward(inputs=self.parameters)
         else:
             metrics = self._run_compiled(grad, *args)
+        self.metrics = metrics
         norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
         metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
         return metrics | more

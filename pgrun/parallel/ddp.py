@@ -74,10 +74,12 @@ class Average:
     """Step along the mean of all ranks' gradients, weighed by how many rows each is a mean of."""
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
-        """θ ← θ − α ĝ, ĝ = Σ n_r g_r / Σ n_r, on every rank; -> the norm of ĝ."""
+        """θ ← θ − α ĝ, ĝ = Σ n_r g_r / Σ n_r, on every rank, and the metrics' means likewise; -> the norm of ĝ."""
         grad = step.theta.grad
         assert grad is not None
-        grad.copy_(ranks.mean(rows(args, grad), grad))
+        mean, *metrics = ranks.mean(rows(args, grad), grad, *step.metrics.values())
+        grad.copy_(mean)
+        step.metrics.update(zip(step.metrics, metrics, strict=True))
         return step.descend(*args)
 
     def begin(self, step: GradientStep, progress: float) -> None:
@@ -112,6 +114,7 @@ class DataParallel(Team):
                 f"workers={workers}, but torchrun started {torchrun.world()}: use torchrun --nproc-per-node={workers}"
             )
         self.store: Any = None
+        self.odd = ""  # what can't be shared out
         self.joined = False  # whether the ranks are one group now
         self.states: list[dict[str, Any]] = []  # of the other ranks, as a checkpoint holds them
         if rank and torch.cuda.is_available():
@@ -124,13 +127,11 @@ class DataParallel(Team):
         return self.share("collector.episodes", episodes)
 
     def share(self, key: str, n: int) -> int:
-        """A rank's part of n, the same for all; UserError where there is no such part."""
+        """A rank's part of n, the same for all; where there is none, `take` will say so."""
         if n % self.workers:
             near = max(n - n % self.workers, self.workers)
-            raise UserError(
-                f"parallel=ddp shares {key}={n} out evenly, which workers={self.workers} can't: use {key}={near}"
-            )
-        return n // self.workers
+            self.odd = f"parallel=ddp shares {key}={n} out evenly, which workers={self.workers} can't: use {key}={near}"
+        return max(n // self.workers, 1)
 
     def clock(self, total_steps: int) -> CommonClock:
         return CommonClock(total_steps)
@@ -143,6 +144,8 @@ class DataParallel(Team):
                 f"parallel=ddp averages the gradients of rollouts that were collected together, and {name} offers each "
                 "process batches of its own: use memory=latest and an on-policy algorithm, or parallel=none"
             )
+        if self.odd:
+            raise UserError(self.odd)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
@@ -215,19 +218,16 @@ class DataParallel(Team):
             dist.init_process_group(
                 self.backend(), store=self.store, rank=self.rank, world_size=self.workers, timeout=TIMEOUT
             )
-        update: Any = algorithm.update
         try:
             ranks.join(dist.group.WORLD)
             self.joined = True
             self.begin(algorithm, clock)
             for step in algorithm.steps().values():
                 step.exchange = Average()
-            algorithm.update = averaged(update)  # type: ignore[method-assign, assignment]
             yield
         finally:
             ranks.leave()
             self.joined = False
-            algorithm.update = update  # type: ignore[method-assign]
             for step in algorithm.steps().values():
                 step.exchange = None
             dist.destroy_process_group()
@@ -276,17 +276,6 @@ class DataParallel(Team):
 
     def restore(self, state: list[dict[str, Any]]) -> None:
         self.states = state
-
-
-def averaged(update: Callable[[Transition], dict[str, Tensor]]) -> Callable[[Transition], dict[str, Tensor]]:
-    """An update whose metrics are those of all ranks."""
-
-    def together(batch: Transition) -> dict[str, Tensor]:
-        metrics = update(batch)
-        values = ranks.mean(batch.valid.sum(), torch.stack([x.float() for x in metrics.values()]))
-        return dict(zip(metrics, values.unbind(), strict=True))
-
-    return together
 
 
 def gather(x: Any) -> list[Any]:
