@@ -67,7 +67,7 @@ def optimizers(algo: str) -> list[str]:
 
 
 def networks(env: str) -> list[str]:
-    return ["cnn"] if env == "atari" else ["mlp", "mlp_large"]
+    return ["cnn"] if env == "atari" else ["mlp", "mlp_large", *(["mlp_agents"] if env in SEVERAL else [])]
 
 
 # for each group whose members may be tuned: the node it fills and its members
@@ -310,7 +310,16 @@ READING_ORDER = [
     ),
     *(f"algo/advantage/{name}" for name in ADVANTAGES),
     *(f"algo/baseline/{name}" for name in BASELINES),
-    *("network/mlp", "network/mlp_large", "network/cnn", "network/lstm", "network/gru", "env/gym", "env/pettingzoo"),
+    *(
+        "network/mlp",
+        "network/mlp_large",
+        "network/mlp_agents",
+        "network/cnn",
+        "network/lstm",
+        "network/gru",
+        "env/gym",
+        "env/pettingzoo",
+    ),
     *(f"env/{name}" for name in ENVS if "world" in raw(f"env/{name}")),
     *(f"env/shaping/{name}" for name in names("env/shaping")),
     *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd", "optimizer/kfac"),
