@@ -156,11 +156,11 @@ def of_rank(case: Case, rank: int, store: Any) -> dict[str, Tensor]:
             return updates(parts.algorithm, case, rank)
 
 
-def run_rank(rank: int, port: int, cases: bytes, results: Any) -> None:
+def run_rank(rank: int, port: int, cases: Any, results: Any) -> None:
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port)
     found = {}
-    for i, (name, case) in enumerate(torch.load(io.BytesIO(cases), weights_only=False).items()):
+    for i, (name, case) in enumerate(torch.load(io.BytesIO(cases.get()), weights_only=False).items()):
         try:
             found[name] = of_rank(case, rank, dist.PrefixStore(str(i), store))
         except Exception as error:
@@ -169,20 +169,26 @@ def run_rank(rank: int, port: int, cases: bytes, results: Any) -> None:
     results.put((rank, ddp.packed(found)))
 
 
-def of_both(cases: dict[str, Case]) -> list[dict[str, Any]]:
-    """What two ranks come to in each case, by rank; what a rank could not do is told in words."""
-    context = mp.get_context("spawn")
-    results = context.Queue()
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    processes = [
-        context.Process(target=run_rank, args=(rank, store.port, ddp.packed(cases), results)) for rank in range(RANKS)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        found = dict(results.get(timeout=300) for _ in processes)
-    finally:
-        for process in processes:
-            process.join(10)
+class Pair:
+    """Two ranks' processes; they start at once, and are told later what to do."""
+
+    def __init__(self) -> None:
+        context = mp.get_context("spawn")
+        self.cases, self.results = context.Queue(), context.Queue()
+        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        each = (self.store.port, self.cases, self.results)
+        self.processes = [context.Process(target=run_rank, args=(rank, *each)) for rank in range(RANKS)]
+        for process in self.processes:
+            process.start()
+
+    def run(self, cases: dict[str, Case]) -> list[dict[str, Any]]:
+        """What two ranks come to in each case, by rank; what a rank could not do is told in words."""
+        for _ in self.processes:
+            self.cases.put(ddp.packed(cases))
+        found = dict(self.results.get(timeout=300) for _ in self.processes)
+        return [ddp.unpacked(found[rank]) for rank in range(RANKS)]
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.join(5)
             process.kill()
-    return [ddp.unpacked(found[rank]) for rank in range(RANKS)]

@@ -1,5 +1,7 @@
 """Two ranks with half of the environments each make the update of one process with all of them."""
 
+from dataclasses import replace
+
 import pair
 import pytest
 import torch
@@ -60,35 +62,40 @@ CASES = {
     ),
     "dpg": ("algo=dpg", "env=pendulum", "env.num_envs=4", "algo.rollout=24", "env.max_episode_steps=9"),
 }
-SINGLE = {name: CASES[name] for name in ("reinforce, average baseline", "a2c, shared", "ppo", "trpo", "acktr")}
+SINGLE = ("reinforce, average baseline", "a2c, shared", "ppo", "trpo", "acktr")
 # where what is reduced beside the gradient is not, another update comes out
-CONTROLS = {
-    name: CASES[name]
-    for name in ("reinforce, average baseline", "reinforce, optimal baseline", "ppo", "ppo_kl", "trpo", "acktr")
-}
+CONTROLS = ("reinforce, average baseline", "reinforce, optimal baseline", "ppo", "ppo_kl", "trpo", "acktr")
 
 
-def case(overrides, **options):
+def case(overrides):
     """A case with three rollouts of its recipe, which the initial policy collects."""
-    config = resolved(compose(*overrides, "parallel=ddp", "workers=2"))
+    config = resolved(compose(*overrides, "network.hidden=[16,16]", "parallel=ddp", "workers=2"))
     settings = OmegaConf.to_object(config)
     parts = build({**settings, "parallel": pair.ALONE, "workers": 1})
     with torch.no_grad():
         rollouts = [pair.with_noise(parts.collector.collect(parts.algorithm), seed) for seed in range(3)]
     parts.collector.env.close()
-    return pair.Case(settings, rollouts, **options)
+    return pair.Case(settings, rollouts)
 
 
 @pytest.fixture(scope="module")
-def cases():
+def both():
+    pair_of_ranks = pair.Pair()
+    yield pair_of_ranks
+    pair_of_ranks.end()
+
+
+@pytest.fixture(scope="module")
+def cases(both):
     found = {name: case(overrides) for name, overrides in CASES.items()}
-    found |= {f"{name} in single precision": case(overrides, double=False) for name, overrides in SINGLE.items()}
-    return found | {f"{name}, gradients alone": case(x, gradients_alone=True) for name, x in CONTROLS.items()}
+    single = {f"{name} in single precision": replace(found[name], double=False) for name in SINGLE}
+    alone = {f"{name}, gradients alone": replace(found[name], gradients_alone=True) for name in CONTROLS}
+    return {**found, **single, **alone}
 
 
 @pytest.fixture(scope="module")
-def found(cases):
-    return pair.of_both(cases)
+def found(both, cases):
+    return both.run(cases)
 
 
 def apart(a, b):
