@@ -13,11 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pgrun import checkpoint
-from pgrun.build import resolved
 from pgrun.errors import UserError
 from pgrun.lock import Lock
-from pgrun.run import flatten, write_json
 
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 OVER = ("finished", "pruned")  # what is not run again
@@ -101,6 +98,8 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
     if begun.exists():
         check_same(folder, json.loads(begun.read_text())["arguments"], argv)
     else:
+        from pgrun.run import write_json
+
         write_json(begun, {"arguments": list(argv)})
     return lock
 
@@ -120,6 +119,8 @@ def no_slash(text: str) -> str:
 
 def found(folder: Path) -> dict[str, Any]:
     """What became of the job in this folder; its status is that of result.json, "interrupted" or "new"."""
+    from pgrun import checkpoint
+
     path = folder / "result.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
@@ -133,6 +134,8 @@ def goes_on(folder: Path, config: DictConfig) -> str:
     Raises:
         UserError: what the folder holds was made with another config.
     """
+    from pgrun import checkpoint
+
     status = found(folder)["status"]
     kept = checkpoint.latest(folder / "checkpoints").exists()
     if status in OVER or (kept and status != "diverged"):
@@ -149,6 +152,10 @@ def goes_on(folder: Path, config: DictConfig) -> str:
 
 def check_config(folder: Path, config: DictConfig) -> None:
     """UserError where a job was made with another config than the command line composes now."""
+    from pgrun import checkpoint
+    from pgrun.build import resolved
+    from pgrun.run import flatten
+
     path = folder / ".hydra" / "config.yaml"
     text = path.read_text() if path.exists() else ""
     try:
@@ -178,6 +185,8 @@ def objective(result: dict[str, Any]) -> float:
 
 def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
     """Write into a job's result.json, which may be there already, why it failed; -> its content."""
+    from pgrun.run import write_json
+
     result = found(folder)
     if result["status"] not in ("failed", "diverged"):
         result = {"status": "failed"}

@@ -40,6 +40,8 @@ REFUSALS = [
     (["env=pendulum", "env.backend=native"], ["sync or async"]),
     (["algo=sac", "env=pendulum", "network.normalize_obs=true"], ["replay", "network.normalize_obs=false"]),
     (["network=cnn"], ["network=mlp"]),
+    (["env=simple_speaker_listener"], ["listener_0 has Box(11,), speaker_0 has Box(3,)", "use algo=maddpg or iddpg"]),
+    (["algo=maddpg"], ["MADDPG can't act in Discrete(2)", "agents=joint"]),
     (["algo=sac"], ["SAC can't act in Discrete(2)", "use algo=sac_discrete", "sql, trpo, vpg can act there"]),
     (["algo/advantage=total_return"], ["whole episodes", "reward_to_go"]),
     (["algo/baseline=none"], ["algo/baseline=value"]),
@@ -48,6 +50,7 @@ REFUSALS = [
     (["-m", "algo.gama=1,2"], ["did you mean algo.gamma?"]),
     (["-m", "algo=ppo,pp0"], ["algo=pp0"]),
     (["-m", "algo=ppo,a2c", "algo.gamma=0.9,1.4"], ["algo.gamma=1.4", "from 0 to 1"]),
+    (["+sweep=ppo,joblib"], ["'+sweep=[ppo,joblib]'"]),
     (["resume", "nowhere"], ["nowhere is no run directory"]),
     (["eval", "nowhere"], ["nowhere is no run directory"]),
 ]

@@ -1,178 +1,257 @@
-"""Sweeps: a folder a job, jobs that fail alone, Optuna; with the real launchers."""
+"""Sweeps: a folder that follows from the command line, jobs that fail alone, a line that goes on after a kill."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from omegaconf import OmegaConf
+from running import compose, new_run
 
+from pgrun import sweep
+from pgrun.errors import UserError
+from pgrun.lock import Lock, held
 from tests.shell import pgrun
+from tests.sweeping import (
+    LAUNCHERS,
+    LONG,
+    MORTAL,
+    SHORT,
+    assert_none_left,
+    figures,
+    interrupt,
+    results,
+    start,
+    wait_for,
+)
 
-SHORT = ["total_steps=1500", "eval.every=null", "eval.final_episodes=2", "num_envs=2"]
-
-MORTAL = """
-import os
-import signal
-
-import gymnasium as gym
-import numpy as np
-
-
-class Mortal(gym.Env):
-    observation_space = gym.spaces.Box(-1, 1, (2,))
-    action_space = gym.spaces.Discrete(2)
-    steps = 0
-
-    def __init__(self, end):
-        self.end = end
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action):
-        self.steps += 1
-        if self.steps == 300:
-            if self.end == "exit":
-                raise SystemExit(7)
-            if self.end == "raise":
-                raise RuntimeError("out of luck")
-            if self.end == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.end == "diverge":
-                return np.full(2, np.nan, np.float32), 1.0, False, False, {}
-        return np.zeros(2, np.float32), 1.0, self.steps % 10 == 0, False, {}
+SLOW = pytest.mark.slow
 
 
-gym.register("Mortal-v0", entry_point=Mortal, max_episode_steps=100)
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (["-m", "a=1,2", "seed=0,1"], ["--multirun", "seed=0,1", "a=1, 2"], True),
+        (["-m", "a=1,2"], ["-m", "a=1,2", "hydra/launcher=ray", "hydra.launcher.n_jobs=3"], True),
+        (["-m", "a=1,2"], ["+sweep=joblib", "a=1,2"], True),
+        (["+sweep=ppo"], ["+sweep=[ray,ppo]", "hydra.sweeper.n_trials=99", "hydra.sweeper.n_jobs=2"], True),
+        (["-m", "a=1,2"], ["-m", "a=2,1"], False),
+        (["-m", "a=1,2"], ["-m", "a=1,2", "--config-dir", "mine"], False),
+        (["-m", "a=1,2", "--config-dir", "mine"], ["-m", "--config-dir", "mine", "a=1,2"], True),
+        (["+sweep=ppo"], ["+sweep=sac"], False),
+        (["+sweep=ppo"], ["+sweep=ppo", "hydra/sweeper/sampler=random"], False),
+        (["+sweep=ppo"], ["+sweep=ppo", "hydra.sweeper.seed=1"], False),
+    ],
+)
+def test_the_name_follows_from_what_is_swept(one: list[str], other: list[str], same: bool) -> None:
+    assert (sweep.sweep_name(one) == sweep.sweep_name(other)) is same
+
+
+def test_names_are_readable_and_fit_a_file_system() -> None:
+    name = sweep.sweep_name(["-m", "seed=range(3)", "algo=ppo,a2c", "optimizer.lr=tag(log,interval(1e-4,1e-2))"])
+    assert name.startswith("algo=ppo,a2c_optimizer.lr=tag-log,interval-1e-4,1e-2_seed=range-3")
+    assert len(sweep.sweep_name(["-m", *(f"key{i}=1,2" for i in range(99))])) < 100
+    assert sweep.job_name(3, ["seed=1", "algo/advantage=gae", "env=cartpole"], ["env=cartpole"]) == (
+        "3_algo.advantage=gae,seed=1"
+    )
+    assert sweep.job_name(0, ["a=1"], ["a=1"]) == "0"
+    assert sweep.job_name(0, ["lr=0.00012345678901"], []) == "0_lr=0.0001235"
+    long = [sweep.job_name(0, ["x=" + "y" * 300 + end], []) for end in "ab"]
+    assert long[0] != long[1]
+    assert max(map(len, long)) < 130
+
+
+def test_another_order_is_brought_into_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = ["-m", "b=1,2", "a=1,2"]
+    assert sweep.in_first_order(["b=1,2", "-m", "a=1,2"]) == first
+    sweep.begin(Path("multirun") / sweep.sweep_name(first), first).free()
+    assert sweep.in_first_order(["a=1,2", "-m", "hydra/launcher=ray", "b=1,2"]) == [*first, "hydra/launcher=ray"]
+    elsewhere = ["hydra.sweep.dir=here", "-m"]
+    sweep.begin(Path("here"), [*elsewhere, "a=1,2"]).free()
+    with pytest.raises(UserError, match="here holds another sweep"):
+        sweep.in_first_order([*elsewhere, "a=1,2,3"])
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from pgrun.lock import Lock
+lock = Lock(Path({str(path)!r}))
+assert lock.take()
+child = os.fork()  # outlives it, and must not keep the lock
+if child:
+    print(lock.token, child, flush=True)
+time.sleep(60)
 """
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    token, child = holder.stdout.readline().split()
+    try:
+        mine = Lock(path)
+        assert not mine.take()
+        assert str(holder.pid) in mine.holder()
+        assert held(path, token)
+        with pytest.raises(UserError, match=f"process {holder.pid} on .* is at this very sweep"):
+            sweep.begin(tmp_path, ["-m"])
+        assert not held(path, "another")
+        holder.kill()
+        holder.wait()
+        assert not held(path, token)
+        assert mine.take()
+        mine.free()
+        assert not held(tmp_path / "nowhere", token)
+    finally:
+        subprocess.run(["kill", "-9", child], check=True)
 
 
-def results(folder: Path) -> dict[str, dict]:
-    """Each job's result.json by its folder's name."""
-    files = sorted(folder.glob("multirun/*/*/result.json"))
-    return {file.parent.name: json.loads(file.read_text()) for file in files}
+def test_what_a_folder_holds(tmp_path: Path) -> None:
+    config = compose("algo=reinforce", *SHORT)
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+
+    def meaning(**result: object) -> str:
+        (tmp_path / "result.json").write_text(json.dumps(result))
+        return sweep.goes_on(tmp_path, config)
+
+    assert sweep.goes_on(tmp_path / "new", config) == ""
+    assert sweep.found(tmp_path)["status"] == "new"
+    assert meaning(status="finished") == "finished before"
+    assert meaning(status="pruned") == "pruned before"
+    assert meaning(status="failed") == "failed before: tried again, from the start"
+    assert meaning(status="diverged") == "diverged before: tried again, from the start"
+    (tmp_path / "result.json").unlink()
+    run = new_run(tmp_path, "algo=reinforce", *SHORT)
+    run.write()
+    assert sweep.found(tmp_path)["status"] == "interrupted"
+    assert sweep.goes_on(tmp_path, config) == "interrupted before: goes on from its checkpoint"
+    assert meaning(status="failed") == "failed before: tried again, from its checkpoint"
+    assert meaning(status="diverged") == "diverged before: tried again, from the start"
+    other = compose("algo=reinforce", *SHORT, "algo.gamma=0.5")
+    (tmp_path / "result.json").write_text('{"status": "finished"}')
+    with pytest.raises(UserError, match=r"algo.gamma=0.99 then, 0.5 now"):
+        sweep.goes_on(tmp_path, other)
+    (tmp_path / ".hydra" / "config.yaml").write_text("")  # killed while it was written: the checkpoint has it too
+    assert sweep.goes_on(tmp_path, config) == "finished before"
+    with pytest.raises(UserError, match=r"algo.gamma=0.99 then, 0.5 now"):
+        sweep.goes_on(tmp_path, other)
 
 
-def test_a_folder_a_job(tmp_path: Path) -> None:
-    said = pgrun("-m", "algo=ppo,a2c", "algo/advantage=gae,nstep", "seed=range(2)", *SHORT, cwd=tmp_path)
+def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = {0: ("finished", 1.0), 2: ("finished", 5.0), 10: ("failed", None), 1: ("pruned", None)}
+    for number, (status, value) in done.items():
+        (tmp_path / f"{number}_x").mkdir()
+        text = json.dumps({"status": status, "eval_return_mean": value})
+        (tmp_path / f"{number}_x" / "result.json").write_text(text)
+    assert sweep.table(tmp_path, {"0_x"}) == 1
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split()[0] for line in lines[2:6]] == ["0_x", "1_x", "2_x", "10_x"]
+    assert lines[2].split() == ["0_x", "finished", "before", "1.0"]
+    assert lines[6] == "best: 2_x with 5.0"
+    (tmp_path / "10_x" / "result.json").write_text('{"status": "finished", "eval_return_mean": 2.0}')
+    assert sweep.table(tmp_path, set()) == 0
+
+
+def test_the_same_line_again(tmp_path: Path) -> None:
+    line = ["algo=ppo,a2c", "seed=range(2)", *SHORT]
+    said = pgrun("-m", *line, cwd=tmp_path)
     assert said.code == 0, said.err
-    found = results(tmp_path)
-    assert len(found) == 8
-    assert [name.split("_")[0] for name in found] == [str(i) for i in range(8)]
-    assert all(result["status"] == "finished" for result in found.values())
-    assert {(r["algo"], r["seed"]) for r in found.values()} == {(a, s) for a in ("ppo", "a2c") for s in (0, 1)}
-    assert len(list(tmp_path.glob("multirun/*"))) == 1
+    first = results(tmp_path)
+    assert list(first) == ["0_algo=ppo,seed=0", "1_algo=ppo,seed=1", "2_algo=a2c,seed=0", "3_algo=a2c,seed=1"]
+    assert [(r["algo"], r["seed"], r["status"]) for r in first.values()] == [
+        (algo, seed, "finished") for algo in ("ppo", "a2c") for seed in (0, 1)
+    ]
     assert "best:" in said.out
+    (folder,) = tmp_path.glob("multirun/*")
+    (folder / "2_algo=a2c,seed=0" / "result.json").unlink()  # as if killed just before its end
+    said = pgrun("-m", *reversed(line), cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert "1 of 4 jobs to do" in said.err
+    assert "2_algo=a2c,seed=0 (interrupted before: goes on from its checkpoint)" in said.out
+    assert said.out.count("finished before") == 3
+    again = results(tmp_path)
+    figures_now = {name: (r["env_steps"], r["eval_return_mean"]) for name, r in again.items()}
+    assert figures_now == {name: (r["env_steps"], r["eval_return_mean"]) for name, r in first.items()}
+    config = folder / "0_algo=ppo,seed=0" / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("total_steps: 1500", "total_steps: 1600"))
+    refused = pgrun("-m", *line, cwd=tmp_path)
+    assert refused.code == 2
+    assert "total_steps=1600 then, 1500 now" in refused.line
 
 
-@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "launcher", ["basic", *(pytest.param(name, marks=SLOW) for name in LAUNCHERS if name != "basic")]
+)
 def test_jobs_fail_alone(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "mortal.py").write_text(MORTAL)
-    ends = "live,exit,raise,diverge" + (",kill" if launcher == "joblib" else "") + ",last"
+    ends = "live,exit,raise,diverge" + (",kill" if launcher != "basic" else "") + ",last"
     jobs = f"+env.kwargs.end={ends}"
-    said = pgrun("-m", f"hydra/launcher={launcher}", "env=gym", "env.id=mortal:Mortal-v0", jobs, *SHORT, cwd=tmp_path)
+    said = pgrun(*LAUNCHERS[launcher], "env=gym", "env.id=mortal:Mortal-v0", jobs, *SHORT, cwd=tmp_path)
     assert said.code == 1, said.err
-    status = {name.split("end=")[1].split(",")[0]: r["status"] for name, r in results(tmp_path).items()}
+    found = {name.split("end=")[1]: r for name, r in results(tmp_path).items()}
+    status = {end: r["status"] for end, r in found.items()}
     assert status["live"] == status["last"] == "finished"
     assert status["exit"] == status["raise"] == "failed"
     assert status["diverge"] == "diverged"
     assert "SystemExit: 7" in said.err
     assert "RuntimeError: out of luck" in said.err
     assert "the run diverged: the observation" in said.err
-    if launcher == "joblib":
+    assert "Traceback" in said.err
+    assert "out of luck" in found["raise"]["error"]
+    if launcher != "basic":
         assert status["kill"] == "failed"
         assert "the job's process died" in said.err
-        assert "SIGKILL" in said.err
-    # at once: the failed jobs' lines stand before the last job's figures, which go to another stream; their order
-    # is held by the files' times
-    times = {name.split("end=")[1].split(",")[0]: _written(tmp_path, name) for name in results(tmp_path)}
-    if launcher == "basic":
-        assert times["exit"] < times["last"]
-
-
-def _written(folder: Path, name: str) -> float:
-    (file,) = folder.glob(f"multirun/*/{name}/result.json")
-    return file.stat().st_mtime
+    if launcher == "joblib":
+        said = pgrun("-m", "env=gym", "env.id=mortal:Mortal-v0", jobs, *SHORT, cwd=tmp_path)
+        assert "4 of 6 jobs to do" in said.err
+        assert "(failed before: tried again" in said.err
+        assert "(diverged before: tried again, from the start)" in said.err
 
 
 @pytest.mark.slow
-def test_parallel_jobs_equal_sequential_ones(tmp_path: Path) -> None:
-    means = {}
-    for launcher in ("basic", "joblib"):
-        work = tmp_path / launcher
-        work.mkdir()
-        assert pgrun("-m", f"hydra/launcher={launcher}", "seed=range(3)", *SHORT, cwd=work).code == 0
-        means[launcher] = [(r["seed"], r["eval_return_mean"], r["env_steps"]) for r in results(work).values()]
-    assert means["basic"] == means["joblib"]
-
-
-def test_optuna_maximises(tmp_path: Path) -> None:
-    (tmp_path / "mortal.py").write_text(MORTAL)
-    said = pgrun(
-        "-m",
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.n_trials=3",
-        "algo.gamma=interval(0.9,0.99)",
-        "env=gym",
-        "env.id=mortal:Mortal-v0",
-        "+env.kwargs.end=choice(live,diverge)",
-        *SHORT,
-        cwd=tmp_path,
-    )
-    found = results(tmp_path)
-    assert len(found) == 3, said.err
-    best = (tmp_path / "multirun").glob("*/optimization_results.yaml")
-    text = next(best).read_text()
-    finished = [r["eval_return_mean"] for r in found.values() if r["status"] == "finished"]
-    assert f"best_value: {max(finished, default=-1e9)}" in text
-    assert all(r["status"] in ("finished", "diverged") for r in found.values())
-
-
-@pytest.mark.slow
-def test_ready_search_space_for_ppo(tmp_path: Path) -> None:
-    said = pgrun("-m", "+sweep=ppo", "hydra.sweeper.n_trials=2", *SHORT, cwd=tmp_path)
+def test_killed_and_started_again_equals_undisturbed(tmp_path: Path) -> None:
+    line = [*LAUNCHERS["joblib"], *LONG, "seed=range(12)", "eval.final_episodes=5"]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir()
+    killed.mkdir()
+    assert pgrun(*line, cwd=undisturbed).code == 0
+    assert len(figures(undisturbed)) == 12
+    process = start(*line, cwd=killed)
+    wait_for(lambda: len(results(killed)) >= 4)
+    before = results(killed)
+    interrupt(process, signal.SIGKILL, group=False)
+    assert_none_left(killed)
+    before = results(killed)  # what ended in its last moment
+    assert 4 <= len(before) < 12
+    said = pgrun(*line, cwd=killed)
     assert said.code == 0, said.err
-    text = next((tmp_path / "multirun").glob("*/optimization_results.yaml")).read_text()
-    assert "best_value" in text
-    assert "optimizer.lr" in text
+    assert said.out.count("finished before") == sum(r["status"] == "finished" for r in before.values())
+    assert "goes on from its checkpoint" in said.out
+    assert figures(killed) == figures(undisturbed)
+    for name, result in before.items():
+        if result["status"] == "finished":
+            assert results(killed)[name] == result  # not run twice
+    assert len(list(killed.glob("multirun/*/[0-9]*"))) == 12
 
 
-@pytest.mark.parametrize("launcher", [pytest.param("basic", marks=pytest.mark.slow), "joblib"])
-def test_ctrl_c_ends_the_sweep_and_its_processes(launcher: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pgrun", "-m", f"hydra/launcher={launcher}", "seed=range(4)"]
-    process = subprocess.Popen(
-        [*command, "total_steps=10_000_000", "eval.every=null"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("multirun/*/*/events*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(1.0)
-    group = [p for p in psutil.process_iter() if _group(p.pid) == process.pid]
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    deadline = time.monotonic() + 20
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in group) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert [p for p in group if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert len(results(tmp_path)) < 4
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return -1
+@pytest.mark.parametrize("launcher", ["joblib", *(pytest.param(n, marks=SLOW) for n in LAUNCHERS if n != "joblib")])
+@pytest.mark.parametrize("how", ["ctrl_c", pytest.param("kill_parent", marks=SLOW)])
+def test_nothing_outlives_a_sweep(launcher: str, how: str, tmp_path: Path) -> None:
+    process = start(*LAUNCHERS[launcher], "seed=range(4)", "total_steps=10_000_000", "eval.every=null", cwd=tmp_path)
+    at_once = 1 if launcher == "basic" else 2
+    wait_for(lambda: len(list(tmp_path.glob("multirun/*/*/events*"))) >= at_once)
+    if how == "ctrl_c":
+        assert interrupt(process) == 130
+        assert "the same line goes on with it" in (tmp_path / "err").read_text()
+        # each job that ran was given the time to write its checkpoint
+        assert len(list(tmp_path.glob("multirun/*/*/checkpoints/latest.pt"))) == at_once
+    else:
+        interrupt(process, signal.SIGKILL, group=False)
+    assert_none_left(tmp_path)
+    assert len(results(tmp_path)) <= at_once

@@ -1,0 +1,155 @@
+"""Optuna: search spaces in Hydra's syntax, pruning, trials at a time, a study that outlives its process."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from running import compose
+
+from hydra_plugins.pgrun_sweeper._trial import Link, open_storage
+from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
+from pgrun.paths import config_dir
+from pgrun.sweep import LAUNCHERS as PLACES
+from pgrun.validate import keys
+from tests.shell import pgrun
+from tests.sweeping import LAUNCHERS, MORTAL, SHORT, assert_none_left, figures, interrupt, results, start, wait_for
+
+SPACES = sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml") if path.stem not in PLACES)
+ALGOS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "distribution"),
+    [
+        ("x=interval(0.5,2)", FloatDistribution(0.5, 2.0)),
+        ("x=tag(log,interval(1e-4,1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("x=int(interval(1,8))", IntDistribution(1, 8)),
+        ("x=tag(log,int(interval(1,64)))", IntDistribution(1, 64, log=True)),
+        ("x=range(2,11,step=4)", IntDistribution(2, 10, step=4)),
+        ("x=range(0.0,1.0,step=0.25)", FloatDistribution(0.0, 1.0, step=0.25)),
+        ("x=choice(a,2,0.5,true)", CategoricalDistribution(["a", 2, 0.5, True])),
+        ("x=a,b", CategoricalDistribution(["a", "b"])),
+        ("x=choice([8,8],[16])", CategoricalDistribution(["[8,8]", "[16]"])),
+        ("x=choice(0.5,null)", CategoricalDistribution([0.5, "null"])),
+    ],
+)
+def test_search_space(text: str, distribution: object) -> None:
+    search, fixed = search_space([text, "y=3"])
+    assert search["x"][0] == distribution
+    assert fixed == ["y=3"]
+
+
+def test_the_last_word_on_a_key_stands() -> None:
+    search, fixed = search_space(["x=choice(1,2)", "+y=1,2", "x=1"])
+    assert list(search) == ["+y"]
+    assert fixed == ["x=1"]
+
+
+def test_every_algorithm_has_a_search_space() -> None:
+    assert SPACES == ALGOS
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_search_spaces_compose(name: str) -> None:
+    config = compose(f"+sweep={name}")
+    file = OmegaConf.load(config_dir() / "sweep" / f"{name}.yaml")
+    params = OmegaConf.to_container(file.hydra.sweeper.params)
+    assert isinstance(params, dict)
+    assert set(params) <= set(keys(config))
+    search, _ = search_space([f"{key}={value}" for key, value in params.items()])
+    assert set(search) == set(params)
+    own = OmegaConf.load(config_dir() / "algo" / f"{name}.yaml").algo._target_
+    assert config.algo._target_ == own
+
+
+def test_a_trial_is_pruned_from_another_process_s_view(tmp_path: Path) -> None:
+    storage, pruner = str(tmp_path / "journal"), optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1)
+    study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
+    for number, level in enumerate((10.0, 20.0)):
+        study.ask()
+        link = Link(storage, "s", number, pruner, 1000)
+        assert not any(link.hopeless(1000 * i + 7, level) for i in range(1, 5))
+        study.tell(number, level)
+    study.ask()
+    link = Link(storage, "s", 2, pruner, 1000)
+    assert not link.hopeless(900, 1.0)  # evaluation 0: warming up
+    assert not link.hopeless(2100, 16.0)  # above the median, 15
+    assert not link.hopeless(3100, 1.0)  # its best so far is what counts
+    study.ask()
+    link = Link(storage, "s", 3, pruner, 1000)
+    assert link.hopeless(2100, 14.0)
+    assert link.hopeless(2100, 99.0)  # told again after a checkpoint: what was told first stands
+    assert study.trials[3].intermediate_values == {2: 14.0}
+
+
+def test_maximises_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    line = [
+        "hydra/sweeper=optuna",
+        "algo.gamma=interval(0.9,0.99)",
+        "env=gym",
+        "env.id=mortal:Mortal-v0",
+        "+env.kwargs.end=choice(live,diverge)",
+        *SHORT,
+    ]
+    said = pgrun("-m", *line, "hydra.sweeper.n_trials=2", cwd=tmp_path)
+    assert len(results(tmp_path)) == 2, said.err
+    first = figures(tmp_path)
+    said = pgrun("-m", *line, "hydra.sweeper.n_trials=3", cwd=tmp_path)
+    assert "3 trials, 2 over before, 0 to go on" in said.err
+    found = results(tmp_path)
+    assert len(found) == 3, said.err
+    assert {name: figures(tmp_path)[name] for name in first} == first
+    text = OmegaConf.load(next(tmp_path.glob("multirun/*/optimization_results.yaml")))
+    finished = [r["eval_return_mean"] for r in found.values() if r["status"] == "finished"]
+    assert text.best_value == max(finished, default=-1e9)
+    assert all(r["status"] in ("finished", "diverged") for r in found.values())
+    (journal,) = tmp_path.glob("multirun/*/optuna.journal")
+    study = optuna.load_study(study_name="pgrun", storage=open_storage(str(journal)))
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_killed_trials_go_on_with_their_numbers_and_values(tmp_path: Path) -> None:
+    line = [
+        *LAUNCHERS["joblib"],
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.pruner.n_startup_trials=2",
+        "algo=reinforce",
+        "optimizer.lr=tag(log,interval(1e-6,3e-2))",
+        "total_steps=12000",
+        "checkpoint.every=1000",
+        "eval.every=2000",
+        "eval.episodes=5",
+        "eval.final_episodes=5",
+    ]
+    process = start(*line, cwd=tmp_path)
+    wait_for(lambda: len(results(tmp_path)) >= 3)
+    interrupt(process, signal.SIGKILL, group=False)
+    assert_none_left(tmp_path)
+    over = {name: r for name, r in results(tmp_path).items() if r["status"] in ("finished", "pruned")}
+    (folder,) = tmp_path.glob("multirun/*")
+    begun = {f.name for f in folder.glob("[0-9]*")}
+    assert len(over) >= 3
+    said = pgrun(*line, cwd=tmp_path)
+    assert said.code == 0, said.err
+    found = results(tmp_path)
+    assert [name.split("_")[0] for name in found] == [str(i) for i in range(8)]
+    assert begun <= set(found)  # those that were running kept their numbers and values
+    assert {name: found[name] for name in over} == over
+    study = optuna.load_study(study_name="pgrun", storage=open_storage(str(folder / "optuna.journal")))
+    states = [trial.state.name for trial in study.trials]
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+    assert len(states) == 8
+    for trial, (name, result) in zip(study.trials, found.items(), strict=True):
+        assert (trial.state.name == "PRUNED") == (result["status"] == "pruned")
+        assert f"{trial.params['optimizer.lr']:.4g}" in name
+        if result["status"] == "finished":
+            assert trial.value == result["eval_return_mean"]
+    assert "PRUNED" in states  # lr=1e-6 learns nothing

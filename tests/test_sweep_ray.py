@@ -1,0 +1,76 @@
+"""A sweep over two nodes of a Ray cluster, both on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.shell import pgrun
+from tests.sweeping import alive, assert_none_left, results, wait_for
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A head and a second node with one CPU each, in processes of their own; -> the address, and what names them."""
+    port, dashboard = free_port(), free_port()
+    address = f"127.0.0.1:{port}"
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
+    own |= {"PGRUN_TEST": str(tmp_path), "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+    without = {k: v for k, v in {**os.environ, **own}.items() if k != "RAY_ADDRESS"}
+    log = (tmp_path / "ray.log").open("w")
+    start = [RAY, "start", "--block", "--num-cpus=1"]
+    head = [*start, "--head", f"--port={port}", f"--dashboard-port={dashboard}", "--include-dashboard=true"]
+    nodes = [subprocess.Popen(head, env=without, stdout=log, stderr=log)]
+    try:
+        wait_for(lambda: len(state("nodes", own)) == 1, 90)
+        nodes.append(subprocess.Popen([*start, f"--address={address}"], env=without, stdout=log, stderr=log))
+        wait_for(lambda: len(state("nodes", own)) == 2, 90)
+        yield address, own
+    finally:
+        for node in reversed(nodes):
+            node.send_signal(signal.SIGTERM)
+        for node in nodes:
+            node.wait(timeout=60)
+        assert_none_left(tmp_path, 60)
+
+
+def state(what: str, own: dict[str, str]) -> list[dict[str, Any]]:
+    """What Ray says of its nodes or tasks."""
+    command = [RAY, "list", what, "--detail", "--format", "json", "--limit", "1000"]
+    said = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=60)
+    return json.loads(said.stdout) if said.returncode == 0 and said.stdout.strip().startswith("[") else []
+
+
+@pytest.mark.slow
+def test_spread_over_two_nodes(cluster: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, own = cluster
+    line = ["+sweep=ray", "seed=range(6)", "total_steps=6000", "eval.final_episodes=2"]
+    own = {k: v for k, v in own.items() if k != "RAY_ADDRESS"}
+    said = pgrun(*line, f"hydra.launcher.address={address}", cwd=tmp_path, **own)
+    assert said.code == 0, said.err
+    assert [result["status"] for result in results(tmp_path).values()] == ["finished"] * 6
+    tasks = state("tasks", cluster[1])
+    assert sorted(task["name"] for task in tasks) == [f"pgrun {i}_seed={i}" for i in range(6)]
+    assert len({task["node_id"] for task in tasks}) == 2
+    assert all(task["state"] == "FINISHED" for task in tasks)
+    assert [
+        line for line in alive(tmp_path) if "pgrun" in line.split("--")[0]
+    ] == []  # the cluster stays, its workers go
