@@ -1,5 +1,7 @@
 """Several agents at once: against the environments' own stepping; who leaves early; snapshots; refusals."""
 
+import json
+import subprocess
 import sys
 
 import gymnasium as gym
@@ -7,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from mpe2 import simple_speaker_listener_v4, simple_tag_v3
-from running import compose, parts, same
+from running import compose, new_run, parts, same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun.build import make_env, resolved
 from pgrun.collect import random_actions
@@ -193,6 +196,38 @@ def test_the_collector_counts_steps_of_all_agents_as_one():
     np.testing.assert_allclose(
         [r for r, _ in episodes], np.mean([each["return_one"], each["return_two"]], 0), rtol=1e-6
     )
+
+
+def test_each_agent_has_its_curves_and_figures(tmp_path):
+    overrides = ("algo=maddpg", "env=pettingzoo", "env.id=envs.agents:Ladder", "num_envs=2", "algo.rollout=4")
+    result = new_run(tmp_path, *overrides, "total_steps=80", "log.every=16", "eval.every=40").execute()
+    assert {"eval_return_one_mean", "eval_return_two_mean"} <= result.keys()
+    both = (result["eval_return_one_mean"] + result["eval_return_two_mean"]) / 2
+    assert result["eval_return_mean"] == pytest.approx(both, abs=1e-5)
+    board = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    board.Reload()
+    for kind in ("train", "eval"):
+        mean, one, two = (
+            [event.value for event in board.Scalars(f"{kind}/{name}")]
+            for name in ("return", "return_one", "return_two")
+        )
+        assert len(mean) >= 2
+        np.testing.assert_allclose(mean, (np.array(one) + two) / 2, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path):
+    def shell(*args):
+        command = [sys.executable, "-m", "pgrun", *args]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    small = ("total_steps=400", "memory.warmup=100", "memory.batch_size=16", "eval.final_episodes=2")
+    shell("algo=maddpg", "env=simple_tag", *small, "hydra.run.dir=run")
+    assert "return_adversary_2" in shell("eval", "run", "--episodes", "2")
+    shell("resume", "run", "total_steps=800")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["env_steps"] == 800
 
 
 # ---- what can't be had
