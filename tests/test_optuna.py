@@ -35,7 +35,6 @@ ALGOS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
         ("x=choice(a,2,0.5,true)", CategoricalDistribution(["a", 2, 0.5, True])),
         ("x=a,b", CategoricalDistribution(["a", "b"])),
         ("x=choice([8,8],[16])", CategoricalDistribution(["[8,8]", "[16]"])),
-        ("x=choice(0.5,null)", CategoricalDistribution([0.5, "null"])),
     ],
 )
 def test_search_space(text: str, distribution: object) -> None:
