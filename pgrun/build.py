@@ -69,7 +69,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
     act = pick(config.act_device, learn)
-    collector = call(mine.collector, env=env, device=str(act), seed=mine.seed)
+    collector = call(mine.collector, env=env, device=str(act), seed=mine.seed, rank=rank)
     memory = call(config.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
