@@ -1,0 +1,128 @@
+"""How fast a chief's updates come when one worker is slow: python scripts/dppo_stragglers.py [--workers 3 --seconds 60]
+
+Four runs of DPPO on CartPole: nobody slow or the last worker slowed tenfold, the chief waiting for all W gradients or
+for W − 1. A line of each: updates per second (gradient steps that the chief took), and what was dropped. The slow
+worker sleeps nine times as long as it computes: its own pace is a tenth whatever the others do, and its core is free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+from torch import Tensor
+
+from pgrun.algos.base import Algorithm
+from pgrun.app import register_resolvers
+from pgrun.build import build, resolved
+from pgrun.collect import Rollouts
+from pgrun.parallel.crew import Crew
+from pgrun.paths import config_dir
+from pgrun.train import Clock, train
+from pgrun.types import Transition
+
+
+class SlowRollouts(Rollouts):
+    """Rollouts that take one of the workers `factor` times as long as they and its learning would.
+
+    Args:
+        slow_rank: which worker; None: nobody.
+        factor: how much slower it is.
+    """
+
+    def __init__(self, *, slow_rank: int | None, factor: float, rank: int = 0, **common: Any) -> None:
+        super().__init__(**common)
+        self.pause = factor - 1.0 if rank == slow_rank else 0.0
+        self.busy = time.process_time()
+
+    def collect(self, algorithm: Algorithm) -> Transition:
+        rollout = super().collect(algorithm)
+        if self.pause:  # computing since the last rollout, the update of that one included
+            time.sleep(self.pause * (time.process_time() - self.busy))
+            self.busy = time.process_time()
+        return rollout
+
+
+class Pace:
+    """A hook that measures the chief's steps per second, after a while, and then ends the run."""
+
+    def __init__(self, crew: Crew, warmup: float, seconds: float) -> None:
+        self.crew, self.start, self.seconds = crew, time.monotonic() + warmup, seconds
+        self.first: tuple[float, dict[str, Any]] | None = None
+        self.last: tuple[float, dict[str, Any]] | None = None
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        now = time.monotonic()
+        if now < self.start:
+            return
+        self.last = time.monotonic(), self.crew.line.call("status")
+        self.first = self.first or self.last
+        if now > self.start + self.seconds:
+            clock.stop = "measured"
+
+    def figures(self) -> dict[str, Any]:
+        """Updates per second and each worker's share of dropped gradients."""
+        assert self.first is not None
+        assert self.last is not None
+        (t0, before), (t1, after) = self.first, self.last
+        taken = sum(after["taken"].values()) - sum(before["taken"].values())
+        dropped = {rank: after["dropped"][rank] / max(after["received"][rank], 1) for rank in after["received"]}
+        return {"updates_per_second": taken / (t1 - t0), "dropped": dropped}
+
+
+def measure(*overrides: str, warmup: float, seconds: float) -> dict[str, Any]:
+    """One run's figures."""
+    register_resolvers()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        words = [
+            "algo=dppo",
+            "env=cartpole",
+            "total_steps=1000000000",
+            "collector._target_=dppo_stragglers.SlowRollouts",
+        ]
+        config = resolved(hydra.compose("config", overrides=[*words, *overrides]))
+    parts = build(config)
+    clock = parts.team.clock(config.total_steps)
+    try:
+        with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
+            pace = Pace(watches[0].__self__, warmup, seconds)  # type: ignore[attr-defined]
+            train(parts.algorithm, parts.collector, parts.memory, clock, [pace])
+    finally:
+        parts.collector.env.close()
+    return pace.figures()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=3, help="W")
+    parser.add_argument("--factor", type=float, default=10.0, help="how much slower the slow one is")
+    parser.add_argument("--warmup", type=float, default=10.0, help="seconds before measuring begins")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds that are measured, of each run")
+    options = parser.parse_args()
+    w, base = options.workers, None
+    print(f"DPPO on CartPole, {w} workers, {options.seconds:.0f} s each")
+    for wait_for in (w, w - 1):
+        for slow in (None, w - 1):
+            found = measure(
+                f"workers={w}",
+                f"parallel.wait_for={wait_for}",
+                f"+collector.slow_rank={'null' if slow is None else slow}",
+                f"+collector.factor={options.factor}",
+                warmup=options.warmup,
+                seconds=options.seconds,
+            )
+            pace = found["updates_per_second"]
+            base = base or pace  # all there, nobody slow
+            each = ", ".join(f"worker {rank} {share:.0%}" for rank, share in sorted(found["dropped"].items()))
+            who = "nobody slow" if slow is None else f"worker {slow} slow"
+            print(f"D={wait_for}  {who:14s} {pace:7.1f} updates/s  {pace / base:5.0%}   dropped: {each}", flush=True)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # the workers import it by its name
+    main()

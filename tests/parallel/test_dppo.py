@@ -1,0 +1,257 @@
+"""Workers on Ray and their chief: DPPO as whole runs. The chief's own rounds are in test_chief.py."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from running import new_run, parts, same
+from shell import pgrun
+
+from pgrun import checkpoint
+from pgrun.collect import Rollouts
+from pgrun.errors import Lost, UserError
+from pgrun.parallel import crew, on_ray
+
+SMALL = ("algo=dppo", "env=cartpole", "num_envs=4", "network.hidden=[16]", "algo.rollout=64", "algo.policy_substeps=4",
+         "algo.critic_fit.epochs=3", "eval.final_episodes=2", "eval.every=null")  # fmt: skip
+SLOW = ("collector._target_=dppo_stragglers.SlowRollouts", "+collector.factor=10")
+
+
+class Broken(Rollouts):
+    """Rollouts that fail in every worker but the leader."""
+
+    def __init__(self, *, rank=0, **common):
+        super().__init__(**common)
+        self.rank = rank
+
+    def collect(self, algorithm):
+        if self.rank:
+            raise ZeroDivisionError("a simulator's own message")
+        return super().collect(algorithm)
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """One Ray for this file's runs, which they find already there."""
+    with crew.cluster(None, 3, 1):
+        yield
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the chief says of the workers after each of the leader's updates."""
+    statuses = []
+    report = crew.Crew.report
+    monkeypatch.setattr(crew.Crew, "report", lambda self, status: (statuses.append(status), report(self, status)))
+    return statuses
+
+
+def content(folder):
+    return checkpoint.load(folder / "checkpoints" / "latest.pt")
+
+
+def steps_kept(folder):
+    return [int(path.stem.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*.pt")]
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def actors(name):
+    """The processes of this test's actors of a class."""
+    return [p for p in psutil.Process().children(recursive=True) if p.name().startswith(f"ray::{name}")]
+
+
+@contextmanager
+def at_update(monkeypatch, n, do):
+    """Do something, once, after the leader's n-th update."""
+    watch, count = crew.Crew.watch, []
+
+    def watched(self, clock, metrics):
+        count.append(1)
+        if len(count) == n:
+            do()
+        watch(self, clock, metrics)
+
+    monkeypatch.setattr(crew.Crew, "watch", watched)
+    yield
+
+
+@pytest.mark.parametrize(
+    ("algo", "optimizer"),
+    [("dppo", "adam"), pytest.param("ppo", "rmsprop", marks=pytest.mark.slow)],
+)
+def test_one_worker_is_a_process_alone_bit_for_bit(ray, tmp_path, algo, optimizer):
+    words = (
+        *SMALL[1:5], *SMALL[-2:], f"algo={algo}", f"optimizer={optimizer}", "workers=1", "total_steps=1500",
+        "algo.normalize_reward=true", "network.normalize_obs=true", "optimizer.schedule=linear",
+        "algo.max_grad_norm=0.3",
+    )  # fmt: skip
+    new_run(tmp_path / "alone", *words, "parallel=none").execute()
+    new_run(tmp_path / "chief", *words, "parallel=ray").execute()
+    alone, chief = content(tmp_path / "alone"), content(tmp_path / "chief")
+    assert same(alone["algorithm"], chief["algorithm"])
+    assert same(alone["generators"], chief["generators"])
+    assert same({**alone["clock"], "seconds": 0}, {**chief["clock"], "seconds": 0})
+
+
+def test_a_resumed_run_goes_on_with_what_the_chief_held(ray, tmp_path):
+    words = (*SMALL, "workers=1", "checkpoint.every=500", "checkpoint.keep=10", "total_steps=1500")
+    new_run(tmp_path / "whole", *words).execute()
+    first = tmp_path / "whole" / "checkpoints" / f"step_{min(steps_kept(tmp_path / 'whole'))}.pt"
+    new_run(tmp_path / "again", *words, resume=checkpoint.load(first)).execute()
+    assert same(content(tmp_path / "whole")["algorithm"], content(tmp_path / "again")["algorithm"])
+
+
+def test_two_workers_learn_together(ray, tmp_path, seen):
+    new_run(tmp_path, *SMALL, "workers=2", "total_steps=3000", "network.normalize_obs=true").execute()
+    last = seen[-1]
+    assert last["alive"] == [0, 1]
+    assert last["dropped"] == {0: 0, 1: 0}
+    steps = last["taken"]["policy_step"] + last["taken"]["value_step"]
+    assert steps > 20
+    assert sum(last["received"].values()) == pytest.approx(2 * steps, abs=2)
+    state = content(tmp_path)
+    seen_rows = state["algorithm"]["module"]["model.actor.encoder.norm.count"]
+    assert state["clock"]["steps"] >= 3000
+    assert float(seen_rows) > 0.7 * state["clock"]["steps"]  # of both workers
+    assert result(tmp_path)["status"] == "finished"
+
+
+def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog):
+    """W = 3, D = 2: while one sleeps the others go on, and what it sends late is dropped and told of."""
+    caplog.set_level(logging.INFO, "pgrun")
+    words = (*SMALL, *SLOW, "workers=3", "parallel.wait_for=2", "total_steps=12_000")
+    new_run(tmp_path, *words, "+collector.slow_rank=2").execute()
+    last = seen[-1]
+    assert last["alive"] == [0, 1, 2]
+    assert last["received"][2] < 0.6 * last["received"][1]
+    assert last["dropped"][2] > 0
+    assert f"worker 2 {last['dropped'][2]}" in caplog.text.splitlines()[-1]
+
+
+def test_a_killed_worker_is_told_of_and_the_run_goes_on(ray, tmp_path, seen, caplog, monkeypatch):
+    def kill():
+        actors("RayWorker")[0].send_signal(signal.SIGKILL)
+
+    with at_update(monkeypatch, 3, kill):
+        new_run(tmp_path, *SMALL, "workers=3", "total_steps=8000").execute()
+    assert result(tmp_path)["status"] == "finished"
+    assert len(seen[0]["alive"]) == 3
+    assert len(seen[-1]["alive"]) == 2
+    told = [line for line in caplog.messages if "ended" in line]
+    assert len(told) == 1
+    assert "its process died" in told[0]
+    assert "going on with 2" in told[0]
+
+
+@pytest.mark.slow
+def test_an_exception_in_a_worker_shows_its_own_line(ray, tmp_path, caplog):
+    words = (*SMALL, "workers=2", "total_steps=2000", f"collector._target_={__name__}.Broken")
+    new_run(tmp_path, *words).execute()
+    assert result(tmp_path)["status"] == "finished"
+    told = [line for line in caplog.messages if "ended" in line]
+    assert told == ["worker 1 ended (ZeroDivisionError: a simulator's own message); going on with 1"]
+
+
+@pytest.mark.slow
+def test_without_its_chief_a_run_ends_with_one_line(ray, tmp_path, monkeypatch):
+    def kill():
+        actors("RayChief")[0].send_signal(signal.SIGKILL)
+
+    run = new_run(tmp_path, *SMALL, "workers=2", "total_steps=50_000", "checkpoint.every=500")
+    with at_update(monkeypatch, 4, kill), pytest.raises(Lost, match="the chief"):
+        run.execute()
+    assert result(tmp_path)["status"] == "failed"
+    assert 0 < content(tmp_path)["clock"]["steps"] < 50_000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("parallel.wait_for=3",), r"parallel\.wait_for=3 gradients never come from workers=2"),
+        (("optimizer=kfac",), "KFAC asks for more"),
+        (("algo/critic_fit=trust_region",), "parallel=ray can't share"),
+    ],
+)
+def test_what_the_chief_can_not_do_is_refused(overrides, says):
+    with pytest.raises(UserError, match=says):
+        parts(*SMALL, *overrides)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'pgrun\[ray\]'"):
+        parts(*SMALL)
+    parts(*SMALL, "parallel=none", "workers=1")
+
+
+def descendants(process):
+    return [process, *process.children(recursive=True)]
+
+
+def all_gone(processes, seconds):
+    """Whether none of these is left, or will be in a while."""
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    return [p for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@contextmanager
+def started(folder, *overrides):
+    """A run from the shell that has written its first checkpoint, in a process group of its own."""
+    words = [*SMALL, "workers=2", "total_steps=10_000_000", "checkpoint.every=500", *overrides]
+    command = [sys.executable, "-m", "pgrun", *words, f"hydra.run.dir={folder / 'run'}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "run" / "checkpoints" / "latest.pt").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGINT to all", "SIGTERM", "SIGKILL"])
+def test_no_process_outlives_a_run(tmp_path, how):
+    with started(tmp_path) as process:
+        family = descendants(psutil.Process(process.pid))
+        assert any(p.name().startswith("ray::RayWorker") for p in family)
+        if how == "SIGINT to all":  # Ctrl-C in a terminal
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.Signals[how])
+        _, err = process.communicate(timeout=60)
+        assert all_gone(family, 120)  # after SIGKILL, Ray's own agents look only now and then whether they are orphans
+    if how != "SIGKILL":
+        assert process.returncode == 130
+        assert "go on with: pgrun resume" in err
+        assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_the_terminal_shows_nothing_of_rays(tmp_path):
+    said = pgrun(*SMALL, "workers=2", "total_steps=2000", cwd=tmp_path)
+    assert said.code == 0
+    assert "2 workers on this machine; 2 gradients a step" in said.err
+    assert "ray" not in (said.out + said.err).lower().replace(str(tmp_path).lower(), "")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
