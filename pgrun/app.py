@@ -133,8 +133,14 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("free_dir", free_dir, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("sweep_name", lambda: sweep_name(sys.argv[1:]), replace=True, use_cache=True)
     OmegaConf.register_new_resolver(
-        "job_name", lambda number, overrides: job_name(number, overrides, sys.argv[1:]), replace=True
+        "job_name", lambda number, overrides: job_name(number, overrides, constant_keys(sys.argv[1:])), replace=True
     )
+
+
+def constant_keys(argv: Sequence[str]) -> set[str]:
+    """The keys to which a sweep's command line gives one value."""
+    given = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
+    return {o.key_or_group for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()}
 
 
 def free_dir(path: str) -> str:

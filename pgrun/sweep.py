@@ -104,9 +104,9 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
     return lock
 
 
-def job_name(number: int, overrides: Sequence[str], constant: Sequence[str]) -> str:
-    """A job's folder: its number, and what sets it apart from the others."""
-    own = ",".join(sorted(arg for arg in overrides if arg not in constant))
+def job_name(number: int, overrides: Sequence[str], constant: set[str]) -> str:
+    """A job's folder: its number, and what sets it apart from the others, which is all but the constant keys."""
+    own = ",".join(sorted(arg for arg in overrides if key_of(arg) not in constant))
     text = no_slash(f"{number}_{own}" if own else str(number))
     text = re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", text)  # what a sampler drew
     return text if len(text) <= 120 else f"{text[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
