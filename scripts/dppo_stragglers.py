@@ -2,7 +2,7 @@
 
 Four runs of DPPO on CartPole: nobody slow or the last worker slowed tenfold, the chief waiting for all W gradients or
 for W − 1. A line of each: updates per second (gradient steps that the chief took), and what was dropped. The slow
-worker sleeps nine times as long as it computes: its own pace is a tenth whatever the others do, and its core is free.
+worker sleeps nine times as long as it works: its own pace is a tenth whatever the others do, and its core is free.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pgrun.types import Transition
 
 
 class SlowRollouts(Rollouts):
-    """Rollouts that take one of the workers `factor` times as long as they and its learning would.
+    """Rollouts that make one of the workers slower.
 
     Args:
         slow_rank: which worker; None: nobody.
@@ -36,13 +36,14 @@ class SlowRollouts(Rollouts):
     def __init__(self, *, slow_rank: int | None, factor: float, rank: int = 0, **common: Any) -> None:
         super().__init__(**common)
         self.pause = factor - 1.0 if rank == slow_rank else 0.0
-        self.busy = time.process_time()
+        self.begin: float | None = None
 
     def collect(self, algorithm: Algorithm) -> Transition:
+        self.begin = self.begin or time.monotonic()
         rollout = super().collect(algorithm)
-        if self.pause:  # computing since the last rollout, the update of that one included
-            time.sleep(self.pause * (time.process_time() - self.busy))
-            self.busy = time.process_time()
+        if self.pause:  # by what this rollout and the update before it took
+            time.sleep(self.pause * (time.monotonic() - self.begin))
+            self.begin = time.monotonic()
         return rollout
 
 

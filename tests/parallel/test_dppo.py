@@ -114,26 +114,27 @@ def test_a_resumed_run_goes_on_with_what_the_chief_held(ray, tmp_path):
 
 def test_two_workers_learn_together(ray, tmp_path, seen):
     new_run(tmp_path, *SMALL, "workers=2", "total_steps=3000", "network.normalize_obs=true").execute()
+    assert seen[0]["alive"] == [0, 1]
     last = seen[-1]
-    assert last["alive"] == [0, 1]
     assert last["dropped"] == {0: 0, 1: 0}
     steps = last["taken"]["policy_step"] + last["taken"]["value_step"]
     assert steps > 20
     assert sum(last["received"].values()) == pytest.approx(2 * steps, abs=2)
     state = content(tmp_path)
-    seen_rows = state["algorithm"]["module"]["model.actor.encoder.norm.count"]
+    counts = [float(x) for key, x in state["algorithm"]["module"].items() if key.endswith(".count")]
     assert state["clock"]["steps"] >= 3000
-    assert float(seen_rows) > 0.7 * state["clock"]["steps"]  # of both workers
+    assert counts
+    assert min(counts) > 0.7 * state["clock"]["steps"]  # rows of both workers
     assert result(tmp_path)["status"] == "finished"
 
 
 def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog):
     """W = 3, D = 2: while one sleeps the others go on, and what it sends late is dropped and told of."""
     caplog.set_level(logging.INFO, "pgrun")
-    words = (*SMALL, *SLOW, "workers=3", "parallel.wait_for=2", "total_steps=12_000")
+    words = (*SMALL, *SLOW, "workers=3", "parallel.wait_for=2", "total_steps=6000")
     new_run(tmp_path, *words, "+collector.slow_rank=2").execute()
     last = seen[-1]
-    assert last["alive"] == [0, 1, 2]
+    assert not any(last["ended"].values())
     assert last["received"][2] < 0.6 * last["received"][1]
     assert last["dropped"][2] > 0
     assert f"worker 2 {last['dropped'][2]}" in caplog.text.splitlines()[-1]
@@ -185,7 +186,7 @@ def test_without_its_chief_a_run_ends_with_one_line(ray, tmp_path, monkeypatch):
 )
 def test_what_the_chief_can_not_do_is_refused(overrides, says):
     with pytest.raises(UserError, match=says):
-        parts(*SMALL, *overrides)
+        parts("algo=dppo", "env=cartpole", *overrides)
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
