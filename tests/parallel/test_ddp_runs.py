@@ -23,7 +23,7 @@ WORDS = ("algo=ppo", "env=cartpole", "env.num_envs=4", "algo.rollout=32", "algo.
 NORMALIZED = ("network.normalize_obs=true", "algo.normalize_reward=true")
 EVALS = ("eval.every=null", "eval.final_episodes=4")
 DDP = ("parallel=ddp", "workers=2")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--nproc-per-node=2", "--master-port=0")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc-per-node=2")
 FAILING = """
 import multiprocessing, os
 import gymnasium as gym, numpy as np
