@@ -35,6 +35,7 @@ class Row:
     steps: int
     floor: float | None  # None: the figure is only reported
     seeds: int = 5
+    first: int = 0  # the first of them; others than those that a recipe was tuned on
     overrides: tuple[str, ...] = ()
     variant: str = ""  # what the overrides make of it
     demonstrations: str = ""  # the command that writes them to demos.npz, in the folder of the runs
@@ -43,6 +44,11 @@ class Row:
     def name(self) -> str:
         """What the row is called on the command line."""
         return "-".join(part for part in (self.algo, self.variant, self.env) if part)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The seeds."""
+        return list(range(self.first, self.first + self.seeds))
 
     @property
     def command(self) -> str:
@@ -107,6 +113,13 @@ ROWS = [
     Row("sac_discrete", "cartpole", 100_000, 475),
     Row("sac", "mountain_car_continuous", 50_000, 90),
     Row("sac", "lunar_lander_continuous", 500_000, 230, seeds=3),
+    Row("a3c", "cartpole", 500_000, 475),
+    Row("dppo", "cartpole", 300_000, 475),
+    *(
+        Row(algo, env, 200_000, None, first=5)
+        for env in ("simple_speaker_listener", "simple_spread", "simple_tag")
+        for algo in ("maddpg", "iddpg")
+    ),
     Row("td3", "halfcheetah", 1_000_000, 9_000, seeds=1),
     Row("sac", "halfcheetah", 1_000_000, 9_500, seeds=1),
 ]
@@ -131,7 +144,7 @@ def main() -> int:
         parser.error(f"unknown row {unknown[0]}; choose from {', '.join(names)}")
     rows = [names[name] for name in args.rows] or ROWS
     if not args.report:
-        jobs = [(row, seed) for row in rows for seed in range(row.seeds)]
+        jobs = [(row, seed) for row in rows for seed in row.numbers]
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda job: run(args.runs, *job), jobs))
     return summarise(args.runs)
@@ -156,7 +169,7 @@ def summarise(folder: Path) -> int:
     table: list[dict[str, Any]] = []
     missed = 0
     for row in ROWS:
-        results = [r for seed in range(row.seeds) if (r := result(folder / row.name / f"s{seed}"))]
+        results = [r for seed in row.numbers if (r := result(folder / row.name / f"s{seed}"))]
         means = np.array([r["eval_return_mean"] for r in results])
         if len(means) < row.seeds:
             table += [before[row.name]] if row.name in before else []
