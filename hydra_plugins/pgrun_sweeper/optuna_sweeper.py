@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -135,6 +134,8 @@ class OptunaSweeper(Sweeper):
 
     def begin(self, number: int | None) -> Job:
         """Ask for a trial, or go on with this one; -> its job."""
+        import numpy as np
+
         if number is None:
             # a sampler for each trial, so that a study that was killed goes on as if it had not been
             number = len(self.study.get_trials(deepcopy=False))

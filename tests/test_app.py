@@ -1,0 +1,82 @@
+"""The Hydra app: what it refuses in one line, and what it loads before it must."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+from running import compose
+
+from pgrun import app
+from pgrun.cli import main
+from pgrun.errors import UserError
+
+
+@pytest.mark.parametrize(("command", "more"), [("resume", []), ("eval", ["--episodes", "1"])])
+@pytest.mark.parametrize("key", ["algo", "env"])
+def test_a_class_that_is_gone(
+    command: str, more: list[str], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["total_steps=300", "eval.every=null", "eval.final_episodes=1"]
+    config = compose(*short)
+    (tmp_path / ".hydra").mkdir()
+    if command == "eval":  # which needs a checkpoint
+        from running import new_run
+
+        new_run(tmp_path, *short).write()
+    config[key]._target_ = "pgrun.gone.Gone"
+    (tmp_path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    assert main([command, str(tmp_path), *more]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "pgrun:" in line]
+    assert len(lines) == 1
+    assert "pgrun.gone" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [("launcher", n) for n in ("joblib", "ray", "slurm")] + [("sweeper", "optuna")]
+)
+def test_a_package_that_is_missing(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = app.config_dir() / "hydra" / group
+    basic = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"}
+    parts = {"launcher": basic, "sweeper": basic, group: OmegaConf.load(folder / f"{name}.yaml")}
+    config = OmegaConf.create({"hydra": parts})
+    app.check_plugins(config)
+    real = importlib.util.find_spec
+    gone = {"slurm": "submitit"}.get(name, name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if package == gone else real(package))
+    with pytest.raises(UserError, match=rf"pip install 'pgrun\[{'sweep' if name in ('joblib', 'optuna') else name}\]'"):
+        app.check_plugins(config)
+
+
+def test_jobs_one_by_one_are_pgrun_s_own() -> None:
+    hydra_s = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+    config = OmegaConf.create({"hydra": {"launcher": {"_target_": hydra_s}, "sweeper": {"_target_": "x.Y"}}})
+    app.check_plugins(config)
+    assert config.hydra.launcher._target_ == "hydra_plugins.pgrun_launcher.launcher.BasicLauncher"
+
+
+def test_constant_keys() -> None:
+    argv = ["-m", "a=1,2", "b=1_000", "+c=x", "d=choice(1,2)", "e=range(3)", "f=[1,2]", "--config-dir=x"]
+    assert app.constant_keys(argv) == {"b", "c", "f"}
+
+
+def test_namesakes_of_other_plugins_give_way() -> None:
+    store = ConfigStore.instance()
+    store.store(group="hydra/launcher", name="joblib", node={"_target_": "another"})
+    store.store(group="hydra/launcher", name="another", node={"_target_": "another"})
+    app.drop_namesakes()
+    assert "joblib.yaml" not in store.repo["hydra"]["launcher"]
+    assert "another.yaml" in store.repo["hydra"]["launcher"]
+
+
+def test_composing_loads_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pgrun.cli import main; main(['--cfg', 'job']); print('torch' in sys.modules, file=sys.stderr)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stderr.split()[-1] == "False"
