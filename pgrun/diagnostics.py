@@ -16,11 +16,12 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from pgrun.algos.base import Algorithm
 from pgrun.algos.on_policy import OnPolicy
 from pgrun.algos.scores import trajectory_gradients, where_episodes_are
+from pgrun.core import ranks
 from pgrun.core.advantages import normalize
 from pgrun.core.baselines import optimal_of_others
 from pgrun.errors import UserError
 from pgrun.optim import GradientStep
-from pgrun.types import Transition, map_transition, mask_mean
+from pgrun.types import Transition, map_transition, mean_over_ranks
 
 PIECES = 64  # that a batch of rows is cut into, at most
 
@@ -59,11 +60,11 @@ def watch(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num
 
 
 def noise(parts: Tensor, suffix: str = "") -> dict[str, Tensor]:
-    """Of n independent contributions to a gradient [n, P]: the trace of the covariance of their sum, and the
-    signal-to-noise ratio, the sum's squared length over that trace (its own noise included).
+    """Of n independent contributions to a gradient [n, P], and those of the other ranks: the trace of the covariance of
+    their sum, and the signal-to-noise ratio, the sum's squared length over that trace (its own noise included).
     """
-    n, total = len(parts), parts.sum(0)
-    variance = (parts - total / n).square().sum() * (n / (n - 1.0))
+    n, total = ranks.total_count(len(parts)), ranks.total(parts.sum(0))
+    variance = ranks.total((parts - total / n).square().sum()) * (n / (n - 1.0))
     snr = total.square().sum() / variance.clamp(min=1e-20)
     return {f"gradient/variance{suffix}": variance, f"gradient/snr{suffix}": snr}
 
@@ -86,7 +87,7 @@ def policy_gradients(algorithm: OnPolicy, batch: Transition) -> Tensor:
     else:
         g, g_hat = trajectory_gradients(algorithm.model, batch, factor * weight, psi * weight).unbind(1)
         parts = g_hat - optimal_of_others(g, g_hat, True) * g
-    return parts / weight.sum()
+    return parts / ranks.total(weight.sum())
 
 
 def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
@@ -112,7 +113,7 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
     if transition is not None:  # the loss is a mean over valid entries
         valid = transition.valid.narrow(dim, 0, n * k).unflatten(dim, (n, k)).movedim(dim, 0)
         weight = valid.flatten(1).sum(1).to(weight.dtype)
-    weight = weight / weight.sum().clamp(min=1.0)
+    weight = weight / ranks.total(weight.sum()).clamp(min=1.0)
     suffix = step.norm_key.removeprefix("gradient/norm")
     return noise(torch.func.vmap(gradient)(*parts).detach() * weight.unsqueeze(-1), suffix)
 
@@ -149,7 +150,7 @@ class Before:
         """How far the update has gone since."""
         found = {"step/norm": torch.linalg.vector_norm(self.parameters() - self.theta)}
         if self.pi is not None:
-            found["policy/kl_step"] = mask_mean(self.pi.kl(self.policy(batch)), batch.valid)
+            found["policy/kl_step"] = mean_over_ranks(self.pi.kl(self.policy(batch)), batch.valid)
         return found
 
 

@@ -31,6 +31,7 @@ RANGES: dict[str, Check] = {
     "episodes": _at_least(1),
     "final_episodes": _at_least(1),
     "num_envs": _at_least(1),
+    "workers": _at_least(1),
     "max_episode_steps": _at_least(1),
     "rollout": _at_least(1),
     "epochs": _at_least(1),

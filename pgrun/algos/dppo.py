@@ -63,7 +63,7 @@ class DPPO(FittedCritic):
     def learn(self, batch: Transition) -> dict[str, Tensor]:
         """The substeps on a rollout [T, B] as `estimate` returns it, and what λ becomes; -> metrics."""
         every = []
-        for part in self.minibatches(batch, self.policy_substeps, self.minibatch or batch.reward.numel()):  # m = 1 … M
+        for part in self.minibatches(batch, self.policy_substeps, self.minibatch):  # m = 1 … M
             if (kl := self.kl(part)) > 4.0 * self.kl_target:  # on a GPU a sync point
                 return {"policy/kl": kl}  # the rollout is of another policy by now: on to the next
             every.append(self.policy_step(part, self.lambda_))

@@ -32,6 +32,7 @@ CASES = {
     "actor-critic": ("algo=actor_critic", *CARTPOLE),
     "a2c, shared": ("algo=a2c", "algo.normalize=batch", "network.shared=true", *NORMALIZED, *CARTPOLE),
     "a2c, gaussian": ("algo=a2c", *NORMALIZED, *PENDULUM),
+    "a2c, diagnostics": (*("algo=a2c", "diagnostics.gradient_variance=true", "diagnostics.step_size=true", *CARTPOLE),),
     "vpg": ("algo=vpg", *FIT, *NORMALIZED, *PENDULUM),
     "vpg, per parameter": (
         *("algo=vpg", "algo/baseline=optimal", "algo.baseline.per_parameter=true", "collector=episodes"),
@@ -42,6 +43,7 @@ CASES = {
     "ppo, whole episodes": ("algo=ppo", *PPO, "collector=episodes", *EPISODES, "algo.minibatch=100000"),
     "ppo, lstm": ("algo=ppo", *PPO, "network=lstm", "network.sequence=8", *CARTPOLE),
     "ppo_kl": ("algo=ppo_kl", *PPO, *NORMALIZED, *PENDULUM),
+    "dppo": ("algo=dppo", *FIT, *NORMALIZED, *PENDULUM),
     "mdpo": ("algo=mdpo", *PPO, *CARTPOLE),
     "trpo": ("algo=trpo", *SHORT, *FIT, *NORMALIZED, *PENDULUM),
     "trpo, largest kl": (
