@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +30,7 @@ SETTINGS = {  # Ray's, where the user has none
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # else every worker gives way to the leader
 }
+TOKEN = Path.home() / ".ray" / "auth_token"  # where there is one, `ray start` asks for it
 
 
 class Line:
@@ -179,18 +183,20 @@ class Crew:
 @contextmanager
 def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
     """Be connected to Ray: to a running cluster, or to one of this run alone, which ends with the block."""
-    os.environ.update({key: value for key, value in SETTINGS.items() if key not in os.environ})
+    settings = {**SETTINGS, "RAY_AUTH_MODE": "token"} if address and TOKEN.exists() else SETTINGS
+    os.environ.update({key: value for key, value in settings.items() if key not in os.environ})
     import ray
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray._private.worker._worker_logs_enabled = False  # a worker's end has a line of ours
 
     if ray.is_initialized():  # this run is itself a job of Ray's
         yield
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray._private.worker._worker_logs_enabled = False  # a worker's end has a line of ours
     options: dict[str, Any] = {"address": address or "local"}
     if address is None:
-        options |= {"num_cpus": max(round(workers * max(cpus, 1.0)), 1), "include_dashboard": False}
+        options |= {"num_cpus": max(math.ceil(workers * cpus), 1), "include_dashboard": False}
+    else:
+        knock(address)
     with signals_kept():
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
@@ -202,6 +208,19 @@ def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
     finally:
         with signals_kept():
             ray.shutdown()
+
+
+def knock(address: str) -> None:
+    """Raise UserError where nobody answers, which Ray takes long to say."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon and address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10.0).close()
+    except ValueError:
+        raise UserError(f"parallel.address={address} is no address: give HOST:PORT, such as 10.0.0.1:6379") from None
+    except OSError as error:
+        raise UserError(f"parallel.address={address}: no Ray answers there ({error.strerror or error})") from error
 
 
 @contextmanager

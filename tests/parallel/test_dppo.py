@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -256,3 +256,68 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextmanager
+def two_nodes():
+    """A Ray cluster of two nodes on this machine, each with one CPU; -> its address."""
+    address, port = f"127.0.0.1:{free_port()}", free_port()
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats",
+             "--node-ip-address=127.0.0.1"]  # fmt: skip
+    heads = [[*start, "--head", f"--port={address.partition(':')[2]}", "--include-dashboard=true",
+              f"--dashboard-port={port}"], [*start, f"--address={address}"]]  # fmt: skip
+    nodes = []
+    try:
+        for command in heads:
+            env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+            node = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            nodes.append(node)
+            assert any("Ray runtime started" in line for line in node.stdout)
+        yield address
+    finally:
+        family = [p for node in nodes if node.poll() is None for p in descendants(psutil.Process(node.pid))]
+        for process in reversed(family):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for node in nodes:
+            node.wait()
+
+
+STATE = """
+import json, sys, ray
+from ray.util.state import list_actors
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+alive = [a for a in list_actors() if a.state == "ALIVE"]
+print(json.dumps([[a.class_name, a.node_id, a.pid] for a in alive]))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_spreads_over_the_nodes_of_a_cluster(tmp_path):
+    """Two nodes of one CPU each, a leader and two workers: Ray's own state says who is where."""
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with two_nodes() as address:
+        with started(tmp_path, "workers=3", f"parallel.address={address}") as process:
+            said = subprocess.run(
+                [sys.executable, "-c", STATE, address], env=environment, capture_output=True, text=True
+            )
+            actors = json.loads(said.stdout.splitlines()[-1])
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 130, err
+        workers = [(node, pid) for name, node, pid in actors if name == "RayWorker"]
+        assert len({node for node, _ in workers}) == 2
+        assert sorted(name for name, _, _ in actors) == ["RayChief", "RayWorker", "RayWorker"]
+        assert all_gone([psutil.Process(pid) for _, _, pid in actors if psutil.pid_exists(pid)], 30)
+        rays = subprocess.run([sys.executable, "-c", STATE, address], env=environment, capture_output=True, text=True)
+        assert json.loads(rays.stdout.splitlines()[-1]) == []  # the cluster is still there, and empty
+    assert content(tmp_path / "run")["clock"]["steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("127.0.0.1:{port}", "no Ray answers there"), ("somewhere", "is no address: give HOST:PORT")],
+)
+def test_an_address_where_no_ray_is_is_told_at_once(address, says):
+    with pytest.raises(UserError, match=says), crew.cluster(address.format(port=free_port()), 2, 1):
+        pass
