@@ -17,7 +17,7 @@ import psutil
 
 SHORT = ["total_steps=1500", "eval.every=null", "eval.final_episodes=2", "num_envs=2"]
 # seconds-long jobs with checkpoints on the way, and what tells two runs of one apart
-LONG = ["algo=reinforce", "total_steps=12000", "checkpoint.every=1000", "eval.every=4000", "eval.episodes=3"]
+LONG = ["algo=reinforce", "total_steps=8000", "checkpoint.every=500", "eval.every=3000", "eval.episodes=3"]
 SAME = ("status", "seed", "env_steps", "updates", "train_return_mean", "eval_return_mean", "best_eval_return_mean")
 LAUNCHERS = {
     "basic": ["-m"],
@@ -108,12 +108,12 @@ def alive(folder: Path) -> list[str]:
     return found
 
 
-def assert_none_left(folder: Path, seconds: float = 20.0) -> None:
+def assert_none_left(folder: Path, seconds: float = 45.0) -> None:
     """Nothing of a command that was started in this folder runs after a few seconds."""
     deadline = time.monotonic() + seconds
-    while alive(folder) and time.monotonic() < deadline:
+    while (left := alive(folder)) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert alive(folder) == []
+    assert left == []
 
 
 def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT, *, group: bool = True) -> int:

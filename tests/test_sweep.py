@@ -223,8 +223,8 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path: Path) -> None:
     assert pgrun(*line, cwd=undisturbed).code == 0
     assert len(figures(undisturbed)) == 12
     process = start(*line, cwd=killed)
-    wait_for(lambda: len(results(killed)) >= 4)
-    before = results(killed)
+    halfway = "multirun/*/*/checkpoints/latest.pt"
+    wait_for(lambda: 4 <= len(results(killed)) < len(list(killed.glob(halfway))))
     interrupt(process, signal.SIGKILL, group=False)
     assert_none_left(killed)
     before = results(killed)  # what ended in its last moment
