@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +29,6 @@ SETTINGS = {  # Ray's, where the user has none
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # else every worker gives way to the leader
 }
-TOKEN = Path.home() / ".ray" / "auth_token"  # where there is one, `ray start` asks for it
 
 
 class Line:
@@ -183,8 +181,7 @@ class Crew:
 @contextmanager
 def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
     """Be connected to Ray: to a running cluster, or to one of this run alone, which ends with the block."""
-    settings = {**SETTINGS, "RAY_AUTH_MODE": "token"} if address and TOKEN.exists() else SETTINGS
-    os.environ.update({key: value for key, value in settings.items() if key not in os.environ})
+    os.environ.update({key: value for key, value in SETTINGS.items() if key not in os.environ})
     import ray
 
     if ray.is_initialized():  # this run is itself a job of Ray's
@@ -197,6 +194,7 @@ def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
         options |= {"num_cpus": max(math.ceil(workers * cpus), 1), "include_dashboard": False}
     else:
         knock(address)
+        show_token(address)
     with signals_kept():
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
@@ -221,6 +219,25 @@ def knock(address: str) -> None:
         raise UserError(f"parallel.address={address} is no address: give HOST:PORT, such as 10.0.0.1:6379") from None
     except OSError as error:
         raise UserError(f"parallel.address={address}: no Ray answers there ({error.strerror or error})") from error
+
+
+def show_token(address: str) -> None:
+    """Where a cluster asks for a token, send the user's: `ray start` makes it ask as soon as there is one, and a
+    connection to it, left to itself, sends none.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    with suppress(ImportError, AttributeError):  # Ray before it knew of tokens
+        from ray._private.authentication.authentication_token_setup import _enable_token_auth
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
+        from ray.exceptions import AuthenticationError
+
+        try:
+            GcsClient(address=address)
+        except AuthenticationError:
+            _enable_token_auth()
+        except Exception:  # what else is wrong, the connection itself will say
+            return
 
 
 @contextmanager
