@@ -156,7 +156,7 @@ def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
 
 def mean_over_ranks(x: Tensor, valid: Tensor) -> Tensor:
     """`mask_mean` over the rows of all processes that learn together, without a gradient; both [...]."""
-    return ranks.mean(valid.sum(), mask_mean(x, valid))
+    return ranks.mean(valid.sum(), mask_mean(x.detach(), valid))
 
 
 def pad(rollout: Transition, length: int) -> Transition:
