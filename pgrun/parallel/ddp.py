@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from pgrun.errors import Diverged, Lost, UserError
 from pgrun.hooks import Checkpoint
 from pgrun.optim import GradientStep
 from pgrun.parallel import torchrun
+from pgrun.parallel.messages import broadcast, gather, packed, unpacked
 from pgrun.parallel.team import Team, own
 from pgrun.parallel.worker import Workers, end_with_parent, how
 from pgrun.train import Clock, Hook, train
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrun")
 TIMEOUT = timedelta(hours=2)  # that one rank waits for another: for its evaluation, say. One that dies is seen at once
 PATIENCE = 30.0  # seconds that the leader gives the others to end, and to say why they ended
+PARTED = 75  # exit code of a rank that ends because another is gone
 
 
 class CommonClock(Clock):
@@ -204,7 +205,7 @@ class DataParallel(Team):
             known = {"UserError": UserError, "Diverged": Diverged}
             return known.get(kind, Lost)(f"worker {rank}: {text}")
         for rank, process in workers.processes.items():
-            if process.exitcode:
+            if process.exitcode not in (None, 0, PARTED):
                 return Lost(
                     f"worker {rank} died ({how(process.exitcode)}), and without it there is no update; "
                     "pgrun resume RUN goes on from the last checkpoint"
@@ -278,34 +279,6 @@ class DataParallel(Team):
         self.states = state
 
 
-def gather(x: Any) -> list[Any]:
-    """What each rank brings, by rank, on the leader; [] on the others."""
-    found = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    with ranks.meeting():
-        dist.gather_object(x, found)
-    return found or []
-
-
-def broadcast(x: Any) -> Any:
-    """The leader's, on every rank."""
-    box = [x]
-    with ranks.meeting():
-        dist.broadcast_object_list(box, device=torch.device("cpu"))
-    return box[0]
-
-
-def packed(x: Any) -> bytes:
-    """Tensors and plain values as bytes."""
-    buffer = io.BytesIO()
-    torch.save(x, buffer)
-    return buffer.getvalue()
-
-
-def unpacked(data: bytes) -> Any:
-    """The way back, on the CPU."""
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-
-
 def follow(settings: dict[str, Any], rank: int, port: int) -> None:
     """What a process runs that the leader started."""
     end_with_parent()
@@ -329,7 +302,7 @@ def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
             train(parts.algorithm, parts.collector, parts.memory, clock, hooks)
         return 0
     except ranks.Parted:
-        return 1
+        return PARTED
     except Exception as error:
         known = isinstance(error, (UserError, Diverged))
         kind = ("UserError" if isinstance(error, UserError) else "Diverged") if known else ""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pgrun.build import build
 from pgrun.core import ranks
-from pgrun.parallel import ddp
+from pgrun.parallel import messages
 from pgrun.types import Transition, columns, map_transition
 
 RANKS = 2
@@ -166,7 +166,7 @@ def run_rank(rank: int, port: int, cases: Any, results: Any) -> None:
         except Exception as error:
             found[name] = f"{type(error).__name__}: {error}"
             break  # the other waits in vain
-    results.put((rank, ddp.packed(found)))
+    results.put((rank, messages.packed(found)))
 
 
 class Pair:
@@ -184,9 +184,9 @@ class Pair:
     def run(self, cases: dict[str, Case]) -> list[dict[str, Any]]:
         """What two ranks come to in each case, by rank; what a rank could not do is told in words."""
         for _ in self.processes:
-            self.cases.put(ddp.packed(cases))
+            self.cases.put(messages.packed(cases))
         found = dict(self.results.get(timeout=300) for _ in self.processes)
-        return [ddp.unpacked(found[rank]) for rank in range(RANKS)]
+        return [messages.unpacked(found[rank]) for rank in range(RANKS)]
 
     def end(self) -> None:
         for process in self.processes:

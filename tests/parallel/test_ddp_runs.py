@@ -257,3 +257,16 @@ def test_one_worker_is_a_process_alone(tmp_path):
     new_run(tmp_path / "none", *words).execute()
     assert same(without_time(latest(tmp_path / "ddp")), without_time(latest(tmp_path / "none")))
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+def test_of_three_the_one_that_was_killed_is_named(tmp_path):
+    words = ("parallel=ddp", "workers=3", "env.num_envs=6", "algo.minibatch=60")
+    with started(tmp_path, *long(*words)) as (process, there):
+        until((tmp_path / "run" / "checkpoints" / "latest.pt").exists, process)
+        ranks = [p for p in there() if "--multiprocessing-fork" in p.cmdline()]
+        max(ranks, key=lambda p: p.pid).kill()
+        assert process.wait(60) == 4
+        none_left(there)
+    (line,) = said(tmp_path)
+    assert "worker 2 died (SIGKILL)" in line
