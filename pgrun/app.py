@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -18,28 +17,20 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pgrun.errors import Diverged, UserError, WrongSpace
+from pgrun.check import check_plugins, check_sweep, prepare
+from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock
 from pgrun.paths import config_dir
-from pgrun.translate import instantiation, task_part, translate
-from pgrun.validate import validate
+from pgrun.translate import translate
 
 BEGIN = time.perf_counter()
-# a plugin's class, the package it needs, and the extra that installs it
-NEEDS = {
-    "JoblibLauncher": ("joblib", "sweep"),
-    "RayLauncher": ("ray", "ray"),
-    "SlurmLauncher": ("submitit", "slurm"),
-    "OptunaSweeper": ("optuna", "sweep"),
-}
 _claimed: dict[str, str] = {}
 _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
@@ -198,93 +189,6 @@ class CheckFirst(Callback):
 ConfigStore.instance().store(
     group="hydra/callbacks", name="pgrun", node={"check_first": {"_target_": "pgrun.app.CheckFirst"}}
 )
-
-
-def check_plugins(config: DictConfig) -> None:
-    """Refuse a launcher or sweeper whose package is missing; let pgrun's own run jobs one by one."""
-    for part in (config.hydra.launcher, config.hydra.sweeper):
-        name = str(part._target_).rpartition(".")[2]
-        if name == "BasicLauncher":
-            with open_dict(config):
-                part._target_ = "hydra_plugins.pgrun_launcher.launcher.BasicLauncher"
-        package, extra = NEEDS.get(name, ("", ""))
-        if package and importlib.util.find_spec(package) is None:
-            raise UserError(f"{name} needs a package that is not installed: pip install 'pgrun[{extra}]'")
-
-
-def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
-    """Check a composed config (with its `hydra` node) and build its parts."""
-    check(config)
-    from pgrun.build import build
-
-    try:
-        return build(config, fresh=fresh)
-    except WrongSpace as error:
-        able = [name for name, algorithm in algorithms().items() if isinstance(error.space, algorithm.action_spaces)]
-        raise UserError(f"{error}; algo={', '.join(able)} can act there") from error
-    except HydraException as error:
-        raise UserError(instantiation(error)) from error
-
-
-def algorithms() -> dict[str, Any]:
-    """The shipped algorithms' classes by their name on the command line."""
-    from hydra.utils import get_class
-
-    found = {}
-    for path in sorted((config_dir() / "algo").glob("*.yaml")):
-        found[path.stem] = get_class(OmegaConf.load(path).algo._target_)
-    return found
-
-
-def check(config: DictConfig) -> None:
-    """Types and ranges, against the same groups without the user's values."""
-    validate(task_part(config), task_part(without_values(config, list(config.hydra.overrides.task))))
-
-
-def check_sweep(config: DictConfig) -> None:
-    """Compose and check a sweep's jobs, one for each value of each swept key, and each end of an interval."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    loader = GlobalHydra.instance().config_loader()
-    space = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    given = OverridesParser.create().parse_overrides([*space, *config.hydra.overrides.task])
-    listed = list({override.key_or_group: swept_values(override) for override in given}.values())
-    jobs = [[values[0] for values in listed]]
-    for i, values in enumerate(listed):
-        jobs += [[*(v[0] for v in listed[:i]), value, *(v[0] for v in listed[i + 1 :])] for value in values[1:]]
-    plain: dict[tuple[str, ...], DictConfig] = {}  # what each choice of groups alone composes to
-    for overrides in jobs:
-        one = loader.load_configuration(config_name="config", overrides=overrides, run_mode=RunMode.RUN)
-        groups = chosen_groups(one, overrides)
-        if groups not in plain:
-            plain[groups] = task_part(without_values(one, overrides))
-        validate(task_part(one), plain[groups])
-
-
-def swept_values(override: Override) -> list[str]:
-    """An override's values, each as an override; of an interval, its ends."""
-    key = override.get_key_element()
-    if not override.is_sweep_override():
-        return [str(override.input_line)]
-    if override.value_type is ValueType.INTERVAL_SWEEP:
-        interval: Any = override.value()
-        return [f"{key}={interval.start}", f"{key}={interval.end}"]
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def without_values(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config that the chosen groups alone compose to."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    loader = GlobalHydra.instance().config_loader()
-    groups = list(chosen_groups(config, overrides))
-    return loader.load_configuration(config_name="config", overrides=groups, run_mode=RunMode.RUN)
-
-
-def chosen_groups(config: DictConfig, overrides: list[str]) -> tuple[str, ...]:
-    """Those overrides that choose a group's member."""
-    choices = config.hydra.runtime.choices
-    return tuple(o for o in overrides if o.lstrip("+~").split("=")[0].split("@")[0] in choices)
 
 
 def job(config: DictConfig) -> tuple[float | None, int]:

@@ -13,8 +13,12 @@ from omegaconf import OmegaConf
 from running import compose
 
 from pgrun import app
+from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
+
+LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 @pytest.mark.parametrize(("command", "more"), [("resume", []), ("eval", ["--episodes", "1"])])
@@ -42,22 +46,25 @@ def test_a_class_that_is_gone(
 )
 def test_a_package_that_is_missing(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = app.config_dir() / "hydra" / group
-    basic = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"}
-    parts = {"launcher": basic, "sweeper": basic, group: OmegaConf.load(folder / f"{name}.yaml")}
+    parts = {
+        "launcher": {"_target_": LAUNCHER},
+        "sweeper": {"_target_": SWEEPER},
+        group: OmegaConf.load(folder / f"{name}.yaml"),
+    }
     config = OmegaConf.create({"hydra": parts})
-    app.check_plugins(config)
+    check_plugins(config)
     real = importlib.util.find_spec
     gone = {"slurm": "submitit"}.get(name, name)
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if package == gone else real(package))
     with pytest.raises(UserError, match=rf"pip install 'pgrun\[{'sweep' if name in ('joblib', 'optuna') else name}\]'"):
-        app.check_plugins(config)
+        check_plugins(config)
 
 
 def test_jobs_one_by_one_are_pgrun_s_own() -> None:
-    hydra_s = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-    config = OmegaConf.create({"hydra": {"launcher": {"_target_": hydra_s}, "sweeper": {"_target_": "x.Y"}}})
-    app.check_plugins(config)
+    config = OmegaConf.create({"hydra": {"launcher": {"_target_": LAUNCHER}, "sweeper": {"_target_": SWEEPER}}})
+    check_plugins(config)
     assert config.hydra.launcher._target_ == "hydra_plugins.pgrun_launcher.launcher.BasicLauncher"
+    assert config.hydra.sweeper._target_ == "hydra_plugins.pgrun_sweeper.grid_sweeper.GridSweeper"
 
 
 def test_constant_keys() -> None:

@@ -19,7 +19,7 @@ REFUSALS = [
     (["alog=ppo"], ["did you mean algo?"]),
     (["optimiser.lr=1"], ["did you mean optimizer.lr?"]),
     (["algo/advantage=nstep", "algo.advantage.lambda_=0.9"], ["algo.advantage.lambda_"]),
-    (["algo=pp0"], ["algo=pp0", "one of ppo, ppo_kl", "reinforce", "sac"]),
+    (["algo=pp0"], ["algo=pp0", "one of ppo, ", "reinforce", "sac"]),
     (["env=cartpol"], ["one of cartpole,"]),
     (["optimizer=adm"], ["one of adam, adamw"]),
     (["seed=abc"], ["seed=abc", "whole number"]),

@@ -12,7 +12,17 @@ import pgrun
 ROOT = Path(pgrun.__file__).resolve().parent
 FILES = sorted(ROOT.rglob("*.py"))
 # these may know of Hydra
-CONFIGURED = {"app.py", "build.py", "cli.py", "commands.py", "run.py", "sweep.py", "translate.py", "validate.py"}
+CONFIGURED = {
+    "app.py",
+    "build.py",
+    "check.py",
+    "cli.py",
+    "commands.py",
+    "run.py",
+    "sweep.py",
+    "translate.py",
+    "validate.py",
+}
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
 SINGLE = {
     *("types.py", "errors.py", "optim.py", "memory.py", "replay.py", "ring.py", "room.py", "collect.py", "train.py"),

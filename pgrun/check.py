@@ -1,0 +1,121 @@
+"""What is checked before anything is written: the config, or all that a sweep will try."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pgrun.errors import UserError, WrongSpace
+from pgrun.paths import config_dir
+from pgrun.translate import instantiation, task_part
+from pgrun.validate import validate
+
+# a plugin's class, the package it needs, and the extra that installs it
+NEEDS = {
+    "JoblibLauncher": ("joblib", "sweep"),
+    "RayLauncher": ("ray", "ray"),
+    "SlurmLauncher": ("submitit", "slurm"),
+    "OptunaSweeper": ("optuna", "sweep"),
+}
+
+
+def check_plugins(config: DictConfig) -> None:
+    """Refuse a launcher or sweeper whose package is missing; put pgrun's own in the place of Hydra's basic ones."""
+    for part in (config.hydra.launcher, config.hydra.sweeper):
+        name = str(part._target_).rpartition(".")[2]
+        if name == "BasicLauncher":
+            with open_dict(config):
+                part._target_ = "hydra_plugins.pgrun_launcher.launcher.BasicLauncher"
+        package, extra = NEEDS.get(name, ("", ""))
+        if name == "BasicSweeper":
+            with open_dict(config):
+                part._target_ = "hydra_plugins.pgrun_sweeper.grid_sweeper.GridSweeper"
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(f"{name} needs a package that is not installed: pip install 'pgrun[{extra}]'")
+
+
+def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
+    """Check a composed config (with its `hydra` node) and build its parts."""
+    check(config)
+    from pgrun.build import build
+
+    try:
+        return build(config, fresh=fresh)
+    except WrongSpace as error:
+        able = [name for name, algorithm in algorithms().items() if isinstance(error.space, algorithm.action_spaces)]
+        raise UserError(f"{error}; algo={', '.join(able)} can act there") from error
+    except HydraException as error:
+        raise UserError(instantiation(error)) from error
+
+
+def algorithms() -> dict[str, Any]:
+    """The shipped algorithms' classes by their name on the command line."""
+    from hydra.utils import get_class
+
+    found = {}
+    for path in sorted((config_dir() / "algo").glob("*.yaml")):
+        found[path.stem] = get_class(OmegaConf.load(path).algo._target_)
+    return found
+
+
+def check(config: DictConfig) -> None:
+    """Types and ranges, against the same groups without the user's values."""
+    validate(task_part(config), task_part(without_values(config, list(config.hydra.overrides.task))))
+
+
+def check_sweep(config: DictConfig) -> None:
+    """Compose and check a sweep's jobs, one for each value of each swept key, and each end of an interval."""
+    loader = GlobalHydra.instance().config_loader()
+    space = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create()
+    given = {o.key_or_group: o for o in parser.parse_overrides([*space, *config.hydra.overrides.task])}
+    listed = [swept_values(override) for override in given.values()]
+
+    def composed(overrides: list[str]) -> DictConfig:
+        return loader.load_configuration(config_name="config", overrides=overrides, run_mode=RunMode.RUN)
+
+    first = [values[0] for values in listed]
+    base = composed(first)
+    plain = task_part(without_values(base, first))
+    validate(task_part(base), plain)
+    for i, (override, values) in enumerate(zip(given.values(), listed, strict=True)):
+        for value in values[1:]:
+            overrides = [*first[:i], value, *first[i + 1 :]]
+            if override.is_add() or override.is_force_add() or chosen_groups(base, [value]):
+                one = composed(overrides)
+                validate(task_part(one), task_part(without_values(one, overrides)))
+            else:  # a value alone: the rest is as it was, and composing takes a while
+                one = base.copy()
+                OmegaConf.update(one, override.key_or_group, parser.parse_override(value).value())
+                validate(task_part(one), plain)
+
+
+def swept_values(override: Override) -> list[str]:
+    """An override's values, each as an override; of an interval, its ends."""
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if override.value_type is ValueType.INTERVAL_SWEEP:
+        interval: Any = override.value()
+        return [f"{key}={interval.start}", f"{key}={interval.end}"]
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def without_values(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config that the chosen groups alone compose to."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = list(chosen_groups(config, overrides))
+    return loader.load_configuration(config_name="config", overrides=groups, run_mode=RunMode.RUN)
+
+
+def chosen_groups(config: DictConfig, overrides: list[str]) -> tuple[str, ...]:
+    """Those overrides that choose a group's member."""
+    choices = config.hydra.runtime.choices
+    return tuple(o for o in overrides if o.lstrip("+~").split("=")[0].split("@")[0] in choices)
