@@ -243,15 +243,16 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("launcher", ["joblib", *(pytest.param(n, marks=SLOW) for n in LAUNCHERS if n != "joblib")])
 @pytest.mark.parametrize("how", ["ctrl_c", pytest.param("kill_parent", marks=SLOW)])
 def test_nothing_outlives_a_sweep(launcher: str, how: str, tmp_path: Path) -> None:
-    process = start(*LAUNCHERS[launcher], "seed=range(4)", "total_steps=10_000_000", "eval.every=null", cwd=tmp_path)
+    endless = ["algo=reinforce", "total_steps=10_000_000", "checkpoint.every=1000", "eval.every=null"]
+    process = start(*LAUNCHERS[launcher], "seed=range(4)", *endless, cwd=tmp_path)
     at_once = 1 if launcher == "basic" else 2
-    wait_for(lambda: len(list(tmp_path.glob("multirun/*/*/events*"))) >= at_once)
+    wait_for(lambda: len(list(tmp_path.glob("multirun/*/*/checkpoints/latest.pt"))) >= at_once)
     if how == "ctrl_c":
         assert interrupt(process) == 130
         assert "the same line goes on with it" in (tmp_path / "err").read_text()
-        # each job that ran was given the time to write its checkpoint
-        assert len(list(tmp_path.glob("multirun/*/*/checkpoints/latest.pt"))) == at_once
+        # each job that ran was given the time to end in order
+        assert [result["status"] for result in results(tmp_path).values()] == ["interrupted"] * at_once
     else:
         interrupt(process, signal.SIGKILL, group=False)
     assert_none_left(tmp_path)
-    assert len(results(tmp_path)) <= at_once
+    assert len(list(tmp_path.glob("multirun/*/[0-9]*"))) <= at_once
