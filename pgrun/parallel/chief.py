@@ -15,6 +15,7 @@ from pgrun.nn.normalize import RunningNorm
 from pgrun.optim import GradientStep, Optimizer, clip
 
 Moments = dict[str, list[tuple[np.ndarray, ...]]]  # of each normaliser, by name: n, mean and variance of some batches
+Place = tuple[int, int]  # in the run: which rollout, and which gradient step of it
 
 
 class Parameters(NamedTuple):
@@ -33,6 +34,18 @@ class Count(NamedTuple):
 
 
 @dataclass
+class Push:
+    """A gradient that waits for others."""
+
+    rank: int
+    place: Place
+    name: str  # of the gradient step
+    gradient: Tensor  # [P]
+    weight: float
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class Held:
     """One gradient step's parameters at the chief."""
 
@@ -41,28 +54,23 @@ class Held:
     max_grad_norm: float | None
     learners: int
     version: int = 0
-    arrived: dict[int, tuple[Tensor, float]] = field(default_factory=dict)  # by rank: a gradient of this version, n_r
-    decided: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def of(cls, step: GradientStep) -> Held:
-        """A copy of a gradient step's, on the CPU."""
+        """A gradient step's."""
         return cls(step.theta, step.optimizer, step.max_grad_norm, step.learners)
 
-    def step(self) -> None:
-        """θ ← θ − α ĝ with ĝ = Σ n_r g_r / Σ n_r over those that are there, clipped; who waited may go on."""
+    def step(self, pushes: list[Push]) -> None:
+        """θ ← θ − α ĝ with ĝ = Σ n_r g_r / Σ n_r, clipped."""
         grad = self.theta.grad
         assert grad is not None
         grad.zero_()
-        total = sum(weight for _, weight in self.arrived.values())
-        for _, (gradient, weight) in sorted(self.arrived.items()):
-            grad.add_(gradient, alpha=weight / total)
+        total = sum(push.weight for push in pushes)
+        for push in pushes:
+            grad.add_(push.gradient, alpha=push.weight / total)
         clip(grad, self.max_grad_norm, self.learners)
         self.optimizer.step()
         self.version += 1
-        self.arrived.clear()
-        self.decided.set()
-        self.decided = asyncio.Event()
 
     @property
     def parameters(self) -> Parameters:
@@ -74,10 +82,12 @@ class Chief:
     """Steps when D of W gradients have arrived, and drops the late ones: Heess et al. 2017,
     https://arxiv.org/abs/1707.02286, appendix A, algorithm 2.
 
-    Each gradient step counts its versions. A gradient of the version that is held is taken in, and its sender waits
-    until the round is decided; a gradient of an older one is dropped, and its sender goes on at once with what is held.
-    A round is decided when D gradients are there, or as many as can still come: workers that have ended can't, and
-    those that wait in another step's round can't. So none waits for ever, wherever the others are.
+    All workers take the same gradient steps in the same order, rollout by rollout, so each gradient has its place. One
+    whose place the chief has passed is late: it is dropped, and its sender goes on at once with what is held. The
+    others wait until D are waiting, or all workers that there are. Then the step at the earliest of their places is
+    taken, with all gradients for its parameters. Mostly they wait at one place; where a worker has left out steps they
+    don't, and still none waits for ever, and D never wait for the rest. A worker that begins a rollout takes the place
+    where those in time begin their next.
 
     All methods run in one thread, turn by turn.
 
@@ -87,6 +97,7 @@ class Chief:
         norms: the running normalisers, whose statistics are those of all workers.
         module: all tensors of the leader's algorithm as the run begins.
         steps, updates: counted so far.
+        threads: torch's.
     """
 
     def __init__(
@@ -105,6 +116,9 @@ class Chief:
             one.theta.grad = torch.zeros_like(one.theta)
         self.wait_for, self.held, self.norms, self.module = wait_for, held, norms, module
         self.steps, self.updates, self.progress, self.over = steps, updates, 0.0, False
+        self.next: Place = (0, 0)  # the earliest place whose step is still to be taken
+        self.places: dict[int, Place] = {}  # of each worker's next gradient, by rank
+        self.waiting: dict[int, Push] = {}
         self.begun = asyncio.Event()
         self.alive: set[int] = set()
         self.ended: dict[int, str] = {}  # why a worker has left, by its rank; nothing where it has done its work
@@ -115,6 +129,7 @@ class Chief:
     async def join(self, rank: int) -> tuple[dict[str, Tensor], Count]:
         """A worker is there; -> once the run begins, what its algorithm begins with, and where the run stands."""
         self.alive.add(rank)
+        self.places[rank] = (0, 0)
         self.received[rank] = self.dropped[rank] = 0
         self.tell()
         if rank:
@@ -125,6 +140,7 @@ class Chief:
         """A worker has ended: nobody waits for it any more."""
         if rank not in self.ended:
             self.alive.discard(rank)
+            self.waiting.pop(rank, None)
             self.ended[rank] = why
             self.tell()
             self.decide()
@@ -137,7 +153,7 @@ class Chief:
                     await self.changed.wait()
         return set(ranks) <= self.alive | set(self.ended)
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Those that have joined may go on, and so may all that come later."""
         self.begun.set()
 
@@ -146,49 +162,52 @@ class Chief:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    async def begin(
+        self, rank: int, progress: float, moments: Moments
+    ) -> tuple[dict[str, Parameters], dict[str, dict[str, np.ndarray]]]:
+        """A worker begins a rollout, at this progress of the run, and its normalisers have seen these batches; -> the
+        parameters that are held, and the normalisers' statistics.
+        """
+        rollout, taken = self.places[rank]
+        self.places[rank] = (max(rollout + (taken > 0), self.next[0] + (self.next[1] > 0)), 0)
+        self.progress = max(self.progress, progress)
+        for held in self.held.values():
+            if isinstance(held.optimizer, Optimizer):
+                held.optimizer.set_progress(self.progress)
+        for name, batches in moments.items():
+            for batch in batches:
+                self.norms[name].merge(*(torch.tensor(x) for x in batch))
+        return {name: held.parameters for name, held in self.held.items()}, {
+            name: {key: x.numpy().copy() for key, x in norm.named_buffers()} for name, norm in self.norms.items()
+        }
+
     async def push(self, rank: int, name: str, version: int, gradient: np.ndarray, weight: float) -> Parameters:
         """A worker's gradient [P] of the mean over `weight` rows, at a version; -> once it is taken in or dropped, what
         the worker goes on with.
         """
-        held = self.held[name]
+        held, place = self.held[name], self.places[rank]
+        self.places[rank] = (place[0], place[1] + 1)
         if self.over:
             return held.parameters
         self.received[rank] += 1
-        if version != held.version:
+        if place < self.next or version != held.version:
             self.dropped[rank] += 1
         else:
-            held.arrived[rank] = (torch.tensor(gradient), weight)
-            decided = held.decided
+            push = self.waiting[rank] = Push(rank, place, name, torch.tensor(gradient), weight)
             self.decide()
-            await decided.wait()
+            await push.decided.wait()
         return held.parameters
 
     def decide(self) -> None:
-        """Step wherever all are there that a round waits for."""
-        again = True
-        while again:
-            again = False
-            for held in self.held.values():
-                elsewhere = {rank for other in self.held.values() if other is not held for rank in other.arrived}
-                can_come = len(self.alive - elsewhere)
-                if held.arrived and len(held.arrived) >= min(self.wait_for, can_come):
-                    held.step()
-                    again = True  # its workers can come to the others now
-
-    async def fetch(self, name: str, progress: float) -> Parameters:
-        """A rollout begins, at this progress of the run; -> the parameters that are held."""
-        held = self.held[name]
-        self.progress = max(self.progress, progress)
-        if isinstance(held.optimizer, Optimizer):
-            held.optimizer.set_progress(self.progress)
-        return held.parameters
-
-    async def merge(self, moments: Moments) -> dict[str, dict[str, np.ndarray]]:
-        """Take what a worker's normalisers have seen into the statistics of all; -> these."""
-        for name, batches in moments.items():
-            for batch in batches:
-                self.norms[name].merge(*(torch.tensor(x) for x in batch))
-        return {name: {key: x.numpy().copy() for key, x in norm.named_buffers()} for name, norm in self.norms.items()}
+        """Step while as many are waiting as are waited for."""
+        while self.waiting and len(self.waiting) >= min(self.wait_for, len(self.alive)):
+            first = min(self.waiting.values(), key=lambda push: (push.place, push.rank))
+            round_ = [push for _, push in sorted(self.waiting.items()) if push.name == first.name]
+            self.held[first.name].step(round_)
+            self.next = max(self.next, (first.place[0], first.place[1] + 1))
+            for push in round_:
+                del self.waiting[push.rank]
+                push.decided.set()
 
     async def advance(self, steps: int, updates: int) -> Count:
         """Count what a worker has done; -> what all have."""
@@ -218,6 +237,6 @@ class Chief:
     async def end(self) -> None:
         """The run has ended: whoever waits goes on, and nothing is stepped any more."""
         self.over = True
-        for held in self.held.values():
-            held.arrived.clear()
-            held.decided.set()
+        for push in self.waiting.values():
+            push.decided.set()
+        self.waiting.clear()

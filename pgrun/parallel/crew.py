@@ -123,7 +123,7 @@ class Crew:
         ranks, deadline = list(self.workers), time.monotonic() + START
         while not (there := self.line.call("gather", ranks, 1.0)) and clock.running and time.monotonic() < deadline:
             pass
-        self.line.call("begin")
+        self.line.call("start")
         status = self.line.call("status")
         if not there and clock.running:
             late = [rank for rank in ranks if rank not in status["alive"] and rank not in status["ended"]]

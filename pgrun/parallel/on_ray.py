@@ -128,42 +128,42 @@ class ChiefClock(Clock):
 
 
 class ToChief:
-    """The chief takes the step: the gradient goes there, the parameters come back.
+    """The chief takes the steps of an algorithm: gradients go there, parameters come back."""
 
-    Args:
-        name: the gradient step's.
-        norms: the running normalisers whose statistics are brought up to date with it, by name.
-    """
-
-    def __init__(self, line: Line, name: str, norms: dict[str, RunningNorm]) -> None:
-        self.line, self.name, self.norms = line, name, norms
-        self.version = -1
+    def __init__(self, line: Line, algorithm: Algorithm) -> None:
+        self.line, self.norms = line, normalizers(algorithm)
+        self.steps = algorithm.steps()
+        self.names = {id(step): name for name, step in self.steps.items()}
+        self.versions: dict[str, int] = {}
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
         """Send g_r and the number of its rows; -> its norm."""
-        grad = step.theta.grad
+        grad, name = step.theta.grad, self.names[id(step)]
         assert grad is not None
         norm = torch.linalg.vector_norm(grad.view(step.learners, -1), dim=-1, keepdim=True)
-        self.take(step, self.line.call("push", self.line.rank, self.name, self.version, grad.numpy(), weight(*args)))
+        sent = self.line.rank, name, self.versions[name], grad.numpy(), weight(*args)
+        self.take(name, self.line.call("push", *sent))
         return norm if step.learners > 1 else norm.squeeze()
 
     def begin(self, step: GradientStep, progress: float) -> None:
-        """Fetch θ, and the statistics of all in exchange for what came in here."""
-        self.take(step, self.line.call("fetch", self.name, progress))
-        if self.norms:
-            moments = {
-                name: [tuple(x.numpy() for x in batch) for batch in norm.merged or ()]
-                for name, norm in self.norms.items()
-            }
-            for name, tensors in self.line.call("merge", moments).items():
-                for key, tensor in self.norms[name].named_buffers():
-                    tensor.copy_(torch.tensor(tensors[key]))
-                self.norms[name].merged = []
+        """Before the first step's rollout fetch θ of all, and the statistics of all for what came in here."""
+        if step is not next(iter(self.steps.values())):
+            return
+        moments = {
+            name: [tuple(x.numpy() for x in batch) for batch in norm.merged or ()] for name, norm in self.norms.items()
+        }
+        parameters, statistics = self.line.call("begin", self.line.rank, progress, moments)
+        for name, found in parameters.items():
+            self.take(name, found)
+        for name, norm in self.norms.items():
+            norm.merged = []
+            for key, tensor in norm.named_buffers():
+                tensor.copy_(torch.tensor(statistics[name][key]))
 
-    def take(self, step: GradientStep, found: Any) -> None:
+    def take(self, name: str, found: Any) -> None:
         """Go on with these parameters."""
-        self.version, theta = found
-        step.theta.copy_(torch.tensor(theta))
+        self.versions[name], theta = found
+        self.steps[name].theta.copy_(torch.tensor(theta))
 
 
 def weight(*args: Any) -> float:
@@ -184,16 +184,15 @@ def tied(algorithm: Algorithm, line: Line, clock: ChiefClock) -> Iterator[None]:
         algorithm.load_state_dict({**algorithm.state_dict(), **module})
     clock.line = line
     clock.take(count)
-    norms = normalizers(algorithm)
-    for norm in norms.values():
+    exchange = ToChief(line, algorithm)
+    for norm in exchange.norms.values():
         norm.merged = []
     try:
-        for name, step in algorithm.steps().items():
-            step.exchange = ToChief(line, name, norms)
-            norms = {}  # once is enough
+        for step in exchange.steps.values():
+            step.exchange = exchange
         yield
     finally:
-        for step in algorithm.steps().values():
+        for step in exchange.steps.values():
             step.exchange = None
-        for norm in normalizers(algorithm).values():
+        for norm in exchange.norms.values():
             norm.merged = None

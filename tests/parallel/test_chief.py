@@ -173,6 +173,7 @@ def test_a_latecomer_is_waited_for_from_when_it_joins():
         await c.push(0, "policy", 0, g(1, 1, 1), 1.0)  # alone, although D is 2
         (joined,) = await settled(c.join(1))
         assert joined.done()
+        await c.begin(1, 0.0, {})
         (first,) = await settled(c.push(0, "policy", 1, g(1, 1, 1), 1.0))
         assert not first.done()
         await c.push(1, "policy", 1, g(1, 1, 1), 1.0)
@@ -190,7 +191,7 @@ def test_workers_begin_together():
         assert not await c.gather([1, 2], 0.01)
         await c.leave(2, "it could not be built")
         assert await c.gather([1, 2], 0.01)
-        await c.begin()
+        await c.start()
         _, count = await joined
         assert count == (0, 0, False)
 
@@ -223,8 +224,8 @@ def test_steps_and_updates_are_of_all():
 
 def test_schedules_follow_the_furthest():
     async def play():
-        await c.fetch("policy", 0.5)
-        await c.fetch("policy", 0.4)  # a slow worker's
+        await c.begin(0, 0.5, {})
+        await c.begin(0, 0.4, {})  # a slow worker's
         await c.push(0, "policy", 0, g(1, 1, 1), 1.0)
         assert torch.allclose(c.held["policy"].theta, torch.full((3,), -0.5))
 
@@ -243,7 +244,7 @@ def test_statistics_are_of_all_workers_rows():
             mine = RunningNorm((2,))
             mine.merged = []
             mine.observe(rows, torch.ones(len(rows), dtype=torch.bool))
-            found = await c.merge({"norm": [tuple(t.numpy() for t in batch) for batch in mine.merged]})
+            _, found = await c.begin(0, 0.0, {"norm": [tuple(t.numpy() for t in batch) for batch in mine.merged]})
         np.testing.assert_allclose(found["norm"]["mean"], x.double().mean(0), rtol=1e-12)
         np.testing.assert_allclose(found["norm"]["var"], x.double().var(0, unbiased=False), rtol=1e-12)
         assert found["norm"]["count"] == 100
@@ -269,8 +270,9 @@ def test_nobody_waits_for_ever(seed):
         for iteration in range(40):
             if iteration == last:
                 break
+            parameters, _ = await c.begin(rank, iteration / 40, {})
             for name, times in (("policy", rng.randint(0, 4)), ("value", rng.randint(0, 3))):
-                version = (await c.fetch(name, iteration / 40)).version
+                version = parameters[name].version
                 for _ in range(times):
                     await asyncio.sleep(speed * rng.random())
                     version = (await c.push(rank, name, version, g(1, 1, 1), 1.0)).version
@@ -286,3 +288,67 @@ def test_nobody_waits_for_ever(seed):
     received, dropped = sum(c.received.values()), sum(c.dropped.values())
     taken = sum(held.version for held in c.held.values())
     assert 0 < taken <= received - dropped <= taken * workers
+
+
+class Clockless(asyncio.SelectorEventLoop):
+    """A loop whose time is only what is slept: as if nothing else took any."""
+
+    def __init__(self):
+        self.now = 0.0
+        super().__init__()
+
+    def time(self):
+        return self.now
+
+    def _run_once(self):
+        if not self._ready and self._scheduled:
+            self.now = max(self.now, self._scheduled[0].when())
+        super()._run_once()
+
+
+def pace(wait_for, slow, *, workers=3, breaks=0.0, seed=0):
+    """Steps a second that a chief takes, and the shares dropped by worker; the last may be ten times as slow."""
+    rng = random.Random(seed)
+    c = chief(wait_for, workers, names=("policy", "value"))
+    end = 20.0
+
+    async def worker(rank):
+        factor = 10.0 if slow and rank == workers - 1 else 1.0
+        while asyncio.get_running_loop().time() < end:
+            parameters, _ = await c.begin(rank, 0.0, {})
+            await asyncio.sleep(factor * 0.05 * rng.uniform(0.9, 1.1))
+            for name in ("policy", "value"):
+                version = parameters[name].version
+                for _ in range(10):
+                    if name == "policy" and rng.random() < breaks:
+                        break
+                    await asyncio.sleep(factor * 0.002 * rng.uniform(0.5, 1.5))
+                    version = (await c.push(rank, name, version, g(1, 1, 1), 1.0)).version
+        await c.leave(rank)
+
+    async def play():
+        await asyncio.gather(*(worker(rank) for rank in range(workers)))
+
+    with asyncio.Runner(loop_factory=Clockless) as runner:
+        runner.run(play())
+    shares = {rank: c.dropped[rank] / c.received[rank] for rank in c.received}
+    return sum(held.version for held in c.held.values()) / end, shares
+
+
+@pytest.mark.parametrize(("workers", "breaks"), [(2, 0.0), (3, 0.0), (3, 0.02), (5, 0.02)])
+def test_a_worker_ten_times_as_slow_holds_up_only_who_waits_for_all(workers, breaks):
+    usual, shares = pace(workers, False, workers=workers, breaks=breaks)
+    assert not any(shares.values()) or breaks
+    waited, _ = pace(workers, True, workers=workers, breaks=breaks)
+    assert waited < 0.3 * usual
+    kept, shares = pace(workers - 1, True, workers=workers, breaks=breaks)
+    assert kept > 0.9 * usual
+    assert shares[workers - 1] > 0.9
+    assert max(shares[rank] for rank in range(workers - 1)) < 0.1
+
+
+def test_whoever_comes_third_of_three_alike_is_dropped():
+    usual, _ = pace(3, False)
+    kept, shares = pace(2, False)
+    assert kept > usual
+    assert all(0.2 < share < 0.45 for share in shares.values())
