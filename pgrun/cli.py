@@ -23,19 +23,20 @@ usage
                                                    after a kill, the same line goes on with it
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes
-  pgrun list [algos|envs|networks|optimizers|sweeps] what there is to choose from
+  pgrun list [algos|envs|...]                      what there is to choose from
 
 groups
   algo        {algos}
   env         {envs}
   network     {networks}
   optimizer   {optimizers}
+  parallel    {parallel}
   +sweep      {sweeps}
 
 keys that are typed often
   seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
   env.id  env.num_envs  env.backend  env.max_episode_steps  optimizer.lr  network.hidden
-  eval.every  eval.episodes  eval.stop_at  checkpoint.every  checkpoint.keep  hydra.run.dir
+  workers  eval.every  eval.episodes  eval.stop_at  checkpoint.every  checkpoint.keep  hydra.run.dir
 
 Hydra's flags work too
   --cfg job        print the composed config and stop      --config-dir DIR   your own configs beside these
@@ -50,7 +51,10 @@ examples
   pgrun '+sweep=[ppo,ray]' env=acrobot hydra.sweeper.n_trials=50
 """
 
-GROUPS = {"algos": "algo", "envs": "env", "networks": "network", "optimizers": "optimizer", "sweeps": "sweep"}
+GROUPS = {
+    **{"algos": "algo", "envs": "env", "networks": "network", "optimizers": "optimizer"},
+    **{"parallel": "parallel", "sweeps": "sweep"},
+}
 
 
 def entry() -> None:
