@@ -213,6 +213,7 @@ def started(folder, *overrides):
     words = [*SMALL, "workers=2", "total_steps=10_000_000", "checkpoint.every=500", *overrides]
     command = [sys.executable, "-m", "pgrun", *words, f"hydra.run.dir={folder / 'run'}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env.pop("RAY_AUTH_MODE", None)  # this process's own Ray leaves it there
     process = subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     try:
