@@ -114,7 +114,7 @@ ROWS = [
     Row("sac", "mountain_car_continuous", 50_000, 90),
     Row("sac", "lunar_lander_continuous", 500_000, 230, seeds=3),
     Row("a3c", "cartpole", 500_000, 475),
-    Row("dppo", "cartpole", 300_000, 475),
+    Row("dppo", "cartpole", 200_000, 475),
     *(
         Row(algo, env, 200_000, None, first=5)
         for env in ("simple_speaker_listener", "simple_spread", "simple_tag")

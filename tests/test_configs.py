@@ -235,12 +235,20 @@ def test_there_are_tuned_files_to_test():
     assert {("ppo", "cartpole"), ("sac", "pendulum")} <= set(TUNED)
 
 
+def values(path):
+    """What a tuned file sets, with those of the one beside it that it may take over; it chooses no group's member."""
+    tuned = raw(path)
+    inherited = tuned.pop("defaults", [])
+    beside = path.rpartition("/")[0]
+    assert all(other in names(beside) for other in inherited)
+    return OmegaConf.merge(*(raw(f"{beside}/{other}") for other in inherited), tuned)
+
+
 @pytest.mark.parametrize("name", names("tuned"))
 def test_a_tuned_file(name):
     assert name in TUNED_PAIRS, "its name is <algo>_<env>"
     algo, env = TUNED_PAIRS[name]
-    tuned = raw(f"tuned/{name}")
-    assert "defaults" not in tuned
+    tuned = values(f"tuned/{name}")
     known = set(keys(untuned(algo)))
     config = compose(f"algo={algo}", f"env={env}")
     for key in keys(tuned):
@@ -255,7 +263,7 @@ def test_a_tuned_file(name):
 def test_a_tuned_members_file(group, name):
     assert name in TUNED_MEMBERS[group], "its name is <algo>_<env>_<member>"
     member = TUNED_MEMBERS[group][name][2]
-    tuned = raw(f"tuned/{group}/{name}")
+    tuned = values(f"tuned/{group}/{name}")
     assert set(tuned) <= set(raw(f"{'' if group in ('optimizer', 'network') else 'algo/'}{group}/{member}")) - {
         "_target_",
         "defaults",
