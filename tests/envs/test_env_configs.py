@@ -11,12 +11,16 @@ from pgrun import checkpoint
 from pgrun.build import make_env, resolved
 from pgrun.collect import random_actions
 from pgrun.paths import config_dir
+from pgrun.types import width
 
-NAMES = sorted(path.stem for path in (config_dir() / "env").glob("*.yaml") if path.stem != "gym")
+FILES = {path.stem: path.read_text() for path in (config_dir() / "env").glob("*.yaml")}
+AGENTS = sorted(name for name in FILES if "  - pettingzoo" in FILES[name])
+NAMES = sorted(set(FILES) - set(AGENTS) - {"gym", "pettingzoo"})  # these two need an id
 
 
 def test_there_are_environments():
     assert {"cartpole", "pendulum", "halfcheetah", "lunar_lander", "atari"} <= set(NAMES)
+    assert {"simple_spread", "simple_tag", "simple_speaker_listener"} <= set(AGENTS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,6 +40,20 @@ def test_every_environment_resets_and_steps(name, capfd, tmp_path, monkeypatch):
     env.close(), again.close()
     assert "WARN" not in capfd.readouterr().err
     assert not list(tmp_path.iterdir())  # MuJoCo would leave MUJOCO_LOG.TXT
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_environment_of_several_agents_resets_and_steps(name):
+    env = make_env(resolved(compose(f"env={name}", "num_envs=2", "agents=joint")))
+    first = env.reset(0)
+    step = env.step(torch.zeros(2, sum(width(space) for space in env.action_space.values())))
+    for agent, space in env.obs_space.items():
+        assert first[agent].shape == step.obs[agent].shape == (2, *space.shape)
+    assert step.reward.shape == step.discount.shape == (2, len(env.obs_space))
+    assert step.last.shape == step.valid.shape == (2,)
+    assert torch.isfinite(step.reward).all()
+    again = make_env(resolved(compose(f"env={name}", "num_envs=2", "agents=joint"))).reset(0)
+    assert all(torch.equal(first[agent], again[agent]) for agent in first)  # the seed decides
 
 
 def test_mujocos_warnings_go_to_the_log(caplog):
