@@ -44,6 +44,7 @@ DISCRETE_ONLY = {"sac_discrete", "dqn"}  # and those that need a list of them
 SEVERAL = [name for name in ENVS if "pettingzoo" in raw(f"env/{name}").get("defaults", [])]  # agents at once
 ALIKE = {"simple", "simple_spread"}  # of these, those whose agents' spaces are the same
 OF_AGENTS = {"maddpg", "iddpg"}  # algorithms that learn several agents
+OF_MANY = {"a3c", "dppo"}  # and those whose gradients are stepped elsewhere
 PAIRS = [
     (algo, env)
     for algo in ALGOS
@@ -62,8 +63,8 @@ def psi(algo: str) -> tuple[str, str] | None:
 
 
 def optimizers(algo: str) -> list[str]:
-    """What may step: K-FAC only where a model's likelihood is known."""
-    return [name for name in OPTIMIZERS if name != "kfac" or psi(algo)]
+    """What may step: K-FAC only where a model's likelihood is known, and by the process that has the samples."""
+    return [name for name in OPTIMIZERS if name != "kfac" or (psi(algo) and algo not in OF_MANY)]
 
 
 def networks(env: str) -> list[str]:
@@ -284,12 +285,14 @@ def untuned(algo: str) -> DictConfig:
 
 READING_ORDER = [
     *("config", "collector/rollouts", "collector/episodes"),
+    *(f"parallel/{name}" for name in names("parallel")),
     *("memory/latest", "memory/replay", "memory/prioritized", "memory/trajectories", "memory/guided"),
     *(
         "algo/ppo",
         "algo/ppo_kl",
         "algo/reinforce",
         "algo/a2c",
+        "algo/a3c",
         "algo/actor_critic",
         "algo/acktr",
         "algo/mdpo",
@@ -298,6 +301,7 @@ READING_ORDER = [
         "algo/trpo",
         "algo/critic_fit/regression",
         "algo/critic_fit/trust_region",
+        "algo/dppo",
         "algo/sac",
         "algo/mdpo_offpolicy",
         "algo/sac_v1",
@@ -335,7 +339,7 @@ READING_ORDER = [
 
 
 def test_the_reading_order_has_every_recipe():
-    for group in ("algo", "network", "optimizer", "memory"):
+    for group in ("algo", "network", "optimizer", "memory", "parallel"):
         assert {f"{group}/{name}" for name in names(group)} <= set(READING_ORDER)
 
 
