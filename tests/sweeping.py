@@ -86,6 +86,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         stderr=(cwd / "err").open("w"),
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
 
 

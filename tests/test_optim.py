@@ -171,6 +171,7 @@ def test_the_functional_gradient_is_the_eager_one(monkeypatch):
     assert_compiled_equals_eager()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
 def test_the_compiled_gradient_is_the_eager_one():
     assert_compiled_equals_eager()

@@ -256,7 +256,7 @@ def final_state(folder: Path) -> dict:
     return outcome(checkpoint.load(folder / "checkpoints" / "latest.pt"))
 
 
-@pytest.mark.parametrize("backend", ["auto", "async"])
+@pytest.mark.parametrize("backend", ["auto", pytest.param("async", marks=pytest.mark.slow)])
 def test_ctrl_c_and_resume(backend, tmp_path):
     # the signal goes to the whole process group, as a terminal sends it
     overrides = ("total_steps=20000", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")

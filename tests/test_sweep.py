@@ -158,6 +158,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.table(tmp_path, set()) == 0
 
 
+@SLOW
 def test_the_same_line_again(tmp_path: Path) -> None:
     line = ["algo=ppo,a2c", "seed=range(2)", *SHORT]
     said = pgrun("-m", *line, cwd=tmp_path)
@@ -240,8 +241,9 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path: Path) -> None:
     assert len(list(killed.glob("multirun/*/[0-9]*"))) == 12
 
 
-@pytest.mark.parametrize("launcher", ["joblib", *(pytest.param(n, marks=SLOW) for n in LAUNCHERS if n != "joblib")])
-@pytest.mark.parametrize("how", ["ctrl_c", pytest.param("kill_parent", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("how", ["ctrl_c", "kill_parent"])
 def test_nothing_outlives_a_sweep(launcher: str, how: str, tmp_path: Path) -> None:
     endless = ["algo=reinforce", "total_steps=10_000_000", "checkpoint.every=1000", "eval.every=null"]
     process = start(*LAUNCHERS[launcher], "seed=range(4)", *endless, cwd=tmp_path)

@@ -77,7 +77,7 @@ def test_the_policy_finds_the_number_that_pays(algo, probe, pays):
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
-@pytest.mark.parametrize("algo", WITH_VALUES)
+@pytest.mark.parametrize("algo", [pytest.param(a, marks=pytest.mark.slow) if a == "sac" else a for a in WITH_VALUES])
 def test_a_time_limit_is_bootstrapped(algo, autoreset):
     """Taken for death, the value would be below 2.8; with filler rows learnt from, below 5 as well."""
     value = trained(algo, "Endless", f"env.autoreset={autoreset}").value([0.0])

@@ -163,6 +163,7 @@ def test_the_temperature_drives_the_entropy_to_its_target(share):
     assert -p * math.log(p) - (1 - p) * math.log(1 - p) == pytest.approx(share * math.log(2.0), abs=0.08)
 
 
+@pytest.mark.slow
 def test_the_continuous_temperature_does_too():
     overrides = ("algo=sac", "algo.target_entropy=-1", "algo.init_temperature=0.3", "total_steps=2400")
     agent = trained("Choice", *overrides, "+env.kwargs.continuous=true").algorithm

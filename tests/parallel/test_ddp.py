@@ -68,6 +68,12 @@ SINGLE = ("reinforce, average baseline", "a2c, shared", "ppo", "trpo", "acktr")
 # where what is reduced beside the gradient is not, another update comes out
 CONTROLS = ("reinforce, average baseline", "reinforce, optimal baseline", "ppo", "ppo_kl", "trpo", "acktr")
 
+QUICK = (*SINGLE, "vpg", "ppo_kl", "grpo")  # the others are with the longer tests
+
+
+def thorough(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
 
 def case(overrides):
     """A case with three rollouts of its recipe, which the initial policy collects."""
@@ -88,10 +94,14 @@ def both():
 
 
 @pytest.fixture(scope="module")
-def cases(both):
-    found = {name: case(overrides) for name, overrides in CASES.items()}
-    single = {f"{name} in single precision": replace(found[name], double=False) for name in SINGLE}
-    alone = {f"{name}, gradients alone": replace(found[name], gradients_alone=True) for name in CONTROLS}
+def cases(both, request):
+    here = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    wanted = {item.callspec.params.get("name") for item in here}
+    found = {name: case(overrides) for name, overrides in CASES.items() if name in wanted}
+    single = {f"{name} in single precision": replace(found[name], double=False) for name in SINGLE if name in found}
+    alone = {
+        f"{name}, gradients alone": replace(found[name], gradients_alone=True) for name in CONTROLS if name in found
+    }
     return {**found, **single, **alone}
 
 
@@ -113,7 +123,7 @@ def told(found, name):
     return found[0][name], found[1][name]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", thorough(CASES))
 def test_two_ranks_make_the_update_of_one(name, cases, found):
     first, second = told(found, name)
     one = pair.of_one(cases[name])
@@ -129,7 +139,7 @@ def test_in_single_precision_too(name, cases, found):
     assert {key: x for key, x in apart(one, first).items() if not x < 1e-5} == {}
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", thorough(CONTROLS))
 def test_gradients_alone_are_not_enough(name, cases, found):
     name = f"{name}, gradients alone"
     first, _ = told(found, name)
