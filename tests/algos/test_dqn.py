@@ -171,12 +171,14 @@ def trained(probe, *overrides):
     return Trained(run(*LEARN, f"env.id=Probe{probe}-v0", *overrides)[0].algorithm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_time_limit_is_bootstrapped_from_the_true_successor(kind):
     value = trained("Phases", *KINDS[kind]).value([1.0, 0.0], [0.0, 1.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_death_is_not_bootstrapped(kind):
     observations = [[float(i == t) for i in range(6)] for t in range(5)]

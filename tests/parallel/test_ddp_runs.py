@@ -101,6 +101,7 @@ def without_time(state):
     return state | {"clock": {key: state["clock"][key] for key in ("steps", "updates")}}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(tmp_path):
     words = (*WORDS, *NORMALIZED, *DDP, *EVALS)
     new_run(tmp_path / "whole", *words, "total_steps=900", "checkpoint.every=400").execute()
