@@ -200,6 +200,15 @@ def test_every_swap_under_a_tuned_file(algo, env):
             check_swap(*swap)
 
 
+def values(path):
+    """What a tuned file sets, with those of the one beside it that it may take over; it chooses no group's member."""
+    tuned = raw(path)
+    inherited = tuned.pop("defaults", [])
+    beside = path.rpartition("/")[0]
+    assert all(other in names(beside) for other in inherited)
+    return OmegaConf.merge(*(raw(f"{beside}/{other}") for other in inherited), tuned)
+
+
 def check_swap(algo, env, group, member):
     """What the user swaps in arrives as it is, with nothing that was tuned for what it takes the place of."""
     config = checked(f"algo={algo}", f"env={env}", f"{group}={member}")
@@ -208,7 +217,7 @@ def check_swap(algo, env, group, member):
     expect = raw(f"{group}/{member}")
     kind = group.rpartition("/")[2]
     if kind in MEMBERS and (CONFIGS / f"tuned/{kind}/{algo}_{env}_{member}.yaml").exists():
-        expect = OmegaConf.merge(expect, raw(f"tuned/{kind}/{algo}_{env}_{member}"))
+        expect = OmegaConf.merge(expect, values(f"tuned/{kind}/{algo}_{env}_{member}"))
     if group == "memory":  # one member's scalars fit the other
         recipe, tuned = raw(f"algo/{algo}"), CONFIGS / f"tuned/{algo}_{env}.yaml"
         scalars = [OmegaConf.load(tuned) if tuned.exists() else {}]
@@ -234,15 +243,6 @@ def check_swap(algo, env, group, member):
 
 def test_there_are_tuned_files_to_test():
     assert {("ppo", "cartpole"), ("sac", "pendulum")} <= set(TUNED)
-
-
-def values(path):
-    """What a tuned file sets, with those of the one beside it that it may take over; it chooses no group's member."""
-    tuned = raw(path)
-    inherited = tuned.pop("defaults", [])
-    beside = path.rpartition("/")[0]
-    assert all(other in names(beside) for other in inherited)
-    return OmegaConf.merge(*(raw(f"{beside}/{other}") for other in inherited), tuned)
 
 
 @pytest.mark.parametrize("name", names("tuned"))
