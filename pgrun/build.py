@@ -63,7 +63,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
         mine.env.num_envs = team.environments(config.env.num_envs)
     if "episodes" in config.collector:
         mine.collector.episodes = team.episodes(config.collector.episodes)
-    mine.seed = team.seed(config.seed, mine.env.get("num_envs", 1))
+    mine.seed = team.seed(config.seed)
     seed_generators(mine.seed)
     env = make_env(mine)
     algorithm = make_algorithm(config, env, rank=rank)

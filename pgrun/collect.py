@@ -270,7 +270,10 @@ class Episodes:
 def check_groups(env: VectorEnv, share: int, group: int) -> None:
     """Raise UserError where these environments can't start in groups of this size."""
     if reason := getattr(env, "ungrouped", "it has no groups of start states"):
-        raise UserError(f"these environments can't start {group} copies in one state ({reason}); use env.backend=sync")
+        raise UserError(
+            f"these environments can't start {group} copies in one state ({reason}); use env.backend=sync where there "
+            "are backends, or an algorithm without groups, such as algo=ppo"
+        )
     if env.num_envs % group:
         near = max(env.num_envs // group, 1) * group
         raise UserError(f"env.num_envs={env.num_envs} can't be cut into groups of {group}; use env.num_envs={near}")

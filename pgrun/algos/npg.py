@@ -48,9 +48,9 @@ class NaturalGradient(FittedCritic):
             entropy = mask_mean(pi.entropy(), whole.valid)
         g, objective, entropy = ranks.mean(whole.valid.sum(), g, objective.detach(), entropy)
         rows = whole if self.fisher_rows is None else self.sample(batch, self.fisher_rows)
-        fisher = hessian_product(self.kl_from_here(rows), self.actor)  # F = ∇²KL at θ_old
+        fisher, n = hessian_product(self.kl_from_here(rows), self.actor), rows.valid.sum()  # F = ∇²KL at θ_old
         x = conjugate_gradient(
-            lambda v: ranks.mean(rows.valid.sum(), fisher(v)),
+            lambda v: ranks.mean(n, fisher(v)),
             g,
             iterations=self.cg_iterations,
             tolerance=self.cg_tolerance,

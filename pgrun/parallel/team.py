@@ -39,8 +39,8 @@ class Team:
         """How many of a config's episodes a rollout this process collects."""
         return episodes
 
-    def seed(self, seed: int, num_envs: int) -> int:
-        """The seed of this process's generators and of its `num_envs` environments: the leader's is the run's own."""
+    def seed(self, seed: int) -> int:
+        """The seed of this process's generators and environments: the leader's is the run's own."""
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]) if self.rank else seed
 
     def check(self, algorithm: Algorithm) -> None:
