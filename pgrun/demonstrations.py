@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgrun.collect import EpisodeStats
 from pgrun.core.importance import final_steps, steps
 from pgrun.envs.gymnasium import HUGE, observation_codec
+from pgrun.episodes import EpisodeStats
 from pgrun.errors import UserError
 from pgrun.types import Obs, Step, Transition, VectorEnv, columns, map_obs, map_transition
 

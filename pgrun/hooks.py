@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pgrun.algos.base import Algorithm
-from pgrun.collect import EpisodeStats
+from pgrun.episodes import EpisodeStats
 from pgrun.evaluate import evaluate
 from pgrun.train import Clock
 from pgrun.types import VectorEnv

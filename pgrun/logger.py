@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from pgrun.collect import EpisodeStats
+from pgrun.episodes import EpisodeStats
 from pgrun.hooks import Every
 from pgrun.train import Clock
 

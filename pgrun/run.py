@@ -6,11 +6,8 @@ import json
 import logging
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,8 @@ from pgrun.errors import Diverged, UserError
 from pgrun.evaluate import Evaluation, evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
-from pgrun.train import Clock, Hook, train
+from pgrun.signals import interruptible, stop_on_signals
+from pgrun.train import Hook, train
 
 log = logging.getLogger("pgrun")
 
@@ -274,44 +272,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(clean, indent=2) + "\n")
     os.replace(temporary, path)
-
-
-@contextmanager
-def stop_on_signals(clock: Clock) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) stops the loop after the update it is in; the second kills it."""
-
-    def stop(number: int, frame: Any) -> None:
-        if clock.stop == "interrupted":
-            raise KeyboardInterrupt
-        clock.stop = "interrupted"
-
-    with on_signals(stop):
-        yield
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt at once: there is nothing to lose."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    with on_signals(stop):
-        yield
-
-
-@contextmanager
-def on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
-    """Handle SIGINT and SIGTERM so; only a process's main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def load_run(folder: Path) -> tuple[DictConfig, dict[str, str]]:

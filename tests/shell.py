@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -35,3 +36,10 @@ def pgrun(*arguments: str, cwd: Path, **environment: str) -> Said:
         [sys.executable, "-m", "pgrun", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=900
     )
     return Said(done.returncode, done.stdout, done.stderr, time.perf_counter() - begin)
+
+
+def free_port() -> int:
+    """A port where nobody answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

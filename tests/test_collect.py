@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from pgrun.algos.base import Algorithm
-from pgrun.collect import Actor, Episodes, EpisodeStats, Rollouts, ask, check_observations, random_actions
+from pgrun.collect import Actor, Episodes, Rollouts, ask, check_observations, random_actions
 from pgrun.envs import make
+from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged
 from pgrun.types import Step, Transition
 

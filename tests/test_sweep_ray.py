@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,16 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.shell import pgrun
+from tests.shell import free_port, pgrun
 from tests.sweeping import alive, assert_none_left, results, wait_for
 
 RAY = str(Path(sys.executable).with_name("ray"))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture
@@ -74,3 +67,11 @@ def test_spread_over_two_nodes(cluster: tuple[str, dict[str, str]], tmp_path: Pa
     assert [
         line for line in alive(tmp_path) if "pgrun" in line.split("--")[0]
     ] == []  # the cluster stays, its workers go
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    said = pgrun("+sweep=ray", "seed=0,1", f"hydra.launcher.address={address}", cwd=tmp_path)
+    assert said.code == 2
+    assert said.line == f"pgrun: hydra.launcher.address={address}: no Ray answers there (Connection refused)"
+    assert list(tmp_path.iterdir()) == []

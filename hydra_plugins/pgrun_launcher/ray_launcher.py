@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
 import time
 from typing import Any
 
@@ -25,26 +22,12 @@ class RayLauncher(SweepLauncher):
 
     def open(self, jobs: int) -> None:
         """Start Ray, or connect to a cluster."""
-        # Ray's own settings, unless the user made them: no reports of use, no warning about GPUs, and jobs that are as
-        # urgent as other launchers' (Ray's are the last to get a busy machine's cores)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")
         import ray
 
-        from pgrun.errors import UserError
+        from pgrun.cluster import connect
 
-        own: dict[str, Any] = {"address": self.address}
-        if self.address is None:
-            cpus = None if self.n_jobs is None else max(1, round(self.n_jobs * self.cpus_per_job))
-            own = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
-        on_terminate = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(**own, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            hint = "" if os.environ.get("RAY_AUTH_MODE") else " (if its nodes ask for a token: RAY_AUTH_MODE=token)"
-            raise UserError(f"hydra.launcher.address={self.address}: {str(error).splitlines()[0]}{hint}") from error
-        signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which ends at once
+        own = None if self.n_jobs is None else max(1, round(self.n_jobs * self.cpus_per_job))
+        connect(self.address, own, "hydra.launcher.address")
         room = int(ray.cluster_resources().get("CPU", 1) / max(self.cpus_per_job, 1e-3))
         self.parallel = max(1, min(self.n_jobs or room, jobs))
         self.task = ray.remote(run_in_worker)
@@ -103,7 +86,9 @@ class RayLauncher(SweepLauncher):
         """Leave the cluster, or end the one of our own; either ends what still runs."""
         import ray
 
+        from pgrun.cluster import disconnect
+
         if ray.is_initialized():
             for reference in self.running:
                 ray.cancel(reference, force=True)
-            ray.shutdown()
+            disconnect()

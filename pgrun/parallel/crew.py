@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
-import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,18 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.errors import Lost, UserError
+from pgrun.cluster import connect, disconnect
+from pgrun.errors import Lost
 from pgrun.parallel.chief import Chief
 from pgrun.train import Clock
 
 log = logging.getLogger("pgrun")
 START = 120.0  # seconds that the leader waits for the others to be there; who comes later joins in
 PATIENCE = 3.0  # seconds that it waits, at the end, for a worker to finish the update it is in
-SETTINGS = {  # Ray's, where the user has none
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "0",  # else every worker gives way to the leader
-}
 
 
 class Line:
@@ -181,74 +174,13 @@ class Crew:
 @contextmanager
 def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
     """Be connected to Ray: to a running cluster, or to one of this run alone, which ends with the block."""
-    os.environ.update({key: value for key, value in SETTINGS.items() if key not in os.environ})
     import ray
 
     if ray.is_initialized():  # this run is itself a job of Ray's
         yield
         return
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray._private.worker._worker_logs_enabled = False  # a worker's end has a line of ours
-    options: dict[str, Any] = {"address": address or "local"}
-    if address is None:
-        options |= {"num_cpus": max(math.ceil(workers * cpus), 1), "include_dashboard": False}
-    else:
-        knock(address)
-        show_token(address)
-    with signals_kept():
-        try:
-            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = f"parallel.address={address}" if address else "parallel=ray"
-            raise UserError(f"{where}: Ray can't be reached: {str(error).splitlines()[0]}") from error
+    connect(address, max(math.ceil(workers * cpus), 1), "parallel.address")
     try:
         yield
     finally:
-        with signals_kept():
-            ray.shutdown()
-
-
-def knock(address: str) -> None:
-    """Raise UserError where nobody answers, which Ray takes long to say."""
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not colon and address == "auto":
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10.0).close()
-    except ValueError:
-        raise UserError(f"parallel.address={address} is no address: give HOST:PORT, such as 10.0.0.1:6379") from None
-    except OSError as error:
-        raise UserError(f"parallel.address={address}: no Ray answers there ({error.strerror or error})") from error
-
-
-def show_token(address: str) -> None:
-    """Where a cluster asks for a token, send the user's: `ray start` makes it ask as soon as there is one, and a
-    connection to it, left to itself, sends none.
-    """
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    with suppress(ImportError, AttributeError):  # Ray before it knew of tokens
-        from ray._private.authentication.authentication_token_setup import _enable_token_auth
-        from ray._raylet import GcsClient  # type: ignore[attr-defined]
-        from ray.exceptions import AuthenticationError
-
-        try:
-            GcsClient(address=address)
-        except AuthenticationError:
-            _enable_token_auth()
-        except Exception:  # what else is wrong, the connection itself will say
-            return
-
-
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    """Ray puts handlers of its own in place of ours; ours come back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        disconnect()

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
-from pgrun.collect import EpisodeStats
 from pgrun.core import ranks
+from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged, Lost, UserError
 from pgrun.hooks import Checkpoint
 from pgrun.optim import GradientStep

@@ -7,9 +7,9 @@ import pytest
 import torch
 import worlds  # noqa: F401 (registers the test environments)
 
-from pgrun.collect import EpisodeStats
 from pgrun.envs import make
 from pgrun.envs.state import encode
+from pgrun.episodes import EpisodeStats
 from pgrun.train import Clock
 from pgrun.types import Step, Transition
 

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 from running import new_run, parts, same
-from shell import pgrun
+from shell import free_port, pgrun
 
 from pgrun import checkpoint
 from pgrun.collect import Rollouts
@@ -254,12 +253,6 @@ def test_the_terminal_shows_nothing_of_rays(tmp_path):
     assert "ray" not in (said.out + said.err).lower().replace(str(tmp_path).lower(), "")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextmanager
 def two_nodes():
     """A Ray cluster of two nodes on this machine, each with one CPU; -> its address."""
@@ -314,12 +307,3 @@ def test_a_run_spreads_over_the_nodes_of_a_cluster(tmp_path):
         rays = subprocess.run([sys.executable, "-c", STATE, address], env=environment, capture_output=True, text=True)
         assert json.loads(rays.stdout.splitlines()[-1]) == []  # the cluster is still there, and empty
     assert content(tmp_path / "run")["clock"]["steps"] > 0
-
-
-@pytest.mark.parametrize(
-    ("address", "says"),
-    [("127.0.0.1:{port}", "no Ray answers there"), ("somewhere", "is no address: give HOST:PORT")],
-)
-def test_an_address_where_no_ray_is_is_told_at_once(address, says):
-    with pytest.raises(UserError, match=says):
-        crew.knock(address.format(port=free_port()))
