@@ -57,8 +57,10 @@ def main(argv: Sequence[str]) -> int:
         sys.argv = ["pgrun", *argv]
         app()
     except UserError as error:
+        withdraw_sweep()
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
+        withdraw_sweep()
         return fail(translate(error, argv))
     except KeyboardInterrupt:
         if _locks:
@@ -69,6 +71,14 @@ def main(argv: Sequence[str]) -> int:
             lock.free()
         _locks.clear()
     return max(_sweep_codes or outcome, default=0)
+
+
+def withdraw_sweep() -> None:
+    """Leave nothing of a sweep that was refused."""
+    from pgrun.sweep import withdraw
+
+    for lock in _locks:
+        withdraw(lock)
 
 
 def prepare_sweep(argv: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,18 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
 
         write_json(begun, {"arguments": list(argv)})
     return lock
+
+
+def withdraw(lock: Lock) -> None:
+    """Remove the directory of a sweep that was refused before a job began."""
+    folder = lock.path.parent
+    files = list(folder.iterdir())
+    if {file.name for file in files} <= {lock.path.name, BEGUN, "multirun.yaml"}:
+        for file in files:
+            file.unlink()
+        folder.rmdir()
+        with suppress(OSError):  # other sweeps are there
+            folder.parent.rmdir()
 
 
 def job_name(number: int, overrides: Sequence[str], constant: set[str]) -> str:
