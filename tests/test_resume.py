@@ -312,6 +312,7 @@ def test_resuming_a_finished_run(tmp_path):
     assert load_run(tmp_path / "run")[0].total_steps == 1024
 
 
+@pytest.mark.slow
 def test_a_run_that_reached_its_return_is_finished(tmp_path):
     overrides = ("total_steps=4096", "num_envs=2", "network.hidden=[16]", "eval.every=256", "eval.final_episodes=2")
     assert shell(*overrides, "eval.stop_at=1", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
@@ -327,6 +328,7 @@ def test_a_run_that_reached_its_return_is_finished(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["env_steps"] >= 4096
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_second_get_two_directories(tmp_path):
     overrides = ("total_steps=256", "num_envs=2", "network.hidden=[8]", "eval.final_episodes=1")
     for _ in range(5):  # until both fall into one second
