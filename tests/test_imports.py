@@ -26,7 +26,7 @@ CONFIGURED = {
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
 SINGLE = {
     *("types.py", "errors.py", "optim.py", "memory.py", "replay.py", "ring.py", "room.py", "collect.py", "train.py"),
-    *("evaluate.py", "episodes.py"),
+    *("evaluate.py", "episodes.py", "table.py"),
 }
 
 

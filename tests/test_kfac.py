@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from pgrun.build import build, make_algorithm, resolved
 from pgrun.errors import UserError
 from pgrun.kfac import KFAC, Tap
-from pgrun.nn.encoders import Layers
+from pgrun.nn.layers import Layers
 from pgrun.optim import GradientStep
 from pgrun.types import Transition
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.nn import ActorCritic, Network
-from pgrun.nn.encoders import ACTIVATIONS, linear
+from pgrun.nn.layers import ACTIVATIONS, linear
 from pgrun.types import Transition
 
 

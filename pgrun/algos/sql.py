@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pgrun.algos.off_policy import OffPolicy
 from pgrun.errors import UserError
 from pgrun.nn import Twin
-from pgrun.nn.encoders import flat_size
+from pgrun.nn.layers import flat_size
 from pgrun.nn.q import DiscreteQ
 from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, SoftPolicy
 from pgrun.types import Carry, Obs, Transition

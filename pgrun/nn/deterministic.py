@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.errors import UserError
-from pgrun.nn.encoders import MLP, Flatten, Layers, Network, flat_size, is_image, linear
+from pgrun.nn.encoders import MLP, Network
+from pgrun.nn.layers import Flatten, Layers, flat_size, is_image, linear
 from pgrun.nn.models import Twin
 from pgrun.types import Obs
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pgrun.core.gumbel import gumbel_softmax, one_hot_max
 from pgrun.errors import UserError
-from pgrun.nn.encoders import ACTIVATIONS, MLP, Flatten, Network, flat_size, is_image, linear
+from pgrun.nn.encoders import MLP, Network
+from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, is_image, linear
 from pgrun.types import Obs, blocks, width
 
 NONE = -1e9  # the logit of what can't be chosen

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
-from pgrun.nn.encoders import ACTIVATIONS, MLP, Encoder, Flatten, Network, flat_size, is_image, linear
+from pgrun.nn.encoders import MLP, Encoder, Network
+from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, is_image, linear
 from pgrun.types import Carry, Obs, Transition, map_obs
 
 spaces = gym.spaces

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.errors import UserError
-from pgrun.nn.encoders import ACTIVATIONS, MLP, Flatten, Layers, Network, Recurrent, flat_size, is_image, linear
+from pgrun.nn.encoders import MLP, Network, Recurrent
+from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
 from pgrun.types import Obs
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pgrun.core import soft, svgd
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Categorical
-from pgrun.nn.encoders import MLP, Flatten, Layers, Network, flat_size, is_image, linear
+from pgrun.nn.encoders import MLP, Network
+from pgrun.nn.layers import Flatten, Layers, flat_size, is_image, linear
 from pgrun.types import Obs, map_obs
 
 Q = Any  # a module: q(obs [M, *O], action [M, *A]) -> [1, M], and q.all(obs) -> [1, M, K] of discrete actions

@@ -1,0 +1,102 @@
+"""Layers, and vectors from observations: what networks are built from."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pgrun.nn.normalize import RunningNorm
+from pgrun.types import Obs
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "elu": F.elu,
+    "silu": F.silu,
+}
+
+
+def linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
+    """A linear layer with orthogonal weights of this gain and zero bias; gain 0 keeps torch's own initialisation."""
+    layer = nn.Linear(fan_in, fan_out)
+    if gain:
+        nn.init.orthogonal_(layer.weight, gain)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Layers(nn.Module):
+    """Linear layers with an activation after each: [..., sizes[0]] -> [..., sizes[-1]].
+
+    Small networks spend their time in Python, so `run` reads the parameters where modules keep them and makes one
+    call a layer, where a stack of nn.Linear makes five.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str, gain: float) -> None:
+        super().__init__()
+        self.activation, self.features = ACTIVATIONS[activation], sizes[-1]
+        self.names = [(f"weight{i}", f"bias{i}") for i in range(len(sizes) - 1)]
+        for (weight, bias), (i, o) in zip(self.names, itertools.pairwise(sizes), strict=True):
+            layer = linear(i, o, gain)
+            setattr(self, weight, layer.weight)
+            setattr(self, bias, layer.bias)
+
+    def run(self, x: Tensor) -> Tensor:
+        """The forward pass, without the hooks of nn.Module."""
+        parameters, activation = self._parameters, self.activation
+        for weight, bias in self.names:
+            x = activation(F.linear(x, parameters[weight], parameters[bias]))  # type: ignore[arg-type]
+        return x
+
+    forward = run
+
+
+def flat_size(space: gym.Space) -> int:
+    """How many numbers an observation has once it is a vector; image spaces excluded."""
+    if isinstance(space, gym.spaces.Dict):
+        return sum(flat_size(part) for key, part in space.items() if key != "action_mask")
+    return math.prod(space.shape or (1,))
+
+
+class Flatten(nn.Module):
+    """Observations to vectors, normalised by running statistics where asked for."""
+
+    def __init__(self, space: gym.Space, normalize: bool) -> None:
+        super().__init__()
+        self.dims = len(space.shape or ())
+        self.norm = RunningNorm((flat_size(space),)) if normalize else None
+        self.is_dict = isinstance(space, gym.spaces.Dict)
+        self.parts = (
+            [(key, len(part.shape or ())) for key, part in space.items() if key != "action_mask"]
+            if isinstance(space, gym.spaces.Dict)
+            else []
+        )
+
+    def flat(self, obs: Obs) -> Tensor:
+        """-> [..., n] float32, not normalised."""
+        if self.is_dict:
+            return torch.cat([_flat(obs[key], dims) for key, dims in self.parts], -1)
+        return obs if self.dims == 1 else _flat(obs, self.dims)
+
+    def run(self, obs: Obs) -> Tensor:
+        """The forward pass: -> [..., n] float32."""
+        x = self.flat(obs)
+        return x if self.norm is None else self.norm(x)
+
+    forward = run
+
+
+def _flat(x: Tensor, dims: int) -> Tensor:
+    x = x.to(torch.float32)
+    return x.unsqueeze(-1) if dims == 0 else x.flatten(-dims)
+
+
+def is_image(space: gym.Space) -> bool:
+    """Whether a space holds images: a Box of three axes."""
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3
