@@ -9,7 +9,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,39 +162,45 @@ def free_dir(path: str) -> str:
     return _claimed[path]
 
 
+@contextmanager
+def heard(argv: Sequence[str]) -> Iterator[None]:
+    """What goes wrong in a callback ends this process by SystemExit: Hydra swallows any other exception."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(fail(str(error))) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SystemExit(fail(translate(error, argv))) from error
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
 class CheckFirst(Callback):
     """Composes, checks and builds before Hydra makes the run's directory, so that a refused run leaves nothing."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hydra swallows a callback's exceptions, but not SystemExit."""
-        try:
+        """Check and build the run."""
+        with heard(config.hydra.overrides.task):
             _built.append(prepare(config))
-        except UserError as error:
-            raise SystemExit(fail(str(error))) from error
-        except Exception:
-            traceback.print_exc()
-            raise SystemExit(1) from None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every value that is swept, the others at their first, before the sweep's directory is made."""
         from pgrun import sweep
 
-        try:
+        with heard(config.hydra.overrides.task):
             check_plugins(config)
             check_sweep(config)
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
-        except UserError as error:
-            raise SystemExit(fail(str(error))) from error
-        except (HydraException, OmegaConfBaseException) as error:
-            raise SystemExit(fail(translate(error, config.hydra.overrides.task))) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """A table of the jobs, and whether one failed."""
         from pgrun import sweep
 
-        folder = Path(config.hydra.sweep.dir)
-        _sweep_codes.append(sweep.table(folder, over_before))
-        print(f"sweep directory  {shown(folder.resolve())}", flush=True)
+        with heard(config.hydra.overrides.task):
+            folder = Path(config.hydra.sweep.dir)
+            _sweep_codes.append(sweep.table(folder, over_before))
+            print(f"sweep directory  {shown(folder.resolve())}", flush=True)
 
 
 ConfigStore.instance().store(

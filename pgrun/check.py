@@ -74,7 +74,7 @@ def check_sweep(config: DictConfig) -> None:
     """Compose and check a sweep's jobs, one for each value of each swept key, and each end of an interval."""
     loader = GlobalHydra.instance().config_loader()
     space = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader=loader)
     given = {o.key_or_group: o for o in parser.parse_overrides([*space, *config.hydra.overrides.task])}
     listed = [swept_values(override) for override in given.values()]
 
@@ -98,14 +98,20 @@ def check_sweep(config: DictConfig) -> None:
 
 
 def swept_values(override: Override) -> list[str]:
-    """An override's values, each as an override; of an interval, its ends."""
+    """An override's values, each as an override, of an interval its ends; UserError where there is none."""
     key = override.get_key_element()
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if override.value_type is ValueType.INTERVAL_SWEEP:
         interval: Any = override.value()
         return [f"{key}={interval.start}", f"{key}={interval.end}"]
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if override.value_type is ValueType.RANGE_SWEEP and not override.value().step:  # type: ignore[union-attr]
+        raise UserError(f"{override.input_line}: a range's step can't be 0")
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        why = "a range goes from low to high, as range(1,5), and a glob has to match a name"
+        raise UserError(f"{override.input_line} is no value at all: {why}")
+    return values
 
 
 def without_values(config: DictConfig, overrides: list[str]) -> DictConfig:

@@ -16,6 +16,7 @@ from pgrun import app
 from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
+from tests.shell import pgrun
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -86,3 +87,33 @@ def test_composing_loads_nothing_heavy(tmp_path: Path) -> None:
     code += "print(*(name for name in ('torch', 'numpy', 'ray', 'optuna') if name in sys.modules), file=sys.stderr)"
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert said.stderr.split() == []
+
+
+@pytest.mark.parametrize("where", ["on_run_start", "on_multirun_start", "on_multirun_end"])
+def test_what_goes_wrong_in_a_callback_is_not_swallowed(
+    where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    for name in ("prepare", "check_plugins", "shown"):
+        monkeypatch.setattr(app, name, broken)
+    config = OmegaConf.create({"hydra": {"overrides": {"task": []}, "sweep": {"dir": "nowhere"}}})
+    with pytest.raises(SystemExit) as end:
+        getattr(app.CheckFirst(), where)(config)
+    assert end.value.code == 1
+    assert "ZeroDivisionError: a mistake of ours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("seed=range(5,1)", "seed=range(5,1) is no value at all"),
+        ("algo=glob(zz*)", "algo=glob(zz*) is no value at all"),
+        ("seed=range(1,5,0)", "seed=range(1,5,0): a range's step can't be 0"),
+    ],
+)
+def test_a_sweep_over_nothing(values: str, said: str, tmp_path: Path) -> None:
+    refused = pgrun("-m", values, cwd=tmp_path)
+    assert (refused.code, refused.line.startswith(f"pgrun: {said}")) == (2, True), refused.err
+    assert list(tmp_path.iterdir()) == []

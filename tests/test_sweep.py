@@ -158,6 +158,12 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.table(tmp_path, set()) == 0
 
 
+def test_a_glob_is_swept(tmp_path: Path) -> None:
+    said = pgrun("-m", "algo=glob(reinf*)", *SHORT, cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert list(results(tmp_path)) == ["0_algo=reinforce"]
+
+
 @SLOW
 def test_the_same_line_again(tmp_path: Path) -> None:
     line = ["algo=ppo,a2c", "seed=range(2)", *SHORT]
