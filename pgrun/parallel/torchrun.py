@@ -58,7 +58,9 @@ def completed(argv: Sequence[str]) -> list[str]:
     argv = list(argv)
     if argv and argv[0] in ("resume", "eval", "list", "help", "-h", "--help", "--version"):
         return argv
-    if "-m" in argv or "--multirun" in argv or any(arg.startswith("+sweep=") for arg in argv):
+    from pgrun.sweep import is_sweep
+
+    if is_sweep(argv):
         raise UserError("a sweep starts its own processes: run it without torchrun, with parallel=ddp workers=2 or so")
     given = dict(arg.split("=", 1) for arg in argv if "=" in arg)
     if given.get("parallel", "ddp") != "ddp":
