@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import time
 import uuid
 from pathlib import Path
+
+from pgrun.errors import UserError
 
 
 class Lock:
@@ -22,13 +25,22 @@ class Lock:
         self.file: int | None = None
 
     def take(self) -> bool:
-        """Take it if it is free; -> whether it is ours now."""
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Take it if it is free; -> whether it is ours now.
+
+        Raises:
+            UserError: the file can't be made, or its file system has no locks.
+        """
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(f"{self.path} can't be written: {error.strerror}") from error
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(file)
-            return False
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise UserError(f"{self.path}: its file system has no locks ({error.strerror}): choose another") from error
         os.ftruncate(file, 0)
         os.write(file, f"{self.token} {os.getpid()} {socket.gethostname()}".encode())
         self.file = file
