@@ -45,10 +45,11 @@ def identity(argv: Sequence[str]) -> list[str]:
     while rest:
         argument = re.sub(r"\s*,\s*", ",", rest.pop(0).strip())
         key = key_of(argument)
+        if argument in ("", "-m", "--multirun"):
+            continue
         if argument.startswith("-"):
-            value = rest.pop(0) if "=" not in argument and rest and "=" not in rest[0] and rest[0][0] != "-" else ""
-            if argument not in ("-m", "--multirun"):
-                found.append(f"{argument} {value}".strip())
+            value = rest.pop(0) if "=" not in argument and rest and "=" not in rest[0] and rest[0][:1] != "-" else ""
+            found.append(f"{argument} {value}".strip())
         elif key == "sweep":
             spaces = [name for name in argument.partition("=")[2].strip("[]").split(",") if name not in LAUNCHERS]
             found += [f"sweep={','.join(sorted(spaces))}"] if spaces else []
@@ -91,7 +92,10 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
     Raises:
         UserError: another process is at this sweep, or it is another sweep's.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} can't be made: {error.strerror}; choose another hydra.sweep.dir") from error
     lock = Lock(folder / ".lock")
     if not lock.take():
         raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")

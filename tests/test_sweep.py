@@ -45,6 +45,9 @@ SLOW = pytest.mark.slow
         (["+sweep=ppo"], ["+sweep=sac"], False),
         (["+sweep=ppo"], ["+sweep=ppo", "hydra/sweeper/sampler=random"], False),
         (["+sweep=ppo"], ["+sweep=ppo", "hydra.sweeper.seed=1"], False),
+        (["-m", "a=1,2"], ["-m", "", "a=1,2", ""], True),
+        (["-m", "~key", "a=1,2"], ["~key", "a=1,2", "--multirun"], True),
+        (["-m", "~key", "a=1,2"], ["-m", "a=1,2"], False),
     ],
 )
 def test_the_name_follows_from_what_is_swept(one: list[str], other: list[str], same: bool) -> None:
