@@ -22,15 +22,17 @@ class JoblibLauncher(SweepLauncher):
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = n_jobs
         self.executors: list[Any] = []
+        self.idle: list[Any] = []
+        self.waiting: list[Job] = []
+        self.done: queue.Queue[tuple[Job, Any, Any]] = queue.Queue()
 
     def open(self, jobs: int) -> None:
         """Start the workers."""
         from joblib import effective_n_jobs
 
         self.parallel = max(1, min(effective_n_jobs(self.n_jobs), jobs))
-        self.waiting: list[Job] = []
-        self.done: queue.Queue[tuple[Job, Any, Any]] = queue.Queue()
-        self.idle = [self.start() for _ in range(self.parallel)]
+        for _ in range(self.parallel):
+            self.idle.append(self.start())
 
     def start(self) -> Any:
         """A worker."""
@@ -72,7 +74,7 @@ class JoblibLauncher(SweepLauncher):
 
     def stop(self) -> None:
         """SIGTERM makes a run write its checkpoint."""
-        running = self.parallel - len(self.idle)
+        running = len(self.executors) - len(self.idle)
         self.waiting.clear()
         for executor in self.executors:
             for pid in list(executor._processes or {}):
