@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
+from hydra_plugins.pgrun_launcher.ray_launcher import RayLauncher
+from pgrun import cluster as connection
+from pgrun.errors import UserError
 from tests.shell import free_port, pgrun
 from tests.sweeping import alive, assert_none_left, results, wait_for
 
@@ -74,4 +78,42 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     said = pgrun("+sweep=ray", "seed=0,1", f"hydra.launcher.address={address}", cwd=tmp_path)
     assert said.code == 2
     assert said.line == f"pgrun: hydra.launcher.address={address}: no Ray answers there (Connection refused)"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "fits"), [(2, 0, True), (8, 0, True), (1, 0.5, True), (9, 0, False), (8, 1, False)]
+)
+def test_a_job_that_no_node_has_room_for(cpus: float, gpus: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    ]
+    monkeypatch.setattr(connection, "connect", lambda *_: None)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 10.0})
+    launcher = RayLauncher("auto", None, cpus, gpus, 0)
+    if fits:
+        launcher.open(3)
+        assert launcher.parallel == min(3, 10 // cpus)
+    else:
+        with pytest.raises(UserError, match="2 CPUs and 1 GPUs or 8 CPUs and 0 GPUs"):
+            launcher.open(3)
+
+
+def test_a_ray_of_its_own_has_room_for_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(connection, "connect", lambda address, cpus, key: started.append(cpus))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": float(started[0])}}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(started[0])})
+    RayLauncher(None, 1, 1.4, 0, 0).open(1)
+    assert started == [2]
+
+
+@pytest.mark.slow
+def test_a_job_too_large_leaves_nothing(tmp_path: Path) -> None:
+    said = pgrun("+sweep=ray", "seed=0,1", "hydra.launcher.gpus_per_job=99", cwd=tmp_path)
+    assert said.code == 2
+    assert "gpus_per_job=99: no node of Ray's has as many" in said.line
     assert list(tmp_path.iterdir()) == []

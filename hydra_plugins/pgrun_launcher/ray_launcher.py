@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -26,8 +27,9 @@ class RayLauncher(SweepLauncher):
 
         from pgrun.cluster import connect
 
-        own = None if self.n_jobs is None else max(1, round(self.n_jobs * self.cpus_per_job))
+        own = None if self.n_jobs is None else max(1, math.ceil(self.n_jobs * self.cpus_per_job))
         connect(self.address, own, "hydra.launcher.address")
+        self.check_room([node["Resources"] for node in ray.nodes() if node["Alive"]])
         room = int(ray.cluster_resources().get("CPU", 1) / max(self.cpus_per_job, 1e-3))
         self.parallel = max(1, min(self.n_jobs or room, jobs))
         self.task = ray.remote(run_in_worker)
@@ -37,6 +39,15 @@ class RayLauncher(SweepLauncher):
             "max_retries": self.retries,  # of a worker or a node that died; the job goes on from its checkpoint
             "scheduling_strategy": "SPREAD",
         }
+
+    def check_room(self, nodes: list[dict[str, float]]) -> None:
+        """UserError where no node has what a job asks for: Ray would wait for one without a word."""
+        from pgrun.errors import UserError
+
+        if not any(n.get("CPU", 0) >= self.cpus_per_job and n.get("GPU", 0) >= self.gpus_per_job for n in nodes):
+            there = " or ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
+            asked = f"hydra.launcher.cpus_per_job={self.cpus_per_job} gpus_per_job={self.gpus_per_job}"
+            raise UserError(f"{asked}: no node of Ray's has as many, they have {there}")
 
     def submit(self, job: Job) -> None:
         """Hand it to Ray, which starts it when there is room."""
