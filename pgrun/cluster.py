@@ -58,13 +58,16 @@ def disconnect() -> None:
 
 def knock(address: str, key: str) -> None:
     """Raise UserError where nobody answers, which Ray takes long to say."""
+    wrong = UserError(f"{key}={address} is no address: give HOST:PORT, such as 10.0.0.1:6379")
+    if not isinstance(address, str):  # what YAML takes for a number
+        raise wrong
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon and address == "auto":
         return
     try:
         socket.create_connection((host, int(port)), timeout=10.0).close()
     except ValueError:
-        raise UserError(f"{key}={address} is no address: give HOST:PORT, such as 10.0.0.1:6379") from None
+        raise wrong from None
     except OSError as error:
         raise UserError(f"{key}={address}: no Ray answers there ({error.strerror or error})") from error
 

@@ -29,7 +29,10 @@ from pgrun.types import VectorEnv
 from pgrun.validate import leaves, validate
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
-RESUMABLE = ("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile")
+RESUMABLE = (
+    *("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile"),
+    *("parallel.address", "parallel.cpus"),
+)
 
 
 def evaluate_checkpoint(
@@ -129,7 +132,7 @@ def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
 def override(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The run's config with the values that may change on resume changed."""
     before = config.copy()
-    known = [key for key, _ in leaves(config) if key.split(".")[0] in RESUMABLE]
+    known = [key for key, _ in leaves(config) if key in RESUMABLE or key.split(".")[0] in RESUMABLE]
     for text in overrides:
         key, equals, _ = text.partition("=")
         if not equals:

@@ -57,7 +57,7 @@ class Run:
         self.begin, self.quiet, self.hopeless = begin, quiet, hopeless
         self.clock = parts.team.clock(config.total_steps)
         self.checkpoints = folder / "checkpoints"
-        self.saved_at = -1
+        self.saved_at = (-1, -1)  # steps and updates
         if resume is not None:
             self.clock.restore(resume["clock"])
         start = self.clock.steps
@@ -94,7 +94,7 @@ class Run:
         self.board.restore(state["board"])
         self.wall_before = state["wall_seconds"]
         checkpoint.restore_generators(state["generators"])
-        self.saved_at = self.clock.steps
+        self.saved_at = self.clock.steps, self.clock.updates
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
@@ -128,7 +128,7 @@ class Run:
 
     def write(self) -> None:
         """Write step_<n>.pt, point `latest.pt` to it, and drop the oldest."""
-        if self.saved_at == self.clock.steps:
+        if self.saved_at == (self.clock.steps, self.clock.updates):
             return
         self.board.flush()
         self.parts.team.gather(self.parts.algorithm)
@@ -136,7 +136,7 @@ class Run:
         checkpoint.save(self.checkpoints / name, self.snapshot())
         checkpoint.point(self.checkpoints / "latest.pt", name)
         checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
-        self.saved_at = self.clock.steps
+        self.saved_at = self.clock.steps, self.clock.updates
 
     def write_best(self) -> None:
         """Write best.pt: the policy alone, for evaluation."""

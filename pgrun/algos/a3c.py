@@ -21,7 +21,8 @@ class A3C(PolicyGradient):
         self, *, exploration_per_worker: list[float] | None, entropy_coef: float, rank: int = 0, **common: Any
     ) -> None:
         if exploration_per_worker is not None:
-            if not exploration_per_worker:
-                raise UserError("algo.exploration_per_worker=[] names no entropy coefficient; use null, or [0.0, 0.01]")
+            each = exploration_per_worker
+            if not isinstance(each, list) or not each or not all(isinstance(x, (int, float)) and x >= 0 for x in each):
+                raise UserError(f"algo.exploration_per_worker={each}: give entropy coefficients, [0.0, 0.01], or null")
             entropy_coef = exploration_per_worker[rank % len(exploration_per_worker)]
         super().__init__(entropy_coef=entropy_coef, **common)

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
 from pgrun.optim import GradientStep, Optimizer
-from pgrun.parallel.team import Team, check_gradient_steps, own
+from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
 from pgrun.train import Clock, Hook
 from pgrun.types import Transition
 
@@ -24,15 +25,29 @@ PATIENCE = 30.0  # seconds that the leader waits, at the end, for a worker to fi
 
 @dataclass
 class Shared:
-    """What all processes see; tensors lie in shared memory."""
+    """What all processes see, in shared memory, and without locks: a process that is killed holds none."""
 
-    steps: Any  # environment steps of all of them
-    updates: Any
-    stop: Any  # set when the run is over
+    counts: Tensor  # [W, 2], int64: environment steps and updates of each
+    over: Flag  # whether the run is
     module: dict[str, Tensor]  # all tensors of the algorithm as the run begins
     theta: dict[str, Tensor]  # each gradient step's parameters [P], by its name
     state: dict[str, dict[str, Tensor]]  # and its optimizer's tensors
     buffers: dict[str, Tensor]  # running statistics and the like
+
+
+class Flag:
+    """What one process sets and the others see."""
+
+    def __init__(self) -> None:
+        self.value = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    def set(self) -> None:
+        """From here on it is set."""
+        self.value.fill_(True)
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return bool(self.value)
 
 
 class SharedClock(Clock):
@@ -40,28 +55,28 @@ class SharedClock(Clock):
 
     shared: Shared
 
-    def tie(self, shared: Shared, *, leader: bool) -> None:
+    def tie(self, shared: Shared, rank: int) -> None:
         """Count with the others from here on; the leader's figures are where they start."""
-        self.shared = shared
-        if leader:
-            shared.steps.value, shared.updates.value = self.steps, self.updates
-        else:
-            self.steps, self.updates = shared.steps.value, shared.updates.value
+        self.shared, self.mine = shared, shared.counts[rank]
+        if rank == 0:
+            self.mine.copy_(torch.tensor([self.steps, self.updates]))
+        self.look()
+
+    def look(self) -> None:
+        """See what all have done."""
+        self.steps, self.updates = self.shared.counts.sum(0).tolist()
 
     @property
     def running(self) -> bool:
-        return super().running and not self.shared.stop.is_set()
+        return super().running and not self.shared.over.is_set()
 
     def advance(self, rollout: Transition) -> None:
-        n = int(rollout.valid.sum())
-        with self.shared.steps.get_lock():
-            self.shared.steps.value += n
-            self.steps = self.shared.steps.value
+        self.mine[0] += rollout.valid.sum()
+        self.look()
 
     def count_update(self) -> None:
-        with self.shared.updates.get_lock():
-            self.shared.updates.value += 1
-            self.updates = self.shared.updates.value
+        self.mine[1] += 1
+        self.look()
 
 
 class Hogwild(Team):
@@ -96,15 +111,14 @@ class Hogwild(Team):
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
         assert isinstance(clock, SharedClock)
         if self.rank:
-            clock.tie(self.shared, leader=False)
+            clock.tie(self.shared, self.rank)
             algorithm.load_state_dict({**algorithm.state_dict(), **self.shared.module})
             join(algorithm, self.shared)
             yield ()
             return
         shared = Shared(
-            steps=self.context.Value("q", 0),
-            updates=self.context.Value("q", 0),
-            stop=self.context.Event(),
+            counts=torch.zeros(self.workers, 2, dtype=torch.long).share_memory_(),
+            over=Flag(),
             module={name: x.clone() for name, x in algorithm.state_dict().items() if not own(name)},
             theta={name: step.theta.clone().share_memory_() for name, step in algorithm.steps().items()},
             state={name: step.optimizer.state for name, step in algorithm.steps().items()},
@@ -112,15 +126,23 @@ class Hogwild(Team):
         )
         for tensor in (*shared.buffers.values(), *(x for state in shared.state.values() for x in state.values())):
             tensor.share_memory_()
-        clock.tie(shared, leader=True)
+        clock.tie(shared, 0)
         join(algorithm, shared)
         from pgrun.parallel.worker import Workers, work
 
-        with Workers(self.context, PATIENCE, shared.stop) as workers:
+        if self.workers > 1 and clock.steps:
+            log.info("all processes but the first start afresh: episodes, and memory")
+        with Workers(self.context, PATIENCE, shared.over) as workers:
             for rank in range(1, self.workers):
-                workers.start(rank, work, settings, rank, shared)
+                workers.start(rank, work, afresh(settings, clock.steps), rank, shared)
             yield (workers.watch,)
-        algorithm.set_progress(clock.progress)  # takes the weights that the others left
+        clock.look()  # what the others have done since
+        self.gather(algorithm)
+
+    def gather(self, algorithm: Algorithm) -> None:
+        for step in algorithm.steps().values():
+            if step.exchange is not None:
+                step.exchange.begin(step, algorithm.progress)
 
 
 def buffers(algorithm: Algorithm) -> dict[str, Tensor]:

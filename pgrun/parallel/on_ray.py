@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
+from pgrun.cluster import knock
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim import GradientStep, Optimizer
 from pgrun.parallel.chief import Count, Held
 from pgrun.parallel.crew import Crew, Line, cluster
-from pgrun.parallel.team import Team, check_gradient_steps, own
+from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
 from pgrun.train import Clock, Hook
 from pgrun.types import Transition
 
@@ -51,7 +52,9 @@ class OnRay(Team):
         return ChiefClock(total_steps)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Raise UserError where the chief can't take every step."""
+        """Raise UserError where the chief can't take every step, or no cluster answers."""
+        if self.address is not None and not self.rank:
+            knock(self.address, "parallel.address")
         if algorithm.device.type != "cpu":
             raise UserError("parallel=ray learns on CPUs: use device=cpu")
         for step in algorithm.steps().values():
@@ -72,7 +75,7 @@ class OnRay(Team):
             return
         if self.workers > 1:
             where = f"the Ray cluster {self.address}" if self.address else "this machine"
-            fresh = "; all but the first start fresh episodes" if clock.steps else ""
+            fresh = "; all but the first start afresh: episodes, and memory" if clock.steps else ""
             log.info("%d workers on %s; %d gradients a step%s", self.workers, where, self.wait_for, fresh)
         with cluster(self.address, self.workers, self.cpus):
             held = {
@@ -85,14 +88,16 @@ class OnRay(Team):
                 "threads": torch.get_num_threads(),
             }
             with (
-                Crew(held, settings, workers=self.workers - 1, cpus=self.cpus) as crew,
+                Crew(held, afresh(settings, clock.steps), workers=self.workers - 1, cpus=self.cpus) as crew,
                 tied(algorithm, crew.line, clock),
             ):
                 self.line = crew.line
                 crew.gather(clock)
                 try:
                     yield (crew.watch,)
+                    self.line.call("end")  # no step after those that the last checkpoint has
                     self.gather(algorithm)
+                    clock.take(self.line.call("advance", 0, 0))
                 finally:
                     self.line = None
                     crew.tell(clock)

@@ -71,6 +71,12 @@ class Team:
         """Put a snapshot back, before the loop."""
 
 
+def afresh(settings: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The settings of workers that begin at this step of the run: with other episodes and draws than at its start."""
+    seed = settings["seed"]
+    return {**settings, "seed": int(np.random.SeedSequence([seed, steps]).generate_state(1)[0]) if steps else seed}
+
+
 def own(name: str) -> bool:
     """Whether a tensor of an algorithm, by its name, is of single environments and so stays with its process."""
     return name.endswith("carry")

@@ -27,7 +27,7 @@ class Workers:
     Args:
         context: of multiprocessing.
         patience: seconds to wait for them at the end of the block before they are killed.
-        stop: an event that tells them to end.
+        stop: what is set to tell them to end.
     """
 
     def __init__(self, context: Any, patience: float, stop: Any) -> None:
@@ -55,9 +55,11 @@ class Workers:
     def __exit__(self, kind: Any, *_: Any) -> None:
         self.stop.set()
         deadline = time.monotonic() + (self.patience if kind is None else 1.0)
-        for process in self.processes.values():
-            process.join(max(deadline - time.monotonic(), 0.0))
-            if process.is_alive():
+        try:
+            for process in self.processes.values():
+                process.join(max(deadline - time.monotonic(), 0.0))
+        finally:  # a second Ctrl-C waits no longer
+            for process in self.processes.values():
                 process.kill()
                 process.join()
 

@@ -5,18 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
+from unittest import mock
 
 import psutil
 import pytest
 import torch
+import torch.multiprocessing as mp
 from running import compose, new_run, parts, same
 from shell import pgrun
 
 from pgrun import checkpoint
 from pgrun.errors import UserError
 from pgrun.parallel.hogwild import Hogwild, SharedClock
+from pgrun.parallel.team import afresh
+from pgrun.parallel.worker import Workers
 
 SMALL = ("env=cartpole", "network.hidden=[16]", "eval.final_episodes=2", "eval.every=null", "num_envs=4")
 
@@ -60,9 +65,9 @@ def two(*overrides):
     """Two learners tied to the same weights, as two processes would be."""
     leader, worker = parts("algo=a3c", *SMALL, *overrides), parts("algo=a3c", *SMALL, "seed=7", *overrides)
     other = Hogwild(workers=2, rank=1)
-    leader.team.workers = 1  # its processes are not started: the worker is here
+    leader.team.workers = 2
     clock, theirs = SharedClock(1000), SharedClock(1000)
-    with leader.team.at_work(leader.algorithm, leader.settings, clock):
+    with mock.patch.object(Workers, "start"), leader.team.at_work(leader.algorithm, leader.settings, clock):
         other.shared = clock.shared
         with other.at_work(worker.algorithm, worker.settings, theirs):
             yield leader, worker, clock, theirs
@@ -123,7 +128,7 @@ def test_the_clock_counts_for_all():
         theirs.count_update()
         assert (theirs.steps, theirs.updates) == (40, 2)
         assert theirs.running
-        clock.shared.stop.set()
+        clock.shared.over.set()
         assert not theirs.running
 
 
@@ -153,7 +158,9 @@ def test_each_process_may_explore_in_its_own_way():
         (("algo=trpo", "parallel=async"), "TRPO moves parameters by more than gradients"),
         (("algo=acktr", "parallel=async"), "which KFAC keeps to itself"),
         (("algo=a2c", "workers=2"), "say what they do with their gradients"),
-        (("algo=a3c", "algo.exploration_per_worker=[]"), "names no entropy coefficient"),
+        (("algo=a3c", "algo.exploration_per_worker=[]"), "give entropy coefficients"),
+        (("algo=a3c", "algo.exploration_per_worker=0.01"), "exploration_per_worker=0.01: give entropy coefficients"),
+        (("algo=a3c", "algo.exploration_per_worker=[0.1,-0.1]"), "give entropy coefficients"),
     ],
 )
 def test_what_it_can_not_do_is_refused(words, says):
@@ -196,14 +203,54 @@ def gone(processes):
 
 @pytest.mark.slow
 def test_two_processes_from_the_shell(tmp_path):
-    said = pgrun(*RUN, "total_steps=40000", cwd=tmp_path)
+    said = pgrun(*RUN, "total_steps=40000", "checkpoint.every=20000", cwd=tmp_path)
     assert said.code == 0, said.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "finished"
     assert result["env_steps"] >= 40_000
     assert result["updates"] >= 40_000 // 20 - 2  # every process's
+    last = checkpoint.load(checkpoint.latest(tmp_path / "run" / "checkpoints"))
+    assert (last["clock"]["steps"], last["clock"]["updates"]) == (result["env_steps"], result["updates"])
+    found = pgrun("eval", "run", "--episodes", "2", "--json", cwd=tmp_path)  # of the policy that the result is of
+    assert json.loads(found.out)["eval_return_mean"] == result["eval_return_mean"]
     again = pgrun("resume", "run", "total_steps=41000", cwd=tmp_path)
     assert again.code == 0, again.err
+    assert "all processes but the first start afresh" in again.err
+
+
+def test_what_a_checkpoint_holds_is_what_all_have_learnt():
+    with two() as (leader, worker, _, _):
+        worker.algorithm.update(worker.collector.collect(worker.algorithm))
+        mine, theirs = (p.algorithm.steps()["step"] for p in (leader, worker))
+        assert not torch.equal(mine.theta, theirs.theta)
+        leader.team.gather(leader.algorithm)
+        assert torch.equal(mine.theta, theirs.theta)
+
+
+def test_who_joins_a_resumed_run_sees_other_episodes_than_at_its_start():
+    settings = {"seed": 3, "workers": 2}
+    assert afresh(settings, 0) == settings
+    assert len({afresh(settings, steps)["seed"] for steps in (0, 1000, 2000)}) == 3
+
+
+def test_a_second_interrupt_while_it_waits_kills_the_others(monkeypatch):
+    context = mp.get_context("spawn")
+    workers = Workers(context, 30.0, threading.Event())
+    workers.start(1, time.sleep, 60)
+    process = workers.processes[1]
+    joins = []
+
+    def join(timeout=None):
+        joins.append(timeout)
+        if len(joins) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "join", join)
+    with pytest.raises(KeyboardInterrupt), workers:
+        pass
+    monkeypatch.undo()
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from shell import free_port, pgrun
 
 from pgrun import checkpoint
 from pgrun.collect import Rollouts
+from pgrun.commands import override
 from pgrun.errors import Lost, UserError
 from pgrun.parallel import crew, on_ray
 
@@ -125,7 +126,9 @@ def test_two_workers_learn_together(ray, tmp_path, seen):
     assert state["clock"]["steps"] >= 3000
     assert counts
     assert min(counts) > 0.7 * state["clock"]["steps"]  # rows of both workers
-    assert result(tmp_path)["status"] == "finished"
+    ended = result(tmp_path)
+    assert ended["status"] == "finished"
+    assert (ended["env_steps"], ended["updates"]) == (state["clock"]["steps"], state["clock"]["updates"])
 
 
 def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog):
@@ -307,3 +310,11 @@ def test_a_run_spreads_over_the_nodes_of_a_cluster(tmp_path):
         rays = subprocess.run([sys.executable, "-c", STATE, address], env=environment, capture_output=True, text=True)
         assert json.loads(rays.stdout.splitlines()[-1]) == []  # the cluster is still there, and empty
     assert content(tmp_path / "run")["clock"]["steps"] > 0
+
+
+def test_a_run_may_go_on_at_another_address(tmp_path):
+    config = new_run(tmp_path, *SMALL, "workers=1", "total_steps=300").config
+    moved = override(config, ["parallel.address=10.0.0.2:6379", "parallel.cpus=2"])
+    assert (moved.parallel.address, moved.parallel.cpus) == ("10.0.0.2:6379", 2)
+    with pytest.raises(UserError, match=r"parallel\.wait_for can't change"):
+        override(config, ["parallel.wait_for=1"])
