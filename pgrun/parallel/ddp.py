@@ -182,7 +182,7 @@ class DataParallel(Team):
                 for rank in range(1, self.workers):
                     workers.start(rank, follow, settings, rank, self.store.port)
             while not self.store.check([f"ready/{rank}" for rank in range(1, self.workers)]):
-                if clock.stop:
+                if clock.stop == "interrupted":
                     raise KeyboardInterrupt
                 if found := self.cause(workers):
                     raise found
@@ -254,9 +254,6 @@ class DataParallel(Team):
                 self.parts.memory.restore(mine["memory"])
                 checkpoint.restore_generators(mine["generators"])
             return
-        if self.states and len(self.states) != self.workers - 1:
-            log.info("the other processes start afresh: the checkpoint is of %d processes", len(self.states) + 1)
-            self.states = []
         broadcast(packed(({"algorithm": algorithm.snapshot(), "clock": clock.snapshot()}, self.states)))
 
     def gather_states(self) -> None:

@@ -131,6 +131,26 @@ def test_the_leader_logs_the_episodes_of_all(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_reached_its_return_ends_when_it_is_resumed(tmp_path):
+    words = (*WORDS, *DDP, "total_steps=5000", "eval.every=256", "eval.final_episodes=2", "eval.stop_at=1")
+    done = pgrun(*words, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.code == 0, done.err
+    (tmp_path / "run" / "result.json").unlink()  # killed in its final evaluation
+    again = pgrun("resume", "run", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_averaged_too(tmp_path):
+    words = (*WORDS, *DDP, *EVALS, "total_steps=700")
+    new_run(tmp_path / "eager", *words).execute()
+    new_run(tmp_path / "compiled", *words, "compile=true").execute()
+    eager, compiled = (latest(tmp_path / name)["algorithm"]["module"] for name in ("eager", "compiled"))
+    assert all(torch.allclose(eager[key], compiled[key], atol=1e-3) for key in eager)
+
+
+@pytest.mark.slow
 def test_by_the_shell(tmp_path):
     done = pgrun(*WORDS, *DDP, *EVALS, "total_steps=1500", "hydra.run.dir=run", cwd=tmp_path)
     assert done.code == 0, done.err
