@@ -74,6 +74,9 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     if isinstance(algorithm, Algorithm):
         algorithm.train()
         team.check(algorithm)
+        if algorithm.own_steps and getattr(collector, "random_steps", False):
+            name = type(algorithm).__name__
+            raise UserError(f"{name} learns from steps of its own policy alone: use collector.random_steps=0")
         if fresh:
             algorithm.begin(load_tensors)
             if run := config.algo.get("init_from"):

@@ -5,13 +5,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from running import parts
 from torch import nn
 
 from pgrun.algos.base import Algorithm
 from pgrun.collect import Actor, Episodes, Rollouts, ask, check_observations, random_actions
 from pgrun.envs import make
 from pgrun.episodes import EpisodeStats
-from pgrun.errors import Diverged
+from pgrun.errors import Diverged, UserError
 from pgrun.types import Step, Transition
 
 spaces = gym.spaces
@@ -142,6 +143,20 @@ def test_the_carry_begins_anew_where_an_episode_ended():
     assert torch.equal(count.double(), want[..., 0] % 100)  # the step within the episode
     previous = torch.where(want[..., 0] % 100 == 0, -1.0, want[..., 0] - 1.0)
     assert torch.equal(before[..., 1].double(), previous)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("PPO", ("algo=ppo", "env=cartpole")),
+        ("ACER", ("algo=acer", "env=cartpole")),
+        ("OffPolicyPG", ("algo=offpolicy_pg", "env=cartpole")),
+        ("MADDPG", ("algo=maddpg", "env=simple_spread", "algo.ensembles=2")),
+    ],
+)
+def test_what_learns_from_its_own_steps_alone_takes_no_random_ones(name, words):
+    with pytest.raises(UserError, match=f"{name} learns from steps of its own policy alone"):
+        parts(*words, "collector.random_steps=100")
 
 
 def test_random_steps_come_first_and_leave_the_policy_alone():

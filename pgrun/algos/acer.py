@@ -25,6 +25,7 @@ class ACER(Learner):
     """
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
+    own_steps = True  # whose distribution is recorded
 
     def __init__(
         self,

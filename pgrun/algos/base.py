@@ -33,6 +33,7 @@ class Algorithm(nn.Module):
         spaces.Box,
     )
     elsewhere: ClassVar[str] = ""  # what is nearest to it where it can't act
+    own_steps = False  # whether it learns from steps of its own policy alone, so that random ones would mislead it
     policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # how those of the policy's tensors begin
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:

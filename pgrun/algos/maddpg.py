@@ -56,6 +56,7 @@ class MADDPG(OffPolicy):
             raise UserError(f"{name} is no noise for continuous actions; use algo/exploration=gaussian, ou or none")
         self.exploration, self.temperature, self.logit_penalty = exploration, temperature, logit_penalty
         self.ensembles, self.infer_entropy = ensembles, infer_entropy
+        self.own_steps = ensembles > 1  # each row is one sub-policy's
         sees, does = self.obs_space, self.action_space
         assert isinstance(sees, gym.spaces.Dict)
         assert isinstance(does, gym.spaces.Dict)

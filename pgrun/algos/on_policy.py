@@ -33,6 +33,7 @@ class OnPolicy(Learner):
         UserError: advantage, baseline, collector and step don't go together.
     """
 
+    own_steps = True
     adds_correction: ClassVar[bool] = False  # whether its policy's loss has the term `correction`
 
     def __init__(
