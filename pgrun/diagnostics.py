@@ -98,9 +98,9 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
         return {}
     loss, theta = step.functional(), step.theta.detach()
     leaves, form = tree_flatten(args)
-    cut = [i for i, x in enumerate(leaves) if isinstance(x, Tensor) and x.dim() > dim and x.shape[dim] == pieces]
+    cut = {i: along for i, x in enumerate(leaves) if (along := where_rows_are(x, pieces, dim)) is not None}
     k = pieces // n  # rows a piece; what is left over is left out
-    parts = [leaves[i].narrow(dim, 0, n * k).unflatten(dim, (n, k)).movedim(dim, 0) for i in cut]
+    parts = [leaves[i].narrow(at, 0, n * k).unflatten(at, (n, k)).movedim(at, 0) for i, at in cut.items()]
 
     def gradient(*mine: Tensor) -> Tensor:
         every = list(leaves)
@@ -116,6 +116,13 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
     weight = weight / ranks.total(weight.sum()).clamp(min=1.0)
     suffix = step.norm_key.removeprefix("gradient/norm")
     return noise(torch.func.vmap(gradient)(*parts).detach() * weight.unsqueeze(-1), suffix)
+
+
+def where_rows_are(x: Any, pieces: int, dim: int) -> int | None:
+    """The axis of a loss's argument along which its rows lie: `dim`, or the last, as of targets [N agents, rows]."""
+    if not isinstance(x, Tensor) or x.dim() <= dim:
+        return None
+    return next((axis for axis in (dim, x.dim() - 1) if x.shape[axis] == pieces), None)
 
 
 def batch_size(args: tuple[Any, ...]) -> tuple[int, int]:

@@ -163,6 +163,23 @@ def test_a_trunk_that_actor_and_critic_share_is_put_back_as_it_was():
     assert gradient.norm() > 0.01
 
 
+def test_several_agents_targets_are_cut_by_their_rows():
+    made = parts("algo=maddpg", "env=simple_spread", "num_envs=2", "network.hidden=[8]", "memory.batch_size=32",
+                 "memory.warmup=50", "diagnostics.gradient_variance=true")  # fmt: skip
+    while not (batches := list(made.memory.batches())):
+        made.memory.add(made.collector.collect(made.algorithm))
+    step, batch = made.algorithm.critic_step, batches[0]
+    y, pieces = torch.randn(3, 32), []
+    for i in range(32):
+        row = {key: x[i : i + 1] for key, x in batch.obs.items()}
+        loss, _ = step.loss(row, batch.action[i : i + 1], y[:, i : i + 1], None)
+        pieces.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss / 32, step.parameters)]))
+    found = step.watch(step, batch.obs, batch.action, y, None)
+    variance, snr = by_hand(torch.stack(pieces))
+    assert found["gradient/variance_critic"].item() == pytest.approx(variance, rel=1e-3)
+    assert found["gradient/snr_critic"].item() == pytest.approx(snr, rel=1e-3)
+
+
 def test_noise_of_pieces():
     pieces = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 3.0]])
     found = noise(pieces, "_x")

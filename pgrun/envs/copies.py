@@ -5,6 +5,7 @@ Shapes: B copies, N agents, *O and *A one agent's observation and action.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from pgrun.errors import UserError
 from pgrun.types import Obs
 
 spaces = gym.spaces
+log = logging.getLogger("pgrun")
 
 
 class Outcome(NamedTuple):
@@ -148,6 +150,8 @@ class Parallel:
             for does in zip(*(decode(each) for each in played), strict=True):
                 self.play(i, list(does))
         self.rng = decode(state["rng"])
+        if not np.array_equal(self.alive, state["alive"].numpy()):
+            log.warning("the environments are not as they were saved: more decides than their seeds and the actions")
 
     def render(self) -> list[Any]:
         """The frames of all copies, where env.kwargs has render_mode=rgb_array."""
