@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -29,7 +29,7 @@ from pgrun.check import check_plugins, check_sweep, prepare
 from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock
 from pgrun.paths import config_dir
-from pgrun.translate import translate
+from pgrun.translate import instantiation, translate
 
 BEGIN = time.perf_counter()
 _claimed: dict[str, str] = {}
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         withdraw_sweep()
-        return fail(translate(error, argv))
+        return fail(instantiation(error) if isinstance(error, InstantiationException) else translate(error, argv))
     except KeyboardInterrupt:
         if _locks:
             print("interrupted; the same line goes on with it", file=sys.stderr)

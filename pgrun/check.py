@@ -25,6 +25,14 @@ NEEDS = {
     "OptunaSweeper": ("optuna", "sweep"),
 }
 
+# the least that numbers of pgrun's launchers and sweepers may be; which of them need not be whole; which may be null
+LEAST = {
+    **{"n_jobs": 1, "n_trials": 1, "max_batch_size": 1, "seed": 0, "cpus_per_job": 0, "gpus_per_job": 0, "retries": -1},
+    **{"poll_seconds": 0, "max_num_timeout": 0, "timeout_min": 1, "cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0},
+}
+FRACTIONS = ("cpus_per_job", "gpus_per_job", "poll_seconds", "mem_gb")
+NULLABLE = ("n_jobs", "max_batch_size", "seed", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
+
 
 def check_plugins(config: DictConfig) -> None:
     """Refuse a launcher or sweeper whose package is missing; put pgrun's own in the place of Hydra's basic ones."""
@@ -39,6 +47,28 @@ def check_plugins(config: DictConfig) -> None:
                 part._target_ = "hydra_plugins.pgrun_sweeper.grid_sweeper.GridSweeper"
         if package and importlib.util.find_spec(package) is None:
             raise UserError(f"{name} needs a package that is not installed: pip install 'pgrun[{extra}]'")
+    for key in ("launcher", "sweeper"):
+        if str(config.hydra[key]._target_).startswith("hydra_plugins.pgrun_"):
+            check_plugin(f"hydra.{key}", config.hydra[key])
+
+
+def check_plugin(path: str, part: DictConfig) -> None:
+    """Refuse what a launcher or sweeper of pgrun's can't be given."""
+    name = str(part._target_).rpartition(".")[2]
+    for key, least in LEAST.items():
+        value = part.get(key, least)
+        if value is None and key in NULLABLE and (key, name) != ("n_jobs", "SlurmLauncher"):
+            continue
+        number = isinstance(value, (int, float) if key in FRACTIONS else int) and not isinstance(value, bool)
+        if number and (value >= least or (name == "JoblibLauncher" and value < 0)):
+            continue
+        kind = "number" if key in FRACTIONS else "whole number"
+        more = ", or -1 for as many as there are cores" if name == "JoblibLauncher" else ""
+        raise UserError(
+            f"{path}.{key}={'null' if value is None else value} should be a {kind} of at least {least}{more}"
+        )
+    if part.get("direction", "maximize") not in ("maximize", "minimize"):
+        raise UserError(f"{path}.direction={part.direction} should be maximize or minimize")
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
@@ -77,6 +107,14 @@ def check_sweep(config: DictConfig) -> None:
     parser = OverridesParser.create(config_loader=loader)
     given = {o.key_or_group: o for o in parser.parse_overrides([*space, *config.hydra.overrides.task])}
     listed = [swept_values(override) for override in given.values()]
+    sweeper = str(config.hydra.sweeper._target_).rpartition(".")[2]
+    if sweeper == "OptunaSweeper":
+        from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
+
+        search_space([*space, *config.hydra.overrides.task])
+    for override in given.values():
+        if sweeper == "GridSweeper" and override.value_type is ValueType.INTERVAL_SWEEP:
+            raise UserError(f"{override.input_line}: only hydra/sweeper=optuna can search an interval")
 
     def composed(overrides: list[str]) -> DictConfig:
         return loader.load_configuration(config_name="config", overrides=overrides, run_mode=RunMode.RUN)

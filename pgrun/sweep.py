@@ -112,8 +112,10 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
 def withdraw(lock: Lock) -> None:
     """Remove the directory of a sweep that was refused before a job began."""
     folder = lock.path.parent
+    with suppress(OSError):  # submitit's, where it is empty
+        (folder / ".submitit").rmdir()
     files = list(folder.iterdir())
-    if {file.name for file in files} <= {lock.path.name, BEGUN, "multirun.yaml"}:
+    if {file.name for file in files} <= {lock.path.name, BEGUN, "multirun.yaml", "optuna.journal"}:
         for file in files:
             file.unlink()
         folder.rmdir()

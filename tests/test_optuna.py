@@ -13,6 +13,7 @@ from running import compose
 
 from hydra_plugins.pgrun_sweeper._trial import Link, open_storage
 from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
+from pgrun.errors import UserError
 from pgrun.paths import config_dir
 from pgrun.sweep import LAUNCHERS as PLACES
 from pgrun.validate import keys
@@ -41,6 +42,37 @@ def test_search_space(text: str, distribution: object) -> None:
     search, fixed = search_space([text, "y=3"])
     assert search["x"][0] == distribution
     assert fixed == ["y=3"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x=interval(1e-2,1e-4)",
+        "x=tag(log,interval(0,1e-2))",
+        "x=range(10,1)",
+        "x=range(1,10,0)",
+        "x=range(0.0,1.0,0.0)",
+        "algo=glob(a*)",
+    ],
+)
+def test_what_can_t_be_searched(text: str) -> None:
+    with pytest.raises(UserError, match="can't be searched: ") as refused:
+        search_space([text])
+    assert str(refused.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("hydra.sweeper.sampler.n_startup_trials=two", "hydra.sweeper.sampler: TypeError"),
+        ("hydra.sweeper.storage=nowhere/journal", "hydra.sweeper.storage=nowhere/journal: FileNotFoundError"),
+        ("hydra.sweeper.pruner.n_startup_trials=-1", "hydra.sweeper.pruner: Error in call"),
+    ],
+)
+def test_a_sweeper_that_can_t_be(value: str, said: str, tmp_path: Path) -> None:
+    refused = pgrun("-m", "hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)", value, cwd=tmp_path)
+    assert (refused.code, refused.line.startswith(f"pgrun: {said}")) == (2, True), refused.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_word_on_a_key_stands() -> None:

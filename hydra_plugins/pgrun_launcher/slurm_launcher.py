@@ -52,7 +52,10 @@ class SlurmLauncher(SweepLauncher):
         asked |= {"name": "pgrun", "slurm_array_parallelism": self.n_jobs}
         if self.additional:
             asked["slurm_additional_parameters"] = dict(self.additional)
-        self.executor.update_parameters(**asked)
+        try:
+            self.executor.update_parameters(**asked)
+        except (NameError, TypeError, ValueError) as error:
+            raise UserError(f"hydra.launcher: {str(error).splitlines()[0]}") from error
 
     def submit(self, job: Job) -> None:
         """Queue it."""

@@ -70,13 +70,7 @@ class OptunaSweeper(Sweeper):
         if not self.search:
             raise UserError("there is nothing to search: give a key values, as optimizer.lr='interval(1e-4,1e-2)'")
         self.storage = self.storage or str(folder / "optuna.journal")
-        self.study = optuna.create_study(
-            study_name=self.study_name,
-            storage=open_storage(self.storage),
-            direction=self.direction,
-            pruner=self.pruner,
-            load_if_exists=True,
-        )
+        self.study = self.open_study()
         self.check_space(folder)
         over, running = self.take_up()
         left = self.n_trials - over
@@ -87,6 +81,27 @@ class OptunaSweeper(Sweeper):
                 self.launcher.announce(f"{self.n_trials} trials{kept}")
                 self.run(over, running, min(wanted, self.n_jobs or self.launcher.parallel))
         self.conclude(folder)
+
+    def open_study(self) -> Any:
+        """The study in the storage, or a new one; UserError where either can't be."""
+        import optuna
+
+        from pgrun.errors import UserError
+
+        key = "hydra.sweeper.sampler"
+        try:
+            tried = optuna.create_study(sampler=self.sampler(seed=self.seed))  # in memory: whether it samples at all
+            tried.ask({key: distribution for key, (distribution, _) in self.search.items()})
+            key = f"hydra.sweeper.storage={self.storage}"
+            return optuna.create_study(
+                study_name=self.study_name,
+                storage=open_storage(str(self.storage)),
+                direction=self.direction,
+                pruner=self.pruner,
+                load_if_exists=True,
+            )
+        except Exception as error:  # a database's driver has errors of its own
+            raise UserError(f"{key}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
     def run(self, over: int, running: list[int], at_once: int) -> None:
         """Keep `at_once` trials running: those that were before, then new ones."""
@@ -202,22 +217,45 @@ def search_space(overrides: list[str]) -> tuple[dict[str, tuple[Any, dict[str, s
 
 
 def distribution(override: Override) -> tuple[Any, dict[str, str]]:
-    """Optuna's distribution for a swept override, and the text of each choice."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    """Optuna's distribution for a swept override, and the text of each choice.
+
+    Raises:
+        UserError: Optuna has none for it.
+    """
+    from pgrun.errors import UserError
 
     value: Any = override.value()
+    try:
+        if isinstance(value, ChoiceSweep):
+            return choices(override)
+        return numbers(value), {}
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{override.input_line} can't be searched: {error}") from error
+
+
+def numbers(value: Any) -> Any:
+    """Optuna's distribution over an interval or a range; ValueError where there is none."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
     log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         whole = isinstance(low, int) and isinstance(high, int)
-        return (IntDistribution if whole else FloatDistribution)(low, high, log=log), {}
-    if isinstance(value, RangeSweep):
-        low, high, step = value.start, value.stop, value.step
-        if all(isinstance(each, int) for each in (low, high, step)):
-            return IntDistribution(low, high - (high - low) % step, log=log, step=1 if log else step), {}
-        return FloatDistribution(low, high, step=step), {}
-    assert isinstance(value, ChoiceSweep)
+        return (IntDistribution if whole else FloatDistribution)(low, high, log=log)
+    if not isinstance(value, RangeSweep):
+        raise ValueError("Optuna takes choice, interval and range")
+    low, high, step = value.start, value.stop, value.step
+    if all(isinstance(each, int) for each in (low, high, step)):
+        return IntDistribution(low, high - (high - low) % step, log=log, step=1 if log else step)
+    return FloatDistribution(low, high, step=step)
+
+
+def choices(override: Override) -> tuple[Any, dict[str, str]]:
+    """Optuna's distribution over choices, and the text of each."""
+    from optuna.distributions import CategoricalDistribution
+
+    value: Any = override.value()
     texts = list(override.sweep_string_iterator())
     plain = [v.text if isinstance(v, QuotedString) else v for v in value.list]
-    choices = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
-    return CategoricalDistribution(choices), dict(zip(map(str, choices), texts, strict=True))
+    found = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
+    return CategoricalDistribution(found), dict(zip(map(str, found), texts, strict=True))
