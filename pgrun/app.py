@@ -37,6 +37,7 @@ _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
 _locks: list[Lock] = []  # on the sweep's directory
 over_before: set[str] = set()  # a sweep's jobs that were over before this session
+replaced: set[str] = set()  # those that failed and were done again in another folder
 
 
 def main(argv: Sequence[str]) -> int:
@@ -199,7 +200,8 @@ class CheckFirst(Callback):
 
         with heard(config.hydra.overrides.task):
             folder = Path(config.hydra.sweep.dir)
-            _sweep_codes.append(sweep.table(folder, over_before))
+            minimize = config.hydra.sweeper.get("direction") == "minimize"
+            _sweep_codes.append(sweep.table(folder, over_before, replaced, minimize=minimize))
             print(f"sweep directory  {shown(folder.resolve())}", flush=True)
 
 

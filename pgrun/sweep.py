@@ -215,13 +215,18 @@ def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
     return result
 
 
-def table(folder: Path, before: set[str]) -> int:
+def table(folder: Path, before: set[str], replaced: set[str], *, minimize: bool = False) -> int:
     """Print what became of a sweep's jobs, and the best; -> 1 where one did not end as it should, else 0.
 
-    `before`: the jobs that were over before this session.
+    Args:
+        folder: the sweep's; a job's folder is one that holds a result or Hydra's record of the job.
+        before: the jobs that were over before this session.
+        replaced: jobs that failed and were done again in another folder.
+        minimize: whether the lowest evaluation is the best.
     """
-    folders = sorted((f for f in folder.glob("[0-9]*") if f.is_dir()), key=lambda f: int(re.match(r"\d+", f.name)[0]))  # type: ignore[index]
-    jobs = [(job.name, found(job)) for job in folders]
+    marks = [*folder.rglob("result.json"), *folder.rglob(".hydra")]
+    folders = {mark.parent.relative_to(folder).as_posix() for mark in marks}
+    jobs = [(name, found(folder / name)) for name in sorted(folders - replaced, key=by_number)]
     if not jobs:
         return 0
     width = min(max(len(name) for name, _ in jobs), 70)
@@ -233,6 +238,11 @@ def table(folder: Path, before: set[str]) -> int:
         print(f"{name if len(name) <= width else name[: width - 1] + '…':{width}}  {status:16} {figure:>10}")
     finished = [(r["eval_return_mean"], name) for name, r in jobs if r.get("eval_return_mean") is not None]
     if finished:
-        best, name = max(finished)
+        best, name = min(finished) if minimize else max(finished)
         print(f"best: {name} with {best:.1f}")
     return int(any(result["status"] not in OVER for _, result in jobs))
+
+
+def by_number(name: str) -> list[str | int]:
+    """A key that sorts 2_x before 10_x."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

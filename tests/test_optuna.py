@@ -145,6 +145,21 @@ def test_maximises_and_goes_on(tmp_path: Path) -> None:
     assert [trial.number for trial in study.trials] == [0, 1, 2]
 
 
+def test_a_failed_trial_that_was_tried_again_counts_no_longer(tmp_path: Path) -> None:
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    line = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "algo.gamma=interval(0.9,0.99)", *SHORT]
+    line += ["env=gym", "env.id=mortal:Mortal-v0", "+env.kwargs.end=raise"]
+    said = pgrun(*line, cwd=tmp_path)
+    assert said.code == 1, said.err
+    (tmp_path / "mortal.py").write_text(MORTAL.replace('"raise"', '"nevermore"'))
+    said = pgrun(*line, cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert [result["status"] for result in results(tmp_path).values()] == ["failed", "finished"]
+    first, again = results(tmp_path)
+    assert first not in said.out
+    assert f"best: {again}" in said.out
+
+
 @pytest.mark.slow
 def test_killed_trials_go_on_with_their_numbers_and_values(tmp_path: Path) -> None:
     line = [

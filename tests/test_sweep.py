@@ -152,13 +152,42 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / f"{number}_x").mkdir()
         text = json.dumps({"status": status, "eval_return_mean": value})
         (tmp_path / f"{number}_x" / "result.json").write_text(text)
-    assert sweep.table(tmp_path, {"0_x"}) == 1
+    assert sweep.table(tmp_path, {"0_x"}, set()) == 1
     lines = capsys.readouterr().out.split("\n")
     assert [line.split()[0] for line in lines[2:6]] == ["0_x", "1_x", "2_x", "10_x"]
     assert lines[2].split() == ["0_x", "finished", "before", "1.0"]
     assert lines[6] == "best: 2_x with 5.0"
     (tmp_path / "10_x" / "result.json").write_text('{"status": "finished", "eval_return_mean": 2.0}')
-    assert sweep.table(tmp_path, set()) == 0
+    assert sweep.table(tmp_path, set(), set()) == 0
+
+    capsys.readouterr()
+    sweep.table(tmp_path, set(), set(), minimize=True)
+    assert "best: 0_x with 1.0" in capsys.readouterr().out
+
+
+def test_the_table_of_folders_by_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("s2", "s10", "of/another"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "result.json").write_text('{"status": "finished"}')
+    (tmp_path / "begun" / ".hydra").mkdir(parents=True)
+    (tmp_path / "neither").mkdir()
+    assert sweep.table(tmp_path, {"of/another"}, set()) == 1
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [line[:-1] for line in lines] == [
+        ["begun", "new"],
+        ["of/another", "finished", "before"],
+        ["s2", "finished"],
+        ["s10", "finished"],
+    ]
+    assert sweep.table(tmp_path, set(), {"begun"}) == 0
+    assert "begun" not in capsys.readouterr().out
+
+
+def test_jobs_that_would_share_a_folder(tmp_path: Path) -> None:
+    said = pgrun("-m", "seed=1", "algo=ppo,a2c", "hydra.sweep.subdir='s${seed}'", cwd=tmp_path)
+    assert said.code == 2
+    assert said.line.startswith("pgrun: hydra.sweep.subdir=s${seed} is one folder for several jobs")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_glob_is_swept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.pgrun_launcher._worker import Home, Job
 
@@ -33,7 +34,12 @@ class SweepLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one job for each list of overrides; -> their returns in order."""
+        from pgrun.errors import UserError
+
         jobs = [self.job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
+        if len({job.folder for job in jobs}) < len(jobs):
+            subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]  # type: ignore[index,call-overload]
+            raise UserError(f"hydra.sweep.subdir={subdir} is one folder for several jobs: name all that is swept in it")
         results: dict[int, dict[str, Any]] = {}
         for job in jobs:
             if (over := self.over(job)) is not None:
@@ -74,8 +80,12 @@ class SweepLauncher(Launcher):
         result = found(job.folder)
         if result["status"] not in OVER:
             return None
-        over_before.add(job.folder.name)
+        over_before.add(self.place(job))
         return result
+
+    def place(self, job: Job) -> str:
+        """A job's folder within the sweep's."""
+        return os.path.relpath(job.folder, self.folder)
 
     def announce(self, what: str) -> None:
         """Say what is about to run, and where."""

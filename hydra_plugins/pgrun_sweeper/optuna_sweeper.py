@@ -164,6 +164,7 @@ class OptunaSweeper(Sweeper):
             value = trial._suggest(key, distribution)
             overrides.append(f"{key}={texts.get(str(value), value)}")
         job = self.launcher.job(trial.number, overrides)
+        trial.set_user_attr("folder", self.launcher.place(job))
         every = job.config.eval.every
         if every is not None:
             assert self.storage is not None
@@ -187,10 +188,17 @@ class OptunaSweeper(Sweeper):
             self.study.tell(job.number, state=TrialState.FAIL)
 
     def conclude(self, folder: Path) -> None:
-        """Write the best trial's values to optimization_results.yaml."""
+        """Write the best trial's values to optimization_results.yaml, and name the folders that others stand for."""
         from optuna.trial import TrialState
 
-        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        from pgrun.app import replaced
+
+        trials = self.study.get_trials(deepcopy=False)
+        begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+        again = {trial.user_attrs.get("again") for trial in begun}
+        replaced.update(trial.user_attrs.get("folder", "") for trial in begun if trial.number in again)
+        replaced.difference_update(trial.user_attrs.get("folder", "") for trial in begun if trial.number not in again)
+        states = [trial.state for trial in trials]
         results: dict[str, Any] = {"name": "optuna", "trials": {s.name.lower(): states.count(s) for s in TrialState}}
         if TrialState.COMPLETE in states:
             best = self.study.best_trial
