@@ -92,12 +92,19 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
     Raises:
         UserError: another process is at this sweep, or it is another sweep's.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} can't be made: {error.strerror}; choose another hydra.sweep.dir") from error
     lock = Lock(folder / ".lock")
-    if not lock.take():
+    try:
+        taken = lock.take()
+    except UserError:
+        if made:
+            withdraw(lock)
+        raise
+    if not taken:
         raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
     begun = folder / BEGUN
     if begun.exists():

@@ -6,9 +6,14 @@ import errno
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from omegaconf import DictConfig
+
+from hydra_plugins.pgrun_launcher._worker import Job, run_in_folder
+from pgrun import sweep
 from pgrun.errors import UserError
 from pgrun.lock import Lock
 
@@ -31,3 +36,27 @@ def test_a_lock_that_can_t_be_written(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
     with pytest.raises(UserError, match=r"\.lock can't be written: Is a directory"):
         Lock(tmp_path / ".lock").take()
+
+
+def test_a_sweep_where_there_are_no_locks_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    with pytest.raises(UserError, match="no locks"):
+        sweep.begin(tmp_path / "multirun" / "a", ["-m"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_s_folder_that_can_t_be_made(tmp_path: Path) -> None:
+    (tmp_path / "multirun").touch()
+    with pytest.raises(UserError, match="multirun/a can't be made: Not a directory"):
+        sweep.begin(tmp_path / "multirun" / "a", ["-m"])
+
+
+def test_a_job_that_can_t_have_its_lock_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "0" / ".lock").mkdir(parents=True)
+    context: Any = None
+    result = run_in_folder(Job(0, [], DictConfig({}), tmp_path / "0"), context)
+    assert result["status"] == "failed"
+    assert ".lock can't be written" in result["error"]

@@ -125,13 +125,14 @@ def run_in_worker(job: Job, home: Home) -> dict[str, Any]:
 def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
     """Run a job in this process, by Hydra's way, which keeps its config and its log in its folder."""
     from pgrun.app import sweep_job
+    from pgrun.errors import UserError
     from pgrun.lock import Lock
     from pgrun.sweep import OVER, failed, found
 
     job.folder.mkdir(parents=True, exist_ok=True)
     lock = Lock(job.folder / ".lock")
-    lock.wait()  # another process may be at it: one of a sweep that was killed, in its last seconds, or in a queue
     try:
+        lock.wait()  # another process may be at it: one of a sweep that was killed, in its last seconds, or in a queue
         result = found(job.folder)
         if result["status"] in OVER:
             return result
@@ -145,6 +146,8 @@ def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
             job_subdir_key="hydra.sweep.subdir",
         )
         return kept[0]
+    except UserError as error:
+        return failed(job.folder, str(error))
     except Exception as error:  # of what Hydra does around the job
         return failed(job.folder, f"{type(error).__name__}: {error}", traceback.format_exc())
     finally:
