@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from omegaconf import DictConfig
 
 from hydra_plugins.pgrun_launcher._worker import Job, run_in_folder
