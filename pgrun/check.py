@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pgrun.errors import UserError, WrongSpace
@@ -109,9 +110,7 @@ def check_sweep(config: DictConfig) -> None:
     listed = [swept_values(override) for override in given.values()]
     sweeper = str(config.hydra.sweeper._target_).rpartition(".")[2]
     if sweeper == "OptunaSweeper":
-        from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
-
-        search_space([*space, *config.hydra.overrides.task])
+        get_method("hydra_plugins.pgrun_sweeper.optuna_sweeper.search_space")([*space, *config.hydra.overrides.task])
     for override in given.values():
         if sweeper == "GridSweeper" and override.value_type is ValueType.INTERVAL_SWEEP:
             raise UserError(f"{override.input_line}: only hydra/sweeper=optuna can search an interval")
