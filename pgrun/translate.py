@@ -49,6 +49,9 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
     if match := re.search(r"In '[^']*': Could not find '([^']+)/([^'/]+)'", text):
         members = [line.strip() for line in text.splitlines() if line.startswith("\t")]
         return unknown_member(match[1], match[2], members)
+    if match := re.search(r"Could not load '([^']+)/([^'/]+)'", text):  # one of a list, as +sweep=[ppo,joblib]
+        members = sorted(path.stem for path in (config_dir() / match[1]).glob("*.yaml"))
+        return unknown_member(match[1], match[2], members)
     if match := re.search(r"Could not (?:override|delete|append[^']*) '?([^'\n]+)'?", text):
         return unknown_key(match[1].rstrip("."), argv)
     if isinstance(error, (MissingConfigException, ConfigCompositionException)):

@@ -50,6 +50,7 @@ REFUSALS = [
     (["-m", "algo.gama=1,2"], ["did you mean algo.gamma?"]),
     (["-m", "algo=ppo,pp0"], ["algo=pp0"]),
     (["-m", "algo=ppo,a2c", "algo.gamma=0.9,1.4"], ["algo.gamma=1.4", "from 0 to 1"]),
+    (["+sweep=[ppo,jolib]"], ["sweep=jolib is not known; sweep is one of joblib,"]),
     (["+sweep=ppo,joblib"], ["'+sweep=[ppo,joblib]'"]),
     (["resume", "nowhere"], ["nowhere is no run directory"]),
     (["eval", "nowhere"], ["nowhere is no run directory"]),
