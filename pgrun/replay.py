@@ -86,13 +86,21 @@ class Replay:
         # and for each agent 8 for reward and discount, 5 for end and valid; 8 for where the successor is
         return (obs + 8 if self.once else 2 * obs) + action + 8 * agents + 5
 
-    def check_room(self) -> str:
+    def share(self, processes: int, here: int) -> None:
+        """Know that so many processes, `here` of them on this machine, have a memory like this, each for its part of
+        the run's steps; UserError where these don't fit together.
+        """
+        self.note = self.check_room(here)
+
+    def check_room(self, processes: int = 1) -> str:
         """How large it will be, in a line; UserError where that is more than there is."""
         rows, free = self.length * self.b, free_memory(self.device)
         size = rows * self.row_bytes
         line = f"replay: {rows:,} × {self.row_bytes:,} bytes = {shown(size)}"
-        if free is not None and size > free:
-            fits = max(free // self.row_bytes, 1)
+        if processes > 1:
+            line += f" in each of {processes} processes"
+        if free is not None and size * processes > free:
+            fits = max(free // (self.row_bytes * processes), 1)
             digits = 10 ** (len(str(fits)) - 1)
             raise UserError(
                 f"memory.capacity={rows} does not fit: {line}, but {shown(free)} are free on {self.device}; "
@@ -173,6 +181,10 @@ class Prioritized(Replay):
 
     def bytes_per_row(self, env: VectorEnv) -> int:
         return super().bytes_per_row(env) + 8
+
+    def share(self, processes: int, here: int) -> None:
+        super().share(processes, here)
+        self.anneal = max(self.anneal // processes, 1)
 
     @property
     def beta(self) -> float:

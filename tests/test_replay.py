@@ -451,6 +451,15 @@ def test_a_replay_that_does_not_fit_is_refused(monkeypatch):
         memory(world, capacity=5, n_step=3)
 
 
+def test_replays_of_several_processes_have_to_fit_together(monkeypatch):
+    monkeypatch.setattr(replay, "free_memory", lambda device: 10_000)
+    m = memory(World(2), Prioritized, capacity=200, anneal=1000)
+    m.share(4, here=1)  # the others are on other machines
+    assert m.anneal == 250
+    with pytest.raises(UserError, match=r"in each of 4 processes, but 10 kB are free on cpu; use .*=50 or less"):
+        m.share(4, here=4)
+
+
 def test_the_figure_is_what_the_tensors_take():
     for sort in SPACES:
         for n in (1, 3):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.multiprocessing as mp
@@ -16,8 +16,12 @@ from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
 from pgrun.optim import GradientStep, Optimizer
 from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
+from pgrun.replay import Replay
 from pgrun.train import Clock, Hook
 from pgrun.types import Transition
+
+if TYPE_CHECKING:
+    from pgrun.build import Parts
 
 log = logging.getLogger("pgrun")
 PATIENCE = 30.0  # seconds that the leader waits, at the end, for a worker to finish the update it is in
@@ -106,6 +110,10 @@ class Hogwild(Team):
                     "use optimizer=rmsprop, adam, adamw or sgd"
                 )
         check_gradient_steps(algorithm, "async")
+
+    def take(self, parts: Parts) -> None:
+        if self.workers > 1 and isinstance(parts.memory, Replay):
+            parts.memory.share(self.workers, here=self.workers)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:

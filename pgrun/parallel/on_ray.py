@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,8 +19,12 @@ from pgrun.optim import GradientStep, Optimizer
 from pgrun.parallel.chief import Count, Held
 from pgrun.parallel.crew import Crew, Line, cluster
 from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
+from pgrun.replay import Replay
 from pgrun.train import Clock, Hook
 from pgrun.types import Transition
+
+if TYPE_CHECKING:
+    from pgrun.build import Parts
 
 log = logging.getLogger("pgrun")
 
@@ -65,6 +69,10 @@ class OnRay(Team):
                     "use optimizer=adam, adamw, rmsprop or sgd"
                 )
         check_gradient_steps(algorithm, "ray")
+
+    def take(self, parts: Parts) -> None:
+        if self.workers > 1 and isinstance(parts.memory, Replay):
+            parts.memory.share(self.workers, here=self.workers if self.address is None else 1)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
