@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.check import check_plugins, check_sweep, prepare
 from pgrun.errors import Diverged, UserError
-from pgrun.lock import Lock
+from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
 from pgrun.translate import instantiation, translate
 
@@ -163,6 +163,14 @@ def free_dir(path: str) -> str:
     return _claimed[path]
 
 
+def check_dir(config: DictConfig) -> None:
+    """Refuse a directory, where one is named on the command line, that holds a run."""
+    named = str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[index,call-overload]
+    if "${" not in named and ((Path(named) / ".hydra").exists() or (Path(named) / "result.json").exists()):
+        more = f"go on with it by pgrun resume {named}, or choose another"
+        raise UserError(f"hydra.run.dir={named} holds a run already: {more}")
+
+
 @contextmanager
 def heard(argv: Sequence[str]) -> Iterator[None]:
     """What goes wrong in a callback ends this process by SystemExit: Hydra swallows any other exception."""
@@ -183,6 +191,7 @@ class CheckFirst(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check and build the run."""
         with heard(config.hydra.overrides.task):
+            check_dir(config)
             _built.append(prepare(config))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -224,7 +233,8 @@ def job(config: DictConfig) -> tuple[float | None, int]:
         parts = _built.pop() if _built else prepare(with_hydra(config, hydra_config))
         from pgrun.run import Run
 
-        result = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN).execute()
+        with alone(folder):
+            result = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN).execute()
     except UserError as error:
         return None, fail(str(error), error.exit_code)
     except Diverged as error:

@@ -22,6 +22,7 @@ from pgrun.demonstrations import Recorder, save
 from pgrun.demonstrations import episodes as to_episodes
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
+from pgrun.lock import alone
 from pgrun.run import EVAL_SEED, Run, find_checkpoint, load_run
 from pgrun.suggest import nearest
 from pgrun.translate import instantiation
@@ -96,6 +97,20 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     if state is not None and (over := why_over(state, config, folder)):
         print(f"{shown(folder.resolve())} is finished: {over}")
         return 0
+    with alone(folder):
+        return go_on(folder, config, names, state, changed=bool(overrides), begin=begin)
+
+
+def go_on(
+    folder: Path,
+    config: DictConfig,
+    names: dict[str, str],
+    state: dict[str, Any] | None,
+    *,
+    changed: bool,
+    begin: float,
+) -> int:
+    """Go on with a run from a checkpoint's content, or from its start; -> the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     to_file = logging.FileHandler(folder / "pgrun.log")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))
@@ -106,7 +121,7 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
         raise UserError(instantiation(error)) from error
     if state is None:
         print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
-    if overrides:
+    if changed:
         checkpoint.replace(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config).encode())
     result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
     if result["status"] == "interrupted":

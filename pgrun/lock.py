@@ -8,6 +8,8 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pgrun.errors import UserError
@@ -61,6 +63,26 @@ class Lock:
         """Who has it, in words."""
         words = self.path.read_text().split() if self.path.exists() else []
         return f"process {words[1]} on {words[2]}" if len(words) == 3 else "another process"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that writes into a run directory, where its file system has locks.
+
+    Raises:
+        UserError: another process is at this run.
+    """
+    lock = Lock(folder / ".lock")
+    try:
+        taken = lock.take()
+    except UserError:
+        taken = True
+    if not taken:
+        raise UserError(f"{folder}: {lock.holder()} is at this very run; wait for it, or end it")
+    try:
+        yield
+    finally:
+        lock.free()
 
 
 def held(path: Path, token: str) -> bool:

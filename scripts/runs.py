@@ -37,10 +37,8 @@ def train(place: Path, command: list[str]) -> str:
     """
     if result(place):
         return ""
-    if (place / "checkpoints" / "latest.pt").exists():
-        command = ["pgrun", "resume", str(place)]
-    else:
-        command = [*command, f"hydra.run.dir={place}"]
+    begun = (place / ".hydra").exists()
+    command = ["pgrun", "resume", str(place)] if begun else [*command, f"hydra.run.dir={place}"]
     done = execute(command, place.parent)
     said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     return said[0] if said else f"exit code {done.returncode}"

@@ -75,6 +75,14 @@ def test_run_directory(trained: Path) -> None:
     assert result["eval_episodes"] == 5
 
 
+def test_a_run_directory_is_one_run_s(trained: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    said = pgrun("total_steps=500", "hydra.run.dir=run", cwd=trained)
+    assert said.code == 2
+    assert said.line.startswith("pgrun: hydra.run.dir=run holds a run already: go on with it by pgrun resume run")
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
 @pytest.mark.parametrize(
     "flags",
     [[], ["--checkpoint", "best"], ["--checkpoint", "run/checkpoints/latest.pt"], ["--seed", "3"], ["--stochastic"]],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from omegaconf import DictConfig
 from hydra_plugins.pgrun_launcher._worker import Job, run_in_folder
 from pgrun import sweep
 from pgrun.errors import UserError
-from pgrun.lock import Lock
+from pgrun.lock import Lock, alone
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EAGAIN, errno.ENOLCK, errno.EOPNOTSUPP])
@@ -35,6 +37,26 @@ def test_a_lock_that_can_t_be_written(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
     with pytest.raises(UserError, match=r"\.lock can't be written: Is a directory"):
         Lock(tmp_path / ".lock").take()
+
+
+def test_two_processes_at_one_run(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from pgrun.lock import alone\nwith alone(Path(sys.argv[1])): print(1)"
+
+    def other() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+
+    with alone(tmp_path):
+        assert f"process {os.getpid()} on" in other().stderr
+    assert other().stdout == "1\n"
+
+
+def test_a_run_goes_on_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    with alone(tmp_path):
+        pass
 
 
 def test_a_sweep_where_there_are_no_locks_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
