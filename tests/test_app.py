@@ -98,7 +98,8 @@ def test_what_goes_wrong_in_a_callback_is_not_swallowed(
 
     for name in ("prepare", "check_plugins", "shown"):
         monkeypatch.setattr(app, name, broken)
-    config = OmegaConf.create({"hydra": {"overrides": {"task": []}, "sweep": {"dir": "nowhere"}, "sweeper": {}}})
+    places = {"run": {"dir": "nowhere"}, "sweep": {"dir": "nowhere"}}
+    config = OmegaConf.create({"hydra": {"overrides": {"task": []}, "sweeper": {}, **places}})
     with pytest.raises(SystemExit) as end:
         getattr(app.CheckFirst(), where)(config)
     assert end.value.code == 1
