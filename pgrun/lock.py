@@ -25,6 +25,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path, self.token = path, uuid.uuid4().hex
         self.file: int | None = None
+        self.fresh = False  # whether its folder was made with it
 
     def take(self) -> bool:
         """Take it if it is free; -> whether it is ours now.

@@ -92,17 +92,16 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
     Raises:
         UserError: another process is at this sweep, or it is another sweep's.
     """
-    made = not folder.exists()
+    lock = Lock(folder / ".lock")
+    lock.fresh = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} can't be made: {error.strerror}; choose another hydra.sweep.dir") from error
-    lock = Lock(folder / ".lock")
     try:
         taken = lock.take()
     except UserError:
-        if made:
-            withdraw(lock)
+        withdraw(lock)
         raise
     if not taken:
         raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
@@ -118,6 +117,8 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
 
 def withdraw(lock: Lock) -> None:
     """Remove the directory of a sweep that was refused before a job began."""
+    if not lock.fresh:  # an earlier session's, whose trials may be in it
+        return
     folder = lock.path.parent
     with suppress(OSError):  # submitit's, where it is empty
         (folder / ".submitit").rmdir()

@@ -81,3 +81,15 @@ def test_a_job_that_can_t_have_its_lock_fails_alone(tmp_path: Path) -> None:
     result = run_in_folder(Job(0, [], DictConfig({}), tmp_path / "0"), context)
     assert result["status"] == "failed"
     assert ".lock can't be written" in result["error"]
+
+
+def test_a_refused_sweep_takes_nothing_of_an_earlier_session_s(tmp_path: Path) -> None:
+    first = sweep.begin(tmp_path / "a", ["-m"])
+    (tmp_path / "a" / "optuna.journal").touch()
+    first.free()
+    again = sweep.begin(tmp_path / "a", ["-m"])
+    sweep.withdraw(again)
+    assert (tmp_path / "a" / "optuna.journal").exists()
+    again.free()
+    sweep.withdraw(first)
+    assert not (tmp_path / "a").exists()
