@@ -151,7 +151,7 @@ def test_a_killed_worker_is_told_of_and_the_run_goes_on(ray, tmp_path, seen, cap
         new_run(tmp_path, *SMALL, "workers=3", "total_steps=8000").execute()
     assert result(tmp_path)["status"] == "finished"
     assert len(seen[0]["alive"]) == 3
-    assert len(seen[-1]["alive"]) == 2
+    assert len([why for why in seen[-1]["ended"].values() if why]) == 1  # the other may have done its work by then
     told = [line for line in caplog.messages if "ended" in line]
     assert len(told) == 1
     assert "its process died" in told[0]
