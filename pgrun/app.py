@@ -17,7 +17,6 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
@@ -29,10 +28,11 @@ from pgrun.check import check_plugins, check_sweep, prepare
 from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
+from pgrun.resolvers import register_resolvers
+from pgrun.tell import fail, shown, summary, tell
 from pgrun.translate import instantiation, translate
 
 BEGIN = time.perf_counter()
-_claimed: dict[str, str] = {}
 _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
 _locks: list[Lock] = []  # on the sweep's directory
@@ -122,47 +122,6 @@ def whole_numbers(argument: str) -> str:
     return re.sub(r"(?<=[=,])\d+(?:\.\d*)?[eE]\+?\d+(?=,|$)", rewrite, argument)
 
 
-def fail(line: str, code: int = 2) -> int:
-    """Print an error's one line; -> its exit code."""
-    print(f"pgrun: {line}", file=sys.stderr, flush=True)
-    return code
-
-
-def register_resolvers() -> None:
-    """What configs may call: `${free_dir:…}`, `${sweep_name:}` and `${job_name:…}`."""
-    from pgrun.sweep import job_name, sweep_name
-
-    # cached with the config: a sweep's jobs, wherever they run, share the sweep's directory
-    OmegaConf.register_new_resolver("free_dir", free_dir, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("sweep_name", lambda: sweep_name(sys.argv[1:]), replace=True, use_cache=True)
-    OmegaConf.register_new_resolver(
-        "job_name", lambda number, overrides: job_name(number, overrides, constant_keys(sys.argv[1:])), replace=True
-    )
-
-
-def constant_keys(argv: Sequence[str]) -> set[str]:
-    """The keys to which a sweep's command line gives one value."""
-    given = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
-    return {o.key_or_group for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()}
-
-
-def free_dir(path: str) -> str:
-    """This path, or with _2, _3, … behind it where another run took it; made at once, so that no other run can."""
-    if "--cfg" in sys.argv or "-c" in sys.argv:
-        return path
-    if path not in _claimed:
-        candidate, number = Path(path), 1
-        while True:
-            try:
-                candidate.mkdir(parents=True)
-                break
-            except FileExistsError:
-                number += 1
-                candidate = Path(f"{path}_{number}")
-        _claimed[path] = str(candidate)
-    return _claimed[path]
-
-
 def check_dir(config: DictConfig) -> None:
     """Refuse a directory, where one is named on the command line, that holds a run."""
     named = str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[index,call-overload]
@@ -212,11 +171,6 @@ class CheckFirst(Callback):
             minimize = config.hydra.sweeper.get("direction") == "minimize"
             _sweep_codes.append(sweep.table(folder, over_before, replaced, minimize=minimize))
             print(f"sweep directory  {shown(folder.resolve())}", flush=True)
-
-
-ConfigStore.instance().store(
-    group="hydra/callbacks", name="pgrun", node={"check_first": {"_target_": "pgrun.app.CheckFirst"}}
-)
 
 
 def job(config: DictConfig) -> tuple[float | None, int]:
@@ -292,45 +246,6 @@ def with_hydra(config: DictConfig, hydra_config: Any) -> DictConfig:
     return whole
 
 
-def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") -> None:
-    """Tell of a sweep's job, as soon as it ends."""
-    name = f"{count} {folder.name}".strip() + (f" ({note})" if note else "")
-    if "error" in result:
-        print(result.get("traceback", ""), file=sys.stderr, end="")
-        fail(f"{name}: {result['error']}")
-    elif result["status"] == "interrupted":
-        print(f"{name}: interrupted", flush=True)
-    else:
-        pruned = "pruned after " if result["status"] == "pruned" else ""
-        print(f"{name}: {pruned}{figures(result)}", flush=True)
-
-
-def figures(result: dict[str, Any]) -> str:
-    """What a run took and what came of it."""
-    evaluated, rate = result["eval_return_mean"], result["steps_per_second"]
-    text = f"{result['env_steps']:,} steps in {result['wall_seconds']:.1f} s"
-    text += f" ({rate:,.0f} steps/s)" if rate else ""
-    if evaluated is None:
-        return text
-    return (
-        f"{text}, evaluation {evaluated:.1f} ± {result['eval_return_std']:.1f} over {result['eval_episodes']} episodes"
-    )
-
-
 def current_lock() -> Lock | None:
     """The lock on the sweep's directory that this process holds."""
     return _locks[-1] if _locks else None
-
-
-def summary(folder: Path, result: dict[str, Any]) -> None:
-    """A few lines at the end: the figures, where they are, what to do next."""
-    print(f"\n{result['algo']} on {result['env']}: {figures(result)}")
-    print(f"run directory  {shown(folder)}")
-    print(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
-    print(f"evaluate       pgrun eval {shown(folder)}", flush=True)
-
-
-def shown(path: Path) -> Path:
-    """A path as short as it can be said from here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -13,6 +13,7 @@ from pgrun import __version__
 from pgrun.errors import Diverged, UserError
 from pgrun.parallel import torchrun
 from pgrun.paths import config_dir
+from pgrun.tell import fail
 
 HELP = """\
 pgrun trains policy-gradient reinforcement learning from configs.
@@ -79,19 +80,14 @@ def main(argv: Sequence[str]) -> int:
 
         return app(argv)
     except UserError as error:
-        return _fail(str(error), error.exit_code)
+        return fail(str(error), error.exit_code)
     except Diverged as error:
-        return _fail(str(error), error.exit_code)
+        return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _fail(line: str, code: int) -> int:
-    print(f"pgrun: {line}", file=sys.stderr)
-    return code
 
 
 def add_user_paths(argv: Sequence[str]) -> None:

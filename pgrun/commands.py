@@ -16,15 +16,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
-from pgrun.app import shown, summary
 from pgrun.build import EVAL_ENVS, build, make_algorithm, make_env
-from pgrun.demonstrations import Recorder, save
-from pgrun.demonstrations import episodes as to_episodes
+from pgrun.demonstrations import Recorder
+from pgrun.episode_file import episodes as to_episodes
+from pgrun.episode_file import save
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
 from pgrun.run import EVAL_SEED, Run, find_checkpoint, load_run
 from pgrun.suggest import nearest
+from pgrun.tell import shown, summary
 from pgrun.translate import instantiation
 from pgrun.types import VectorEnv
 from pgrun.validate import leaves, validate

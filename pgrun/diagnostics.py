@@ -20,7 +20,7 @@ from pgrun.core import ranks
 from pgrun.core.advantages import normalize
 from pgrun.core.baselines import optimal_of_others
 from pgrun.errors import UserError
-from pgrun.optim import GradientStep
+from pgrun.gradient_step import GradientStep
 from pgrun.types import Transition, map_transition, mean_over_ranks
 
 PIECES = 64  # that a batch of rows is cut into, at most

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pgrun.demonstrations import episodes, load, with_log_prob
+from pgrun.demonstrations import with_log_prob
+from pgrun.episode_file import episodes, load
 from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition, pad
 
 

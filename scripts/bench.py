@@ -54,9 +54,9 @@ def profile(overrides: list[str]) -> int:
 
     lap("import hydra")
     from pgrun import run as run_module
-    from pgrun.app import register_resolvers
     from pgrun.build import build, resolved
     from pgrun.paths import config_dir
+    from pgrun.resolvers import register_resolvers
 
     lap("import pgrun, gymnasium, tensorboard")
     register_resolvers()

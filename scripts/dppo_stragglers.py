@@ -16,11 +16,11 @@ import hydra
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
-from pgrun.app import register_resolvers
 from pgrun.build import build, resolved
 from pgrun.collect import Rollouts
 from pgrun.parallel.crew import Crew
 from pgrun.paths import config_dir
+from pgrun.resolvers import register_resolvers
 from pgrun.train import Clock, train
 from pgrun.types import Transition
 

@@ -13,12 +13,13 @@ import hydra
 import torch
 from torch import Tensor
 
-from pgrun.app import register_resolvers
 from pgrun.build import make_env, resolved
-from pgrun.demonstrations import Recorder, episodes, save
+from pgrun.demonstrations import Recorder
+from pgrun.episode_file import episodes, save
 from pgrun.evaluate import evaluate
 from pgrun.nn.distributions import Gaussian
 from pgrun.paths import config_dir
+from pgrun.resolvers import register_resolvers
 from pgrun.types import Carry, Obs
 
 

@@ -9,9 +9,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from pgrun.app import register_resolvers
 from pgrun.build import Parts, build
 from pgrun.paths import config_dir
+from pgrun.resolvers import register_resolvers
 from pgrun.run import Run
 
 

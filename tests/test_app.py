@@ -16,6 +16,7 @@ from pgrun import app
 from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
+from pgrun.resolvers import constant_keys
 from tests.shell import pgrun
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -70,7 +71,7 @@ def test_jobs_one_by_one_are_pgrun_s_own() -> None:
 
 def test_constant_keys() -> None:
     argv = ["-m", "a=1,2", "b=1_000", "+c=x", "d=choice(1,2)", "e=range(3)", "f=[1,2]", "--config-dir=x"]
-    assert app.constant_keys(argv) == {"b", "c", "f"}
+    assert constant_keys(argv) == {"b", "c", "f"}
 
 
 def test_namesakes_of_other_plugins_give_way() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pgrun.app import free_dir, whole_numbers
+from pgrun.app import whole_numbers
 from pgrun.cli import help_page, main
+from pgrun.resolvers import free_dir
 from tests.shell import pgrun
 
 FIELDS = {
@@ -169,7 +170,7 @@ def test_small_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_dir("runs/a") == "runs/a"
     assert free_dir("runs/a") == "runs/a"  # the same run asks again
     assert Path("runs/a").is_dir()
-    monkeypatch.setattr("pgrun.app._claimed", {})
+    monkeypatch.setattr("pgrun.resolvers._claimed", {})
     assert free_dir("runs/a") == "runs/a_2"  # another run of the same second
     assert whole_numbers("total_steps=1e6") == "total_steps=1000000"
     assert whole_numbers("total_steps=1e5,2.5e5") == "total_steps=100000,250000"

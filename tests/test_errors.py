@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgrun import app
+from pgrun import app, resolvers
 from pgrun.cli import main
 from tests.shell import pgrun
 
@@ -65,7 +65,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("_built", "_sweep_codes", "_locks"):
         monkeypatch.setattr(app, name, [])
-    monkeypatch.setattr(app, "_claimed", {})
+    monkeypatch.setattr(resolvers, "_claimed", {})
     return tmp_path
 
 

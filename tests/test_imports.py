@@ -18,6 +18,7 @@ CONFIGURED = {
     "check.py",
     "cli.py",
     "commands.py",
+    "resolvers.py",
     "run.py",
     "sweep.py",
     "translate.py",
@@ -25,8 +26,19 @@ CONFIGURED = {
 }
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
 SINGLE = {
-    *("types.py", "errors.py", "optim.py", "memory.py", "replay.py", "ring.py", "room.py", "collect.py", "train.py"),
-    *("evaluate.py", "episodes.py", "table.py"),
+    *(
+        "types.py",
+        "errors.py",
+        "optim.py",
+        "gradient_step.py",
+        "memory.py",
+        "replay.py",
+        "ring.py",
+        "room.py",
+        "collect.py",
+        "train.py",
+    ),
+    *("evaluate.py", "episodes.py", "table.py", "episode_file.py", "demonstrations.py"),
 }
 
 
@@ -116,12 +128,24 @@ def test_algorithms_see_no_environments_and_no_loop():
 
 
 def test_networks_see_no_algorithms():
-    above = ("algos", "envs", "hooks", "collect", "memory", "train", "evaluate", "checkpoint", "optim")
+    above = ("algos", "envs", "hooks", "collect", "memory", "train", "evaluate", "checkpoint", "optim", "gradient_step")
     assert_none(in_folder("nn"), *(f"pgrun.{name}" for name in above))
 
 
 def test_environments_see_no_algorithms_and_no_networks():
-    above = ("algos", "nn", "core", "hooks", "collect", "memory", "train", "evaluate", "checkpoint", "optim")
+    above = (
+        "algos",
+        "nn",
+        "core",
+        "hooks",
+        "collect",
+        "memory",
+        "train",
+        "evaluate",
+        "checkpoint",
+        "optim",
+        "gradient_step",
+    )
     assert_none(in_folder("envs"), *(f"pgrun.{name}" for name in above))
 
 

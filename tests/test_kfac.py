@@ -14,9 +14,9 @@ from torch.testing import assert_close
 
 from pgrun.build import build, make_algorithm, resolved
 from pgrun.errors import UserError
+from pgrun.gradient_step import GradientStep
 from pgrun.kfac import KFAC, Tap
 from pgrun.nn.layers import Layers
-from pgrun.optim import GradientStep
 from pgrun.types import Transition
 
 PLAIN = {"lr": 1.0, "schedule": "constant", "momentum": 0.0, "damping": 0.1, "decay": 0.9, "max_kl": None}

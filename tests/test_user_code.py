@@ -14,7 +14,7 @@ from torch import Tensor
 from pgrun.algos.base import Algorithm
 from pgrun.core.returns import linear_scan
 from pgrun.nn import ActorCritic
-from pgrun.optim import GradientStep
+from pgrun.gradient_step import GradientStep
 
 
 class Mine(Algorithm):

@@ -89,7 +89,7 @@ class SweepLauncher(Launcher):
 
     def announce(self, what: str) -> None:
         """Say what is about to run, and where."""
-        from pgrun.app import shown
+        from pgrun.tell import shown
 
         at_once = f", {self.parallel} at a time" if self.parallel > 1 else ""
         print(f"{what}{at_once}, in {shown(self.folder)}", file=sys.stderr, flush=True)
@@ -117,8 +117,8 @@ class SweepLauncher(Launcher):
 
     def next_result(self, total: int) -> tuple[Job, dict[str, Any]]:
         """Wait for a job to end, and tell how it did."""
-        from pgrun.app import tell
         from pgrun.sweep import failed
+        from pgrun.tell import tell
 
         job, result = self.next()
         if isinstance(result, str):

@@ -13,7 +13,7 @@ from pgrun.algos.base import Learner
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project
-from pgrun.optim import slow_copy
+from pgrun.gradient_step import slow_copy
 from pgrun.types import Carry, Obs, Transition, mask_mean
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.errors import UserError, WrongSpace
+from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn.encoders import Network
-from pgrun.optim import Fisher, GradientStep, Loss
+from pgrun.optim import Fisher
 from pgrun.types import Carry, Obs, Transition
 
 spaces = gym.spaces

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product, line_search
-from pgrun.optim import GradientStep, flatten_parameters
+from pgrun.gradient_step import GradientStep, flatten_parameters
 from pgrun.types import Transition, mask_mean, mean_over_ranks
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pgrun.algos.off_policy import OffPolicy
 from pgrun.core.gumbel import gumbel_like
 from pgrun.core.noise import ActionNoise
 from pgrun.errors import UserError
+from pgrun.gradient_step import slow_copy
 from pgrun.nn.joint import JointAction, JointActors, JointCritics
-from pgrun.optim import slow_copy
 from pgrun.types import Carry, Obs, Transition
 
 

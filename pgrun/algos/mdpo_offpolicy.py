@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pgrun.algos.sac import SAC
 from pgrun.core.schedules import SCHEDULES
-from pgrun.optim import slow_copy
+from pgrun.gradient_step import slow_copy
 from pgrun.types import Obs, Transition
 
 

@@ -11,7 +11,7 @@ from pgrun.algos.fitted_critic import FittedCritic
 from pgrun.core import ranks
 from pgrun.core.schedules import SCHEDULES
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
-from pgrun.optim import flatten_parameters
+from pgrun.gradient_step import flatten_parameters
 from pgrun.types import Transition, mask_mean, mean_over_ranks
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
 from pgrun.errors import UserError
-from pgrun.optim import slow_copy
+from pgrun.gradient_step import slow_copy
 from pgrun.types import Obs, Transition
 
 

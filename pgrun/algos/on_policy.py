@@ -14,9 +14,9 @@ from pgrun.core import ranks
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
 from pgrun.errors import UserError
+from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn import ActorCritic
 from pgrun.nn.normalize import RewardScale
-from pgrun.optim import GradientStep, Loss
 from pgrun.types import Carry, Obs, Transition, columns, flatten_time, rows, sequences
 
 

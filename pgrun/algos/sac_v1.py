@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.gradient_step import slow_copy
 from pgrun.nn import Twin
 from pgrun.nn.models import Critic, SquashedActor
-from pgrun.optim import slow_copy
 from pgrun.types import Carry, Obs, Transition
 
 

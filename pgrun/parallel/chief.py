@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.gradient_step import GradientStep, clip
 from pgrun.nn.normalize import RunningNorm
-from pgrun.optim import GradientStep, Optimizer, clip
+from pgrun.optim import Optimizer
 
 Moments = dict[str, list[tuple[np.ndarray, ...]]]  # of each normaliser, by name: n, mean and variance of some batches
 Place = tuple[int, int]  # in the run: which rollout, and which gradient step of it

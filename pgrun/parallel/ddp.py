@@ -25,8 +25,8 @@ from pgrun.algos.base import Algorithm
 from pgrun.core import ranks
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged, Lost, UserError
+from pgrun.gradient_step import GradientStep
 from pgrun.hooks import Checkpoint
-from pgrun.optim import GradientStep
 from pgrun.parallel import torchrun
 from pgrun.parallel.messages import broadcast, gather, packed, unpacked
 from pgrun.parallel.team import Team, own

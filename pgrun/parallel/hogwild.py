@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.errors import UserError
-from pgrun.optim import GradientStep, Optimizer
+from pgrun.gradient_step import GradientStep
+from pgrun.optim import Optimizer
 from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
 from pgrun.replay import Replay
 from pgrun.train import Clock, Hook

@@ -14,8 +14,9 @@ from torch import Tensor
 from pgrun.algos.base import Algorithm
 from pgrun.cluster import knock
 from pgrun.errors import UserError
+from pgrun.gradient_step import GradientStep
 from pgrun.nn.normalize import RunningNorm
-from pgrun.optim import GradientStep, Optimizer
+from pgrun.optim import Optimizer
 from pgrun.parallel.chief import Count, Held
 from pgrun.parallel.crew import Crew, Line, cluster
 from pgrun.parallel.team import Team, afresh, check_gradient_steps, own

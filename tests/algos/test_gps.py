@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from pgrun.algos.gps import GPS
 from pgrun.build import build
-from pgrun.demonstrations import save
+from pgrun.episode_file import save
 from pgrun.evaluate import evaluate
 from pgrun.memory import tensors
 from pgrun.nn import MLP

@@ -1,0 +1,198 @@
+"""The gradient step: gradient, clip, optimizer.
+
+All parameters of one loss lie in one flat vector, of which the modules hold views; so do the gradients. One kernel
+then clips, one updates, one averages over processes, one mixes into a target network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.optim import Fisher, Optimizer
+
+Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Move the parameters into one new vector [P], of which each becomes a view; the vector's `.grad` likewise."""
+    parameters = list(parameters)
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    flat.grad = torch.zeros_like(flat)
+    offset = 0
+    for p in parameters:
+        n = p.numel()
+        p.data = flat[offset : offset + n].view(p.shape)
+        p.grad = flat.grad[offset : offset + n].view(p.shape)
+        offset += n
+    return flat
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def slow_copy(module: Module) -> tuple[Module, Tensor]:
+    """A frozen copy for a target network or an average policy, and its parameters as one flat vector [P], to be moved
+    towards the learned ones by one lerp. The module must have come to its device.
+    """
+    copy = deepcopy(module).requires_grad_(False)
+    return copy, flatten_parameters(copy.parameters())
+
+
+class Exchange(Protocol):
+    """What several processes that learn together do with their gradients, instead of `GradientStep.descend` alone."""
+
+    def step(self, step: GradientStep, *args: Any) -> Tensor:
+        """The gradient of these arguments is there, not yet clipped: see to it that the parameters take their step, by
+        `descend` or by another process; -> the gradient's norm, as `descend` returns it.
+        """
+
+    def begin(self, step: GradientStep, progress: float) -> None:
+        """A rollout begins, at the run's progress in [0, 1]: make the parameters what they should be now."""
+
+
+def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
+    """Clip a gradient [P] in place, or each row of [learners, P] laid flat; -> the norm before, 0-dim or [learners, 1].
+
+    With no `max_norm` it stays.
+    """
+    each = grad if learners == 1 else grad.view(learners, -1)
+    norm = torch.linalg.vector_norm(each, dim=-1, keepdim=learners > 1)
+    if max_norm is not None:
+        each.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
+    return norm
+
+
+class GradientStep:
+    """One step along one loss's gradient: gradient, clip, optimizer. This is the unit that `compile=true` compiles.
+
+    Args:
+        owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.
+        parameters: what the step changes.
+        loss: arguments -> (0-dim loss, 0-dim metrics); it draws no random numbers (noise comes as an argument).
+        optimizer: a factory, called with a list of one flat vector.
+        max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
+        compile: trace loss and gradient into one compiled function.
+        name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
+        learners: how many learn side by side, each with its row of the one parameter [learners, P]; each one's
+            gradient is clipped by itself.
+        fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
+            which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
+    """
+
+    def __init__(
+        self,
+        owner: nn.Module,
+        parameters: Iterable[nn.Parameter],
+        loss: Loss,
+        optimizer: Callable[..., Any],
+        *,
+        max_grad_norm: float | None,
+        compile: bool,
+        name: str = "",
+        fisher: Fisher | None = None,
+        learners: int = 1,
+    ) -> None:
+        self.learners = learners
+        self.parameters = list(parameters)
+        self.theta = flatten_parameters(self.parameters)
+        self.loss = loss
+        self.optimizer = optimizer([self.theta])
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.bind(self.parameters, fisher)
+        self.max_grad_norm = max_grad_norm
+        self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
+        self.compile_seconds = 0.0
+        self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
+        self.exchange: Exchange | None = None  # with other processes
+        self.metrics: dict[str, Tensor] = {}  # of the last call's loss
+        self._owner = owner
+        self._compiled = self._compile() if compile else None
+
+    def __call__(self, *args: Any) -> dict[str, Tensor]:
+        """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
+        grad = self.theta.grad
+        assert grad is not None
+        more = {} if self.watch is None else self.watch(self, *args)
+        if self._compiled is None:
+            grad.zero_()
+            value, metrics = self.loss(*args)
+            value.backward(inputs=self.parameters)
+        else:
+            metrics = self._run_compiled(grad, *args)
+        self.metrics = metrics
+        norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
+        metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
+        return metrics | more
+
+    def descend(self, *args: Any) -> Tensor:
+        """Clip the gradient of these arguments, and step; -> the norm before the clip, as `clip` returns it."""
+        grad = self.theta.grad
+        assert grad is not None
+        norm = clip(grad, self.max_grad_norm, self.learners)
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.observe(*args)
+        self.optimizer.step()
+        return norm
+
+    def set_progress(self, progress: float) -> None:
+        """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.set_progress(progress)
+        if self.exchange is not None:
+            self.exchange.begin(self, progress)
+
+    def _run_compiled(self, grad: Tensor, *args: Any) -> dict[str, Tensor]:
+        assert self._compiled is not None
+        begin = time.perf_counter()
+        gradient, metrics = self._compiled(self.theta, *args)
+        grad.copy_(gradient)
+        if not self.compile_seconds:  # the first call traces and compiles; reported apart from the loop's time
+            self.compile_seconds = time.perf_counter() - begin
+        return dict(metrics)
+
+    def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        """The loss as a function of θ [P] and its arguments, for torch.func."""
+        places, offset = {}, 0
+        for p in self.parameters:
+            places[id(p)] = (offset, p.numel(), p.shape)
+            offset += p.numel()
+        # each module once: functional_call would swap one that is reached by two paths twice, and not back
+        layout = [
+            (".".join(filter(None, ("owner", path, name))), *places[id(p)])
+            for path, module in self._owner.named_modules()
+            for name, p in module._parameters.items()
+            if id(p) in places
+        ]
+        module = _Call(self._owner, self.loss)
+
+        def loss(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            views = {name: theta[o : o + n].view(shape) for name, o, n, shape in layout}
+            return torch.func.functional_call(module, views, args, tie_weights=False)
+
+        return loss
+
+    def _compile(self) -> Callable[..., Any]:
+        loss = self.functional()
+
+        def gradient(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            return torch.func.grad(loss, has_aux=True)(theta, *args)
+
+        return torch.compile(gradient)
+
+
+class _Call(nn.Module):
+    """A loss as a module, so that functional_call can swap its owner's parameters."""
+
+    def __init__(self, owner: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.owner = owner
+        self.loss = loss
+
+    def forward(self, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(*args)

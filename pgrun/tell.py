@@ -1,0 +1,52 @@
+"""What the command line prints of runs and of errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def fail(line: str, code: int = 2) -> int:
+    """Print an error's one line; -> its exit code."""
+    print(f"pgrun: {line}", file=sys.stderr, flush=True)
+    return code
+
+
+def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") -> None:
+    """Tell of a sweep's job, as soon as it ends."""
+    name = f"{count} {folder.name}".strip() + (f" ({note})" if note else "")
+    if "error" in result:
+        print(result.get("traceback", ""), file=sys.stderr, end="")
+        fail(f"{name}: {result['error']}")
+    elif result["status"] == "interrupted":
+        print(f"{name}: interrupted", flush=True)
+    else:
+        pruned = "pruned after " if result["status"] == "pruned" else ""
+        print(f"{name}: {pruned}{figures(result)}", flush=True)
+
+
+def figures(result: dict[str, Any]) -> str:
+    """What a run took and what came of it."""
+    evaluated, rate = result["eval_return_mean"], result["steps_per_second"]
+    text = f"{result['env_steps']:,} steps in {result['wall_seconds']:.1f} s"
+    text += f" ({rate:,.0f} steps/s)" if rate else ""
+    if evaluated is None:
+        return text
+    return (
+        f"{text}, evaluation {evaluated:.1f} ± {result['eval_return_std']:.1f} over {result['eval_episodes']} episodes"
+    )
+
+
+def summary(folder: Path, result: dict[str, Any]) -> None:
+    """A few lines at the end: the figures, where they are, what to do next."""
+    print(f"\n{result['algo']} on {result['env']}: {figures(result)}")
+    print(f"run directory  {shown(folder)}")
+    print(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
+    print(f"evaluate       pgrun eval {shown(folder)}", flush=True)
+
+
+def shown(path: Path) -> Path:
+    """A path as short as it can be said from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,27 @@
+"""A small regression whose gradient step the tests take."""
+
+import torch
+from torch import nn
+
+from pgrun.gradient_step import GradientStep
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.body = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.unused = nn.Parameter(torch.ones(3))  # in the loss of nobody
+
+    def loss(self, x, y):
+        error = (self.body(x) - y).square().mean()
+        return error, {"error": error.detach()}
+
+    def step(self, optimizer, **changes):
+        kwargs = {"max_grad_norm": None, "compile": False, **changes}
+        return GradientStep(self, self.body.parameters(), self.loss, optimizer, **kwargs)
+
+
+def data(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(16, 4, generator=g), 3.0 * torch.randn(16, 2, generator=g)

@@ -1,0 +1,92 @@
+import functools
+import shutil
+
+import pytest
+import torch
+from stepping import Net, data
+from torch.testing import assert_close
+
+from pgrun.gradient_step import GradientStep, flatten_parameters
+from pgrun.optim import SGD
+
+
+def test_the_clip_bounds_the_gradient_and_the_metric_tells_its_norm_before():
+    step = Net().step(functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0), max_grad_norm=0.01)
+    before = step.theta.clone()
+    metrics = step(*data())
+    assert metrics["gradient/norm"] > 0.1
+    assert_close(step.theta.grad.norm().item(), 0.01, rtol=1e-3, atol=0.0)
+    assert_close((step.theta - before).norm().item(), 0.001, rtol=1e-3, atol=0.0)
+
+
+def test_a_step_that_has_a_name_says_so():
+    step = Net().step(functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0), name="critic")
+    assert set(step(*data())) == {"error", "gradient/norm_critic"}
+
+
+def test_flatten_parameters_keeps_values_and_makes_views():
+    net = Net()
+    before = [p.detach().clone() for p in net.parameters()]
+    flat = flatten_parameters(net.parameters())
+    assert flat.shape == (sum(p.numel() for p in before),)
+    assert_close(flat, torch.cat([p.flatten() for p in before]))
+    for p, old in zip(net.parameters(), before, strict=True):
+        assert torch.equal(p, old)
+    with torch.no_grad():
+        flat.fill_(7.0)
+    assert all((p == 7.0).all() for p in net.parameters())
+    flat.grad.fill_(2.0)
+    assert all((p.grad == 2.0).all() for p in net.parameters())
+
+
+def test_gradients_do_not_pile_up():
+    step = Net().step(functools.partial(SGD, lr=0.0, schedule="constant", momentum=0.0))
+    step(*data())
+    first = step.theta.grad.clone()
+    step(*data())
+    assert torch.equal(step.theta.grad, first)
+    assert first.abs().sum() > 0
+
+
+def test_only_its_own_parameters_change():
+    net = Net()
+    step = GradientStep(
+        net,
+        net.body[0].parameters(),
+        net.loss,
+        functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0),
+        max_grad_norm=None,
+        compile=False,
+    )
+    others = [p.detach().clone() for p in net.body[2].parameters()]
+    mine = [p.detach().clone() for p in net.body[0].parameters()]
+    step(*data())
+    assert all(torch.equal(p, q) for p, q in zip(net.body[2].parameters(), others, strict=True))
+    assert all(p.grad is None for p in net.body[2].parameters())
+    assert not any(torch.equal(p, q) for p, q in zip(net.body[0].parameters(), mine, strict=True))
+
+
+def assert_compiled_equals_eager():
+    sgd = functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0)
+    eager, compiled = Net().step(sgd), Net().step(sgd, compile=True)
+    for i in range(3):
+        one, two = eager(*data(i)), compiled(*data(i))
+        assert_close(compiled.theta.grad, eager.theta.grad, rtol=1e-4, atol=1e-6)
+        assert set(one) == set(two)
+        for key in one:
+            assert_close(two[key], one[key], rtol=1e-4, atol=1e-6)
+    assert_close(compiled.theta, eager.theta, rtol=1e-4, atol=1e-6)
+    assert eager.compile_seconds == 0.0
+    assert compiled.compile_seconds > 0.0
+
+
+def test_the_functional_gradient_is_the_eager_one(monkeypatch):
+    """What is handed to torch's compiler, run without it."""
+    monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
+    assert_compiled_equals_eager()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+def test_the_compiled_gradient_is_the_eager_one():
+    assert_compiled_equals_eager()
