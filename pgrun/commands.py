@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,7 @@ def evaluate_checkpoint(
     state = checkpoint.load(find_checkpoint(folder, which))
     config.device = config.act_device = "cpu"
     config.compile = False
-    try:
-        env = make_env(config, min(episodes, EVAL_ENVS))
-    except HydraException as error:
-        raise UserError(instantiation(error)) from error
-    try:
+    with usable(folder), closing(make_env(config, min(episodes, EVAL_ENVS))) as env:
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
         seed = config.seed + EVAL_SEED if seed is None else seed
@@ -57,10 +55,6 @@ def evaluate_checkpoint(
         result = evaluate(algorithm, env, episodes, seed=seed, explore=stochastic, record=watch)
         if watch is not None and record is not None:
             write_demonstrations(record, watch, algorithm, env, names["env"], density=stochastic)
-    except HydraException as error:
-        raise UserError(instantiation(error)) from error
-    finally:
-        env.close()
     return {
         **names,
         "seed": config.seed,
@@ -73,6 +67,19 @@ def evaluate_checkpoint(
         "eval_length_mean": sum(result.lengths) / len(result.lengths),
         "eval_seed": seed,
     }
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """What can't be built of a run directory's config is told in one line: another version may have written it."""
+    try:
+        yield
+    except HydraException as error:  # a class that the config names is no longer there, say
+        raise UserError(instantiation(error)) from error
+    except OmegaConfBaseException as error:
+        written = folder / ".hydra" / "config.yaml"
+        more = "another version of pgrun wrote it: go on with that one"
+        raise UserError(f"{written}: {str(error).splitlines()[0]}; {more}") from error
 
 
 def write_demonstrations(
@@ -116,10 +123,8 @@ def go_on(
     to_file = logging.FileHandler(folder / "pgrun.log")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pgrun").addHandler(to_file)
-    try:
+    with usable(folder):
         parts = build(config, fresh=state is None)
-    except HydraException as error:  # a class that the config names is no longer there, say
-        raise UserError(instantiation(error)) from error
     if state is None:
         print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
     if changed:

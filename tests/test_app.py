@@ -24,9 +24,9 @@ SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 @pytest.mark.parametrize(("command", "more"), [("resume", []), ("eval", ["--episodes", "1"])])
-@pytest.mark.parametrize("key", ["algo", "env"])
-def test_a_class_that_is_gone(
-    command: str, more: list[str], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("key", "missing"), [("algo", False), ("env", False), ("network", True)])
+def test_a_class_or_a_key_that_is_gone(
+    command: str, more: list[str], key: str, missing: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = ["total_steps=300", "eval.every=null", "eval.final_episodes=1"]
     config = compose(*short)
@@ -35,12 +35,16 @@ def test_a_class_that_is_gone(
         from running import new_run
 
         new_run(tmp_path, *short).write()
-    config[key]._target_ = "pgrun.gone.Gone"
+    if missing:
+        OmegaConf.set_struct(config, False)
+        del config[key]
+    else:
+        config[key]._target_ = "pgrun.gone.Gone"
     (tmp_path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
     assert main([command, str(tmp_path), *more]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "pgrun:" in line]
     assert len(lines) == 1
-    assert "pgrun.gone" in lines[0]
+    assert f"Missing key {key}; another version" in lines[0] if missing else "pgrun.gone" in lines[0]
 
 
 @pytest.mark.parametrize(
