@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import checkpoint
@@ -68,9 +68,12 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     env = make_env(mine)
     algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
-    act = pick(config.act_device, learn)
+    act = pick(config.act_device, learn, "act_device")
+    check_memory(algorithm, config.memory)
     collector = call(mine.collector, env=env, device=str(act), seed=mine.seed, rank=rank)
-    memory = call(config.memory, env=env, learn_device=str(learn))
+    if "device" in config.memory:
+        mine.memory.device = str(pick(config.memory.device, learn, "memory.device"))
+    memory = call(mine.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.train()
         team.check(algorithm)
@@ -88,6 +91,16 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     )
     team.take(parts)
     return parts
+
+
+def check_memory(algorithm: Any, memory: DictConfig) -> None:
+    """Raise UserError where a memory offers what the algorithm can't learn from."""
+    needs = getattr(algorithm, "learns_from", "")
+    if not needs or getattr(get_object(memory._target_), "offers", needs) == needs:
+        return
+    name, able = type(algorithm).__name__, {"steps": "replay or prioritized", "rollouts": "latest or trajectories"}
+    kind = {"steps": "single steps", "rollouts": "whole rollouts"}[needs]
+    raise UserError(f"{name} learns from {kind}, which {memory._target_} does not offer: use memory={able[needs]}")
 
 
 def resolved(config: DictConfig) -> DictConfig:
@@ -162,14 +175,14 @@ def learn_device(device: str, network: Network) -> torch.device:
     return pick(device, torch.device("cpu"))
 
 
-def pick(device: str, default: torch.device) -> torch.device:
-    """A device by name; `auto` is the default."""
+def pick(device: str, default: torch.device, key: str = "device") -> torch.device:
+    """A device by the name that a key has; `auto` is the default."""
     if device == "auto":
         return default
     if device not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
-        raise UserError(f"device={device} is not known; choose auto, cpu or cuda")
+        raise UserError(f"{key}={device} is not known; choose auto, cpu or cuda")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device={device}: torch sees no GPU here; use device=cpu or device=auto")
+        raise UserError(f"{key}={device}: torch sees no GPU here; use {key}=cpu or {key}=auto")
     return torch.device(device)
 
 

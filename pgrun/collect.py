@@ -69,7 +69,7 @@ class Rollouts:
             if self.steps < self.random_steps:
                 if self.steps // env.num_envs % self.random_hold == 0:
                     self.held = self.random(env.num_envs)
-                action = self.held
+                action = self.held = legal(self.held, self.obs)
                 extras: dict[str, Tensor] = {}
                 self.steps += env.num_envs
             else:
@@ -293,6 +293,15 @@ def check_observations(rollout: Transition) -> None:
             value = float(x[tuple(where)])
             coordinate = f", coordinate {where[2:]}" if where[2:] else ""
             raise Diverged(f"{what} of environment {where[1]} is {value}{coordinate}")
+
+
+def legal(action: Tensor, obs: Obs) -> Tensor:
+    """Discrete actions [B], those that obs["action_mask"] [B, n] forbids drawn anew from what it allows."""
+    if not isinstance(obs, dict) or "action_mask" not in obs:
+        return action
+    allowed = obs["action_mask"].to(action.device) != 0
+    drawn = (torch.rand(allowed.shape) * allowed).argmax(-1)
+    return torch.where(allowed.gather(-1, action.unsqueeze(-1)).squeeze(-1), action, drawn)
 
 
 def random_actions(space: gym.Space) -> Callable[[int], Tensor]:

@@ -183,6 +183,7 @@ class GradientStep:
         def gradient(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
             return torch.func.grad(loss, has_aux=True)(theta, *args)
 
+        gradient.__code__ = gradient.__code__.replace()  # torch's compiler bounds how often it compiles one code object
         return torch.compile(gradient)
 
 

@@ -17,6 +17,7 @@ from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition,
 class Memory(Protocol):
     """Decides what an update sees."""
 
+    offers: str  # "rollouts" [T, B, ...] or single "steps" [M, ...]
     in_step: bool  # whether those of several processes, with a part of the environments each, offer as many batches
 
     def add(self, rollout: Transition) -> None:
@@ -35,6 +36,7 @@ class Memory(Protocol):
 class Latest:
     """The last rollout, once: on-policy learning."""
 
+    offers = "rollouts"
     in_step = True
 
     def __init__(self, *, learn_device: str) -> None:
@@ -71,6 +73,8 @@ class Trajectories:
         merge: put the latest rollout and the samples side by side into one batch, instead of one after the other.
         device: where the ring lies; batches go to `learn_device`.
     """
+
+    offers = "rollouts"
 
     def __init__(
         self,
@@ -160,6 +164,8 @@ class Guided:
     Demonstrations have the number −1 in extras["source"], and their log_prob, NaN where nobody knows it; what else
     the rollouts' extras hold is zero there.
     """
+
+    offers = "rollouts"
 
     def __init__(self, *, demonstrations: str | None, capacity: int, env: VectorEnv, learn_device: str) -> None:
         self.device = torch.device(learn_device)

@@ -48,6 +48,8 @@ class Replay:
         UserError: the ring does not fit into the memory that is free.
     """
 
+    offers = "steps"
+
     def __init__(
         self,
         *,

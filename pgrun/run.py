@@ -172,6 +172,8 @@ class Run:
                         train(parts.algorithm, parts.collector, parts.memory, clock, [*watches, *hooks])
                 finally:
                     progress.close(clock)
+                if not clock.updates and not clock.stop:
+                    log.warning("nothing was learnt: the run ended before its first update (see memory.warmup)")
                 self.write()
             if clock.stop in ("interrupted", "pruned"):
                 status = clock.stop

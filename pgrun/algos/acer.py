@@ -25,6 +25,7 @@ class ACER(Learner):
     """
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
+    learns_from = "rollouts"
     own_steps = True  # whose distribution is recorded
 
     def __init__(

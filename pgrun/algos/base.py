@@ -35,6 +35,7 @@ class Algorithm(nn.Module):
     )
     elsewhere: ClassVar[str] = ""  # what is nearest to it where it can't act
     own_steps = False  # whether it learns from steps of its own policy alone, so that random ones would mislead it
+    learns_from: ClassVar[str] = ""  # "rollouts" [T, B, ...] or single "steps" [M, ...]; empty: either will do
     policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # how those of the policy's tensors begin
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:

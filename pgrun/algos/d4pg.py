@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -25,8 +26,10 @@ class D4PG(DeterministicReplay):
 
     def __init__(self, *, atoms: int, v_min: float, v_max: float, **common: Any) -> None:
         super().__init__(**common)
-        if v_min >= v_max:
-            raise UserError(f"algo.v_min={v_min} must be below algo.v_max={v_max}: returns lie between them")
+        if not -math.inf < v_min < v_max < math.inf:
+            raise UserError(
+                f"algo.v_min={v_min} must be below algo.v_max={v_max}, both finite: returns lie between them"
+            )
         self.register_buffer("z", torch.linspace(v_min, v_max, atoms), persistent=False)
         self.learn(AtomCritic(self.network, self.obs_space, self.action_space, atoms))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.off_policy import OffPolicy, check_network
 from pgrun.core.noise import ActionNoise
 from pgrun.errors import UserError
 from pgrun.gradient_step import slow_copy
@@ -29,6 +29,7 @@ class Deterministic(Learner):
 
     def __init__(self, *, exploration: ActionNoise, actor_lr: float | None, **common: Any) -> None:
         super().__init__(**common)
+        check_network(self.network)
         if not isinstance(exploration, ActionNoise):
             name = type(exploration).__name__
             raise UserError(f"{name} is no noise for continuous actions; use algo/exploration=gaussian, ou or none")

@@ -18,6 +18,8 @@ class DPG(Deterministic):
     Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, section 4.1, a rollout at a time.
     """
 
+    learns_from = "rollouts"
+
     def __init__(self, *, rollout: int, **common: Any) -> None:
         super().__init__(**common)
         self.rollout = rollout  # T, which the collector takes

@@ -38,16 +38,25 @@ class DPGOffPolicy(Deterministic):
         batch = flatten_time(batch) if batch.reward.dim() > 1 else batch  # a rollout, or a replay's rows
         with torch.no_grad():  # eq. 19, where Q(s', μ(s')) = V(s')
             y = batch.reward + self.gamma * batch.discount * self.v(batch.next_obs)
-        metrics = self.critic_step(batch.obs, batch.action, y, batch.valid)  # eq. 21 and 22
+        weight = batch.extras.get("weight")  # of a replay by priority, which learns the errors
+        metrics = self.critic_step(batch.obs, batch.action, y, batch.valid, weight)  # eq. 21 and 22
+        if weight is not None:
+            batch.extras["priority"].copy_(metrics.pop("delta"))
         metrics |= self.actor_step(batch.obs, batch.valid)  # eq. 20, or the natural gradient
         return metrics
 
-    def critic_loss(self, obs: Obs, action: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def critic_loss(
+        self, obs: Obs, action: Tensor, y: Tensor, valid: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """½ E[δ²], y held: the step is δ φ(s, a) for w, with φ(s, a) = ∇_θμ(s)(a − μ(s)), and δ ∇V(s) for V."""
         mu, slope = jacobian_product(self.actor, obs, self.w)
         q = ((action - mu) * slope).sum(-1) + self.v(obs)
-        loss = 0.5 * mask_mean((q - y).square(), valid)
-        return loss, {"loss/critic": loss.detach(), "value/q": mask_mean(q.detach(), valid)}
+        delta = q - y
+        error, metrics = delta.square(), {"value/q": mask_mean(q.detach(), valid)}
+        if weight is not None:
+            error, metrics["delta"] = weight * error, delta.detach().abs()
+        loss = 0.5 * mask_mean(error, valid)
+        return loss, {"loss/critic": loss.detach(), **metrics}
 
     def actor_loss(self, obs: Obs, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Its gradient is −E[∇_θμ(s) ∇_θμ(s)ᵀ w], or −w."""

@@ -20,6 +20,7 @@ class GPS(Learner):
     The guides are demonstrations instead of samples around DDP's solutions; their density π_G is fitted.
     """
 
+    learns_from = "rollouts"
     past: Tensor  # [K, P] θ of the policies that acted, by their number modulo K
     number: Tensor  # of the policy that acts now
 

@@ -53,6 +53,5 @@ class MDPOOffPolicy(SAC):
         entropy = -log_prob.detach().mean()
         return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy, "policy/kl": kl.detach()}
 
-    def temperature_loss(self, log_prob: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, metrics = super().temperature_loss(log_prob)
-        return (loss if self.learn_temperature else 0.0 * loss), metrics
+    def adapt(self, log_prob: Tensor) -> dict[str, Tensor]:
+        return super().adapt(log_prob) if self.learn_temperature else {}

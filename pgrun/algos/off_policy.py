@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from pgrun.algos.base import Learner
 from pgrun.errors import UserError
 from pgrun.gradient_step import slow_copy
+from pgrun.nn import Recurrent
+from pgrun.nn.encoders import Network
 from pgrun.types import Obs, Transition
 
 
@@ -20,13 +22,11 @@ class OffPolicy(Learner):
         tau: the share of the way that the target network moves at each update.
     """
 
+    learns_from = "steps"
+
     def __init__(self, *, rollout: int, tau: float, **common: Any) -> None:
         super().__init__(**common)
-        if getattr(self.network, "normalize_obs", False):
-            raise UserError(
-                "network.normalize_obs=true takes its statistics from whole rollouts, which what learns from replay "
-                "does not see; use network.normalize_obs=false"
-            )
+        check_network(self.network)
         self.rollout, self.tau = rollout, tau
 
     def learn(self, q: nn.Module, *, target: bool = True) -> None:
@@ -66,3 +66,21 @@ class OffPolicy(Learner):
     def error(self, delta: Tensor) -> Tensor:
         """How much an error δ counts: ½δ²; [k, M]."""
         return 0.5 * delta.square()
+
+    def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
+        super().start_from(tensors, name)
+        if any("_target." in key and key not in tensors for key in self.state_dict()):  # that run had no slow copies
+            tau, self.tau = self.tau, 1.0
+            self.follow()
+            self.tau = tau
+
+
+def check_network(network: Network) -> None:
+    """Raise UserError where a network needs more than single steps."""
+    if isinstance(network, Recurrent):
+        raise UserError("a network with a memory learns from sequences, not from single steps: use network=mlp or cnn")
+    if getattr(network, "normalize_obs", False):
+        raise UserError(
+            "network.normalize_obs=true takes its statistics from whole rollouts, which what learns from single steps "
+            "does not see; use network.normalize_obs=false"
+        )

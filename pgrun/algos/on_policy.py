@@ -34,6 +34,7 @@ class OnPolicy(Learner):
     """
 
     own_steps = True
+    learns_from = "rollouts"
     adds_correction: ClassVar[bool] = False  # whether its policy's loss has the term `correction`
 
     def __init__(

@@ -49,7 +49,7 @@ class SAC(OffPolicy):
         metrics = self.fit(batch, y)  # J_Q, eq. 5
         alpha = self.log_alpha.detach().exp()
         metrics |= self.actor_step(batch.obs, noise, alpha)
-        metrics |= self.temperature_step(-metrics["policy/entropy"])
+        metrics |= self.adapt(-metrics["policy/entropy"])
         self.follow()
         metrics["policy/temperature"] = alpha
         return metrics
@@ -65,6 +65,10 @@ class SAC(OffPolicy):
         action, log_prob = self.actor(obs).rsample(noise)
         loss = (alpha * log_prob - self.q(obs, action).amin(0)).mean()
         return loss, {"loss/actor": loss.detach(), "policy/entropy": -log_prob.detach().mean()}
+
+    def adapt(self, log_prob: Tensor) -> dict[str, Tensor]:
+        """One step of the temperature."""
+        return self.temperature_step(log_prob)
 
     def temperature_loss(self, log_prob: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """J(α), eq. 18, as −log α · (log π + H̄): its sign drives the entropy to the target."""

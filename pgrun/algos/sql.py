@@ -14,6 +14,7 @@ from pgrun.algos.off_policy import OffPolicy
 from pgrun.errors import UserError
 from pgrun.nn import Twin
 from pgrun.nn.layers import flat_size
+from pgrun.nn.models import check_bounded
 from pgrun.nn.q import DiscreteQ
 from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, SoftPolicy
 from pgrun.types import Carry, Obs, Transition
@@ -54,11 +55,12 @@ class SQL(OffPolicy):
     ) -> None:
         super().__init__(**common)
         self.alpha, self.reward_scale, self.particles = temperature, reward_scale, particles
-        self.compose = list(compose)
+        self.compose = [str(run) for run in compose]
         draws = (temperature, value_samples, candidates)
         discrete = isinstance(self.action_space, gym.spaces.Discrete)
         make = partial(DiscreteQ if discrete else Twin, self.network, self.obs_space, self.action_space, k=1)
         self.actor: SoftPolicy
+        check_bounded(self.action_space)
         if discrete:
             self.actor = Softmax(temperature)
         elif sampler == "svgd":

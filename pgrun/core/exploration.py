@@ -30,6 +30,8 @@ class EpsilonGreedy(Exploration):
     """With probability ε any legal action, else the best. Watkins 1989; its schedule as in Mnih et al. 2015."""
 
     def __init__(self, *, epsilon: float, final: float, fraction: float) -> None:
+        if final > 1.0:
+            raise ValueError(f"final={final} is a probability: it must be from 0 to 1")
         super().__init__(first=epsilon, final=final, fraction=fraction)
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:

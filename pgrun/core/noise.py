@@ -54,6 +54,8 @@ class OrnsteinUhlenbeck(Scheduled):
 
     def __init__(self, *, theta: float, dt: float, **scheduled: float | str) -> None:
         super().__init__(**scheduled)  # type: ignore[arg-type]
+        if theta * dt >= 2.0:
+            raise ValueError(f"theta={theta} times dt={dt} must be below 2, or the noise grows without end")
         self.decay, self.scale = 1.0 - theta * dt, math.sqrt(dt)
 
     def initial(self, num_envs: int, size: int, device: torch.device) -> Memory:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -243,12 +244,21 @@ class SquashedActor(nn.Module):
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
+        check_bounded(action_space)
         self.encoder = network.encoder(obs_space)
         self.layer = linear(self.encoder.features, 2 * flat_size(action_space), 0.0)
 
     def forward(self, obs: Obs) -> TanhGaussian:
         mean, log_std = self.layer(self.encoder(obs)).chunk(2, -1)
         return TanhGaussian(mean, log_std.clamp(self.LOG_STD_MIN, self.LOG_STD_MAX))
+
+
+def check_bounded(space: gym.Space) -> None:
+    """Raise UserError where actions that lie between −1 and 1 are not all that a space has."""
+    if isinstance(space, spaces.Box) and not bool(np.isfinite(space.high).all()):
+        raise UserError(
+            "this policy keeps actions within bounds, and this environment's have none; use algo=td3 or ddpg"
+        )
 
 
 class Twin(nn.Module):

@@ -11,8 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.errors import UserError
-from pgrun.nn.encoders import MLP, Network, Recurrent
+from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
 from pgrun.types import Obs
 
@@ -37,8 +36,6 @@ class DiscreteQ(nn.Module):
         dueling: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(network, Recurrent):
-            raise UserError("Q functions that learn from single steps have no memory: use network=mlp or cnn")
         assert isinstance(action_space, gym.spaces.Discrete)
         actions = int(action_space.n)
         self.functions: Callable[[Obs], Tensor]

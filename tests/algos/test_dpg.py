@@ -176,7 +176,7 @@ def test_the_critic_is_linear_in_the_compatible_features():
         features = jacobian.T @ (act - mu.detach())
         delta.append(target - features @ a.w.detach() - a.v(s).detach())
         want += delta[-1] * features / 6
-    loss, _ = a.critic_loss(obs, action, y, torch.ones(6, dtype=torch.bool))
+    loss, _ = a.critic_loss(obs, action, y, torch.ones(6, dtype=torch.bool), None)
     assert_close(loss.detach(), 0.5 * torch.stack(delta).square().mean())
     got = torch.autograd.grad(loss, [a.w, *a.v.parameters()])
     assert_close(got[0], -want)

@@ -133,10 +133,10 @@ if "DQNMasked-v0" not in gym.registry:
 
 @pytest.mark.parametrize("explore", ["epsilon_greedy", "boltzmann"])
 def test_forbidden_actions_are_never_taken(explore):
-    """The environment itself would say so. Random actions before the warm-up's end know no masks: there are none."""
+    """The environment itself would say so; the first actions are random ones."""
     parts, _ = run(
-        *(*SMALL, "env=gym", "env.id=DQNMasked-v0", "memory.warmup=1", "total_steps=400", "optimizer.lr=0.01"),
-        *(f"algo/exploration={explore}", "collector.random_steps=0", "algo.target_every=20", "env.autoreset=same_step"),
+        *(*SMALL, "env=gym", "env.id=DQNMasked-v0", "memory.warmup=50", "total_steps=400", "optimizer.lr=0.01"),
+        *(f"algo/exploration={explore}", "+collector.random_hold=3", "algo.target_every=20", "env.autoreset=same_step"),
     )
     seen = {"x": torch.zeros(2, 1), "action_mask": torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]])}
     assert parts.algorithm.act(seen, (), False)[0].tolist() == [2, 0]

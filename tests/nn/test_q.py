@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from pgrun.errors import UserError
-from pgrun.nn import CNN, MLP, Recurrent
+from pgrun.nn import CNN, MLP
 from pgrun.nn.q import DiscreteQ, duel
 
 SPACE = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
@@ -90,11 +90,7 @@ def test_what_is_forbidden_is_worth_nothing():
 
 
 def test_what_it_cannot_read_is_refused():
-    recurrent = Recurrent(
-        **{**COMMON, "hidden": [4]}, normalize_obs=False, cell="gru", size=4, sequence=None, channels=[4]
-    )
     for network, space, words in (
-        (recurrent, SPACE, "use network=mlp or cnn"),
         (CONVOLUTIONS, SPACE, "use network=mlp"),
         (NETWORK, IMAGE, "use network=cnn"),
     ):
