@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from running import parts
+from running import new_run, parts
 from torch.testing import assert_close
 
 from pgrun.collect import legal
@@ -176,3 +176,12 @@ def test_random_actions_are_uniform_among_the_legal():
         counts = torch.bincount(drawn[row::3], minlength=4) / 4000
         assert_close(counts, torch.tensor(shares, dtype=torch.float32), atol=0.03, rtol=0.0)
     assert legal(action, torch.zeros(3)) is action
+
+
+def test_a_run_that_never_learns_says_so(tmp_path, caplog):
+    words = ("algo=td3", "env=pendulum", *SMALL, "eval.every=null", "eval.final_episodes=1")
+    new_run(tmp_path / "short", *words, "total_steps=20").execute()
+    assert "nothing was learnt" in caplog.text
+    caplog.clear()
+    new_run(tmp_path / "long", *words, "total_steps=40").execute()
+    assert "nothing was learnt" not in caplog.text
