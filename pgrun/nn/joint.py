@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pgrun.core.gumbel import gumbel_softmax, one_hot_max
 from pgrun.errors import UserError
 from pgrun.nn.encoders import MLP, Network
-from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, is_image, linear
+from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.types import Obs, blocks, width
 
 NONE = -1e9  # the logit of what can't be chosen
@@ -227,8 +227,6 @@ def columns(space: gym.spaces.Dict, first: int = 0) -> list[list[int]]:
     """Which columns are each agent's, of all observations or all actions one after the other."""
     found = []
     for part in space.values():
-        if is_image(part):
-            raise UserError("networks of several agents read vectors, but there are agents that see images")
         size = width(part)
         found.append(list(range(first, first + size)))
         first += size

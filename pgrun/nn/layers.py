@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
 from pgrun.types import Obs
 
@@ -69,6 +70,10 @@ class Flatten(nn.Module):
 
     def __init__(self, space: gym.Space, normalize: bool) -> None:
         super().__init__()
+        for key, part in space.items() if isinstance(space, gym.spaces.Dict) else ():
+            if is_image(part):
+                keep = "a wrapper (env.wrappers) that drops them, or keeps them alone for network=cnn"
+                raise UserError(f"observations[{key!r}] are images {part.shape}, and all become one vector: use {keep}")
         self.dims = len(space.shape or ())
         self.norm = RunningNorm((flat_size(space),)) if normalize else None
         self.is_dict = isinstance(space, gym.spaces.Dict)

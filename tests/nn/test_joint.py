@@ -175,5 +175,5 @@ def test_what_can_not_be_had():
     with pytest.raises(UserError, match="use Discrete, MultiDiscrete or Box"):
         JointAction(spaces.Dict({"a": spaces.MultiBinary(3)}))
     image = spaces.Dict({"a": spaces.Box(0, 255, (8, 8, 3), np.uint8)})
-    with pytest.raises(UserError, match="agents that see images"):
+    with pytest.raises(UserError, match="are images"):
         JointActors(NETWORK, image, spaces.Dict({"a": spaces.Discrete(2)}), 1)

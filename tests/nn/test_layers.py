@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from pgrun.errors import UserError
 from pgrun.nn.layers import Flatten, flat_size, is_image, linear
 
 spaces = gym.spaces
@@ -67,3 +68,9 @@ def test_what_an_image_is():
     assert is_image(image(3, 8, 8))
     assert not is_image(VECTOR)
     assert not is_image(spaces.Discrete(3))
+
+
+def test_images_among_vectors_are_refused():
+    space = spaces.Dict({"camera": spaces.Box(0, 255, (8, 8, 3), np.uint8), "speed": spaces.Box(-1, 1, (2,))})
+    with pytest.raises(UserError, match=r"'camera'.*\(8, 8, 3\).*env\.wrappers"):
+        Flatten(space, normalize=False)
