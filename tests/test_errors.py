@@ -38,7 +38,7 @@ REFUSALS = [
     (["env=gym", "env.id=LunarLander-v9"], ["LunarLander-v9", "LunarLander-v3"]),
     (["env=gym", "env.id=no_such_module:Thing-v0"], ["no_such_module"]),
     (["env=pendulum", "env.backend=native"], ["sync or async"]),
-    (["algo=sac", "env=pendulum", "network.normalize_obs=true"], ["replay", "network.normalize_obs=false"]),
+    (["algo=sac", "env=pendulum", "network.normalize_obs=true"], ["single steps", "network.normalize_obs=false"]),
     (["network=cnn"], ["network=mlp"]),
     (["env=simple_speaker_listener"], ["listener_0 has Box(11,), speaker_0 has Box(3,)", "use algo=maddpg or iddpg"]),
     (["algo=maddpg"], ["MADDPG can't act in Discrete(2)", "agents=joint"]),

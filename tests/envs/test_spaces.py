@@ -8,6 +8,7 @@ import worlds
 from running import parts
 
 from pgrun.envs.gymnasium import action_codec, observation_codec
+from pgrun.errors import UserError
 from pgrun.train import Clock, train
 
 spaces = gym.spaces
@@ -42,8 +43,14 @@ def test_ppo_trains_on_every_action_space(name):
 
 
 @pytest.mark.parametrize("name", [name for name, space in worlds.ACTIONS.items() if isinstance(space, spaces.Box)])
-def test_sac_trains_on_every_box(name):
-    trained("algo=sac", "env=gym", f"env.id=Act{name}-v0", *SMALL, "memory.warmup=30", "memory.capacity=100", steps=60)
+def test_td3_trains_on_every_box_and_sac_on_those_with_bounds(name):
+    words = ("env=gym", f"env.id=Act{name}-v0", *SMALL, "memory.warmup=30", "memory.capacity=100")
+    trained("algo=td3", *words, steps=60)
+    if name in ("Unbounded", "HalfBounded"):
+        with pytest.raises(UserError, match="use algo=td3"):
+            trained("algo=sac", *words, steps=60)
+    else:
+        trained("algo=sac", *words, steps=60)
 
 
 @pytest.mark.parametrize("name", [name for name in worlds.OBSERVATIONS if name != "Image"])
