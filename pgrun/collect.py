@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +11,8 @@ from torch import Tensor
 from pgrun.algos.base import Algorithm
 from pgrun.episodes import NO_STREAMS, EpisodeStats
 from pgrun.errors import Diverged, UserError
-from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, to_blocks
+from pgrun.random_actions import legal, random_actions
+from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs
 
 
 class Collector(Protocol):
@@ -293,28 +292,3 @@ def check_observations(rollout: Transition) -> None:
             value = float(x[tuple(where)])
             coordinate = f", coordinate {where[2:]}" if where[2:] else ""
             raise Diverged(f"{what} of environment {where[1]} is {value}{coordinate}")
-
-
-def legal(action: Tensor, obs: Obs) -> Tensor:
-    """Discrete actions [B], those that obs["action_mask"] [B, n] forbids drawn anew from what it allows."""
-    if not isinstance(obs, dict) or "action_mask" not in obs:
-        return action
-    allowed = obs["action_mask"].to(action.device) != 0
-    drawn = (torch.rand(allowed.shape) * allowed).argmax(-1)
-    return torch.where(allowed.gather(-1, action.unsqueeze(-1)).squeeze(-1), action, drawn)
-
-
-def random_actions(space: gym.Space) -> Callable[[int], Tensor]:
-    """A function B -> actions [B, *A], uniform over a space (a canonical Box: over [−1, 1]); of a Dict, joint ones."""
-    spaces = gym.spaces
-    if isinstance(space, spaces.Dict):
-        each = [(random_actions(part), part) for part in space.values()]
-        return lambda b: torch.cat([to_blocks(draw(b), part) for draw, part in each], -1)
-    if isinstance(space, spaces.Discrete):
-        return lambda b: torch.randint(int(space.n), (b,))
-    if isinstance(space, spaces.MultiDiscrete):
-        sizes = torch.as_tensor(space.nvec.flatten())
-        return lambda b: (torch.rand(b, len(sizes)) * sizes).long()
-    if isinstance(space, spaces.MultiBinary):
-        return lambda b: torch.randint(2, (b, *space.shape)).float()
-    return lambda b: torch.rand(b, *(space.shape or ())) * 2.0 - 1.0

@@ -9,7 +9,7 @@ from running import parts
 from torch import nn
 
 from pgrun.algos.base import Algorithm
-from pgrun.collect import Actor, Episodes, Rollouts, ask, check_observations, random_actions
+from pgrun.collect import Actor, Episodes, Rollouts, ask, check_observations
 from pgrun.envs import make
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged, UserError
@@ -461,33 +461,6 @@ def test_a_policy_that_learns_elsewhere_is_followed_by_a_copy():
     assert actor.of(algorithm) is twin
     assert twin.weight.item() == 3.0
     assert twin.progress == 0.5
-
-
-@pytest.mark.parametrize(
-    "space",
-    [
-        spaces.Discrete(3),
-        spaces.MultiDiscrete([2, 4]),
-        spaces.MultiBinary(3),
-        spaces.Box(-1.0, 1.0, (2,), np.float32),
-    ],
-)
-def test_random_actions_are_uniform(space):
-    n = 4000
-    action = random_actions(space)(n)
-    assert action.shape == (n, *space.shape)
-    assert all(space.contains(a.numpy().astype(space.dtype)) for a in action[:50])
-    if isinstance(space, spaces.Discrete):
-        p = torch.bincount(action) / n
-        assert (p - 1 / 3).abs().max() < 4.0 * (2 / 9 / n) ** 0.5
-    elif isinstance(space, spaces.MultiDiscrete):
-        p = torch.bincount(action[:, 0] * 4 + action[:, 1], minlength=8) / n
-        assert (p - 1 / 8).abs().max() < 4.0 * (7 / 64 / n) ** 0.5
-    else:
-        x = action if isinstance(space, spaces.Box) else 2.0 * action - 1.0
-        variance = 1 / 3 if isinstance(space, spaces.Box) else 1.0
-        assert x.mean(0).abs().max() < 4.0 * (variance / n) ** 0.5
-        assert (x.var(0) / variance - 1.0).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])

@@ -5,7 +5,6 @@ import torch
 from running import new_run, parts
 from torch.testing import assert_close
 
-from pgrun.collect import legal
 from pgrun.errors import UserError
 
 SMALL = ("network.hidden=[16]", "memory.warmup=30", "memory.capacity=100", "memory.batch_size=12")
@@ -162,19 +161,6 @@ def test_slow_copies_begin_where_another_runs_policy_is(algo):
 def test_what_does_not_fit_is_refused(overrides, says):
     with pytest.raises(UserError, match=says):
         parts(*overrides)
-
-
-def test_random_actions_are_uniform_among_the_legal():
-    torch.manual_seed(0)
-    mask = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 1, 1]]).repeat(4000, 1)
-    action = torch.randint(4, (12000,))
-    drawn = legal(action, {"action_mask": mask})
-    kept = mask.gather(1, action.unsqueeze(1)).squeeze(1) != 0
-    assert torch.equal(drawn[kept], action[kept])
-    for row, shares in enumerate(([1 / 3, 0, 1 / 3, 1 / 3], [0, 1, 0, 0], [0.25] * 4)):
-        counts = torch.bincount(drawn[row::3], minlength=4) / 4000
-        assert_close(counts, torch.tensor(shares, dtype=torch.float32), atol=0.03, rtol=0.0)
-    assert legal(action, torch.zeros(3)) is action
 
 
 def test_a_run_that_never_learns_says_so(tmp_path, caplog):

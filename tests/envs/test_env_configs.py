@@ -9,8 +9,8 @@ from running import compose, new_run, parts
 
 from pgrun import checkpoint
 from pgrun.build import make_env, resolved
-from pgrun.collect import random_actions
 from pgrun.paths import config_dir
+from pgrun.random_actions import random_actions
 from pgrun.types import width
 
 FILES = {path.stem: path.read_text() for path in (config_dir() / "env").glob("*.yaml")}

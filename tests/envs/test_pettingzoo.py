@@ -13,10 +13,10 @@ from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun.build import make_env, resolved
-from pgrun.collect import random_actions
 from pgrun.envs import make_parallel
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
+from pgrun.random_actions import random_actions
 from pgrun.validate import validate
 
 KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}

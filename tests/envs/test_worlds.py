@@ -7,9 +7,9 @@ import torch
 from running import compose
 
 from pgrun.build import make_env, resolved
-from pgrun.collect import random_actions
 from pgrun.envs.worlds import CartPole, ContextualBandit, RewardHack, SparseReach
 from pgrun.errors import UserError
+from pgrun.random_actions import random_actions
 
 RNG = torch.Generator()
 
