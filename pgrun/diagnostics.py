@@ -96,7 +96,7 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
     n = min(pieces, PIECES)
     if n < 2:
         return {}
-    loss, theta = step.functional(), step.theta.detach()
+    gradient_of, parameters = step.functional(), [p.detach() for p in step.parameters]
     leaves, form = tree_flatten(args)
     cut = {i: along for i, x in enumerate(leaves) if (along := where_rows_are(x, pieces, dim)) is not None}
     k = pieces // n  # rows a piece; what is left over is left out
@@ -106,7 +106,7 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
         every = list(leaves)
         for i, x in zip(cut, mine, strict=True):
             every[i] = x
-        return torch.func.grad(loss, has_aux=True)(theta, *tree_unflatten(every, form))[0]
+        return gradient_of(parameters, *tree_unflatten(every, form))[0]
 
     transition = next((x for x in args if isinstance(x, Transition)), None)
     weight = step.theta.new_ones(n)

@@ -6,7 +6,6 @@ then clips, one updates, one averages over processes, one mixes into a target ne
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, Protocol, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pgrun.compiled import Compiled
 from pgrun.optim import Fisher, Optimizer
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -107,12 +107,11 @@ class GradientStep:
             self.optimizer.bind(self.parameters, fisher)
         self.max_grad_norm = max_grad_norm
         self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
-        self.compile_seconds = 0.0
         self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
         self.exchange: Exchange | None = None  # with other processes
         self.metrics: dict[str, Tensor] = {}  # of the last call's loss
         self._owner = owner
-        self._compiled = self._compile() if compile else None
+        self._compiled = Compiled(self.functional()) if compile else None
 
     def __call__(self, *args: Any) -> dict[str, Tensor]:
         """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
@@ -124,7 +123,8 @@ class GradientStep:
             value, metrics = self.loss(*args)
             value.backward(inputs=self.parameters)
         else:
-            metrics = self._run_compiled(grad, *args)
+            gradient, metrics = self._compiled([p.detach() for p in self.parameters], *args)
+            grad.copy_(gradient)
         self.metrics = metrics
         norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
         metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
@@ -140,6 +140,11 @@ class GradientStep:
         self.optimizer.step()
         return norm
 
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling has taken."""
+        return 0.0 if self._compiled is None else self._compiled.seconds
+
     def set_progress(self, progress: float) -> None:
         """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
         if isinstance(self.optimizer, Optimizer):
@@ -147,44 +152,29 @@ class GradientStep:
         if self.exchange is not None:
             self.exchange.begin(self, progress)
 
-    def _run_compiled(self, grad: Tensor, *args: Any) -> dict[str, Tensor]:
-        assert self._compiled is not None
-        begin = time.perf_counter()
-        gradient, metrics = self._compiled(self.theta, *args)
-        grad.copy_(gradient)
-        if not self.compile_seconds:  # the first call traces and compiles; reported apart from the loop's time
-            self.compile_seconds = time.perf_counter() - begin
-        return dict(metrics)
-
     def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-        """The loss as a function of θ [P] and its arguments, for torch.func."""
-        places, offset = {}, 0
-        for p in self.parameters:
-            places[id(p)] = (offset, p.numel(), p.shape)
-            offset += p.numel()
+        """The gradient [P] and the metrics as a function of the parameters, a list in their order, and the loss's
+        arguments. (Not of θ: the gradient of slices is a sum over all of θ for each of them.)
+        """
+        places = {id(p): i for i, p in enumerate(self.parameters)}
         # each module once: functional_call would swap one that is reached by two paths twice, and not back
         layout = [
-            (".".join(filter(None, ("owner", path, name))), *places[id(p)])
+            (".".join(filter(None, ("owner", path, name))), places[id(p)])
             for path, module in self._owner.named_modules()
             for name, p in module._parameters.items()
             if id(p) in places
         ]
         module = _Call(self._owner, self.loss)
 
-        def loss(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            views = {name: theta[o : o + n].view(shape) for name, o, n, shape in layout}
-            return torch.func.functional_call(module, views, args, tie_weights=False)
+        def loss(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            swapped = {name: parameters[i] for name, i in layout}
+            return torch.func.functional_call(module, swapped, args, tie_weights=False)
 
-        return loss
+        def gradient(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            parts, metrics = torch.func.grad(loss, has_aux=True)(parameters, *args)
+            return torch.cat([g.flatten() for g in parts]), metrics
 
-    def _compile(self) -> Callable[..., Any]:
-        loss = self.functional()
-
-        def gradient(theta: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            return torch.func.grad(loss, has_aux=True)(theta, *args)
-
-        gradient.__code__ = gradient.__code__.replace()  # torch's compiler bounds how often it compiles one code object
-        return torch.compile(gradient)
+        return gradient
 
 
 class _Call(nn.Module):

@@ -217,7 +217,7 @@ class Run:
     def result(self, status: str, final: Any) -> dict[str, Any]:
         """The fields of result.json."""
         clock, stats = self.clock, self.parts.collector.stats
-        compiling = sum(step.compile_seconds for step in self.parts.algorithm.steps().values())
+        compiling = self.parts.algorithm.compile_seconds
         loop = sum(clock.seconds.values()) - self.seconds_before - compiling - self.evaluation.seconds
         recent = list(stats.recent)
         return {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.compiled import Compiled
 from pgrun.errors import UserError, WrongSpace
 from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn.encoders import Network
@@ -18,6 +19,7 @@ from pgrun.optim import Fisher
 from pgrun.types import Carry, Obs, Transition
 
 spaces = gym.spaces
+T = TypeVar("T")
 
 
 class Algorithm(nn.Module):
@@ -51,6 +53,7 @@ class Algorithm(nn.Module):
     def place(self, device: str | torch.device) -> None:
         """Move everything to a device, before any GradientStep is built."""
         self.device = torch.device(device)
+        self.compiled: list[Compiled] = []  # besides the gradient steps
         self.to(self.device)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
@@ -94,6 +97,11 @@ class Algorithm(nn.Module):
         """The gradient steps, by attribute name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, GradientStep)}
 
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling has taken."""
+        return sum(step.compile_seconds for step in self.steps().values())
+
     def set_progress(self, progress: float) -> None:
         """Tell every schedule how much of the run is done, in [0, 1]."""
         self.progress = progress
@@ -131,7 +139,7 @@ class Learner(Algorithm):
         network: makes the encoders.
         optimizer: makes the optimizer of each gradient step.
         device: where it learns.
-        compile: compile loss and gradient.
+        compile: compile loss and gradient, and what is held.
         gamma: discount γ.
         max_grad_norm: clip each gradient's norm to this; None leaves it.
     """
@@ -156,6 +164,17 @@ class Learner(Algorithm):
     def settle(self) -> None:
         """Bring the networks to where they learn, before any gradient step is made of them."""
         self.place(self.device)
+
+    def held(self, function: Callable[..., T]) -> Callable[..., T]:
+        """A function of the networks through which no gradient flows, as targets are; compiled where steps are."""
+        if not self.compile_steps:
+            return torch.no_grad()(function)
+        self.compiled.append(Compiled(function))
+        return self.compiled[-1]
+
+    @property
+    def compile_seconds(self) -> float:
+        return super().compile_seconds + sum(each.seconds for each in self.compiled)
 
     def gradient_step(
         self,

@@ -43,14 +43,14 @@ class DQN(OffPolicy):
         self.target_every = target_every
         self.updates = 0
         self.learn(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
+        self.held_target = self.held(self.target)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         q = self.q.all(obs)[0]
         return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        with torch.no_grad():
-            y = self.target(batch)
+        y = self.held_target(batch)
         metrics = self.fit(batch, y)
         self.updates += 1
         if self.updates % self.target_every == 0:

@@ -30,6 +30,7 @@ class SACDiscrete(OffPolicy):
         q = DiscreteQ(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.learn(q)
+        self.held_target = self.held(self.target)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
@@ -39,14 +40,17 @@ class SACDiscrete(OffPolicy):
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         alpha = self.log_alpha.detach().exp()
-        with torch.no_grad():
-            y = batch.reward + self.gamma * batch.discount * self.value(batch.next_obs, alpha)
+        y = self.held_target(batch, alpha)
         metrics = self.fit(batch, y)  # J_Q, eq. 4
         metrics |= self.actor_step(batch.obs, alpha)
         metrics |= self.temperature_step(metrics["policy/entropy"], self.target_entropy(batch.obs))
         self.follow()
         metrics["policy/temperature"] = alpha
         return metrics
+
+    def target(self, batch: Transition, alpha: Tensor) -> Tensor:
+        """r + γ V(s'), bootstrapped unless the MDP ended; [M]."""
+        return batch.reward + self.gamma * batch.discount * self.value(batch.next_obs, alpha)
 
     def value(self, obs: Obs, alpha: Tensor) -> Tensor:
         """V(s) = π(s)ᵀ [min_i Q̄_i(s) − α log π(s)], eq. 10; [M]."""

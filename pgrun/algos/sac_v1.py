@@ -31,6 +31,7 @@ class SACv1(OffPolicy):
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         self.v = Critic(self.network.encoder(self.obs_space), self.network)
         self.learn(Twin(self.network, self.obs_space, self.action_space, k=2), target=False)
+        self.held_target, self.held_value_target = self.held(self.target), self.held(self.value_target)
         self.v_target, self.psi_target = slow_copy(self.v)
         self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value")
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
@@ -41,8 +42,7 @@ class SACv1(OffPolicy):
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         noise = torch.randn_like(batch.action)
-        with torch.no_grad():
-            v, y = self.value_target(batch.obs, noise), self.target(batch)
+        v, y = self.held_value_target(batch.obs, noise), self.held_target(batch)
         metrics = self.value_step(batch.obs, v)  # ψ ← ψ − λ∇J_V(ψ)
         metrics |= self.fit(batch, y)  # θ_i ← θ_i − λ∇J_Q(θ_i)
         metrics |= self.actor_step(batch.obs, noise)  # φ ← φ − λ∇J_π(φ)

@@ -30,11 +30,11 @@ class TD3(DeterministicReplay):
         self.target_noise, self.target_noise_clip = target_noise, target_noise_clip  # σ̃, c
         self.updates = 0
         self.learn(Twin(self.network, self.obs_space, self.action_space, k=critics))
+        self.held_target = self.held(self.target)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         noise = self.target_noise * torch.randn_like(batch.action) if self.target_noise else None
-        with torch.no_grad():
-            y = self.target(batch, noise)
+        y = self.held_target(batch, noise)
         metrics = self.fit(batch, y)
         if self.updates % self.policy_delay == 0:
             metrics |= self.actor_step(batch.obs)
