@@ -53,7 +53,6 @@ class Algorithm(nn.Module):
     def place(self, device: str | torch.device) -> None:
         """Move everything to a device, before any GradientStep is built."""
         self.device = torch.device(device)
-        self.compiled: list[Compiled] = []  # besides the gradient steps
         self.to(self.device)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
@@ -160,6 +159,7 @@ class Learner(Algorithm):
         self.network, self.optimizer, self.compile_steps = network, optimizer, compile
         self.gamma, self.max_grad_norm = gamma, max_grad_norm
         self.device = torch.device(device)
+        self.compiled: list[Compiled] = []  # besides the gradient steps
 
     def settle(self) -> None:
         """Bring the networks to where they learn, before any gradient step is made of them."""
