@@ -65,7 +65,7 @@ ROWS = [
     Row("actor_critic", "cartpole", 500_000, 450),
     Row("a2c", "cartpole", 500_000, 475),
     Row("a2c", "acrobot", 500_000, -95),
-    Row("a2c", "pendulum", 1_000_000, None, first=5, overrides=("algo/advantage=gae",), variant="gae"),
+    Row("a2c", "pendulum", 1_000_000, None, overrides=("algo/advantage=gae",), variant="gae"),
     Row("npg", "cartpole", 200_000, 475),
     Row("trpo", "cartpole", 100_000, 475),
     Row("trpo", "acrobot", 100_000, None),
