@@ -117,7 +117,7 @@ def draw(folder: Path, out: Path) -> None:
     draw_noise(axes[0], folder)
     titles = {
         "batch": "Larger batches: fewer, surer steps",
-        "optimizer": "Adam forgives its learning rate, SGD does not",
+        "optimizer": "Adam gets there, plain SGD does not",
         "clip": "A clip or a KL penalty",
     }
     for ax, (study, title) in zip(axes[1:], titles.items(), strict=True):
@@ -143,11 +143,12 @@ def draw_curves(ax: Axes, folder: Path, arms: list[Arm]) -> None:
     """Evaluations over training: the median seed, and from the worst to the best."""
     for arm, colour in zip(arms, COLOURS, strict=False):
         steps, values = arm.curves(folder, "eval/return")
+        steps = steps / 1_000
         ax.plot(steps, np.median(values, 0), color=colour, label=arm.name)
         ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-    ax.set_xlabel("environment steps")
+    ax.set_xlabel("environment steps, thousands")
     ax.set_ylabel("evaluation return")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="lower right")
 
 
 if __name__ == "__main__":
