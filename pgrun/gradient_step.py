@@ -69,7 +69,7 @@ def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
 
 
 class GradientStep:
-    """One step along one loss's gradient: gradient, clip, optimizer. This is the unit that `compile=true` compiles.
+    """One step along one loss's gradient: gradient, clip, optimizer. `compile=true` compiles gradient and loss as one.
 
     Args:
         owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.

@@ -87,7 +87,7 @@ class Algorithm(nn.Module):
     def replica(self, device: str | torch.device) -> Self:
         """A copy that acts on another device; it can't learn."""
         bare = copy.copy(self)
-        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep)}
+        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep | Compiled)}
         twin = copy.deepcopy(bare)
         twin.place(device)
         return twin
@@ -99,7 +99,8 @@ class Algorithm(nn.Module):
     @property
     def compile_seconds(self) -> float:
         """What compiling has taken."""
-        return sum(step.compile_seconds for step in self.steps().values())
+        others = sum(value.seconds for value in vars(self).values() if isinstance(value, Compiled))
+        return others + sum(step.compile_seconds for step in self.steps().values())
 
     def set_progress(self, progress: float) -> None:
         """Tell every schedule how much of the run is done, in [0, 1]."""
@@ -159,7 +160,6 @@ class Learner(Algorithm):
         self.network, self.optimizer, self.compile_steps = network, optimizer, compile
         self.gamma, self.max_grad_norm = gamma, max_grad_norm
         self.device = torch.device(device)
-        self.compiled: list[Compiled] = []  # besides the gradient steps
 
     def settle(self) -> None:
         """Bring the networks to where they learn, before any gradient step is made of them."""
@@ -167,14 +167,7 @@ class Learner(Algorithm):
 
     def held(self, function: Callable[..., T]) -> Callable[..., T]:
         """A function of the networks through which no gradient flows, as targets are; compiled where steps are."""
-        if not self.compile_steps:
-            return torch.no_grad()(function)
-        self.compiled.append(Compiled(function))
-        return self.compiled[-1]
-
-    @property
-    def compile_seconds(self) -> float:
-        return super().compile_seconds + sum(each.seconds for each in self.compiled)
+        return Compiled(function) if self.compile_steps else torch.no_grad()(function)
 
     def gradient_step(
         self,
