@@ -126,8 +126,8 @@ ROWS = [
         for env in ("simple_speaker_listener", "simple_spread", "simple_tag")
         for algo in ("maddpg", "iddpg")
     ),
-    Row("td3", "halfcheetah", 1_000_000, 9_000, seeds=1),
-    Row("sac", "halfcheetah", 1_000_000, 9_500, seeds=1),
+    Row("td3", "halfcheetah", 1_000_000, 9_000, seeds=1, overrides=("compile=true",)),
+    Row("sac", "halfcheetah", 1_000_000, 9_500, seeds=1, overrides=("compile=true",)),
 ]
 
 
