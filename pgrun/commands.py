@@ -25,7 +25,8 @@ from pgrun.episode_file import save
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
-from pgrun.run import EVAL_SEED, Run, find_checkpoint, load_run
+from pgrun.run import EVAL_SEED, Run
+from pgrun.run_directory import find_checkpoint, load_run
 from pgrun.suggest import nearest
 from pgrun.tell import shown, summary
 from pgrun.translate import instantiation

@@ -28,7 +28,7 @@ from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.build import make_algorithm, make_env
 from pgrun.envs.goals import MultiGoal
-from pgrun.run import find_checkpoint, load_run
+from pgrun.run_directory import find_checkpoint, load_run
 
 RESULTS = Path(__file__).parent / "results"
 GOALS = MultiGoal.NAMES

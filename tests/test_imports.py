@@ -20,6 +20,7 @@ CONFIGURED = {
     "commands.py",
     "resolvers.py",
     "run.py",
+    "run_directory.py",
     "sweep.py",
     "translate.py",
     "validate.py",
