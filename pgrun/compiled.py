@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ class Compiled:
     """A function that torch's compiler traces at its first call. No gradient flows through it, though it may take one
     within, by torch.func; it draws no random numbers.
 
-    `seconds` is what the first call took, 0.0 before.
+    `seconds` is what the first call took, 0.0 before; the compiler is imported then, too.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -25,15 +26,35 @@ class Compiled:
 
         # the compiler counts compilations by code object, and makes dynamic what differs between two of one name
         traced.__code__ = traced.__code__.replace(co_name=f"traced_{next(_number)}")
-        # else it looks, before each call and two hundred times, whether some module is still that module
-        unmoved = torch.compiler.skip_guard_on_globals_unsafe
-        self._function = torch.compile(traced, options={"guard_filter_fn": unmoved})
+        # the guards have seen to the sizes
+        options: dict[str, Any] = {"guard_filter_fn": which_may_change, "size_asserts": False}
+        self._compile = partial(torch.compile, traced, options=options)
+        self._function: Callable[..., Any] | None = None
         self.seconds = 0.0
 
     def __call__(self, *args: Any) -> Any:
-        begin = time.perf_counter()
         with torch.no_grad():  # or it would also trace a gradient of the gradient
+            if self._function is not None:
+                return self._function(*args)
+            begin = time.perf_counter()
+            self._function = self._compile()
             result = self._function(*args)
-        if not self.seconds:
             self.seconds = time.perf_counter() - begin
-        return result
+            return result
+
+
+def which_may_change(guards: Sequence[Any]) -> list[bool]:
+    """Which of what the compiler took for granted it is to look at before each call: the arguments, tensors that are
+    no parameters, numbers that the function reads, and the process's own state. Else it looks, up to two hundred times,
+    whether some module is still that module, a tenth of a small update; nothing of them changes during a run.
+    """
+    return [
+        not guard.is_global
+        and (
+            guard.name.startswith("args")  # of `traced`
+            or not guard.name  # whether gradients are on, dynamic shapes, …
+            or isinstance(guard.value, bool | int | float)
+            or (isinstance(guard.value, torch.Tensor) and not isinstance(guard.value, torch.nn.Parameter))
+        )
+        for guard in guards
+    ]

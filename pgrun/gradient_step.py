@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from pgrun.compiled import Compiled
 from pgrun.optim import Fisher, Optimizer
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+Pieces = list[tuple[Tensor, dict[str, Tensor]]]
 
 
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -69,7 +71,8 @@ def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
 
 
 class GradientStep:
-    """One step along one loss's gradient: gradient, clip, optimizer. `compile=true` compiles gradient and loss as one.
+    """One step along one loss's gradient: gradient, clip, optimizer. `compile=true` compiles all of it as one, or
+    gradient and loss alone where the optimizer's rule is of the whole vector or processes exchange their gradients.
 
     Args:
         owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.
@@ -77,12 +80,14 @@ class GradientStep:
         loss: arguments -> (0-dim loss, 0-dim metrics); it draws no random numbers (noise comes as an argument).
         optimizer: a factory, called with a list of one flat vector.
         max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
-        compile: trace loss and gradient into one compiled function.
+        compile: trace it into one compiled function.
         name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
         learners: how many learn side by side, each with its row of the one parameter [learners, P]; each one's
             gradient is clipped by itself.
         fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
             which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
+        given: what the step is called with -> the loss's arguments, through which no gradient flows, as targets are; it
+            draws no random numbers. None: they are the same.
     """
 
     def __init__(
@@ -96,9 +101,10 @@ class GradientStep:
         compile: bool,
         name: str = "",
         fisher: Fisher | None = None,
+        given: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
     ) -> None:
-        self.learners = learners
+        self.learners, self.given = learners, given
         self.parameters = list(parameters)
         self.theta = flatten_parameters(self.parameters)
         self.loss = loss
@@ -110,25 +116,43 @@ class GradientStep:
         self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
         self.exchange: Exchange | None = None  # with other processes
         self.metrics: dict[str, Tensor] = {}  # of the last call's loss
+        self.compile = compile
         self._owner = owner
-        self._compiled = Compiled(self.functional()) if compile else None
 
     def __call__(self, *args: Any) -> dict[str, Tensor]:
         """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
+        more = {} if self.watch is None else self.watch(self, *self.known(*args))
+        if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
+            assert isinstance(self.optimizer, Optimizer)
+            norm, self.metrics = self._whole(self._pieces, self.optimizer.rates(), *args)
+        else:
+            args = self.known(*args)
+            self.metrics = self.differentiate(*args)
+            norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
+        self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
+        return self.metrics | more
+
+    def known(self, *args: Any) -> tuple[Any, ...]:
+        """The loss's arguments, from those of a call."""
+        if self.given is None:
+            return args
+        if self.compile:
+            return self._known(*args)
+        with torch.no_grad():
+            return self.given(*args)
+
+    def differentiate(self, *args: Any) -> dict[str, Tensor]:
+        """Put the gradient where it belongs, of the loss's arguments; -> the loss's metrics."""
         grad = self.theta.grad
         assert grad is not None
-        more = {} if self.watch is None else self.watch(self, *args)
-        if self._compiled is None:
+        if self.compile:
+            gradient, metrics = self._gradient([p.detach() for p in self.parameters], *args)
+            grad.copy_(gradient)
+        else:
             grad.zero_()
             value, metrics = self.loss(*args)
             value.backward(inputs=self.parameters)
-        else:
-            gradient, metrics = self._compiled([p.detach() for p in self.parameters], *args)
-            grad.copy_(gradient)
-        self.metrics = metrics
-        norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
-        metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
-        return metrics | more
+        return metrics
 
     def descend(self, *args: Any) -> Tensor:
         """Clip the gradient of these arguments, and step; -> the norm before the clip, as `clip` returns it."""
@@ -143,7 +167,38 @@ class GradientStep:
     @property
     def compile_seconds(self) -> float:
         """What compiling has taken."""
-        return 0.0 if self._compiled is None else self._compiled.seconds
+        return sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
+
+    @property
+    def _by_number(self) -> bool:
+        """Whether the optimizer's rule can be applied piece by piece."""
+        return isinstance(self.optimizer, Optimizer) and self.optimizer.by_number
+
+    @cached_property
+    def _gradient(self) -> Compiled:
+        """`functional`, compiled."""
+        return Compiled(self.functional())
+
+    @cached_property
+    def _known(self) -> Compiled:
+        """`given`, compiled."""
+        assert self.given is not None
+        return Compiled(self.given)
+
+    @cached_property
+    def _whole(self) -> Compiled:
+        """`whole`, compiled."""
+        return Compiled(self.whole())
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        """Of each parameter, the same memory as plain tensors: it, and the optimizer's state of it."""
+        assert isinstance(self.optimizer, Optimizer)
+        state = self.optimizer.pieces([p.numel() for p in self.parameters])
+        return [
+            (p.detach(), {key: x.view_as(p) for key, x in of_p.items()})
+            for p, of_p in zip(self.parameters, state, strict=True)
+        ]
 
     def set_progress(self, progress: float) -> None:
         """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
@@ -154,8 +209,46 @@ class GradientStep:
 
     def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
         """The gradient [P] and the metrics as a function of the parameters, a list in their order, and the loss's
-        arguments. (Not of θ: the gradient of slices is a sum over all of θ for each of them.)
+        arguments.
         """
+        by_parameter = self.by_parameter()
+
+        def gradient(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            parts, metrics = by_parameter(parameters, *args)
+            return torch.cat([g.flatten() for g in parts]), metrics
+
+        return gradient
+
+    def whole(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        """The step as a function of what `_pieces` are, the optimizer's rates and a call's arguments: it changes the
+        pieces in place; -> the gradient's norm before the clip, and the metrics. (Of pieces, not of θ: joined, the
+        gradient's parts would be told apart number by number. The gradient itself is kept nowhere.)
+        """
+        by_parameter, max_norm, optimizer = self.by_parameter(), self.max_grad_norm, self.optimizer
+        known = None if self.given is None else self.swapped(self.given)
+        assert isinstance(optimizer, Optimizer)
+
+        def step(pieces: Pieces, rates: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            parameters = [theta for theta, _ in pieces]
+            if known is not None:
+                args = known(parameters, *args)
+            parts, metrics = by_parameter(parameters, *args)
+            norm = torch.stack([g.square().sum() for g in parts]).sum().sqrt()
+            factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            for (theta, state), g in zip(pieces, parts, strict=True):
+                optimizer.move(theta, g if factor is None else factor * g, state, rates)
+            return norm, metrics
+
+        return step
+
+    def by_parameter(self) -> Callable[..., tuple[list[Tensor], dict[str, Tensor]]]:
+        """The gradient of each parameter and the metrics as a function of the parameters, a list in their order, and
+        the loss's arguments. (Not of θ: the gradient of slices is a sum over all of θ for each of them.)
+        """
+        return torch.func.grad(self.swapped(self.loss), has_aux=True)
+
+    def swapped(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the owner as a function of the parameters, a list in their order, and the method's arguments."""
         places = {id(p): i for i, p in enumerate(self.parameters)}
         # each module once: functional_call would swap one that is reached by two paths twice, and not back
         layout = [
@@ -164,26 +257,22 @@ class GradientStep:
             for name, p in module._parameters.items()
             if id(p) in places
         ]
-        module = _Call(self._owner, self.loss)
+        module = _Call(self._owner, method)
 
-        def loss(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        def function(parameters: list[Tensor], *args: Any) -> Any:
             swapped = {name: parameters[i] for name, i in layout}
             return torch.func.functional_call(module, swapped, args, tie_weights=False)
 
-        def gradient(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            parts, metrics = torch.func.grad(loss, has_aux=True)(parameters, *args)
-            return torch.cat([g.flatten() for g in parts]), metrics
-
-        return gradient
+        return function
 
 
 class _Call(nn.Module):
-    """A loss as a module, so that functional_call can swap its owner's parameters."""
+    """A method as a module, so that functional_call can swap its owner's parameters."""
 
-    def __init__(self, owner: nn.Module, loss: Loss) -> None:
+    def __init__(self, owner: nn.Module, method: Callable[..., Any]) -> None:
         super().__init__()
         self.owner = owner
-        self.loss = loss
+        self.method = method
 
-    def forward(self, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.loss(*args)
+    def forward(self, *args: Any) -> Any:
+        return self.method(*args)

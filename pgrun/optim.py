@@ -8,7 +8,8 @@ the config instead (`optimizer._target_=torch.optim.NAdam`, without a schedule).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Optimizer:
     """A rule that turns the gradient of one flat vector [P] into a step. Its state is the tensors in `state`."""
 
     shareable = True  # whether several processes may step one vector with one state
+    by_number: ClassVar[bool] = False  # whether `move` is the rule: each number's step depends on no other's gradient
 
     def __init__(self, params: list[Tensor], *, lr: float, schedule: str) -> None:
         if schedule not in SCHEDULES:
@@ -45,6 +47,21 @@ class Optimizer:
         """Update the vector in place from its `.grad`."""
         raise NotImplementedError
 
+    def rates(self) -> Tensor:
+        """Before a step by `move`: what changes from one step to the next, apart from the state."""
+        return torch.tensor(self.lr, device=self.theta.device)
+
+    def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        """`step` for a piece of the vector, with the pieces of gradient and state that go with it, for the compiler to
+        join with what makes the gradient.
+        """
+        raise NotImplementedError
+
+    def pieces(self, sizes: list[int]) -> list[dict[str, Tensor]]:
+        """The state that goes with each piece of the vector, as views."""
+        flat = {key: x.split(sizes) for key, x in self.state.items() if x.shape == self.theta.shape}
+        return [{key: parts[i] for key, parts in flat.items()} for i in range(len(sizes))]
+
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors."""
         return dict(self.state)
@@ -65,6 +82,8 @@ class Optimizer:
 class Adam(Optimizer):
     """Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101."""
 
+    by_number = True
+
     def __init__(
         self,
         params: list[Tensor],
@@ -78,12 +97,16 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
+        self.decoupled = decoupled
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         self.state = {
             "m": torch.zeros_like(self.theta),
             "v": torch.zeros_like(self.theta),
             "t": torch.zeros((), device=self.theta.device),
         }
+        constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # of `rates`
+        self._beta, self._power = constant([0.0, *self.betas]), constant([-1.0, -1.0, -0.5])
+        self._scale = constant([self.lr, self.lr, 1.0])
 
     def step(self) -> None:
         m, v, t = self.state["m"], self.state["v"], self.state["t"]
@@ -104,9 +127,33 @@ class Adam(Optimizer):
             maximize=False,
         )
 
+    def rates(self) -> Tensor:
+        """α, α/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ), [3]: in `move` the compiler would take the powers anew for each number."""
+        t = self.state["t"]
+        t += 1
+        return torch.rsub(self._beta**t, 1.0).pow_(self._power).mul_(self._scale).float()
+
+    def set_progress(self, progress: float) -> None:
+        before = self.lr
+        super().set_progress(progress)
+        if self.lr != before:
+            self._scale[:2] = self.lr
+
+    def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        alpha, alpha_t, scale_t = rates.unbind()
+        if self.weight_decay and self.decoupled:
+            theta.mul_(1.0 - alpha * self.weight_decay)
+        elif self.weight_decay:
+            grad = grad + self.weight_decay * theta
+        m = state["m"].lerp_(grad, 1.0 - self.betas[0])
+        v = state["v"].mul_(self.betas[1]).addcmul_(grad, grad, value=1.0 - self.betas[1])
+        theta.sub_(alpha_t * m / (v.sqrt() * scale_t + self.eps))
+
 
 class RMSprop(Optimizer):
     """θ ← θ − α g / √(v + ε) with v ← βv + (1 − β)g²; ε inside the root, as Mnih et al. 2016 and TensorFlow have it."""
+
+    by_number = True
 
     def __init__(self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
@@ -118,9 +165,15 @@ class RMSprop(Optimizer):
         v.mul_(self.alpha).addcmul_(g, g, value=1.0 - self.alpha)
         self.theta.addcdiv_(g, (v + self.eps).sqrt_(), value=-self.lr)
 
+    def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        v = state["v"].mul_(self.alpha).addcmul_(grad, grad, value=1.0 - self.alpha)
+        theta.sub_(rates * grad / (v + self.eps).sqrt())
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent with heavy-ball momentum: b ← μb + g, θ ← θ − α b."""
+
+    by_number = True
 
     def __init__(self, params: list[Tensor], *, lr: float, schedule: str, momentum: float) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
@@ -130,3 +183,6 @@ class SGD(Optimizer):
     def step(self) -> None:
         b = self.state["b"].mul_(self.momentum).add_(self.grad)
         self.theta.add_(b, alpha=-self.lr)
+
+    def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        theta.sub_(rates * state["b"].mul_(self.momentum).add_(grad))

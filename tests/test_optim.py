@@ -74,6 +74,25 @@ def test_the_flat_rules_are_torchs(name, max_grad_norm):
         assert_close(p, q, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("max_grad_norm", [None, 0.5])
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_rules_by_pieces_are_the_flat_ones(name, max_grad_norm, monkeypatch):
+    """What a compiled step applies to each parameter by itself, run without the compiler."""
+    monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
+    rule = functools.partial(PAIRS[name][0], lr=0.02, schedule="linear")
+    flat, pieces = (Net().step(rule, max_grad_norm=max_grad_norm, compile=compile) for compile in (False, True))
+    for i in range(STEPS):
+        for step in (flat, pieces):
+            step.set_progress(i / STEPS)
+        one, two = flat(*data(i)), pieces(*data(i))
+        assert_close(two["gradient/norm"], one["gradient/norm"], rtol=1e-4, atol=1e-5)
+    assert not pieces.theta.grad.any()  # it went the other way
+    assert_close(pieces.theta, flat.theta, rtol=1e-4, atol=1e-5)
+    theirs = pieces.optimizer.state_dict()
+    for key, x in flat.optimizer.state_dict().items():
+        assert_close(theirs[key], x, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("schedule", "factor"), [("constant", 1.0), ("linear", 0.75), ("cosine", (2.0 + 2.0**0.5) / 4.0)]
 )
@@ -121,5 +140,8 @@ def test_any_torch_optimizer_may_stand_in(torchs):
 
 
 def test_the_base_class_takes_no_step():
+    base = Optimizer([torch.zeros(2)], lr=0.1, schedule="constant")
     with pytest.raises(NotImplementedError):
-        Optimizer([torch.zeros(2)], lr=0.1, schedule="constant").step()
+        base.step()
+    with pytest.raises(NotImplementedError):
+        base.move(base.theta, base.theta, {}, base.rates())

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.compiled import Compiled
 from pgrun.errors import UserError, WrongSpace
 from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn.encoders import Network
@@ -19,7 +18,6 @@ from pgrun.optim import Fisher
 from pgrun.types import Carry, Obs, Transition
 
 spaces = gym.spaces
-T = TypeVar("T")
 
 
 class Algorithm(nn.Module):
@@ -87,7 +85,7 @@ class Algorithm(nn.Module):
     def replica(self, device: str | torch.device) -> Self:
         """A copy that acts on another device; it can't learn."""
         bare = copy.copy(self)
-        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep | Compiled)}
+        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep)}
         twin = copy.deepcopy(bare)
         twin.place(device)
         return twin
@@ -99,8 +97,7 @@ class Algorithm(nn.Module):
     @property
     def compile_seconds(self) -> float:
         """What compiling has taken."""
-        others = sum(value.seconds for value in vars(self).values() if isinstance(value, Compiled))
-        return others + sum(step.compile_seconds for step in self.steps().values())
+        return sum(step.compile_seconds for step in self.steps().values())
 
     def set_progress(self, progress: float) -> None:
         """Tell every schedule how much of the run is done, in [0, 1]."""
@@ -139,7 +136,7 @@ class Learner(Algorithm):
         network: makes the encoders.
         optimizer: makes the optimizer of each gradient step.
         device: where it learns.
-        compile: compile loss and gradient, and what is held.
+        compile: compile the gradient steps.
         gamma: discount γ.
         max_grad_norm: clip each gradient's norm to this; None leaves it.
     """
@@ -165,10 +162,6 @@ class Learner(Algorithm):
         """Bring the networks to where they learn, before any gradient step is made of them."""
         self.place(self.device)
 
-    def held(self, function: Callable[..., T]) -> Callable[..., T]:
-        """A function of the networks through which no gradient flows, as targets are; compiled where steps are."""
-        return Compiled(function) if self.compile_steps else torch.no_grad()(function)
-
     def gradient_step(
         self,
         parameters: Iterable[nn.Parameter],
@@ -177,6 +170,7 @@ class Learner(Algorithm):
         name: str = "",
         lr: float | None = None,
         fisher: Fisher | None = None,
+        given: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
     ) -> GradientStep:
         """A step of the configured optimizer, or of one with another learning rate, along a loss's gradient."""
@@ -189,6 +183,7 @@ class Learner(Algorithm):
             compile=self.compile_steps,
             name=name,
             fisher=fisher,
+            given=given,
             learners=learners,
         )
 

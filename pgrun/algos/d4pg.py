@@ -32,11 +32,9 @@ class D4PG(DeterministicReplay):
             )
         self.register_buffer("z", torch.linspace(v_min, v_max, atoms), persistent=False)
         self.learn(AtomCritic(self.network, self.obs_space, self.action_space, atoms))
-        self.held_target = self.held(self.target)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        y = self.held_target(batch)
-        metrics = self.fit(batch, y)
+        metrics = self.fit(batch)
         metrics |= self.actor_step(batch.obs)
         self.follow()
         return metrics

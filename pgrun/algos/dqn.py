@@ -43,15 +43,13 @@ class DQN(OffPolicy):
         self.target_every = target_every
         self.updates = 0
         self.learn(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
-        self.held_target = self.held(self.target)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         q = self.q.all(obs)[0]
         return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        y = self.held_target(batch)
-        metrics = self.fit(batch, y)
+        metrics = self.fit(batch)
         self.updates += 1
         if self.updates % self.target_every == 0:
             self.follow()

@@ -68,8 +68,9 @@ class MADDPG(OffPolicy):
         self.settle()
         self.q_target, self.theta_target = slow_copy(self.q)
         self.actor_target, self.phi_target = slow_copy(self.actor)
-        self.critic_step = self.gradient_step(self.q.parameters(), self.critic_loss, name="critic", learners=n)
-        self.held_target = self.held(self.target)
+        self.critic_step = self.gradient_step(
+            self.q.parameters(), self.critic_loss, name="critic", given=self.given, learners=n
+        )
         self.actor_step = self.gradient_step(
             self.actor.parameters(), self.actor_loss, name="actor", lr=actor_lr, learners=n * ensembles
         )
@@ -109,8 +110,7 @@ class MADDPG(OffPolicy):
         metrics: dict[str, Tensor] = {}
         if self.inferred is not None:
             metrics |= self.infer_step(batch.obs, batch.action)
-        y = self.held_target(batch, gumbel_like(batch.action))
-        metrics |= self.fit(batch, y)
+        metrics |= self.fit(batch, gumbel_like(batch.action))
         metrics |= self.actor_step(batch.obs, batch.action, batch.extras, gumbel_like(batch.action))
         self.follow()
         return metrics

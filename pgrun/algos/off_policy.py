@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class OffPolicy(Learner):
     """
 
     learns_from = "steps"
+    target: Callable[..., Tensor]  # batch, what else `fit` was called with -> y; it draws no random numbers
 
     def __init__(self, *, rollout: int, tau: float, **common: Any) -> None:
         super().__init__(**common)
@@ -35,15 +37,20 @@ class OffPolicy(Learner):
         self.settle()
         if target:
             self.q_target, self.theta_target = slow_copy(q)
-        self.critic_step = self.gradient_step(q.parameters(), self.critic_loss, name="critic")
+        self.critic_step = self.gradient_step(q.parameters(), self.critic_loss, name="critic", given=self.given)
 
-    def fit(self, batch: Transition, y: Tensor) -> dict[str, Tensor]:
-        """One step of every Q towards y [M]; a replay that samples by priority learns the errors."""
-        weight = batch.extras.get("weight")
-        metrics = self.critic_step(batch.obs, batch.action, y, weight)
-        if weight is not None:
+    def fit(self, batch: Transition, *args: Tensor) -> dict[str, Tensor]:
+        """One step of every Q towards the target [M] that follows from batch and arguments; a replay that samples by
+        priority learns the errors.
+        """
+        metrics = self.critic_step(batch, *args)
+        if "weight" in batch.extras:
             batch.extras["priority"].copy_(metrics.pop("delta"))
         return metrics
+
+    def given(self, batch: Transition, *args: Tensor) -> tuple[Obs, Tensor, Tensor, Tensor | None]:
+        """What the critics' loss is of."""
+        return batch.obs, batch.action, self.target(batch, *args), batch.extras.get("weight")
 
     def follow(self) -> None:
         """Q̄ ← τQ + (1 − τ)Q̄."""

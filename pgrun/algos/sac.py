@@ -35,7 +35,6 @@ class SAC(OffPolicy):
         q = Twin(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.learn(q)
-        self.held_target = self.held(self.target)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
@@ -45,8 +44,7 @@ class SAC(OffPolicy):
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         noise, next_noise = torch.randn_like(batch.action), torch.randn_like(batch.action)
-        y = self.held_target(batch, next_noise)
-        metrics = self.fit(batch, y)  # J_Q, eq. 5
+        metrics = self.fit(batch, next_noise)  # J_Q, eq. 5
         alpha = self.log_alpha.detach().exp()
         metrics |= self.actor_step(batch.obs, noise, alpha)
         metrics |= self.adapt(-metrics["policy/entropy"])

@@ -30,7 +30,6 @@ class SACDiscrete(OffPolicy):
         q = DiscreteQ(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.learn(q)
-        self.held_target = self.held(self.target)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
@@ -40,8 +39,7 @@ class SACDiscrete(OffPolicy):
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         alpha = self.log_alpha.detach().exp()
-        y = self.held_target(batch, alpha)
-        metrics = self.fit(batch, y)  # J_Q, eq. 4
+        metrics = self.fit(batch, alpha)  # J_Q, eq. 4
         metrics |= self.actor_step(batch.obs, alpha)
         metrics |= self.temperature_step(metrics["policy/entropy"], self.target_entropy(batch.obs))
         self.follow()

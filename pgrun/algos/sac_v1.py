@@ -31,9 +31,8 @@ class SACv1(OffPolicy):
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         self.v = Critic(self.network.encoder(self.obs_space), self.network)
         self.learn(Twin(self.network, self.obs_space, self.action_space, k=2), target=False)
-        self.held_target, self.held_value_target = self.held(self.target), self.held(self.value_target)
         self.v_target, self.psi_target = slow_copy(self.v)
-        self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value")
+        self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value", given=self.given_v)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
@@ -42,9 +41,8 @@ class SACv1(OffPolicy):
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         noise = torch.randn_like(batch.action)
-        v, y = self.held_value_target(batch.obs, noise), self.held_target(batch)
-        metrics = self.value_step(batch.obs, v)  # ψ ← ψ − λ∇J_V(ψ)
-        metrics |= self.fit(batch, y)  # θ_i ← θ_i − λ∇J_Q(θ_i)
+        metrics = self.value_step(batch.obs, noise)  # ψ ← ψ − λ∇J_V(ψ)
+        metrics |= self.fit(batch)  # θ_i ← θ_i − λ∇J_Q(θ_i)
         metrics |= self.actor_step(batch.obs, noise)  # φ ← φ − λ∇J_π(φ)
         self.follow()
         return metrics
@@ -56,6 +54,10 @@ class SACv1(OffPolicy):
     def target(self, batch: Transition) -> Tensor:
         """Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""
         return self.reward_scale * batch.reward + self.gamma * batch.discount * self.v_target(batch.next_obs)
+
+    def given_v(self, obs: Obs, noise: Tensor) -> tuple[Obs, Tensor]:
+        """What the loss of V is of."""
+        return obs, self.value_target(obs, noise)
 
     def value_target(self, obs: Obs, noise: Tensor) -> Tensor:
         """min_i Q_i(s, a) − α log π(a|s), what V is fitted to, eq. 5; a = f(ε; s) of the policy now; [M]."""

@@ -89,13 +89,16 @@ class SQL(OffPolicy):
     def update(self, batch: Transition) -> dict[str, Tensor]:
         with torch.no_grad():
             v = self.actor.value(self.q_target, batch.next_obs)  # V_soft, eq. 10
-            y = self.reward_scale * batch.reward + self.gamma * batch.discount * v
-        metrics = self.fit(batch, y)  # J_Q, eq. 11
+        metrics = self.fit(batch, v)  # J_Q, eq. 11
         if isinstance(self.actor, Amortised):
             noise, delta = self.actor.transport(self.q, batch.obs, self.particles)  # Δf, eq. 13
             metrics |= self.sampler_step(batch.obs, noise, delta)
         self.follow()
         return metrics | {"value/soft": v.mean()}
+
+    def target(self, batch: Transition, v: Tensor) -> Tensor:
+        """r + γ V_soft(s'), bootstrapped unless the MDP ended; [M]."""
+        return self.reward_scale * batch.reward + self.gamma * batch.discount * v
 
     def sampler_loss(self, obs: Obs, noise: Tensor, delta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """−E_ξ[Δf(ξ; s)ᵀ f(ξ; s)], whose gradient is eq. 14 with a minus; ξ and Δf [M, n, D]."""

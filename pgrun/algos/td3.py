@@ -30,19 +30,17 @@ class TD3(DeterministicReplay):
         self.target_noise, self.target_noise_clip = target_noise, target_noise_clip  # σ̃, c
         self.updates = 0
         self.learn(Twin(self.network, self.obs_space, self.action_space, k=critics))
-        self.held_target = self.held(self.target)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        noise = self.target_noise * torch.randn_like(batch.action) if self.target_noise else None
-        y = self.held_target(batch, noise)
-        metrics = self.fit(batch, y)
+        noise = [self.target_noise * torch.randn_like(batch.action)] if self.target_noise else []
+        metrics = self.fit(batch, *noise)
         if self.updates % self.policy_delay == 0:
             metrics |= self.actor_step(batch.obs)
             self.follow()
         self.updates += 1
         return metrics
 
-    def target(self, batch: Transition, noise: Tensor | None) -> Tensor:
+    def target(self, batch: Transition, noise: Tensor | None = None) -> Tensor:
         """r + γ min_i Q̄_i(s', ã) with ã = μ̄(s') + clip(ε, −c, c), bootstrapped unless the MDP ended; [M]."""
         action = self.actor_target(batch.next_obs)
         if noise is not None:

@@ -328,7 +328,7 @@ def test_sacs_steps_change_their_own_parameters_alone():
         }
         return names | ({"alpha"} if algorithm.log_alpha.item() != alpha else set())
 
-    assert changed(lambda: algorithm.critic_step(batch.obs, batch.action, batch.reward, None)) == {"q"}
+    assert changed(lambda: algorithm.critic_step(batch, torch.zeros_like(batch.action))) == {"q"}
     assert changed(lambda: algorithm.actor_step(batch.obs, batch.action, torch.tensor(0.3))) == {"actor"}
     assert changed(lambda: algorithm.temperature_step(torch.tensor(5.0))) == {"alpha"}
     assert changed(lambda: algorithm.temperature_step(torch.tensor(2.0))) == set()  # an entropy of −2 is the target
