@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -246,14 +247,14 @@ class _Recorder:
         """All steps, stacked; [T, B, ...]."""
         first = self.extras[0]
         return Transition(
-            obs=_stack(self.obs),
-            action=torch.stack(self.action),
-            reward=torch.stack(self.reward),
-            discount=torch.stack(self.discount),
-            next_obs=_stack(self.next_obs),
-            last=torch.stack(self.last),
-            valid=torch.stack(self.valid),
-            extras={key: torch.stack([each[key] for each in self.extras]) for key in first},
+            obs=_stack_obs(self.obs),
+            action=_stack(self.action),
+            reward=_stack(self.reward),
+            discount=_stack(self.discount),
+            next_obs=_stack_obs(self.next_obs),
+            last=_stack(self.last),
+            valid=_stack(self.valid),
+            extras={key: _stack([each[key] for each in self.extras]) for key in first},
         )
 
 
@@ -278,8 +279,12 @@ def begun_anew(carry: Carry, step: Step, policy: Algorithm) -> Carry:
     )
 
 
-def _stack(obs: list[Obs]) -> Obs:
-    return map_obs(lambda *parts: torch.stack(parts), obs[0], *obs[1:])
+def _stack(steps: Sequence[Tensor]) -> Tensor:
+    return torch.stack(steps) if len(steps) > 1 else steps[0].unsqueeze(0)  # type: ignore[arg-type]
+
+
+def _stack_obs(steps: list[Obs]) -> Obs:
+    return map_obs(lambda *parts: _stack(parts), steps[0], *steps[1:])
 
 
 def check_observations(rollout: Transition) -> None:
