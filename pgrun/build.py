@@ -26,6 +26,7 @@ from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
 from pgrun.memory import Memory
 from pgrun.nn.encoders import CNN, Network
+from pgrun.nn.precision import set_matmul_precision
 from pgrun.parallel.team import Team
 from pgrun.types import VectorEnv
 
@@ -56,7 +57,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     config = resolved(config) if isinstance(config, DictConfig) else OmegaConf.create(config)
     keep_freed_memory()
     torch.set_num_threads(config.threads)
-    torch.set_float32_matmul_precision(config.matmul_precision)
+    set_matmul_precision(config.matmul_precision)
     team = call(config.parallel, rank=rank)
     mine = config.copy()  # as this process has it
     if "num_envs" in config.env:

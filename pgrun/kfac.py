@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from pgrun.core import kronecker, ranks
 from pgrun.errors import Diverged, UserError
+from pgrun.nn.precision import in_full
 from pgrun.optim import Fisher, Optimizer
 
 
@@ -137,7 +138,7 @@ class KFAC(Optimizer):
 
     def look(self, *args: Any) -> dict[str, Tensor]:
         """One batch's A and S of each block, and the diagonal D of each other parameter, over all ranks."""
-        with torch.enable_grad(), Tap(self.parameters) as tap:
+        with torch.enable_grad(), in_full(), Tap(self.parameters) as tap:
             log_likelihood, valid = self.fisher(*args)
             weight = valid.flatten().to(self.theta.dtype)  # [N]
             total = (log_likelihood.flatten() * weight).sum()

@@ -389,6 +389,7 @@ def test_the_fisher_matrix_is_the_models_own():
         ("algo=reinforce", "algo/baseline=none", "env=cartpole"),
         ("algo=a2c", "env=cartpole", "network=lstm"),  # the cell has a diagonal
         ("algo=a2c", "env=cartpole", "env.autoreset=next_step", "env.backend=sync"),
+        ("algo=a2c", "env=cartpole", "matmul_precision=bfloat16"),
     ],
 )
 def test_it_steps_with(overrides):

@@ -11,6 +11,7 @@ from pgrun.errors import UserError
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import Flatten, Layers, flat_size, is_image, linear
 from pgrun.nn.models import Twin
+from pgrun.nn.precision import Product, between
 from pgrun.types import Obs
 
 
@@ -52,8 +53,10 @@ def first(q: Twin, obs: Obs, action: Tensor) -> Tensor:
     """Q_1(s, a) alone of several Qs, [M]."""
     x = torch.cat([q.flatten.run(obs), action], -1)
     layers = list(zip(q.weights, q.biases, strict=True))
+    product: Product = torch.addmm
     for weight, bias in layers[:-1]:
-        x = q.activation(torch.addmm(bias[0], x, weight[0]))
+        x = q.activation(product(bias[0], x, weight[0]))
+        product = between(torch.addmm)
     weight, bias = layers[-1]
     return (x * weight[0].T).sum(-1) + bias[0, 0]
 

@@ -18,6 +18,7 @@ from pgrun.core.gumbel import gumbel_softmax, one_hot_max
 from pgrun.errors import UserError
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
+from pgrun.nn.precision import Product, between
 from pgrun.types import Obs, blocks, width
 
 NONE = -1e9  # the logit of what can't be chosen
@@ -67,14 +68,13 @@ class Side(nn.Module):
         """[M, n], or [k, M, n] where each has an input of its own -> [k, M, outputs]."""
         x = self.look(x)
         parts = self.theta.split(self.sizes, 1)
+        product: Product = torch.baddbmm
         for depth, shape in enumerate(self.shapes):
             weight, bias = parts[2 * depth].unflatten(1, shape), parts[2 * depth + 1].unsqueeze(1)
-            if shape[1] == 1:  # a product and a sum are faster than a matrix with one column
-                x = (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
-            else:
-                x = torch.baddbmm(bias, x, weight)
+            x = _column(bias, x, weight) if shape[1] == 1 else product(bias, x, weight)
             if depth < len(self.shapes) - 1:
                 x = self.activation(x)
+            product = between(torch.baddbmm) if depth < len(self.shapes) - 2 else torch.baddbmm
         return x
 
     def look(self, x: Tensor) -> Tensor:
@@ -85,6 +85,11 @@ class Side(nn.Module):
         if x.dim() == 2:
             return x[:, self.sees].transpose(0, 1)
         return x.gather(2, (self.sees % x.shape[-1]).unsqueeze(1).expand(-1, x.shape[1], -1))
+
+
+def _column(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """baddbmm of a matrix with one column; a product and a sum are faster."""
+    return (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
 
 
 class JointAction(nn.Module):

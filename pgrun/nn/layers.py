@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
+from pgrun.nn.precision import Product, between
 from pgrun.types import Obs
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -51,8 +52,10 @@ class Layers(nn.Module):
     def run(self, x: Tensor) -> Tensor:
         """The forward pass, without the hooks of nn.Module."""
         parameters, activation = self._parameters, self.activation
+        product: Product = F.linear
         for weight, bias in self.names:
-            x = activation(F.linear(x, parameters[weight], parameters[bias]))  # type: ignore[arg-type]
+            x = activation(product(x, parameters[weight], parameters[bias]))
+            product = between(F.linear)
         return x
 
     forward = run

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
+from pgrun.nn.precision import Product, between
 from pgrun.types import Obs
 
 
@@ -89,11 +90,13 @@ class Batched(nn.Module):
     def forward(self, obs: Obs) -> Tensor:
         parameters: Any = self._parameters
         x = self.flatten.run(obs)
-        product: Any = torch.addmm
+        product: Product = torch.addmm
         if self.k > 1:
             x, product = x.expand(self.k, -1, -1), torch.baddbmm
+        hidden = product
         for weight, bias in self.layers:
-            x = self.activation(product(parameters[bias], x, parameters[weight]))
+            x = self.activation(hidden(parameters[bias], x, parameters[weight]))
+            hidden = between(product)
         of_q, of_v = x.chunk(2, -1) if self.value and self.layers else (x, x)
         weight, bias = self.head
         q = product(parameters[bias], of_q, parameters[weight])

@@ -1,0 +1,47 @@
+"""How exactly the products between hidden layers are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+Product = Callable[..., Tensor]
+
+_bfloat16 = False
+
+
+def set_matmul_precision(precision: str) -> None:
+    """Of this process: `highest`, `high` and `medium` as torch.set_float32_matmul_precision has them; `bfloat16`: what
+    `between` says, and every other product in full.
+    """
+    global _bfloat16
+    _bfloat16 = precision == "bfloat16"
+    torch.set_float32_matmul_precision("highest" if _bfloat16 else precision)
+
+
+@contextmanager
+def in_full() -> Iterator[None]:
+    """No product is rounded within."""
+    global _bfloat16
+    before, _bfloat16 = _bfloat16, False
+    try:
+        yield
+    finally:
+        _bfloat16 = before
+
+
+def between(product: Product) -> Product:
+    """F.linear, bmm, … as they are to be taken of one hidden layer and the next. In bfloat16, where the run asks for
+    it: observations, actions and what a network puts out keep their digits, and so do parameters and gradients, of
+    which rounded copies are multiplied (mixed precision: Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740).
+    """
+    return partial(_rounded, product) if _bfloat16 else product
+
+
+def _rounded(product: Product, *args: Tensor) -> Tensor:
+    """The product of float32 tensors, each rounded to bfloat16's 8 digits, summed in float32 and rounded again."""
+    return product(*(x.bfloat16() for x in args)).float()
