@@ -21,6 +21,7 @@ from pgrun.algos.base import Algorithm
 from pgrun.allocator import keep_freed_memory
 from pgrun.checkpoint import seed_generators
 from pgrun.collect import Collector
+from pgrun.compiled import check_compiler
 from pgrun.diagnostics import watch
 from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
@@ -71,6 +72,8 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     learn = algorithm.device
     act = pick(config.act_device, learn, "act_device")
     check_memory(algorithm, config.memory)
+    if config.compile and learn.type == "cpu":
+        check_compiler()
     collector = call(mine.collector, env=env, device=str(act), seed=mine.seed, rank=rank)
     if "device" in config.memory:
         mine.memory.device = str(pick(config.memory.device, learn, "memory.device"))

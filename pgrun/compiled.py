@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+
+from pgrun.errors import UserError
 
 _number = itertools.count()
 
@@ -18,6 +23,9 @@ class Compiled:
     within, by torch.func; it draws no random numbers.
 
     `seconds` is what the first call took, 0.0 before; the compiler is imported then, too.
+
+    Raises:
+        UserError: what the compiler made could not be built or loaded.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -38,9 +46,31 @@ class Compiled:
                 return self._function(*args)
             begin = time.perf_counter()
             self._function = self._compile()
-            result = self._function(*args)
+            try:
+                result = self._function(*args)
+            except Exception as error:
+                if type(error).__name__ in ("InductorError", "BackendCompilerFailed"):  # of private modules
+                    raise UserError(_broken(error)) from error
+                raise
             self.seconds = time.perf_counter() - begin
             return result
+
+
+def check_compiler() -> None:
+    """Raise UserError where the C++ compiler that torch's compiler would call is not there."""
+    name = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if shutil.which(name) is None:
+        raise UserError(f"compile=true needs the C++ compiler {name}: install it, name another in CXX, or drop compile")
+
+
+def _broken(error: Exception) -> str:
+    from torch._inductor.runtime.runtime_utils import cache_dir
+
+    reason, *_ = str(getattr(error, "inner_exception", error)).splitlines()
+    return (
+        f"compile=true: torch's compiler failed ({reason}); if a run was killed while it compiled, "
+        f"remove {cache_dir()}, else drop compile"
+    )
 
 
 def which_may_change(guards: Sequence[Any]) -> list[bool]:

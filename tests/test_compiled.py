@@ -1,6 +1,10 @@
 """What is handed to torch's compiler, run without it, and the real one."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +12,17 @@ from running import parts
 from torch.testing import assert_close
 
 from pgrun.compiled import Compiled, which_may_change
+from pgrun.errors import UserError
+
+PROGRAM = """
+import torch
+from pgrun.compiled import Compiled
+from pgrun.errors import UserError
+try:
+    print(Compiled(lambda x: x + x)(torch.ones(64)).sum())
+except UserError as error:
+    print(error)
+"""
 
 SMALL = ("algo=sac", "env=pendulum", "memory.warmup=16", "memory.batch_size=8", "network.hidden=[8]", "device=cpu")
 
@@ -89,6 +104,31 @@ def test_numbers_that_move_are_looked_at():
         Guard("G['torch']", made, is_global=True): False,
     }
     assert which_may_change(list(guards)) == list(guards.values())
+
+
+def test_without_a_c_compiler_nothing_begins(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"^compile=true needs the C\+\+ compiler no-such-compiler: install it"):
+        parts("compile=true", "device=cpu")
+    parts("compile=false", "device=cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+def test_what_a_killed_compile_left_is_one_line(tmp_path):
+    """Its libraries cut short, as when the process that wrote them was killed."""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+
+    def double():
+        command = [sys.executable, "-c", PROGRAM]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parent)
+
+    assert double().stdout == "tensor(128.)\n"
+    for library in tmp_path.rglob("*.so"):
+        library.write_bytes(library.read_bytes()[:100])
+    (line,) = double().stdout.splitlines()
+    assert line.startswith("compile=true: torch's compiler failed (")
+    assert f"remove {tmp_path}" in line
 
 
 @pytest.mark.slow
