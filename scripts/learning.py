@@ -116,6 +116,10 @@ ROWS = [
     Row("sql", "pendulum", 30_000, -250),
     Row("sac_v1", "pendulum", 20_000, -175),
     Row("sac", "pendulum", 20_000, -170),
+    *(
+        Row(algo, "pendulum", 20_000, floor, overrides=("matmul_precision=bfloat16",), variant="bfloat16")
+        for algo, floor in (("ddpg", -175), ("td3", -175), ("sac", -170))
+    ),
     Row("sac_discrete", "cartpole", 100_000, 475),
     Row("sac", "mountain_car_continuous", 50_000, 90),
     Row("sac", "lunar_lander_continuous", 400_000, 230, seeds=3, overrides=("compile=true",)),
