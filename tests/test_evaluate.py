@@ -6,10 +6,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from running import parts, same
+from omegaconf import OmegaConf
+from running import new_run, parts, same
 
 from pgrun import checkpoint
+from pgrun.build import resolved
+from pgrun.commands import evaluate_checkpoint
 from pgrun.evaluate import Evaluation, evaluate
+from pgrun.nn.precision import set_matmul_precision
 from pgrun.types import Step
 
 
@@ -169,3 +173,18 @@ def test_evaluation_needs_no_worker_processes():
     assert world.num_envs == 32
     assert type(world.env).__name__ == "SyncVectorEnv"
     made.collector.env.close()
+
+
+def test_a_policy_is_evaluated_in_the_precision_that_it_was_trained_in(tmp_path):
+    small = ("network.hidden=[64,64]", "memory.capacity=100", "total_steps=20", "eval.final_episodes=4")
+    run = new_run(tmp_path, "algo=td3", "env=pendulum", *small, "matmul_precision=bfloat16")
+    trained = run.execute()["eval_return_mean"]
+    (tmp_path / ".hydra").mkdir()
+    set_matmul_precision("highest")
+    found = {}
+    for precision in ("bfloat16", "highest"):
+        OmegaConf.update(run.config, "matmul_precision", precision)
+        OmegaConf.save(resolved(run.config), tmp_path / ".hydra" / "config.yaml")
+        found[precision] = evaluate_checkpoint(tmp_path, "latest", episodes=4, seed=None, stochastic=False)
+    assert found["bfloat16"]["eval_return_mean"] == trained
+    assert found["highest"]["eval_return_mean"] != trained
