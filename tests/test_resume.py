@@ -58,6 +58,10 @@ RUNS = {
     "offpolicy_pg episodes": ("algo=offpolicy_pg", *ON_POLICY, "collector=episodes", "algo.weights=trajectory"),
     "gps": ("algo=gps", *ON_POLICY, "env=sparse_reach", "env.max_episode_steps=20", "algo.epochs=2"),
     "td3": (*SAC, "algo=td3", "env=pendulum", "env.max_episode_steps=30"),
+    "td3 in bfloat16": (
+        *(*SAC, "algo=td3", "env=pendulum", "env.max_episode_steps=30"),
+        *("network.hidden=[64,64]", "matmul_precision=bfloat16"),
+    ),
     "ddpg with ou noise": (
         *(*SAC, "algo=ddpg", "env=pendulum", "env.max_episode_steps=30", "algo/exploration=ou"),
         *("algo.exploration.schedule=linear", "memory.updates=2"),
