@@ -4,6 +4,10 @@
 
 `COMMAND ALGO ENV --seed N` trains one seed and prints as its last line a JSON with "eval_return_mean" and
 "steps_per_second". A seed that is done is not run again. The summary goes to scripts/results/versus.csv.
+
+Start states differ: on Pendulum the mean of 100 episodes has a standard error of 8. With `--ours FOLDER`, the folder of
+scripts/learning.py's runs, pgrun's policies are evaluated once more, on the episodes that the other evaluates on: those
+of one Gymnasium environment seeded with 10,000 plus the seed (`--eval-seed`).
 """
 
 from __future__ import annotations
@@ -16,9 +20,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from runs import ROOT, interval, iqm
+
+from pgrun import checkpoint
+from pgrun.build import make_algorithm, make_env
+from pgrun.evaluate import evaluate
+from pgrun.run_directory import find_checkpoint, load_run
 
 RESULTS = ROOT / "scripts" / "results" / "versus.csv"
 LEARNING = ROOT / "scripts" / "results" / "learning.csv"
@@ -35,6 +46,10 @@ FIELDS = (
     "steps_per_second",
     "pgrun",
     "pgrun_worst",
+    "pgrun_same",  # on the same episodes
+    "pgrun_same_low",
+    "pgrun_same_high",
+    "pgrun_same_worst",
 )
 
 
@@ -46,6 +61,8 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, required=True, help="folder for what it printed")
     parser.add_argument("--name", required=True, help="what to call it")
     parser.add_argument("--seeds", type=int, default=5, help="how many (5)")
+    parser.add_argument("--ours", type=Path, help="folder of pgrun's runs, to be evaluated on the same episodes")
+    parser.add_argument("--eval-seed", type=int, default=10_000, help="what is added to a seed for these (10000)")
     args = parser.parse_args()
     table = {(line["program"], line["algo"], line["env"]): line for line in read(RESULTS)}
     ours = {(line["row"]): line for line in read(LEARNING)}
@@ -60,7 +77,12 @@ def main() -> int:
             *(done[0]["env_steps"], round(float(np.median([each["steps_per_second"] for each in done])))),
             *(mine.get("iqm", ""), mine.get("worst", "")),
         )
-        table[args.name, algo, env] = dict(zip(FIELDS, map(str, figures), strict=True))
+        same: tuple[float | str, ...] = ("",) * 4
+        if args.ours:
+            folders = [args.ours / f"{algo}-{env}" / f"s{seed}" for seed in range(args.seeds)]
+            means = np.array([on_episodes(folder, args.eval_seed + seed) for seed, folder in enumerate(folders)])
+            same = tuple(round(x, 1) for x in (iqm(means), *interval(means), means.min()))
+        table[args.name, algo, env] = dict(zip(FIELDS, map(str, (*figures, *same)), strict=True))
         print(
             f"{work:24} " + " ".join(f"{k} {v}" for k, v in table[args.name, algo, env].items() if k not in FIELDS[:3])
         )
@@ -82,6 +104,31 @@ def one(folder: Path, command: str, algo: str, env: str, seed: int) -> dict[str,
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(said.stdout.strip().splitlines()[-1] + "\n")
     return json.loads(file.read_text())
+
+
+class Seeded:
+    """A single environment that begins with the episode that Gymnasium's has of this very seed."""
+
+    num_envs = 1
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.step = env.step
+
+    def reset(self, seed: int) -> torch.Tensor:
+        """-> obs [1, *O]."""
+        obs, _ = self.env.env.reset(seed=[seed])
+        return torch.as_tensor(obs)
+
+
+def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
+    """What a run's final policy returns, deterministic, on the episodes of this seed."""
+    config, _ = load_run(folder)
+    config.device, config.compile, config.env.backend = "cpu", False, "sync"
+    env = make_env(config, 1)
+    algorithm = make_algorithm(config, env)
+    algorithm.restore(checkpoint.load(find_checkpoint(folder, "latest"))["algorithm"], optimizers=False)
+    return evaluate(algorithm, Seeded(env), episodes, seed=seed).mean  # type: ignore[arg-type]
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -1,9 +1,17 @@
 """The comparison with another program over seeds."""
 
 import csv
+import json
 import sys
 
+import gymnasium as gym
+import numpy as np
+import pytest
 import versus
+from omegaconf import OmegaConf
+from running import new_run
+
+from pgrun.build import resolved
 
 FAKE = """
 import json, sys
@@ -38,3 +46,28 @@ def test_seeds_are_run_once_and_summarised(tmp_path, monkeypatch):
     (line,) = csv.DictReader((tmp_path / "versus.csv").open())
     assert (line["iqm"], line["worst"], line["pgrun"], line["pgrun_worst"]) == ("25.0", "10.0", "500.0", "499.0")
     assert float(line["low"]) < 25 < float(line["high"])
+
+
+@pytest.mark.parametrize("env", ["pendulum", "cartpole"])
+def test_on_the_episodes_of_a_gymnasium_environment_with_this_seed(env, tmp_path):
+    algo = "ddpg" if env == "pendulum" else "dqn"
+    small = ("network.hidden=[8]", "memory.capacity=100", "total_steps=20", "eval.final_episodes=1")
+    run = new_run(tmp_path, f"algo={algo}", f"env={env}", *small)
+    run.execute()
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(resolved(run.config), tmp_path / ".hydra" / "config.yaml")
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(json.dumps({"runtime": {"choices": {"algo": algo, "env": env}}}))
+    means = []
+    world = gym.make(run.config.env.id)
+    for episode in range(3):
+        obs, _ = world.reset(seed=77) if episode == 0 else world.reset()
+        total, over = 0.0, False
+        while not over:
+            action, *_ = run.parts.algorithm.act(versus.torch.as_tensor(obs)[None], None, explore=False)
+            action = action[0].detach().numpy() * 2.0 if env == "pendulum" else int(action[0])  # torque within ±2
+            obs, reward, terminated, truncated, _ = world.step(action)
+            total, over = total + float(reward), terminated or truncated
+        means.append(total)
+    assert versus.on_episodes(tmp_path, 77, episodes=3) == pytest.approx(np.mean(means), rel=1e-4)
+    if env == "pendulum":  # whose returns are not whole numbers
+        assert versus.on_episodes(tmp_path, 78, episodes=3) != pytest.approx(np.mean(means), rel=1e-4)
