@@ -58,7 +58,6 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     config = resolved(config) if isinstance(config, DictConfig) else OmegaConf.create(config)
     keep_freed_memory()
     torch.set_num_threads(config.threads)
-    set_matmul_precision(config.matmul_precision)
     team = call(config.parallel, rank=rank)
     mine = config.copy()  # as this process has it
     if "num_envs" in config.env:
@@ -140,7 +139,10 @@ def eval_backend(backend: str | None) -> str | None:
 
 
 def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:
-    """The algorithm of a config, for these environments' spaces, on its device; of the process with this rank."""
+    """The algorithm of a config, for these environments' spaces, on its device; of the process with this rank, whose
+    matrices are multiplied as the config says from here on.
+    """
+    set_matmul_precision(config.matmul_precision)
     network = instantiate(config.network, _convert_="all")
     optimizer = instantiate(config.optimizer, _convert_="all")
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])

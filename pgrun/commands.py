@@ -25,7 +25,6 @@ from pgrun.episode_file import save
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
-from pgrun.nn.precision import set_matmul_precision
 from pgrun.run import EVAL_SEED, Run
 from pgrun.run_directory import find_checkpoint, load_run
 from pgrun.suggest import nearest
@@ -49,7 +48,6 @@ def evaluate_checkpoint(
     state = checkpoint.load(find_checkpoint(folder, which))
     config.device = config.act_device = "cpu"
     config.compile = False
-    set_matmul_precision(config.matmul_precision)  # as it was trained
     with usable(folder), closing(make_env(config, min(episodes, EVAL_ENVS))) as env:
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)

@@ -43,30 +43,40 @@ class Compiled:
     def __call__(self, *args: Any) -> Any:
         with torch.no_grad():  # or it would also trace a gradient of the gradient
             if self._function is not None:
-                return self._function(*args)
+                return self._call(*args)
             begin = time.perf_counter()
             self._function = self._compile()
-            try:
-                result = self._function(*args)
-            except Exception as error:
-                if type(error).__name__ in ("InductorError", "BackendCompilerFailed"):  # of private modules
-                    raise UserError(_broken(error)) from error
-                raise
+            result = self._call(*args)
             self.seconds = time.perf_counter() - begin
             return result
+
+    def _call(self, *args: Any) -> Any:
+        assert self._function is not None
+        try:
+            return self._function(*args)
+        except Exception as error:
+            if type(error).__name__ in FAILURES:
+                raise UserError(_broken(error)) from error
+            raise
 
 
 def check_compiler() -> None:
     """Raise UserError where the C++ compiler that torch's compiler would call is not there."""
-    name = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    name = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
     if shutil.which(name) is None:
-        raise UserError(f"compile=true needs the C++ compiler {name}: install it, name another in CXX, or drop compile")
+        more = "install it, name another program in the variable CXX, or drop compile"
+        raise UserError(f"compile=true needs the C++ compiler {name!r}: {more}")
+
+
+FAILURES = ("InductorError", "BackendCompilerFailed", "TritonMissing", "GPUTooOldForTriton")  # of private modules
 
 
 def _broken(error: Exception) -> str:
     from torch._inductor.runtime.runtime_utils import cache_dir
 
-    reason, *_ = str(getattr(error, "inner_exception", error)).splitlines()
+    inner = getattr(error, "inner_exception", error)
+    said = [line.strip() for line in str(inner).splitlines() if line.strip()] or [type(inner).__name__]
+    reason = next((line for line in said if "error:" in line), said[0])
     return (
         f"compile=true: torch's compiler failed ({reason}); if a run was killed while it compiled, "
         f"remove {cache_dir()}, else drop compile"

@@ -108,7 +108,7 @@ def test_numbers_that_move_are_looked_at():
 
 def test_without_a_c_compiler_nothing_begins(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match=r"^compile=true needs the C\+\+ compiler no-such-compiler: install it"):
+    with pytest.raises(UserError, match=r"^compile=true needs the C\+\+ compiler 'no-such-compiler': install it"):
         parts("compile=true", "device=cpu")
     parts("compile=false", "device=cpu")
 

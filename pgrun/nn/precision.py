@@ -36,12 +36,13 @@ def in_full() -> Iterator[None]:
 
 def between(product: Product) -> Product:
     """F.linear, bmm, … as they are to be taken of one hidden layer and the next. In bfloat16, where the run asks for
-    it: observations, actions and what a network puts out keep their digits, and so do parameters and gradients, of
-    which rounded copies are multiplied (mixed precision: Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740).
+    it: what is multiplied is rounded, and so are the product and these layers' gradients. Parameters and optimizer
+    stay in float32, and observations, actions and what a network puts out keep their digits
+    (mixed precision: Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740).
     """
     return partial(_rounded, product) if _bfloat16 else product
 
 
 def _rounded(product: Product, *args: Tensor) -> Tensor:
-    """The product of float32 tensors, each rounded to bfloat16's 8 digits, summed in float32 and rounded again."""
+    """The product of copies rounded to bfloat16's 8 digits, summed (in float32 on a CPU) and rounded again; float32."""
     return product(*(x.bfloat16() for x in args)).float()

@@ -113,8 +113,8 @@ def test_two_hidden_layers_written_out():
     obs, action = torch.randn(11, 3), torch.randn(11, 2)
     (w0, w1, w2), (b0, b1, b2) = ([x.detach()[0] for x in each] for each in (twin.weights, twin.biases))
     h = (torch.cat([obs, action], -1) @ w0 + b0).tanh()
-    h = ((h.bfloat16() @ w1.bfloat16()).float() + b1).tanh()
-    assert_close(twin(obs, action)[0], (h @ w2 + b2).squeeze(-1))
+    h = (rounded(rounded(h) @ rounded(w1)).float() + b1).tanh()
+    assert_close(twin(obs, action)[0], (h @ w2 + b2).squeeze(-1), rtol=0.0, atol=2e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
