@@ -19,6 +19,7 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,10 @@ def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
     """What a run's final policy returns, deterministic, on the episodes of this seed."""
     config, _ = load_run(folder)
     config.device, config.compile, config.env.backend = "cpu", False, "sync"
-    env = make_env(config, 1)
-    algorithm = make_algorithm(config, env)
-    algorithm.restore(checkpoint.load(find_checkpoint(folder, "latest"))["algorithm"], optimizers=False)
-    return evaluate(algorithm, Seeded(env), episodes, seed=seed).mean  # type: ignore[arg-type]
+    with closing(make_env(config, 1)) as env:
+        algorithm = make_algorithm(config, env)
+        algorithm.restore(checkpoint.load(find_checkpoint(folder, "latest"))["algorithm"], optimizers=False)
+        return evaluate(algorithm, Seeded(env), episodes, seed=seed).mean  # type: ignore[arg-type]
 
 
 def read(path: Path) -> list[dict[str, str]]:
