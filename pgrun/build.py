@@ -142,8 +142,9 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     """The algorithm of a config, for these environments' spaces, on its device; of the process with this rank, whose
     matrices are multiplied as the config says from here on.
     """
-    set_matmul_precision(config.matmul_precision)
     network = instantiate(config.network, _convert_="all")
+    device = learn_device(config.device, network)
+    set_matmul_precision(config.matmul_precision, device)
     optimizer = instantiate(config.optimizer, _convert_="all")
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
     try:
@@ -153,7 +154,7 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
             action_space=env.action_space,
             network=network,
             optimizer=optimizer,
-            device=str(learn_device(config.device, network)),
+            device=str(device),
             compile=config.compile,
             rank=rank,
         )

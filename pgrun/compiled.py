@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -45,8 +46,10 @@ class Compiled:
             if self._function is not None:
                 return self._call(*args)
             begin = time.perf_counter()
-            self._function = self._compile()
-            result = self._call(*args)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"torch\._inductor")  # advice on what the config decides
+                self._function = self._compile()
+                result = self._call(*args)
             self.seconds = time.perf_counter() - begin
             return result
 

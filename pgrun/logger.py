@@ -52,8 +52,7 @@ class TensorBoard:
                 self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
         if self.pending:
             for key in {key: None for each in self.pending for key in each}:
-                values = [each[key] for each in self.pending if key in each]
-                self.writer.add_scalar(key, float(torch.stack(values).mean()), step)  # sync point
+                self.writer.add_scalar(key, float(self.column(key).mean()), step)  # sync point
             self.pending.clear()
         since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
         if (total := sum(since.values())) > 0 and self.seconds:
@@ -62,6 +61,11 @@ class TensorBoard:
             self.writer.add_scalar("time/learn", since["learn"] / total, step)
         self.steps, self.seconds = step, dict(clock.seconds)
 
+    def column(self, key: str) -> Tensor:
+        """The values of one metric since the last point; of a resumed run, those of its checkpoint are on the CPU."""
+        values = [each[key] for each in self.pending if key in each]
+        return torch.stack([x.to(values[-1].device) for x in values])
+
     def scalar(self, tag: str, value: float, step: int) -> None:
         """One point of one curve."""
         self.writer.add_scalar(tag, value, step)
@@ -69,8 +73,7 @@ class TensorBoard:
     def snapshot(self) -> dict[str, Any]:
         """What goes into the next point, so that a resumed run's curves are the undisturbed run's."""
         keys = {key: None for each in self.pending for key in each}
-        pending = {key: torch.stack([each[key] for each in self.pending if key in each]) for key in keys}
-        return {"pending": pending, "steps": self.steps, "seconds": dict(self.seconds)}
+        return {"pending": {key: self.column(key) for key in keys}, "steps": self.steps, "seconds": dict(self.seconds)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put it back."""

@@ -134,7 +134,7 @@ RANGES: dict[str, Check] = {
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "weights": ("trajectory", "per_decision", "per_step", "none"),
-    "matmul_precision": ("highest", "high", "medium", "bfloat16"),
+    "matmul_precision": ("highest", "exact", "high", "medium", "bfloat16"),
     "schedule": ("constant", "linear", "cosine"),
     "clip_schedule": ("constant", "linear", "cosine"),
     "eta_schedule": ("constant", "linear", "cosine"),

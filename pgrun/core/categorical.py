@@ -15,8 +15,19 @@ def project(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
     """
     k = z.shape[0]
     at = (target.clamp(z[0], z[-1]) - z[0]) * ((k - 1) / (z[-1] - z[0]))  # in [0, K − 1], counted in atoms
+    if p.is_cuda:  # which would add what falls to one atom in an order of its own each time
+        return by_triangles(at, p, k)
     low = at.floor().clamp(max=k - 2)
     up = p * (at - low)  # [..., J], the upper neighbour's share
     low = low.long()
     out = torch.zeros(*p.shape[:-1], k, dtype=p.dtype, device=p.device)
     return out.scatter_add(-1, low, p - up).scatter_add(-1, low + 1, up)
+
+
+def by_triangles(at: Tensor, p: Tensor, k: int) -> Tensor:
+    """The same, each atom asking all of the mass for its share: four times the work on a CPU. at [..., J], counted in
+    atoms -> [..., K].
+    """
+    atoms = torch.arange(k, dtype=p.dtype, device=p.device)
+    share = (1.0 - (at.unsqueeze(-1) - atoms).abs()).clamp(min=0.0)  # [..., J, K]
+    return (p.unsqueeze(-1) * share).sum(-2)

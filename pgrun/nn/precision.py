@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -14,13 +14,32 @@ Product = Callable[..., Tensor]
 _bfloat16 = False
 
 
-def set_matmul_precision(precision: str) -> None:
-    """Of this process: `highest`, `high` and `medium` as torch.set_float32_matmul_precision has them; `bfloat16`: what
-    `between` says, and every other product in full.
+def set_matmul_precision(precision: str, device: torch.device | str = "cpu") -> None:
+    """Of this process: `highest`, `high` and `medium` as torch.set_float32_matmul_precision has them; `exact`: medium
+    where that rounds nothing that highest doesn't, else highest; `bfloat16`: what `between` says, and every other
+    product in full. `device`: where the products are taken.
     """
     global _bfloat16
     _bfloat16 = precision == "bfloat16"
+    if precision == "exact":
+        precision = "medium" if torch.device(device).type == "cpu" and not medium_rounds() else "highest"
     torch.set_float32_matmul_precision("highest" if _bfloat16 else precision)
+
+
+@cache
+def medium_rounds() -> bool:
+    """Whether medium rounds what this CPU multiplies, as where it has units for bfloat16's matrices: tried, since torch
+    does not tell. Elsewhere it is another library's float32.
+    """
+    n, before = 256, torch.get_float32_matmul_precision()
+    x = torch.arange(n * n, dtype=torch.float32).sin().view(n, n)  # no random numbers
+    products = []
+    for precision in ("medium", "highest"):
+        torch.set_float32_matmul_precision(precision)
+        products.append(x @ x)
+    torch.set_float32_matmul_precision(before)
+    error = (products[0] - products[1]).abs().max() / products[1].abs().max()
+    return float(error) > 1e-5  # float32 has 24 digits, bfloat16 8 and TF32 11: 3e-7, and 5e-4 or more
 
 
 @contextmanager

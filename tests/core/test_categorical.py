@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pgrun.core.categorical import project
+from pgrun.core.categorical import by_triangles, project
 
 Z = torch.linspace(-2.0, 4.0, 7, dtype=torch.float64)  # −2, −1, …, 4
 
@@ -38,6 +38,13 @@ def test_it_is_the_triangles(low, high):
     for i in range(5):
         for j in range(4):
             assert_close(got[i, j], triangle(target[i, j], p[i, j], Z))
+
+
+def test_in_a_fixed_order_it_is_the_same():
+    """As on a GPU."""
+    target, p = draw((200, 9), -9.0, 9.0)
+    at = target.clamp(-2.0, 4.0) + 2.0
+    assert_close(by_triangles(at, p, 7), project(target, p, Z))
 
 
 def test_mass_is_conserved_wherever_it_falls():

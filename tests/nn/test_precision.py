@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from pgrun.nn import MLP
+from pgrun.nn import MLP, precision
 from pgrun.nn.deterministic import first
 from pgrun.nn.joint import Side
 from pgrun.nn.layers import Layers
 from pgrun.nn.models import Twin
-from pgrun.nn.precision import between, in_full, set_matmul_precision
+from pgrun.nn.precision import between, in_full, medium_rounds, set_matmul_precision
 from pgrun.nn.q import DiscreteQ
 
 VECTOR = gym.spaces.Box(-1, 1, (3,))
@@ -64,6 +64,38 @@ def test_a_product_of_rounded_numbers():
     assert ours.dtype == torch.float32
     assert torch.equal(ours.double(), rounded(ours))
     assert_close(ours.double(), exact, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+def test_exact_takes_medium_where_it_rounds_no_more(rounds, monkeypatch):
+    monkeypatch.setattr(precision, "medium_rounds", lambda: rounds)
+    set_matmul_precision("exact")
+    assert torch.get_float32_matmul_precision() == ("highest" if rounds else "medium")
+    set_matmul_precision("exact", "cuda")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("digits", [24, 11, 8])
+def test_a_cpu_that_rounds_is_found_out(digits, monkeypatch):
+    """One whose medium keeps so many binary digits: a float32's, TF32's, bfloat16's."""
+    exactly = torch.Tensor.__matmul__
+
+    def product(a, b):
+        if torch.get_float32_matmul_precision() == "medium":
+            mantissa, exponent = torch.frexp(a)
+            a = torch.ldexp((mantissa * 2**digits).round(), exponent - digits)
+        return exactly(a, b)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    set_matmul_precision("high")
+    assert medium_rounds.__wrapped__() == (digits < 24)
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+def test_exact_is_exact_here():
+    set_matmul_precision("exact")
+    x = torch.randn(256, 256)
+    assert_close(x @ x, (x.double() @ x.double()).float(), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
