@@ -78,7 +78,8 @@ def main() -> int:
             *(done[0]["env_steps"], round(float(np.median([each["steps_per_second"] for each in done])))),
             *(mine.get("iqm", ""), mine.get("worst", "")),
         )
-        same: tuple[float | str, ...] = ("",) * 4
+        known = table.get((args.name, algo, env), {})
+        same: tuple[float | str, ...] = tuple(known.get(field, "") for field in FIELDS[-4:])
         if args.ours:
             folders = [args.ours / f"{algo}-{env}" / f"s{seed}" for seed in range(args.seeds)]
             means = np.array([on_episodes(folder, args.eval_seed + seed) for seed, folder in enumerate(folders)])
@@ -125,7 +126,10 @@ class Seeded:
 def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
     """What a run's final policy returns, deterministic, on the episodes of this seed."""
     config, _ = load_run(folder)
-    config.device, config.compile, config.env.backend = "cpu", False, "sync"
+    config.device, config.compile = "cpu", False
+    if "backend" not in config.env:
+        raise SystemExit(f"{folder}: --ours needs an environment of Gymnasium's, whose seed decides its episodes")
+    config.env.backend = "sync"
     with closing(make_env(config, 1)) as env:
         algorithm = make_algorithm(config, env)
         algorithm.restore(checkpoint.load(find_checkpoint(folder, "latest"))["algorithm"], optimizers=False)

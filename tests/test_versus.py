@@ -46,6 +46,13 @@ def test_seeds_are_run_once_and_summarised(tmp_path, monkeypatch):
     (line,) = csv.DictReader((tmp_path / "versus.csv").open())
     assert (line["iqm"], line["worst"], line["pgrun"], line["pgrun_worst"]) == ("25.0", "10.0", "500.0", "499.0")
     assert float(line["low"]) < 25 < float(line["high"])
+    with (tmp_path / "versus.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, versus.FIELDS)
+        writer.writeheader()
+        writer.writerow({**line, "pgrun_same": "24.0"})  # of another day's --ours
+    assert versus.main() == 0
+    (line,) = csv.DictReader((tmp_path / "versus.csv").open())
+    assert line["pgrun_same"] == "24.0"
 
 
 @pytest.mark.parametrize("env", ["pendulum", "cartpole"])
