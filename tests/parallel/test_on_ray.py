@@ -140,7 +140,8 @@ def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog):
     assert not any(last["ended"].values())
     assert last["received"][2] < 0.6 * last["received"][1]
     assert last["dropped"][2] > 0
-    assert f"worker 2 {last['dropped'][2]}" in caplog.text.splitlines()[-1]
+    told = int(caplog.text.splitlines()[-1].rpartition("worker 2 ")[2].split(",")[0])
+    assert 0 <= told - last["dropped"][2] <= 1  # one more may come while the run ends
 
 
 def test_a_killed_worker_is_told_of_and_the_run_goes_on(ray, tmp_path, seen, caplog, monkeypatch):
