@@ -81,7 +81,7 @@ def test_compiled_is_eager(algo):
     made = []
     for compile in ("false", "true"):
         overrides = [f"algo={algo}", *RECIPES["d4pg by priority" if algo == "d4pg" else algo], f"compile={compile}"]
-        with DrawnOnTheCPU():  # the compiler's own generator of a GPU's numbers is another
+        with DrawnOnTheCPU():
             made.append(tensors(run(*overrides, "device=cuda")[0].algorithm))
     eager, compiled = made
     for key in eager:
