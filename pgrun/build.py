@@ -144,7 +144,8 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     """
     network = instantiate(config.network, _convert_="all")
     device = learn_device(config.device, network)
-    set_matmul_precision(config.matmul_precision, device)
+    # one setting for all devices: what the GPU would round, wherever one of the two is
+    set_matmul_precision(config.matmul_precision, device if device.type != "cpu" else pick(config.act_device, device))
     optimizer = instantiate(config.optimizer, _convert_="all")
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
     try:

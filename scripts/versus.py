@@ -79,6 +79,7 @@ def main() -> int:
             *(mine.get("iqm", ""), mine.get("worst", "")),
         )
         known = table.get((args.name, algo, env), {})
+        known = known if known.get("seeds") == str(args.seeds) else {}
         same: tuple[float | str, ...] = tuple(known.get(field, "") for field in FIELDS[-4:])
         if args.ours:
             folders = [args.ours / f"{algo}-{env}" / f"s{seed}" for seed in range(args.seeds)]

@@ -25,7 +25,7 @@ def project(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
 
 
 def by_triangles(at: Tensor, p: Tensor, k: int) -> Tensor:
-    """The same, each atom asking all of the mass for its share: four times the work on a CPU. at [..., J], counted in
+    """The same, each atom asking all of the mass for its share: five times the work on a CPU. at [..., J], counted in
     atoms -> [..., K].
     """
     atoms = torch.arange(k, dtype=p.dtype, device=p.device)

@@ -39,7 +39,7 @@ def medium_rounds() -> bool:
         products.append(x @ x)
     torch.set_float32_matmul_precision(before)
     error = (products[0] - products[1]).abs().max() / products[1].abs().max()
-    return float(error) > 1e-5  # float32 has 24 digits, bfloat16 8 and TF32 11: 3e-7, and 5e-4 or more
+    return float(error) > 1e-4  # of this matrix: 1.5e-6 in float32, 4e-3 in TF32, 3e-2 in bfloat16
 
 
 @contextmanager
