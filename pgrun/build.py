@@ -144,8 +144,9 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     """
     network = instantiate(config.network, _convert_="all")
     device = learn_device(config.device, network)
-    # one setting for all devices: what the GPU would round, wherever one of the two is
-    set_matmul_precision(config.matmul_precision, device if device.type != "cpu" else pick(config.act_device, device))
+    # torch has one setting for all devices: that of the GPU, where one learns or acts
+    where = device if device.type == "cuda" else pick(config.act_device, device)
+    set_matmul_precision(config.matmul_precision, where)
     optimizer = instantiate(config.optimizer, _convert_="all")
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
     try:

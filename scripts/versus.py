@@ -78,9 +78,9 @@ def main() -> int:
             *(done[0]["env_steps"], round(float(np.median([each["steps_per_second"] for each in done])))),
             *(mine.get("iqm", ""), mine.get("worst", "")),
         )
-        known = table.get((args.name, algo, env), {})
-        known = known if known.get("seeds") == str(args.seeds) else {}
-        same: tuple[float | str, ...] = tuple(known.get(field, "") for field in FIELDS[-4:])
+        before = table.get((args.name, algo, env), {})
+        kept = before.get("seeds") == str(args.seeds)
+        same: tuple[float | str, ...] = tuple(before[field] if kept else "" for field in FIELDS[-4:])
         if args.ours:
             folders = [args.ours / f"{algo}-{env}" / f"s{seed}" for seed in range(args.seeds)]
             means = np.array([on_episodes(folder, args.eval_seed + seed) for seed, folder in enumerate(folders)])
@@ -127,7 +127,7 @@ class Seeded:
 def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
     """What a run's final policy returns, deterministic, on the episodes of this seed."""
     config, _ = load_run(folder)
-    config.device, config.compile = "cpu", False
+    config.device, config.act_device, config.compile = "cpu", "cpu", False
     if "backend" not in config.env:
         raise SystemExit(f"{folder}: --ours needs an environment of Gymnasium's, whose seed decides its episodes")
     config.env.backend = "sync"

@@ -53,17 +53,33 @@ def test_seeds_are_run_once_and_summarised(tmp_path, monkeypatch):
     assert versus.main() == 0
     (line,) = csv.DictReader((tmp_path / "versus.csv").open())
     assert line["pgrun_same"] == "24.0"
+    command[command.index("4")] = "3"  # seeds: no longer what those figures are of
+    assert versus.main() == 0
+    (line,) = csv.DictReader((tmp_path / "versus.csv").open())
+    assert (line["seeds"], line["pgrun_same"]) == ("3", "")
+
+
+def saved(folder, algo, env, *overrides):
+    """A short run, as a run directory holds it."""
+    run = new_run(folder, f"algo={algo}", f"env={env}", *overrides)
+    run.execute()
+    (folder / ".hydra").mkdir()
+    OmegaConf.save(resolved(run.config), folder / ".hydra" / "config.yaml")
+    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps({"runtime": {"choices": {"algo": algo, "env": env}}}))
+    return run
+
+
+def test_a_world_of_tensors_has_no_episodes_of_gymnasiums(tmp_path):
+    saved(tmp_path, "dpg", "lqr", "network.hidden=[8]", "total_steps=20", "eval.final_episodes=1")
+    with pytest.raises(SystemExit, match="--ours needs an environment of Gymnasium's"):
+        versus.on_episodes(tmp_path, 77, episodes=1)
 
 
 @pytest.mark.parametrize("env", ["pendulum", "cartpole"])
 def test_on_the_episodes_of_a_gymnasium_environment_with_this_seed(env, tmp_path):
     algo = "ddpg" if env == "pendulum" else "dqn"
     small = ("network.hidden=[8]", "memory.capacity=100", "total_steps=20", "eval.final_episodes=1")
-    run = new_run(tmp_path, f"algo={algo}", f"env={env}", *small)
-    run.execute()
-    (tmp_path / ".hydra").mkdir()
-    OmegaConf.save(resolved(run.config), tmp_path / ".hydra" / "config.yaml")
-    (tmp_path / ".hydra" / "hydra.yaml").write_text(json.dumps({"runtime": {"choices": {"algo": algo, "env": env}}}))
+    run = saved(tmp_path, algo, env, *small)
     means = []
     world = gym.make(run.config.env.id)
     for episode in range(3):

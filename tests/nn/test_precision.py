@@ -1,11 +1,15 @@
 """Products between hidden layers in bfloat16, against the rounding written out."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
+from running import compose
 from torch.testing import assert_close
 
+from pgrun import build
 from pgrun.nn import MLP, precision
 from pgrun.nn.deterministic import first
 from pgrun.nn.joint import Side
@@ -73,6 +77,20 @@ def test_exact_takes_medium_where_it_rounds_no_more(rounds, monkeypatch):
     assert torch.get_float32_matmul_precision() == ("highest" if rounds else "medium")
     set_matmul_precision("exact", "cuda")
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("devices", [("cuda", "auto"), ("cpu", "cuda"), ("cuda", "cpu")])
+def test_exact_is_highest_where_a_gpu_learns_or_acts(devices, monkeypatch):
+    """torch's one setting is for its products too."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(precision, "medium_rounds", lambda: False)
+    monkeypatch.setattr(build, "call", lambda *_, **__: None)  # nothing is put on a GPU that is not there
+    device, act_device = devices
+    config = compose("algo=sac", "env=pendulum", f"device={device}", f"act_device={act_device}")
+    build.make_algorithm(config, SimpleNamespace(obs_space=VECTOR, action_space=BOX))
+    assert torch.get_float32_matmul_precision() == "highest"
+    build.make_algorithm(compose("algo=sac", "env=pendulum"), SimpleNamespace(obs_space=VECTOR, action_space=BOX))
+    assert torch.get_float32_matmul_precision() == "medium"
 
 
 @pytest.mark.parametrize("digits", [24, 11, 8])
