@@ -43,7 +43,7 @@ class FittedCritic(OnPolicy):
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
         psi, target = super().weigh(batch, value)
-        return NORMALIZE[self.normalize](psi, batch.last, batch.valid), target
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         batch = self.estimate(batch)

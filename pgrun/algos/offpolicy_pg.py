@@ -83,13 +83,18 @@ class OffPolicyPG(PolicyGradient):
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
         last = batch.last | ~batch.valid
         next_value, log_ratio = self.model.next_value(batch), batch.extras["log_ratio"]
-        # every Ψ is linear in rewards and values: Σ_{k≥t} γ^{k−t} w_k r_k − w_t V(s_t) is the Ψ of what is weighed
-        w = batch.extras["weight"] if self.weights == "per_decision" else torch.ones_like(value)
+        # a Ψ of returns is linear in rewards and values: weighed it is Σ_{k≥t} γ^{k−t} w_k r_k − w_t V(s_t)
+        inside = self.weight_inside(batch)
+        w = torch.ones_like(value) if inside is None else inside
         returns = Returns(w * batch.reward, batch.discount, last, w * value, w * next_value)
-        psi = self.baseline(self.advantage(returns, self.gamma)[0], last, batch.valid)
+        psi = self.baseline(self.advantage(returns, self.gamma)[0], last, batch.valid, inside)
         target = v_trace(batch.reward, batch.discount, last, value, next_value, log_ratio, self.gamma).target
-        return NORMALIZE[self.normalize](psi, batch.last, batch.valid), target
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid, inside), target
 
     def factor(self, batch: Transition) -> Tensor:
         factor = super().factor(batch)
-        return factor if self.weights == "per_decision" else factor * batch.extras["weight"]
+        return factor if self.weight_inside(batch) is not None else factor * batch.extras["weight"]
+
+    def weight_inside(self, batch: Transition) -> Tensor | None:
+        """w_t, where each reward carries its own: per decision, of a Ψ that is made of rewards."""
+        return batch.extras["weight"] if self.weights == "per_decision" and self.advantage.of_rewards else None

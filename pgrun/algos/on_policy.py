@@ -98,7 +98,7 @@ class OnPolicy(Learner):
         v = self.model.state_value(batch) if self.model.of_actions else value
         returns = Returns(batch.reward, batch.discount, last, v, self.model.next_value(batch), value)
         psi, target = self.advantage(returns, self.gamma)
-        return self.baseline(psi, last, batch.valid), target
+        return self.baseline(psi, last, batch.valid, self.weight_inside(batch)), target
 
     def prepared(self, batch: Transition) -> Transition:
         """What the memory offers with what `weigh` and `factor` ask for beside it: the same for most."""
@@ -107,6 +107,10 @@ class OnPolicy(Learner):
     def factor(self, batch: Transition) -> Tensor:
         """What Ψ_t, and with it any baseline, is multiplied by, [T, B]: nothing else than 1 for most."""
         return torch.ones_like(batch.reward)
+
+    def weight_inside(self, batch: Transition) -> Tensor | None:
+        """Importance weights w_t that Ψ_t contains already, so that a baseline needs them too, [T, B]; None: 1."""
+        return None
 
     @torch.no_grad()
     def estimate(self, batch: Transition) -> Transition:
@@ -121,7 +125,9 @@ class OnPolicy(Learner):
         factor = self.factor(batch)
         found = {"target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
         if self.baseline.needs_scores:
-            found |= subtract_optimal(self.model, batch, psi * factor, factor, self.baseline.per_parameter)
+            inside = self.weight_inside(batch)
+            of_baseline = factor if inside is None else factor * inside
+            found |= subtract_optimal(self.model, batch, psi * factor, of_baseline, self.baseline.per_parameter)
         else:
             found["psi"] = psi * factor
         return batch._replace(next_obs=batch.obs, extras={**batch.extras, **found})

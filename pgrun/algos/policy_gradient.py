@@ -83,7 +83,7 @@ class PolicyGradient(OnPolicy):
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
         psi, target = super().weigh(batch, value)
-        return NORMALIZE[self.normalize](psi, batch.last, batch.valid), target
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
 
     def factor(self, batch: Transition) -> Tensor:
         """I_t, and what makes the loss's mean over all steps the reduction that was chosen; [T, B]."""

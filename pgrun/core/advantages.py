@@ -173,7 +173,11 @@ class LearnedAdvantage(Advantage):
 
 @dataclass(kw_only=True)
 class Mixture(Advantage):
-    """Ψ_t = Σ_k w_k Ψ_t^(k), Σ_k w_k = 1: several ways to look ahead at once. A weight of 0 leaves its term out."""
+    """Ψ_t = Σ_k w_k Ψ_t^(k), Σ_k w_k = 1: several ways to look ahead at once. A weight of 0 leaves its term out.
+
+    Beside a term that counts from the episode's start (total_return) the others get their factor γ^t, so that all are
+    in one unit.
+    """
 
     terms: Mapping[str, Advantage]
     weights: Mapping[str, float]
@@ -215,36 +219,56 @@ class Mixture(Advantage):
         return any(term.discounted for term, _ in self.used.values())
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
-        every = [(weight, *term(r, gamma)) for term, weight in self.used.values()]
-        psi = torch.stack([weight * psi for weight, psi, _ in every]).sum(0)
-        return psi, torch.stack([weight * target for weight, _, target in every]).sum(0)
+        parts = [(weight, term.discounted, *term(r, gamma)) for term, weight in self.used.values()]
+        time = gamma ** returns.steps_since_start(r.last).to(r.reward) if self.discounted else None  # γ^t
+        psi = torch.stack(
+            [weight * (psi if time is None or discounted else time * psi) for weight, discounted, psi, _ in parts]
+        ).sum(0)
+        return psi, torch.stack([weight * target for weight, _, _, target in parts]).sum(0)
 
 
-def normalize(advantage: Tensor, valid: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the valid entries, of all ranks. Biases the estimator a little;
-    [...] -> [...].
+def normalize(advantage: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Bring the valid entries, of all ranks, to mean 0 and standard deviation 1; [...] -> [...].
+
+    Biases the estimator a little, by what one's own entry adds to mean and deviation.
+
+    Args:
+        advantage: Ψ.
+        valid: which entries count.
+        weight: the importance weight w that Ψ carries inside it. The mean is then Σ Ψ / Σ w, subtracted as w times it,
+            as any baseline is: E[w ∇log π] is zero, E[∇log π] is not. None: 1.
     """
-    weight = valid.to(advantage.dtype)
-    n, total = ranks.total(weight.sum(), (advantage * weight).sum())
+    real = valid.to(advantage.dtype)
+    n, total = ranks.total(real.sum(), (advantage * real).sum())
     n = n.clamp(min=1.0)
-    centred = (advantage - total / n) * weight
+    if weight is None:
+        centred = (advantage - total / n) * real
+    else:
+        below = ranks.total((weight * real).sum()).clamp(min=torch.finfo(real.dtype).tiny)
+        centred = (advantage - weight * (total / below)) * real
     std = (ranks.total(centred.square().sum()) / (n - 1.0).clamp(min=1.0)).sqrt()
     return centred / (std + 1e-8)
 
 
-def normalize_episodes(advantage: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the steps of each episode; [T, B]. Takes from an episode what it has over
-    the others, so it biases the estimator more than `normalize` does.
+def normalize_episodes(advantage: Tensor, last: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Bring the steps of each episode to mean 0 and standard deviation 1; [T, B].
+
+    Takes from an episode what it has over the others, so it biases the estimator more than `normalize` does. `weight`
+    is as there.
     """
-    weight = valid.to(advantage.dtype)
+    real = valid.to(advantage.dtype)
     index = returns.episode_index(last)
 
     def per_episode(x: Tensor) -> Tensor:  # each episode's sum, at all of its steps
-        total = x.new_zeros(x.numel()).index_add(0, index.flatten(), (x * weight).flatten())
+        total = x.new_zeros(x.numel()).index_add(0, index.flatten(), (x * real).flatten())
         return total[index]
 
     n = per_episode(torch.ones_like(advantage)).clamp(min=1.0)
-    centred = (advantage - per_episode(advantage) / n) * weight
+    if weight is None:
+        centred = (advantage - per_episode(advantage) / n) * real
+    else:
+        below = per_episode(weight).clamp(min=torch.finfo(real.dtype).tiny)
+        centred = (advantage - weight * (per_episode(advantage) / below)) * real
     std = (per_episode(centred.square()) / (n - 1.0).clamp(min=1.0)).sqrt()
     return centred / (std + 1e-8)
 
@@ -280,10 +304,10 @@ KEYS: dict[str, str] = {
     "TotalReturn": "total_return",
 }
 
-Normalize = Callable[[Tensor, Tensor, Tensor], Tensor]
-# Ψ, last, valid -> Ψ; each [T, B]
+Normalize = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+# Ψ, last, valid, the weight inside Ψ -> Ψ; each [T, B]
 NORMALIZE: dict[str, Normalize] = {
-    "none": lambda psi, last, valid: psi,
+    "none": lambda psi, last, valid, weight: psi,
     "episode": normalize_episodes,
-    "batch": lambda psi, last, valid: normalize(psi, valid),
+    "batch": lambda psi, last, valid, weight: normalize(psi, valid, weight),
 }

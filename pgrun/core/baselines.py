@@ -24,8 +24,15 @@ class Baseline:
     needs_scores = False
     per_parameter = False
 
-    def __call__(self, psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-        """Ψ without a baseline -> Ψ with it, where that needs no gradients; all [T, B]."""
+    def __call__(self, psi: Tensor, last: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Subtract the baseline from Ψ, where that needs no gradients; all [T, B].
+
+        Args:
+            psi: Ψ_t without a baseline.
+            last, valid: where episodes end, and which rows count.
+            weight: the importance weight w_t that Ψ_t carries inside it. The score alone has no mean of zero under
+                another policy's actions, w_t times the score has: so b_t is subtracted as w_t b_t. None: 1.
+        """
         return psi
 
 
@@ -50,8 +57,9 @@ class Average(Baseline):
 
     of_trajectories = True
 
-    def __call__(self, psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-        return psi - average_of_others(psi, last, valid)
+    def __call__(self, psi: Tensor, last: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+        average = average_of_others(psi, last, valid)
+        return psi - (average if weight is None else weight * average)
 
 
 @dataclass(kw_only=True)
