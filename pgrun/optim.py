@@ -151,14 +151,23 @@ class Adam(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """θ ← θ − α g / √(v + ε) with v ← βv + (1 − β)g²; ε inside the root, as Mnih et al. 2016 and TensorFlow have it."""
+    """θ ← θ − α g / √(v + ε) with v ← βv + (1 − β)g²; ε inside the root, as Mnih et al. 2016 and TensorFlow have it.
+
+    Args:
+        alpha: β, the decay of the running mean of squared gradients.
+        eps: ε.
+        initial_square: v before the first step. 0 is torch's rule. TensorFlow's is 1: where gradients are much smaller
+            than 1, steps stay as much smaller until v has forgotten it.
+    """
 
     by_number = True
 
-    def __init__(self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float) -> None:
+    def __init__(
+        self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float, initial_square: float
+    ) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.alpha, self.eps = alpha, eps
-        self.state = {"v": torch.ones_like(self.theta)}  # ones, so that the first steps are small, not huge
+        self.state = {"v": torch.full_like(self.theta, initial_square)}
 
     def step(self) -> None:
         g, v = self.grad, self.state["v"]

@@ -14,16 +14,16 @@ ADAM = {"betas": (0.8, 0.95), "eps": 1e-3}
 
 
 class HandRMSprop(torch.optim.Optimizer):
-    """ε inside the root and v starting at one, as TensorFlow has it; torch.optim's puts ε outside and starts at 0."""
+    """ε inside the root, as TensorFlow has it; torch.optim's puts it outside."""
 
-    def __init__(self, params, lr, alpha, eps):
-        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
+    def __init__(self, params, lr, alpha, eps, initial_square):
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "initial": initial_square})
 
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
             for p in group["params"]:
-                v = self.state[p].get("v", torch.ones_like(p))
+                v = self.state[p].get("v", torch.full_like(p, group["initial"]))
                 v = group["alpha"] * v + (1.0 - group["alpha"]) * p.grad**2
                 self.state[p]["v"] = v
                 p -= group["lr"] * p.grad / torch.sqrt(v + group["eps"])
@@ -45,8 +45,12 @@ PAIRS = {
     "sgd": (functools.partial(SGD, momentum=0.0), torch.optim.SGD),
     "momentum": (functools.partial(SGD, momentum=0.9), functools.partial(torch.optim.SGD, momentum=0.9)),
     "rmsprop": (
-        functools.partial(RMSprop, alpha=0.9, eps=1e-3),
-        functools.partial(HandRMSprop, alpha=0.9, eps=1e-3),
+        functools.partial(RMSprop, alpha=0.9, eps=1e-3, initial_square=1.0),
+        functools.partial(HandRMSprop, alpha=0.9, eps=1e-3, initial_square=1.0),
+    ),
+    "rmsprop_from_0": (  # with an ε that is nothing beside v it is torch's own
+        functools.partial(RMSprop, alpha=0.9, eps=1e-12, initial_square=0.0),
+        functools.partial(torch.optim.RMSprop, alpha=0.9, eps=1e-12),
     ),
 }
 
