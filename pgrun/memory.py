@@ -70,7 +70,8 @@ class Trajectories:
         replay_ratio: samples after each rollout; of a fraction, so often one more.
         poisson: draw their number from a Poisson distribution of this mean, as ACER does.
         warmup: environment steps before the first sample; the latest rollout is learnt from at once.
-        merge: put the latest rollout and the samples side by side into one batch, instead of one after the other.
+        merge: put the latest rollout and the samples side by side into one batch, instead of one after the other; no
+            trajectory stands twice in it.
         device: where the ring lies; batches go to `learn_device`.
     """
 
@@ -113,11 +114,12 @@ class Trajectories:
     def batches(self) -> Iterator[Transition]:
         """The latest rollout [T, B, ...] and the samples, one after the other or side by side."""
         assert self.latest is not None
-        samples = [self.sample(self.latest.reward.shape[1]) for _ in range(self.draws())]
-        if self.merge:
-            samples = [side_by_side([self.latest, *samples])] if samples else [self.latest]
+        b, draws = self.latest.reward.shape[1], self.draws()
+        if self.merge:  # one batch: no trajectory twice, so that a mean over the others never holds one's own
+            old = self.sample(draws * b, without_latest=True) if draws and len(self.lengths) > 1 else None
+            samples = [self.latest] if old is None else [side_by_side([self.latest, old])]
         else:
-            samples = [self.latest, *samples]
+            samples = [self.latest, *(self.sample(b) for _ in range(draws))]
         for batch in samples:
             yield map_transition(lambda x: x.to(self.learn_device, non_blocking=True), batch)
 
@@ -131,10 +133,22 @@ class Trajectories:
         fraction = self.replay_ratio - whole
         return whole + int(fraction > 0 and float(torch.rand(())) < fraction)
 
-    def sample(self, b: int) -> Transition:
-        """b columns, uniformly out of all that are kept; [T, b, ...], T the longest of them."""
+    def sample(self, size: int, *, without_latest: bool = False) -> Transition:
+        """Draw columns uniformly and without replacement from those that are kept.
+
+        Args:
+            size: how many; all that there are where that is less.
+            without_latest: leave out the rollout that was added last.
+
+        Returns:
+            [T, size, ...], with T the length of the longest rollout among them.
+        """
         assert self.ring is not None
-        index = torch.randint(len(self.lengths) * b, (b,))
+        b = self.ring.reward.shape[1] // self.capacity
+        index = torch.randperm((len(self.lengths) - without_latest) * b)[:size]
+        if without_latest:  # the columns from the latest on are one rollout further
+            latest = (self.position - 1) % self.capacity
+            index = index + b * (index >= latest * b)
         length = max(self.lengths[i // b] for i in index.tolist())
         return columns(map_transition(lambda x: x[:length], self.ring), index.to(self.device))
 

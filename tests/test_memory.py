@@ -127,10 +127,27 @@ def test_one_batch_of_them_all(as_dict):
     memory.add(rollout(0, 4, as_dict=as_dict))
     memory.add(rollout(10, 2, as_dict=as_dict))
     (batch,) = memory.batches()
-    assert batch.reward.shape[1] == 3
+    assert batch.reward.shape == (4, 2)  # two samples are asked for, and there is one beside the latest
     assert (batch.reward[:2, 0] * 2).tolist() == [10, 11]
+    assert (batch.reward[:, 1] * 2).tolist() == [0, 1, 2, 3]
     (alone,) = trajectories_with(rollout(0, 4), merge=True, replay_ratio=0).batches()
     assert alone.reward.shape == (4, 1)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("added", [1, 2, 3, 4, 5])
+def test_no_trajectory_stands_twice_in_a_batch(added, merge):
+    """Else a mean over the others, left out one's own, would hold one's own again."""
+    memory = trajectories(merge=merge)  # of three rollouts, two samples
+    for i in range(added):
+        memory.add(rollout(100 * i, 2, b=4))
+    for _ in range(20):
+        for batch in memory.batches():
+            first = (batch.reward[0] * 2).tolist()
+            assert len(set(first)) == len(first)
+        if merge:
+            assert len(first) == 4 * min(added, 3)
+            assert first[:4] == [100.0 * (added - 1) + i for i in range(4)]
 
 
 def trajectories_with(*rollouts, **changes):
