@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LOG_2PI = math.log(2.0 * math.pi)
+HUGE = 1e100  # standard deviations, for ±∞ where a gradient goes through
 
 
 class Distribution(Protocol):
@@ -191,8 +192,25 @@ class TanhGaussian:
         return u.tanh(), log_prob - _log_det_tanh(u)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        u = torch.atanh(action.clamp(-1.0 + 1e-6, 1.0 - 1e-6))
-        return self.base.log_prob(u) - _log_det_tanh(u)
+        """log π(a|s), [...], of actions that floating point has rounded.
+
+        A number a stands for all actions that are rounded to it, from one u to another. Where the Gaussian is wider
+        than that, this is the density at a. Where it is narrower, and at ±1, which every u beyond 9 or so is rounded
+        to, it is the mean density over what a stands for: the probability of a, by its width.
+        """
+        a, mean, std = action.double(), self.base.mean.double(), self.base.log_std.double().exp()
+        half = 0.25 * torch.finfo(action.dtype).eps  # of the distance from one number to the next below 1
+        low, high = (torch.atanh((a + x).clamp(-1.0, 1.0)) for x in (-half, half))  # ±∞ at ±1
+        inside = a.abs() < 1.0
+        u = torch.atanh(torch.where(inside, a, 0.0))
+        density = -0.5 * (((u - mean) / std).square() + LOG_2PI) - std.log() - _log_det_tanh(u.unsqueeze(-1))
+        wide = inside & (high - low < 2.0 * std)
+        # where it is wide, any interval will do, and at ±1 a number for ±∞: so that no gradient is NaN
+        low, high = torch.where(wide, -1.0, low), torch.where(wide, 1.0, high)
+        lower = torch.where(low.isinf(), -HUGE, (low.nan_to_num(0.0, 0.0, 0.0) - mean) / std)
+        upper = torch.where(high.isinf(), HUGE, (high.nan_to_num(0.0, 0.0, 0.0) - mean) / std)
+        mass = _log_normal_mass(lower, upper) - math.log(half) - inside * math.log(2.0)
+        return torch.where(wide, density, mass).sum(-1).to(self.base.mean.dtype)
 
     def entropy(self) -> Tensor:
         """One draw's estimate, −log π(a): a squashed Gaussian has no closed form."""
@@ -207,6 +225,14 @@ class TanhGaussian:
 
     def like(self, params: Tensor) -> TanhGaussian:
         return TanhGaussian(*params.chunk(2, -1))
+
+
+def _log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
+    """log (Φ(high) − Φ(low)) for low < high, in the tail where its digits are; [...]."""
+    right = low + high > 0.0
+    low, high = torch.where(right, -high, low), torch.where(right, -low, high)
+    above, below = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    return above + torch.log(-torch.expm1((below - above).clamp(max=-torch.finfo(low.dtype).eps)))
 
 
 def _log_det_tanh(u: Tensor) -> Tensor:
