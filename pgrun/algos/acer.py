@@ -21,7 +21,7 @@ class ACER(Learner):
     """Replay of trajectories, Retrace, truncated importance weights with bias correction, and a trust region around an
     average policy. Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions.
 
-    φ, which the trust region is about, are the policy's logits, or its means and log σ.
+    φ, the statistics that the trust region is about, are the policy's probabilities, or its means and log σ.
     """
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
@@ -85,11 +85,13 @@ class ACER(Learner):
         weight = rho.clamp(max=self.c) * (q_opc - v)
         correction = judged.share * (1.0 - self.c / rho_of).clamp(min=0.0) * (judged.q_of - v)
         with torch.enable_grad():
-            phi = pi.params().detach().requires_grad_()
-            f = pi.like(phi)
-            gain = weight * f.log_prob(batch.action) + (correction * log_probs(f, judged.actions)).sum(0)  # eq. 9
+            phi = pi.statistics().detach().requires_grad_()
+            f = pi.of_statistics(phi)
+            gain = weight * f.log_prob(batch.action)
+            for share, action in zip(correction, judged.actions, strict=True):
+                gain = gain + share * f.log_prob(action)  # eq. 9
             (g,) = torch.autograd.grad((gain + self.entropy_coef * f.entropy()).sum(), phi)
-            kl = self.average_policy(batch).kl(f)
+            kl = f.kl_from(self.average_policy(batch))
             (k,) = torch.autograd.grad(kl.sum(), phi)
         z = project(g, k, self.delta)  # eq. 13
         found = {"z": z, "q_ret": q_ret, "v_target": v + rho.clamp(max=1.0) * (q_ret - q), "noise": noise.movedim(0, 2)}
@@ -109,7 +111,7 @@ class ACER(Learner):
         """−zᵀφ, whose gradient is −z ∂φ/∂θ, and the critic's error, on a rollout [T, B]."""
         extras = batch.extras
         pi, judged = self.model.judged(batch, extras["noise"].movedim(2, 0))
-        policy = -mask_mean((extras["z"] * pi.params()).sum(-1), batch.valid)
+        policy = -mask_mean((extras["z"] * pi.statistics()).sum(-1), batch.valid)
         critic = mask_mean(self.model.q.error(judged, extras["q_ret"], extras["v_target"]), batch.valid)
         return policy + self.value_coef * critic, {"loss/value": critic.detach()}
 

@@ -73,6 +73,42 @@ class Categorical:
     def like(self, params: Tensor) -> Categorical:
         return Categorical(params)
 
+    def statistics(self) -> Tensor:
+        """The probabilities, [..., K], as a trust region in the space of a distribution's statistics has them."""
+        return self.logits.softmax(-1)
+
+    def of_statistics(self, phi: Tensor) -> CategoricalOfStatistics:
+        """The distribution with the probabilities φ [..., K], differentiable in each of them."""
+        return CategoricalOfStatistics(phi)
+
+
+class CategoricalOfStatistics:
+    """One of K actions; probabilities φ [..., K] that stand for themselves: log π(a) is log φ_a, whatever they sum to.
+
+    Its gradients are those in φ, as if each probability were free: ∂ log π(a)/∂φ_i is 1/φ_a at i = a, and 0 elsewhere.
+    """
+
+    def __init__(self, phi: Tensor) -> None:
+        self.phi = phi
+
+    @property
+    def log_phi(self) -> Tensor:
+        """log φ, [..., K]; made anew for each gradient, and finite for masked actions, whose φ is 0."""
+        return self.phi.clamp(min=1e-6).log()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log φ_a, [...]."""
+        return self.log_phi.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """−Σ φ log φ, [...]."""
+        return -(self.phi * self.log_phi).sum(-1)
+
+    def kl_from(self, other: Categorical) -> Tensor:
+        """KL(other ‖ self), [...]."""
+        log_p = F.log_softmax(other.logits, -1)
+        return (log_p.exp() * (log_p - self.log_phi)).sum(-1)
+
 
 class MultiCategorical:
     """Independent categoricals; logits [..., ΣK_i], actions [..., n] int64."""
@@ -166,6 +202,18 @@ class Gaussian:
 
     def like(self, params: Tensor) -> Gaussian:
         return Gaussian(*params.chunk(2, -1))
+
+    def statistics(self) -> Tensor:
+        """The means and log σ, [..., 2n], as a trust region in the space of a distribution's statistics has them."""
+        return self.params()
+
+    def of_statistics(self, phi: Tensor) -> Gaussian:
+        """The distribution with the statistics φ [..., 2n]."""
+        return self.like(phi)
+
+    def kl_from(self, other: Gaussian) -> Tensor:
+        """KL(other ‖ self), [...]."""
+        return other.kl(self)
 
 
 class TanhGaussian:

@@ -100,18 +100,16 @@ def listing_2(algorithm, batch):
                 q_ret = one.discount[i] * (after.probs * q_after).sum().detach()
             q_ret = one.reward[i] + GAMMA * q_ret
             rho = (pi.probs / softmax(one.extras["pi"][i]).probs).detach()
-            phi = pi.logits.detach().requires_grad_()
-            f = softmax(phi)
-            inside = rho[a].clamp(max=c) * f.log_prob(a) * (q_ret - v)
+            phi = pi.probs.detach()  # each probability a number of its own: ∂ log f(a|φ)/∂φ_a = 1/φ_a
+            g = torch.zeros(ACTIONS)
+            g[a] += rho[a].clamp(max=c) * (q_ret - v) / phi[a]
             for k in range(ACTIONS):
-                share = f.probs[k].detach() * max(0.0, 1.0 - c / float(rho[k]))
-                inside = inside + share * f.log_prob(torch.tensor(k)) * (q_of[k] - v)
-            (g,) = torch.autograd.grad(inside, phi)
-            average = softmax(algorithm.average(one.obs[i]).logits)
-            (k,) = torch.autograd.grad(kl_divergence(average, softmax(phi)), phi)
+                g[k] += max(0.0, 1.0 - c / float(rho[k])) * (q_of[k] - v)  # f(a|φ) ∂ log f(a|φ)/∂φ_a = 1
+            average = softmax(algorithm.average(one.obs[i]).logits).probs.detach()
+            k = -average / phi  # ∇_φ Σ_a f(a|φ_a) log (f(a|φ_a) / f(a|φ))
             z = g - max(0.0, float((k @ g - delta) / (k @ k))) * k
-            logits = model.actor(one.obs[i]).logits
-            loss = -(z * logits).sum() + 0.5 * algorithm.value_coef * (q_ret - q[a]).square()
+            probs = softmax(model.actor(one.obs[i]).logits).probs
+            loss = -(z * probs).sum() + 0.5 * algorithm.value_coef * (q_ret - q[a]).square()
             if one.valid[i]:
                 for t, grad in zip(
                     total, torch.autograd.grad(loss, list(model.parameters()), allow_unused=True), strict=True
@@ -207,7 +205,8 @@ def test_truncation_is_made_up_for_by_the_bias_correction(c):
     batch = Transition(obs, action, reward.unsqueeze(0), torch.zeros(1, ACTIONS), obs, yes, yes, extras)
     estimated, _ = algorithm.estimate(batch)
     p = algorithm.model.actor(obs[0, 0]).logits.softmax(-1).detach()
-    assert_close((mu.unsqueeze(-1) * estimated.extras["z"][0]).sum(0), p * (reward - p @ reward))
+    z = (mu.unsqueeze(-1) * estimated.extras["z"][0]).sum(0)  # in φ, so in the logits p (z − pᵀz)
+    assert_close(p * (z - p @ z), p * (reward - p @ reward))
 
 
 def test_the_entropys_gradient_is_inside_the_trust_region():
@@ -216,9 +215,8 @@ def test_the_entropys_gradient_is_inside_the_trust_region():
     with_bonus = algorithm.estimate(batch)[0].extras["z"]
     algorithm.entropy_coef = 0.0
     without = algorithm.estimate(batch)[0].extras["z"]
-    logits = algorithm.model.actor(batch.obs).logits.detach().requires_grad_()
-    (entropy,) = torch.autograd.grad(softmax(logits).entropy().sum(), logits)
-    assert_close(with_bonus - without, 0.2 * entropy)
+    phi = softmax(algorithm.model.actor(batch.obs).logits).probs.detach()
+    assert_close(with_bonus - without, -0.2 * (phi.log() + 1.0))  # of −Σ φ log φ
 
 
 @pytest.mark.parametrize("space", [DISCRETE, BOX])
