@@ -125,6 +125,20 @@ def test_ones_without_weights_is_maximum_likelihood():
     assert_close(algorithm.step.theta.grad, torch.cat([g.flatten() for g in want]))
 
 
+@pytest.mark.parametrize("weights", ["trajectory", "per_decision", "per_step"])
+def test_ones_are_weighed_as_any_other(weights):
+    """Σ_t w_t ∇log π(a_t|s_t), whose mean is zero; unweighted it climbs the likelihood of the data."""
+    algorithm = offpolicy(weights, Ones())
+    batch = own_batch()._replace(extras={"log_prob": torch.rand(6, 4).log()})
+    algorithm.update(batch)
+    w = algorithm.prepared(batch).extras["weight"]
+    assert w[batch.valid].std() > 0.1
+    log_prob = algorithm.model.actor(batch.obs).log_prob(batch.action)
+    parameters = list(algorithm.model.parameters())
+    want = torch.autograd.grad(-(w * log_prob)[batch.valid].mean(), parameters)
+    assert_close(algorithm.step.theta.grad, torch.cat([g.flatten() for g in want]))
+
+
 def test_what_acted_is_recorded():
     algorithm = offpolicy("per_step", discount_states=True)
     obs = torch.eye(STATES)

@@ -152,6 +152,39 @@ def test_the_squashed_log_density_keeps_its_digits_where_tanh_saturates():
     assert log_prob.item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("mean", [-20.0, -9.0, 0.0, 3.0, 8.0, 12.0])
+@pytest.mark.parametrize("log_std", [-5.0, -2.0, 0.0, 1.0])
+def test_the_density_of_saturated_actions(mean, log_std):
+    """In float32 every u beyond 9 is rounded to 1, and from 7 on there are few numbers left."""
+    torch.manual_seed(0)
+    pi = TanhGaussian(torch.full((5000, 1), mean, requires_grad=True), torch.full((5000, 1), log_std))
+    action, drawn = pi.rsample(torch.randn(5000, 1))
+    action = action.detach()
+    found = pi.log_prob(action)
+    assert found.isfinite().all()
+    (slope,) = torch.autograd.grad(found.sum(), pi.base.mean)
+    assert slope.isfinite().all()
+    # nobody can know u from a; what is lost is the density's change over the u's that are rounded to one number, and
+    # it was hundreds of thousands where the nearest u that an action was clamped to lay many σ away
+    assert (found - drawn).abs().max() < 2.0 * (abs(mean) + 4.0 * math.exp(log_std)) + 10.0
+    inside = action.abs() < 1.0
+    if inside.any() and log_std >= 0.0:  # wider than what is rounded to one number: the density at that number
+        normal = reference.Normal(torch.tensor(mean, dtype=F64), math.exp(log_std))
+        torchs = reference.TransformedDistribution(normal, [reference.TanhTransform()])
+        assert_close(found[inside[:, 0]].double(), torchs.log_prob(action[inside].double()), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [0.0, 7.0, 9.0, 15.0])
+def test_the_ratio_of_saturated_actions_has_the_mean_one(mean):
+    """E_μ[π(a)/μ(a)] = 1 also where most draws are 1: their density is their probability by a width that cancels."""
+    torch.manual_seed(1)
+    n = 200_000
+    mu, pi = (TanhGaussian(torch.full((n, 1), mean + shift), torch.full((n, 1), -0.5)) for shift in (0.0, 0.1))
+    action = mu.sample()
+    ratio = (pi.log_prob(action) - mu.log_prob(action)).exp()
+    assert abs(ratio.mean().item() - 1.0) < 4.0 * ratio.std().item() / math.sqrt(n) + 1e-3
+
+
 def test_the_squashed_entropy_estimate_has_the_right_mean():
     n, mean, log_std = 100_000, 0.3, -0.7
     x, w = torch.tensor(mean), math.exp(log_std)
