@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import sys
 import time
@@ -207,12 +206,13 @@ def sweep_job(config: DictConfig, folder: Path, trial: Any = None) -> dict[str, 
     """
     from pgrun import checkpoint, sweep
     from pgrun.run import Run
+    from pgrun.written import Written
 
     hydra_config = HydraConfig.get()
     begin = time.perf_counter()
     try:
         if sweep.found(folder)["status"] == "diverged":  # what its checkpoint holds may be what went wrong
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            Written(folder / "checkpoints", keep=0, resumed=True).discard()
             for events in folder.glob("events.out.tfevents.*"):
                 events.unlink()
         latest = checkpoint.latest(folder / "checkpoints")

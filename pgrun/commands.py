@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
+from pgrun.atomic import replace
 from pgrun.build import EVAL_ENVS, build, make_algorithm, make_env
 from pgrun.demonstrations import Recorder
 from pgrun.episode_file import episodes as to_episodes
@@ -129,7 +130,7 @@ def go_on(
     if state is None:
         print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
     if changed:
-        checkpoint.replace(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config).encode())
+        replace(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config).encode())
     result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
     if result["status"] == "interrupted":
         print(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,29 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from pgrun.atomic import told
 from pgrun.episodes import EpisodeStats
 from pgrun.hooks import Every
 from pgrun.train import Clock
 
+FAILED = "can't write curves into"
+
+
+def without_disk_errors(excepthook: Any) -> Any:
+    """Leave out what the thread that writes events says of an I/O error, which its next call raises here, too."""
+
+    def hook(args: Any) -> None:
+        if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
+            excepthook(args)
+
+    return hook
+
+
+threading.excepthook = without_disk_errors(threading.excepthook)
+
 
 class TensorBoard:
-    """Writes scalars over environment steps; a hook.
+    """Writes scalars over environment steps; a hook. An I/O error is a UserError.
 
     Args:
         folder: the run directory.
@@ -27,7 +44,9 @@ class TensorBoard:
 
     def __init__(self, folder: Path, *, every: int, start: int, stats: EpisodeStats) -> None:
         again = any(folder.glob("events.out.tfevents.*"))
-        self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
+        self.folder = folder
+        with told(FAILED, folder):
+            self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
         self.due = Every(every, start)
         self.stats = stats
         self.pending: list[dict[str, Tensor]] = []
@@ -38,7 +57,8 @@ class TensorBoard:
         if metrics:
             self.pending.append(metrics)
         if self.due(clock.steps):
-            self.write(clock)
+            with told(FAILED, self.folder):
+                self.write(clock)
 
     def write(self, clock: Clock) -> None:
         """One point of every curve: means since the last one."""
@@ -68,7 +88,8 @@ class TensorBoard:
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """One point of one curve."""
-        self.writer.add_scalar(tag, value, step)
+        with told(FAILED, self.folder):
+            self.writer.add_scalar(tag, value, step)
 
     def snapshot(self) -> dict[str, Any]:
         """What goes into the next point, so that a resumed run's curves are the undisturbed run's."""
@@ -84,7 +105,8 @@ class TensorBoard:
 
     def flush(self) -> None:
         """Put everything on disk: done with each checkpoint, so that a killed run's curves reach its last one."""
-        self.writer.flush()
+        with told(FAILED, self.folder):
+            self.writer.flush()
 
     def close(self, config: dict[str, Any], final: dict[str, float], step: int) -> None:
         """Write hyperparameters and final figures into the same event file, for the HParams tab, and close."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +14,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import checkpoint
+from pgrun.atomic import replace, told
 from pgrun.build import Parts
-from pgrun.errors import Diverged
+from pgrun.errors import Diverged, UserError
 from pgrun.evaluate import Evaluation, evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
 from pgrun.signals import interruptible, stop_on_signals
 from pgrun.train import Hook, train
+from pgrun.written import Written
 
 log = logging.getLogger("pgrun")
+logging.raiseExceptions = False  # where a disk is full, each line for pgrun.log would be a traceback
 
 EVAL_SEED = 1_000_003  # evaluation's episodes are not training's: seed + this
 
@@ -57,6 +60,7 @@ class Run:
         self.begin, self.quiet, self.hopeless = begin, quiet, hopeless
         self.clock = parts.team.clock(config.total_steps)
         self.checkpoints = folder / "checkpoints"
+        self.written = Written(self.checkpoints, keep=config.checkpoint.keep, resumed=resume is not None)
         self.saved_at = (-1, -1)  # steps and updates
         if resume is not None:
             self.clock.restore(resume["clock"])
@@ -127,20 +131,17 @@ class Run:
         }
 
     def write(self) -> None:
-        """Write step_<n>.pt, point `latest.pt` to it, and drop the oldest."""
+        """Write step_<n>.pt, and point `latest.pt` to it."""
         if self.saved_at == (self.clock.steps, self.clock.updates):
             return
         self.board.flush()
         self.parts.team.gather(self.parts.algorithm)
-        name = f"step_{self.clock.steps}.pt"
-        checkpoint.save(self.checkpoints / name, self.snapshot())
-        checkpoint.point(self.checkpoints / "latest.pt", name)
-        checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
+        self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(self.snapshot()))
         self.saved_at = self.clock.steps, self.clock.updates
 
     def write_best(self) -> None:
-        """Write best.pt: the policy alone, for evaluation."""
-        checkpoint.save(self.checkpoints / "best.pt", self.policy())
+        """Write best_<n>.pt, the policy alone, for evaluation, and point `best.pt` to it."""
+        self.written.write(f"best_{self.clock.steps}", "best.pt", checkpoint.dump(self.policy()))
 
     def execute(self) -> dict[str, Any]:
         """Train to the end, whatever the end is; -> what result.json holds.
@@ -164,8 +165,10 @@ class Run:
         self.startup = time.perf_counter() - self.begin
         self.start = clock.steps
         status, final = "failed", None
-        (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
         try:
+            with told("can't write into", self.folder):
+                (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
+            self.written.begin()
             with stop_on_signals(clock):
                 try:
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
@@ -241,6 +244,7 @@ class Run:
 
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments whatever fails on the way."""
+        ended = isinstance(sys.exception(), UserError)  # what ended the run, perhaps what the disk says here, too
         figures = ("eval_return_mean", "train_return_mean", "best_eval_return_mean", "steps_per_second")
         final = {key: float(result[key]) for key in figures if result[key] is not None}
         hyperparameters = flatten(OmegaConf.to_container(self.config, resolve=True))
@@ -254,7 +258,8 @@ class Run:
             try:
                 closer()
             except Exception as error:  # it must not hide what ended the run
-                log.error("at the end of the run: %s: %s", type(error).__name__, error)
+                if not (ended and isinstance(error, OSError)):
+                    log.error("at the end of the run: %s: %s", type(error).__name__, error)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -271,6 +276,4 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file in one piece; NaN and infinities become null."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(clean, indent=2) + "\n")
-    os.replace(temporary, path)
+    replace(path, (json.dumps(clean, indent=2) + "\n").encode())

@@ -36,6 +36,6 @@ def find_checkpoint(folder: Path, which: str) -> Path:
     if which == "latest":
         return checkpoint.latest(folder / "checkpoints")
     if which == "best":
-        return folder / "checkpoints" / "best.pt"
+        return checkpoint.best(folder / "checkpoints")
     path = Path(which)
     return path if path.exists() or path.is_absolute() else folder / path

@@ -218,8 +218,9 @@ def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
     if result["status"] not in ("failed", "diverged"):
         result = {"status": "failed"}
     result |= {"error": line, "traceback": trace}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "result.json", result)
+    with suppress(OSError):  # a full disk is told, too, and stops no other job
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "result.json", result)
     return result
 
 
