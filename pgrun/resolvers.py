@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,13 +36,20 @@ def free_dir(path: str) -> str:
     if "--cfg" in sys.argv or "-c" in sys.argv:
         return path
     if path not in _claimed:
-        candidate, number = Path(path), 1
-        while True:
-            try:
-                candidate.mkdir(parents=True)
-                break
-            except FileExistsError:
-                number += 1
-                candidate = Path(f"{path}_{number}")
-        _claimed[path] = str(candidate)
+        try:
+            _claimed[path] = make_free(Path(path))
+        except OSError:
+            return path  # why it can't be made is told when it is to be
     return _claimed[path]
+
+
+def make_free(path: Path) -> str:
+    """Make this directory, or the first of _2, _3, … that is not there; -> its name."""
+    from pgrun.claim import make
+
+    make(path.parent.absolute())
+    candidate, number = path, 1
+    while os.path.lexists(candidate) or not make(candidate.absolute()):
+        number += 1
+        candidate = Path(f"{path}_{number}")
+    return str(candidate)

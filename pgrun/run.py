@@ -19,7 +19,7 @@ from pgrun.errors import Diverged
 from pgrun.evaluate import Evaluation, evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
-from pgrun.signals import interruptible, stop_on_signals
+from pgrun.signals import held_back, interruptible, stop_on_signals
 from pgrun.train import Hook, train
 
 log = logging.getLogger("pgrun")
@@ -123,6 +123,7 @@ class Run:
         return {
             "algorithm": self.parts.algorithm.snapshot(),
             "clock": self.clock.snapshot(),
+            "names": self.names,
             "config": OmegaConf.to_container(self.config, resolve=True),
         }
 
@@ -133,14 +134,17 @@ class Run:
         self.board.flush()
         self.parts.team.gather(self.parts.algorithm)
         name = f"step_{self.clock.steps}.pt"
-        checkpoint.save(self.checkpoints / name, self.snapshot())
-        checkpoint.point(self.checkpoints / "latest.pt", name)
-        checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
+        state = self.snapshot()
+        with held_back():
+            checkpoint.save(self.checkpoints / name, state)
+            checkpoint.point(self.checkpoints / "latest.pt", name)
+            checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
         self.saved_at = self.clock.steps, self.clock.updates
 
     def write_best(self) -> None:
         """Write best.pt: the policy alone, for evaluation."""
-        checkpoint.save(self.checkpoints / "best.pt", self.policy())
+        with held_back():
+            checkpoint.save(self.checkpoints / "best.pt", self.policy())
 
     def execute(self) -> dict[str, Any]:
         """Train to the end, whatever the end is; -> what result.json holds.
