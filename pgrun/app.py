@@ -29,7 +29,6 @@ from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
 from pgrun.resolvers import register_resolvers
-from pgrun.signals import interrupt_on_signals
 from pgrun.tell import fail, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 
@@ -74,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         if _locks:
             remark("interrupted; the same line goes on with it")
+        for claim in _claims:
+            claim.withdraw()
         return 130
     finally:
         for claim in _claims:
@@ -104,7 +105,6 @@ def prepare_sweep(argv: list[str]) -> list[str]:
     for arg in argv:
         if arg.startswith("+sweep=") and "," in arg and "[" not in arg:
             raise UserError(f"{arg}: several files of the group sweep are given as '+sweep=[{arg[7:]}]'")
-    interrupt_on_signals()
     return in_first_order(argv)
 
 

@@ -13,6 +13,7 @@ from pgrun import __version__
 from pgrun.errors import Diverged, UserError
 from pgrun.parallel import torchrun
 from pgrun.paths import config_dir
+from pgrun.signals import interrupt_on_signals
 from pgrun.tell import fail
 
 HELP = """\
@@ -60,6 +61,7 @@ GROUPS = {
 
 def entry() -> None:
     """The console script."""
+    interrupt_on_signals()
     sys.exit(torchrun.entry(main, sys.argv[1:]))
 
 
