@@ -20,7 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.check import check_plugins, check_sweep, prepare
@@ -132,15 +132,17 @@ def whole_numbers(argument: str) -> str:
 def check_dir(config: DictConfig) -> None:
     """Refuse a directory that holds a run or can't be, unless one is made (`${free_dir:…}`) that is free anyway."""
     if "free_dir:" not in str(OmegaConf.to_container(config.hydra.run)["dir"]):  # type: ignore[index,call-overload]
-        folder = Path(config.hydra.run.dir)
-        refuse_taken(folder.absolute(), f"hydra.run.dir={config.hydra.run.dir}", config.hydra.output_subdir)
+        HydraConfig.instance().set_config(config)  # which the directory's name may refer to
+        named = str(config.hydra.run.dir)
+        refuse_taken(Path(named).absolute(), f"hydra.run.dir={named}", config.hydra.output_subdir)
 
 
 def claim_dir(config: DictConfig) -> None:
     """Make the run's directory this process's, and fix its name: asked again, a resolver may say another."""
+    HydraConfig.instance().set_config(config)
     named = str(config.hydra.run.dir)
     _claims.append(Claim(Path(named), f"hydra.run.dir={named}", config.hydra.output_subdir))
-    with open_dict(config):
+    with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.run.dir = named
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgrun.errors import UserError
 from pgrun.lock import Lock, held, take_alone
-from pgrun.tell import shown
+from pgrun.tell import abridged, shown
 
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.tmp"  # of the names within a run directory
@@ -109,11 +109,6 @@ def unmakeable(named: str, error: OSError) -> str:
     where = Path(str(error.filename)) if error.filename else None
     place = f" ({abridged(str(where))})" if where is not None and str(where) not in named else ""
     return f"{abridged(named)} can't be made: {error.strerror or error}{place}; choose another"
-
-
-def abridged(text: str, length: int = 160) -> str:
-    """A text that fits into a line."""
-    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 4 :]}"
 
 
 def make(folder: Path) -> bool:

@@ -64,6 +64,11 @@ def summary(folder: Path, result: dict[str, Any]) -> None:
     say(f"evaluate       pgrun eval {shown(folder)}")
 
 
+def abridged(text: str, length: int = 160) -> str:
+    """A text that fits into a line."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 4 :]}"
+
+
 def shown(path: Path) -> Path:
     """A path as short as it can be said from here."""
     here = Path.cwd()
