@@ -28,7 +28,7 @@ from pgrun.claim import Claim, refuse_taken
 from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
+from pgrun.resolvers import claiming, register_resolvers
 from pgrun.tell import fail, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 
@@ -140,7 +140,8 @@ def check_dir(config: DictConfig) -> None:
 def claim_dir(config: DictConfig) -> None:
     """Make the run's directory this process's, and fix its name: asked again, a resolver may say another."""
     HydraConfig.instance().set_config(config)
-    named = str(config.hydra.run.dir)
+    with claiming():
+        named = str(config.hydra.run.dir)
     _claims.append(Claim(Path(named), f"hydra.run.dir={named}", config.hydra.output_subdir))
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.run.dir = named

@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
@@ -148,7 +147,8 @@ class Progress:
             return
         if self.bar is not None:
             self.next = now + 0.2
-            self.show(self.bar, clock)
+            self.bar.set_postfix_str(self.figures(), refresh=False)
+            self.bar.update(clock.steps - self.bar.n)
         elif self.lines:
             self.next = now + self.SECONDS
             rate = (clock.steps - self.start) / (now - self.begin)
@@ -162,18 +162,9 @@ class Progress:
         text = f"return {sum(recent) / len(recent):.1f}" if recent else "return –"
         return text if self.evaluation.latest is None else f"{text}, eval {self.evaluation.latest:.1f}"
 
-    def show(self, bar: Any, clock: Clock) -> None:
-        """Move the bar, as long as its terminal is there: the run goes on without."""
-        try:
-            bar.set_postfix_str(self.figures(), refresh=False)
-            bar.update(clock.steps - bar.n)
-        except OSError:
-            bar.disable, self.bar = True, None
-
     def close(self, clock: Clock) -> None:
         """Bring the bar to where the run ended."""
         if self.bar is not None:
-            self.show(self.bar, clock)
-        if self.bar is not None:
-            with suppress(OSError):
-                self.bar.close()
+            self.bar.set_postfix_str(self.figures(), refresh=False)
+            self.bar.update(clock.steps - self.bar.n)
+            self.bar.close()
