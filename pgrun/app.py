@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,22 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.check import check_plugins, check_sweep, prepare
+from pgrun.claim import Claim, refuse_taken
 from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
-from pgrun.tell import fail, shown, summary, tell
+from pgrun.resolvers import claiming, register_resolvers
+from pgrun.tell import fail, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 
 BEGIN = time.perf_counter()
 _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
+_claims: list[Claim] = []  # of the run's directory, until the run begins
 _locks: list[Lock] = []  # on the sweep's directory
 over_before: set[str] = set()  # a sweep's jobs that were over before this session
 replaced: set[str] = set()  # those that failed and were done again in another folder
@@ -58,26 +59,38 @@ def main(argv: Sequence[str]) -> int:
         sys.argv = ["pgrun", *argv]
         app()
     except UserError as error:
-        withdraw_sweep()
+        withdraw()
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        withdraw_sweep()
+        withdraw()
         return fail(instantiation(error) if isinstance(error, InstantiationException) else translate(error, argv))
+    except OSError as error:
+        if not _locks and all(claim.kept for claim in _claims):
+            raise
+        withdraw()  # a disk that was full before the first file was whole, or the like
+        return fail(f"{error.filename or 'the directory'} can't be written: {error.strerror or error}")
     except KeyboardInterrupt:
         if _locks:
-            print("interrupted; the same line goes on with it", file=sys.stderr)
+            remark("interrupted; the same line goes on with it")
+        for claim in _claims:
+            claim.withdraw()
         return 130
     finally:
+        for claim in _claims:
+            claim.lock.free()
         for lock in _locks:
             lock.free()
+        _claims.clear()
         _locks.clear()
     return max(_sweep_codes or outcome, default=0)
 
 
-def withdraw_sweep() -> None:
-    """Leave nothing of a sweep that was refused."""
+def withdraw() -> None:
+    """Leave nothing of a run or a sweep that was refused."""
     from pgrun.sweep import withdraw
 
+    for claim in _claims:
+        claim.withdraw()
     for lock in _locks:
         withdraw(lock)
 
@@ -91,13 +104,7 @@ def prepare_sweep(argv: list[str]) -> list[str]:
     for arg in argv:
         if arg.startswith("+sweep=") and "," in arg and "[" not in arg:
             raise UserError(f"{arg}: several files of the group sweep are given as '+sweep=[{arg[7:]}]'")
-    signal.signal(signal.SIGTERM, interrupt)
     return in_first_order(argv)
-
-
-def interrupt(number: int, frame: Any) -> None:
-    """SIGTERM ends a sweep as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def drop_namesakes() -> None:
@@ -122,11 +129,21 @@ def whole_numbers(argument: str) -> str:
 
 
 def check_dir(config: DictConfig) -> None:
-    """Refuse a directory, where one is named on the command line, that holds a run."""
-    named = str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[index,call-overload]
-    if "${" not in named and ((Path(named) / ".hydra").exists() or (Path(named) / "result.json").exists()):
-        more = f"go on with it by pgrun resume {named}, or choose another"
-        raise UserError(f"hydra.run.dir={named} holds a run already: {more}")
+    """Refuse a directory that holds a run or can't be, unless one is made (`${free_dir:…}`) that is free anyway."""
+    if "free_dir:" not in str(OmegaConf.to_container(config.hydra.run)["dir"]):  # type: ignore[index,call-overload]
+        HydraConfig.instance().set_config(config)  # which the directory's name may refer to
+        named = str(config.hydra.run.dir)
+        refuse_taken(Path(named).absolute(), f"hydra.run.dir={named}", config.hydra.output_subdir)
+
+
+def claim_dir(config: DictConfig) -> None:
+    """Make the run's directory this process's, and fix its name: asked again, a resolver may say another."""
+    HydraConfig.instance().set_config(config)
+    with claiming():
+        named = str(config.hydra.run.dir)
+    _claims.append(Claim(Path(named), f"hydra.run.dir={named}", config.hydra.output_subdir))
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.run.dir = named
 
 
 @contextmanager
@@ -151,6 +168,7 @@ class CheckFirst(Callback):
         with heard(config.hydra.overrides.task):
             check_dir(config)
             _built.append(prepare(config))
+            claim_dir(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every value that is swept, the others at their first, before the sweep's directory is made."""
@@ -169,7 +187,7 @@ class CheckFirst(Callback):
             folder = Path(config.hydra.sweep.dir)
             minimize = config.hydra.sweeper.get("direction") == "minimize"
             _sweep_codes.append(sweep.table(folder, over_before, replaced, minimize=minimize))
-            print(f"sweep directory  {shown(folder.resolve())}", flush=True)
+            say(f"sweep directory  {shown(folder.resolve())}")
 
 
 def job(config: DictConfig) -> tuple[float | None, int]:
@@ -177,8 +195,9 @@ def job(config: DictConfig) -> tuple[float | None, int]:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     if hydra_config.mode == RunMode.MULTIRUN:  # of a launcher that is not pgrun's
-        from pgrun.sweep import OVER, objective
+        from pgrun.sweep import OVER, enlist, objective
 
+        enlist(Path(hydra_config.sweep.dir), [str(hydra_config.sweep.subdir)])
         result = sweep_job(config, folder)
         tell(folder, result)
         return objective(result), 0 if result["status"] in OVER else 1
@@ -186,14 +205,17 @@ def job(config: DictConfig) -> tuple[float | None, int]:
         parts = _built.pop() if _built else prepare(with_hydra(config, hydra_config))
         from pgrun.run import Run
 
-        with alone(folder):
-            result = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN).execute()
+        with nullcontext() if _claims else alone(folder):
+            run = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN)
+            for claim in _claims:
+                claim.keep()
+            result = run.execute()
     except UserError as error:
         return None, fail(str(error), error.exit_code)
     except Diverged as error:
         return None, fail(f"the run diverged: {error}", Diverged.exit_code)
     if result["status"] == "interrupted":
-        print(f"interrupted; go on with: pgrun resume {shown(folder)}", file=sys.stderr)
+        remark(f"interrupted; go on with: pgrun resume {shown(folder)}")
         return None, 130
     summary(folder, result)
     return None, 0
@@ -206,6 +228,7 @@ def sweep_job(config: DictConfig, folder: Path, trial: Any = None) -> dict[str, 
     """
     from pgrun import checkpoint, sweep
     from pgrun.run import Run
+    from pgrun.run_directory import flat
     from pgrun.written import Written
 
     hydra_config = HydraConfig.get()
@@ -217,6 +240,9 @@ def sweep_job(config: DictConfig, folder: Path, trial: Any = None) -> dict[str, 
                 events.unlink()
         latest = checkpoint.latest(folder / "checkpoints")
         state = checkpoint.load(latest) if latest.exists() else None
+        if state is not None:
+            over = f"with another hydra.sweep.dir or without {folder}"
+            sweep.check_unchanged(flat(state["config"]), config, f"{folder}'s checkpoint", over)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
         run = Run(config, parts, folder, names=names, begin=begin, quiet=True, resume=state, hopeless=hopeless)

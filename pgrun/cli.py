@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -13,7 +14,8 @@ from pgrun import __version__
 from pgrun.errors import Diverged, UserError
 from pgrun.parallel import torchrun
 from pgrun.paths import config_dir
-from pgrun.tell import fail
+from pgrun.signals import interrupt_on_signals
+from pgrun.tell import abridged, fail
 
 HELP = """\
 pgrun trains policy-gradient reinforcement learning from configs.
@@ -60,6 +62,7 @@ GROUPS = {
 
 def entry() -> None:
     """The console script."""
+    interrupt_on_signals()
     sys.exit(torchrun.entry(main, sys.argv[1:]))
 
 
@@ -88,6 +91,10 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return fail(f"{abridged(str(error.filename))}: {error.strerror}")
 
 
 def add_user_paths(argv: Sequence[str]) -> None:

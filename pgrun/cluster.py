@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pgrun.errors import UserError
-from pgrun.signals import signals_kept
+from pgrun.signals import signals_kept, unheard_by_children
 
 SETTINGS = {  # Ray's, where the user has none
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,7 +41,7 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
     else:
         knock(address, key)
         show_token(address)
-    with signals_kept():
+    with signals_kept(), unheard_by_children():
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:

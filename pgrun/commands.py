@@ -18,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
-from pgrun.atomic import replace
 from pgrun.build import EVAL_ENVS, build, make_algorithm, make_env
 from pgrun.demonstrations import Recorder
 from pgrun.episode_file import episodes as to_episodes
@@ -27,9 +26,9 @@ from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
 from pgrun.run import EVAL_SEED, Run
-from pgrun.run_directory import find_checkpoint, load_run
+from pgrun.run_directory import check_run, find_checkpoint, load_run, own_checkpoint, remember
 from pgrun.suggest import nearest
-from pgrun.tell import shown, summary
+from pgrun.tell import remark, say, shown, summary
 from pgrun.translate import instantiation
 from pgrun.types import VectorEnv
 from pgrun.validate import leaves, validate
@@ -45,8 +44,10 @@ def evaluate_checkpoint(
     folder: Path, which: str, *, episodes: int, seed: int | None, stochastic: bool, record: Path | None = None
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint, and perhaps write its episodes to a file; -> fields named as in result.json."""
-    config, names = load_run(folder)
-    state = checkpoint.load(find_checkpoint(folder, which))
+    check_run(folder)
+    path = find_checkpoint(folder, which)
+    state = checkpoint.load(path)
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
     config.device = config.act_device = "cpu"
     config.compile = False
     with usable(folder), closing(make_env(config, min(episodes, EVAL_ENVS))) as env:
@@ -98,17 +99,33 @@ def write_demonstrations(
 def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     """Go on with a run; -> the exit code."""
     begin = time.perf_counter()
-    config, names = load_run(folder)
+    config, names, state, stamp = read_run(folder, which)
     config = override(config, overrides)
-    path = find_checkpoint(folder, which)
-    state = checkpoint.load(path) if path.exists() or which != "latest" else None
-    if state is not None and "memory" not in state:
-        raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
     if state is not None and (over := why_over(state, config, folder)):
-        print(f"{shown(folder.resolve())} is finished: {over}")
+        say(f"{shown(folder.resolve())} is finished: {over}")
         return 0
     with alone(folder):
-        return go_on(folder, config, names, state, changed=bool(overrides), begin=begin)
+        if stamp != stamp_of(find_checkpoint(folder, which)):  # another process went on with it in the meantime
+            raise UserError(f"{folder}: another process has just gone on with this run; do it again")
+        return go_on(folder, config, names, state, overrides, begin=begin)
+
+
+def read_run(
+    folder: Path, which: str
+) -> tuple[DictConfig, dict[str, str], dict[str, Any] | None, tuple[Path, int] | None]:
+    """A run's config and names, the checkpoint's content that it goes on from, if there is one, and its stamp."""
+    check_run(folder)
+    path = find_checkpoint(folder, which)
+    stamp = stamp_of(path)
+    state = checkpoint.load(path) if stamp or which != "latest" else None
+    if state is not None and "memory" not in state:
+        raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
+    return *load_run(folder, state if own_checkpoint(folder, path) else None), state, stamp
+
+
+def stamp_of(path: Path) -> tuple[Path, int] | None:
+    """What tells whether a checkpoint has been written anew; None where there is none."""
+    return (path.resolve(), path.stat().st_mtime_ns) if path.exists() else None
 
 
 def go_on(
@@ -116,8 +133,8 @@ def go_on(
     config: DictConfig,
     names: dict[str, str],
     state: dict[str, Any] | None,
+    overrides: list[str],
     *,
-    changed: bool,
     begin: float,
 ) -> int:
     """Go on with a run from a checkpoint's content, or from its start; -> the exit code."""
@@ -128,12 +145,11 @@ def go_on(
     with usable(folder):
         parts = build(config, fresh=state is None)
     if state is None:
-        print("there is no checkpoint yet: starting from step 0", file=sys.stderr)
-    if changed:
-        replace(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config).encode())
+        remark("there is no checkpoint yet: starting from step 0")
+    remember(folder, config, overrides)
     result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
     if result["status"] == "interrupted":
-        print(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}", file=sys.stderr)
+        remark(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}")
         return 130
     summary(folder.resolve(), result)
     return 0

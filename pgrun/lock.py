@@ -13,6 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgrun.errors import UserError
+from pgrun.tell import remark, shown
+
+
+class NoLocks(UserError):
+    """A file system that has no locks."""
 
 
 class Lock:
@@ -23,16 +28,17 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.token = path, uuid.uuid4().hex
+        self.path, self.token = path.absolute(), uuid.uuid4().hex
         self.file: int | None = None
-        self.fresh = False  # whether its folder was made with it
+        self.found: set[str] = set()  # what was in its folder before
 
     def take(self) -> bool:
         """Take it if it is free; -> whether it is ours now.
 
         Raises:
-            UserError: the file can't be made, or its file system has no locks.
+            UserError: the file can't be made, or (NoLocks) its file system has no locks.
         """
+        there = self.path.exists()
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -43,11 +49,24 @@ class Lock:
             os.close(file)
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
-            raise UserError(f"{self.path}: its file system has no locks ({error.strerror}): choose another") from error
-        os.ftruncate(file, 0)
-        os.write(file, f"{self.token} {os.getpid()} {socket.gethostname()}".encode())
+            self.remove(there)
+            raise NoLocks(f"{self.path}: its file system has no locks ({error.strerror}): choose another") from error
+        try:
+            if not os.path.samestat(os.fstat(file), os.stat(self.path)):
+                raise FileNotFoundError(errno.ENOENT, "another process has just withdrawn")
+            os.ftruncate(file, 0)
+            os.write(file, f"{self.token} {os.getpid()} {socket.gethostname()}".encode())
+        except OSError as error:
+            self.remove(there)
+            os.close(file)
+            raise UserError(f"{self.path} can't be written: {error.strerror}") from error
         self.file = file
         return True
+
+    def remove(self, there: bool) -> None:
+        """Leave no file that wasn't there before."""
+        if not there:
+            self.path.unlink(missing_ok=True)
 
     def wait(self) -> None:
         """Take it when it is free."""
@@ -68,32 +87,41 @@ class Lock:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Be the only process that writes into a run directory, where its file system has locks.
+    """Be the only process that writes into a run directory, as far as its file system has locks.
 
     Raises:
-        UserError: another process is at this run.
+        UserError: another process is at this run, or nothing can be written there.
     """
     lock = Lock(folder / ".lock")
-    try:
-        taken = lock.take()
-    except UserError:
-        taken = True
-    if not taken:
-        raise UserError(f"{folder}: {lock.holder()} is at this very run; wait for it, or end it")
+    take_alone(lock)
     try:
         yield
     finally:
         lock.free()
 
 
-def held(path: Path, token: str) -> bool:
-    """Whether the process that took the lock under this token still has it; asked by another process."""
+def take_alone(lock: Lock) -> None:
+    """Take the lock of a run directory; where there are no locks, say what nobody watches then.
+
+    Raises:
+        UserError: another process is at this run, or nothing can be written there.
+    """
+    try:
+        if not lock.take():
+            folder = shown(lock.path.parent)
+            raise UserError(f"{folder}: {lock.holder()} is at this very run; wait for it, or end it")
+    except NoLocks as error:
+        remark(f"pgrun: {str(error).rpartition(':')[0]}, so nothing keeps a second process from this run")
+
+
+def held(path: Path, token: str = "") -> bool:
+    """Whether the process that took the lock (under this token) still has it; asked by another process."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        if os.read(file, 32).decode() != token:
+        if token and os.read(file, 32).decode() != token:
             return False
         os.lseek(file, 0, os.SEEK_SET)
         os.lockf(file, os.F_TEST, 0)

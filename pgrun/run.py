@@ -20,7 +20,7 @@ from pgrun.errors import Diverged, UserError
 from pgrun.evaluate import Evaluation, evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
-from pgrun.signals import interruptible, stop_on_signals
+from pgrun.signals import held_back, interruptible, stop_on_signals
 from pgrun.train import Hook, train
 from pgrun.written import Written
 
@@ -127,6 +127,7 @@ class Run:
         return {
             "algorithm": self.parts.algorithm.snapshot(),
             "clock": self.clock.snapshot(),
+            "names": self.names,
             "config": OmegaConf.to_container(self.config, resolve=True),
         }
 
@@ -136,12 +137,15 @@ class Run:
             return
         self.board.flush()
         self.parts.team.gather(self.parts.algorithm)
-        self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(self.snapshot()))
+        state = self.snapshot()
+        with held_back():
+            self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(state))
         self.saved_at = self.clock.steps, self.clock.updates
 
     def write_best(self) -> None:
         """Write best_<n>.pt, the policy alone, for evaluation, and point `best.pt` to it."""
-        self.written.write(f"best_{self.clock.steps}", "best.pt", checkpoint.dump(self.policy()))
+        with held_back():
+            self.written.write(f"best_{self.clock.steps}", "best.pt", checkpoint.dump(self.policy()))
 
     def execute(self) -> dict[str, Any]:
         """Train to the end, whatever the end is; -> what result.json holds.

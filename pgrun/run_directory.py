@@ -3,32 +3,106 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pgrun import checkpoint
+from pgrun.atomic import replace
 from pgrun.build import resolved
 from pgrun.errors import UserError
+from pgrun.tell import remark, shown
+
+TOLD = "resumed.yaml"  # beside the config: what `pgrun resume` was told to change, in order
 
 
-def load_run(folder: Path) -> tuple[DictConfig, dict[str, str]]:
+def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictConfig, dict[str, str]]:
     """A run directory's config and the names of its algorithm and environment.
+
+    Args:
+        folder: the run directory.
+        state: a checkpoint of this run, whose own config counts, with what `pgrun resume` was told since. Where
+            .hydra/config.yaml says something else, that is told.
 
     Raises:
         UserError: it is no run directory.
     """
     path = folder / ".hydra" / "config.yaml"
-    if not path.exists():
+    if state is None:
+        check_run(folder)
+        if not path.exists():
+            raise UserError(f"{folder} has no .hydra/config.yaml")
+        if not path.read_text().strip():
+            raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
+        config = resolved(DictConfig(OmegaConf.load(path)))
+        return config, names_of(folder, config)
+    config = DictConfig(OmegaConf.merge(OmegaConf.create(state["config"]), OmegaConf.from_dotlist(told(folder))))
+    written = written_config(path)
+    if not written:
+        remark(f"pgrun: {shown(path.absolute())} is missing or can't be read: the checkpoint's own config counts")
+    elif said := differences(written, flat(config), "there", "in the checkpoint, which counts"):
+        remark(f"pgrun: {shown(path.absolute())} is not what the checkpoint was trained with: {said}")
+    return config, dict(state.get("names") or names_of(folder, config))
+
+
+def check_run(folder: Path) -> None:
+    """Raise UserError where there is nothing of a run."""
+    if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
-    if not path.read_text().strip():
-        raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
-    config = resolved(DictConfig(OmegaConf.load(path)))
+
+
+def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
+    """The names of a run's algorithm and environment, as they were chosen."""
     hydra = folder / ".hydra" / "hydra.yaml"
     text = hydra.read_text() if hydra.exists() else ""
     choices = OmegaConf.select(OmegaConf.create(text), "hydra.runtime.choices") if text.strip() else None
     if choices is None:  # killed between the two files
         choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
-    return config, {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
+    return {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
+
+
+def told(folder: Path) -> list[str]:
+    """What `pgrun resume` was told to change of a run, in order."""
+    path = folder / ".hydra" / TOLD
+    return [str(text) for text in OmegaConf.load(path)] if path.exists() and path.read_text().strip() else []
+
+
+def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Write what `pgrun resume` was told, and the config that the run goes on with."""
+    path = folder / ".hydra" / "config.yaml"
+    path.parent.mkdir(exist_ok=True)
+    if overrides:
+        values = dict(text.split("=", 1) for text in [*told(folder), *overrides])
+        lines = OmegaConf.to_yaml(OmegaConf.create([f"{key}={value}" for key, value in values.items()]))
+        replace(path.with_name(TOLD), lines.encode())
+    if overrides or differences(written_config(path), flat(config), "", ""):
+        replace(path, OmegaConf.to_yaml(config).encode())
+
+
+def written_config(path: Path) -> dict[str, Any]:
+    """A config's file as values by dotted key; empty where it is missing, torn or not to be resolved here."""
+    try:
+        text = path.read_text() if path.exists() else ""
+        return flat(DictConfig(OmegaConf.create(text))) if text.strip() else {}
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError):
+        return {}
+
+
+def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """A config as values by dotted key, without its `hydra` node."""
+    from pgrun.run import flatten
+
+    config = OmegaConf.create(config) if isinstance(config, dict) else config
+    return flatten(OmegaConf.to_container(resolved(config)))
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_other: str) -> str:
+    """In what two configs differ, in words; empty where they are the same."""
+    changed = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+    said = [f"{key}={one.get(key, '(none)')} {of_one}, {other.get(key, '(none)')} {of_other}" for key in changed[:3]]
+    return "; ".join(said) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
 
 
 def find_checkpoint(folder: Path, which: str) -> Path:
@@ -39,3 +113,8 @@ def find_checkpoint(folder: Path, which: str) -> Path:
         return checkpoint.best(folder / "checkpoints")
     path = Path(which)
     return path if path.exists() or path.is_absolute() else folder / path
+
+
+def own_checkpoint(folder: Path, path: Path) -> bool:
+    """Whether a checkpoint file is one of the run in this directory."""
+    return path.resolve().parent == (folder / "checkpoints").resolve()

@@ -6,22 +6,24 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
+from pgrun.claim import holds_run, impossible, make, remove_made, unmakeable
 from pgrun.errors import UserError
 from pgrun.lock import Lock
+from pgrun.tell import say
 
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 OVER = ("finished", "pruned")  # what is not run again
 LAUNCHERS = ("joblib", "ray", "slurm")  # members of the group sweep that say where jobs run, not which
 RUNNING = ("n_trials", "n_jobs", "storage", "max_batch_size")  # keys of hydra.sweeper that say how far it goes
-BEGUN = "sweep.json"
+BEGUN = "sweep.json"  # in a sweep's folder: its command line
+JOBS = "jobs.jsonl"  # there, too: the folders of its jobs, one a line
 requeued = threading.Event()  # set where a scheduler is about to end this process, and to start its job again
 
 
@@ -90,45 +92,67 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
     """Make or enter a sweep's directory; -> the lock on it, to be held as long as the sweep runs.
 
     Raises:
-        UserError: another process is at this sweep, or it is another sweep's.
+        UserError: another process is at this sweep, it is another sweep's, or it can't be made.
     """
+    named = f"hydra.sweep.dir={folder}"
+    if (error := impossible(folder.absolute())) is not None:
+        raise UserError(unmakeable(named, error))
     lock = Lock(folder / ".lock")
-    lock.fresh = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} can't be made: {error.strerror}; choose another hydra.sweep.dir") from error
-    try:
-        taken = lock.take()
-    except UserError:
-        withdraw(lock)
-        raise
-    if not taken:
-        raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
-    begun = folder / BEGUN
-    if begun.exists():
-        check_same(folder, json.loads(begun.read_text())["arguments"], argv)
-    else:
-        from pgrun.run import write_json
+        make(folder.absolute())
+        lock.found = {file.name for file in folder.iterdir()}
+        if not lock.take():
+            raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
+        begun = folder / BEGUN
+        if begun.exists():
+            check_same(folder, json.loads(begun.read_text())["arguments"], argv)
+        else:
+            from pgrun.run import write_json
 
-        write_json(begun, {"arguments": list(argv)})
+            (folder / JOBS).touch()
+            write_json(begun, {"arguments": list(argv)})
+    except (OSError, UserError) as error:
+        if lock.file is not None:
+            withdraw(lock)
+            lock.free()
+        remove_made()
+        raise UserError(unmakeable(named, error) if isinstance(error, OSError) else str(error)) from error
     return lock
 
 
 def withdraw(lock: Lock) -> None:
-    """Remove the directory of a sweep that was refused before a job began."""
-    if not lock.fresh:  # an earlier session's, whose trials may be in it
-        return
+    """Leave a sweep's directory as it was, if the sweep was refused before a job began."""
     folder = lock.path.parent
+    if BEGUN in lock.found:  # an earlier session's, whose trials may be in it
+        return
     with suppress(OSError):  # submitit's, where it is empty
         (folder / ".submitit").rmdir()
-    files = list(folder.iterdir())
-    if {file.name for file in files} <= {lock.path.name, BEGUN, "multirun.yaml", "optuna.journal"}:
-        for file in files:
-            file.unlink()
-        folder.rmdir()
-        with suppress(OSError):  # other sweeps are there
-            folder.parent.rmdir()
+    new = {file.name for file in folder.iterdir()} - lock.found
+    if new <= {lock.path.name, BEGUN, JOBS, "multirun.yaml", "optuna.journal"}:
+        for name in new:
+            (folder / name).unlink()
+        remove_made()
+
+
+def enlist(folder: Path, names: Iterable[str]) -> None:
+    """Note that these folders in a sweep's are its jobs', before they begin."""
+    known = jobs_of(folder) or set()
+    new = [name for name in names if name not in known]
+    if new:
+        with open(folder / JOBS, "a") as file:  # in one piece, whoever else writes; after what a kill left torn
+            file.write("\n" + "".join(f"{json.dumps(name)}\n" for name in new))
+
+
+def jobs_of(folder: Path) -> set[str] | None:
+    """The folders of a sweep's own jobs, of all its sessions; None where an earlier version kept no list."""
+    path = folder / JOBS
+    if not path.exists():
+        return None
+    found = set()
+    for line in path.read_text().splitlines():
+        with suppress(ValueError):  # torn, or empty
+            found.add(str(json.loads(line)))
+    return found
 
 
 def job_name(number: int, overrides: Sequence[str], constant: set[str]) -> str:
@@ -155,14 +179,23 @@ def found(folder: Path) -> dict[str, Any]:
     return {"status": "interrupted" if begun else "new"}
 
 
-def goes_on(folder: Path, config: DictConfig) -> str:
+def goes_on(folder: Path, config: DictConfig, *, own: bool = True) -> str:
     """What starting the job with this config in this folder means, in words; empty for a new one.
 
+    Args:
+        folder: the job's.
+        config: the job's, composed now.
+        own: whether the folder, where it is there, is one of this sweep's jobs.
+
     Raises:
-        UserError: what the folder holds was made with another config.
+        UserError: what the folder holds was made with another config, or is no job of this sweep.
     """
     from pgrun import checkpoint
 
+    if (error := impossible(folder)) is not None:
+        raise UserError(unmakeable(f"the job's folder {folder}", error) + " hydra.sweep.subdir")
+    if not own and holds_run(folder):
+        raise UserError(f"{folder} holds a run that is no job of this sweep: choose another hydra.sweep.dir or subdir")
     status = found(folder)["status"]
     kept = checkpoint.latest(folder / "checkpoints").exists()
     if status in OVER or (kept and status != "diverged"):
@@ -180,27 +213,23 @@ def goes_on(folder: Path, config: DictConfig) -> str:
 def check_config(folder: Path, config: DictConfig) -> None:
     """UserError where a job was made with another config than the command line composes now."""
     from pgrun import checkpoint
-    from pgrun.build import resolved
-    from pgrun.run import flatten
+    from pgrun.run_directory import flat, written_config
 
-    path = folder / ".hydra" / "config.yaml"
-    text = path.read_text() if path.exists() else ""
-    try:
-        stored = DictConfig(OmegaConf.create(text)) if text.strip() else DictConfig({})
-        before = flatten(OmegaConf.to_container(resolved(stored)))
-    except OmegaConfBaseException:
-        before = {}
+    before = written_config(folder / ".hydra" / "config.yaml")
     if not before:  # killed while it was written
         latest = checkpoint.latest(folder / "checkpoints")
-        before = flatten(checkpoint.load(latest)["config"]) if latest.exists() else {}
-    now = flatten(OmegaConf.to_container(resolved(config)))
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-    if before and changed:
-        said = [f"{key}={before.get(key, '(none)')} then, {now.get(key, '(none)')} now" for key in changed[:3]]
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        before = flat(checkpoint.load(latest)["config"]) if latest.exists() else {}
+    if before:
+        check_unchanged(before, config, str(folder), f"with another hydra.sweep.dir or without {folder.parent}")
+
+
+def check_unchanged(before: dict[str, Any], config: DictConfig, what: str, over: str) -> None:
+    """UserError where what was run with these values is composed with others now; `over`: how to start over."""
+    from pgrun.run_directory import differences, flat
+
+    if said := differences(before, flat(config), "then", "now"):
         raise UserError(
-            f"{folder} was run with another config ({'; '.join(said)}{more}): put the configs back as they were, or "
-            f"start over, with another hydra.sweep.dir or without {folder.parent}"
+            f"{what} was run with another config ({said}): put the configs back as they were, or start over, {over}"
         )
 
 
@@ -228,27 +257,26 @@ def table(folder: Path, before: set[str], replaced: set[str], *, minimize: bool 
     """Print what became of a sweep's jobs, and the best; -> 1 where one did not end as it should, else 0.
 
     Args:
-        folder: the sweep's; a job's folder is one that holds a result or Hydra's record of the job.
+        folder: the sweep's; of what is in it, only what was noted as a job's counts.
         before: the jobs that were over before this session.
         replaced: jobs that failed and were done again in another folder.
         minimize: whether the lowest evaluation is the best.
     """
-    marks = [*folder.rglob("result.json"), *folder.rglob(".hydra")]
-    folders = {mark.parent.relative_to(folder).as_posix() for mark in marks}
+    folders = {name for name in jobs_of(folder) or () if (folder / name).is_dir()}
     jobs = [(name, found(folder / name)) for name in sorted(folders - replaced, key=by_number)]
     if not jobs:
         return 0
     width = min(max(len(name) for name, _ in jobs), 70)
-    print(f"\n{'job':{width}}  {'status':16} {'evaluation':>10}")
+    say(f"\n{'job':{width}}  {'status':16} {'evaluation':>10}")
     for name, result in jobs:
         value = result.get("eval_return_mean")
         figure = "–" if value is None else f"{value:.1f}"
         status = result["status"] + (" before" if name in before else "")
-        print(f"{name if len(name) <= width else name[: width - 1] + '…':{width}}  {status:16} {figure:>10}")
+        say(f"{name if len(name) <= width else name[: width - 1] + '…':{width}}  {status:16} {figure:>10}")
     finished = [(r["eval_return_mean"], name) for name, r in jobs if r.get("eval_return_mean") is not None]
     if finished:
         best, name = min(finished) if minimize else max(finished)
-        print(f"best: {name} with {best:.1f}")
+        say(f"best: {name} with {best:.1f}")
     return int(any(result["status"] not in OVER for _, result in jobs))
 
 

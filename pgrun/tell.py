@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
 def fail(line: str, code: int = 2) -> int:
     """Print an error's one line; -> its exit code."""
-    print(f"pgrun: {line}", file=sys.stderr, flush=True)
+    remark(f"pgrun: {line}")
     return code
+
+
+def remark(line: str) -> None:
+    """Print a line for the user, if there is still a terminal to read it."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def say(line: str) -> None:
+    """Print a line of what a command came to; where the terminal is gone nobody misses it, but a pipe's reader does."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") -> None:
     """Tell of a sweep's job, as soon as it ends."""
     name = f"{count} {folder.name}".strip() + (f" ({note})" if note else "")
     if "error" in result:
-        print(result.get("traceback", ""), file=sys.stderr, end="")
+        if trace := result.get("traceback"):
+            remark(trace.rstrip("\n"))
         fail(f"{name}: {result['error']}")
     elif result["status"] == "interrupted":
-        print(f"{name}: interrupted", flush=True)
+        say(f"{name}: interrupted")
     else:
         pruned = "pruned after " if result["status"] == "pruned" else ""
-        print(f"{name}: {pruned}{figures(result)}", flush=True)
+        say(f"{name}: {pruned}{figures(result)}")
 
 
 def figures(result: dict[str, Any]) -> str:
@@ -40,10 +58,15 @@ def figures(result: dict[str, Any]) -> str:
 
 def summary(folder: Path, result: dict[str, Any]) -> None:
     """A few lines at the end: the figures, where they are, what to do next."""
-    print(f"\n{result['algo']} on {result['env']}: {figures(result)}")
-    print(f"run directory  {shown(folder)}")
-    print(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
-    print(f"evaluate       pgrun eval {shown(folder)}", flush=True)
+    say(f"\n{result['algo']} on {result['env']}: {figures(result)}")
+    say(f"run directory  {shown(folder)}")
+    say(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
+    say(f"evaluate       pgrun eval {shown(folder)}")
+
+
+def abridged(text: str, length: int = 160) -> str:
+    """A text that fits into a line."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 4 :]}"
 
 
 def shown(path: Path) -> Path:

@@ -63,11 +63,12 @@ POLICIES = (
 
 def load(folder: Path) -> tuple[Algorithm, Any]:
     """A run's algorithm as it ended, and environments for its episodes."""
-    config, _ = load_run(folder)
+    state = checkpoint.load(find_checkpoint(folder, "latest"))
+    config, _ = load_run(folder, state)
     config.device = config.act_device = "cpu"
     env = make_env(config, EPISODES)
     algorithm = make_algorithm(config, env)
-    algorithm.restore(checkpoint.load(find_checkpoint(folder, "latest"))["algorithm"], optimizers=False)
+    algorithm.restore(state["algorithm"], optimizers=False)
     return algorithm, env
 
 

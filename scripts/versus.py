@@ -126,14 +126,15 @@ class Seeded:
 
 def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
     """What a run's final policy returns, deterministic, on the episodes of this seed."""
-    config, _ = load_run(folder)
+    state = checkpoint.load(find_checkpoint(folder, "latest"))
+    config, _ = load_run(folder, state)
     config.device, config.act_device, config.compile = "cpu", "cpu", False
     if "backend" not in config.env:
         raise SystemExit(f"{folder}: --ours needs an environment of Gymnasium's, whose seed decides its episodes")
     config.env.backend = "sync"
     with closing(make_env(config, 1)) as env:
         algorithm = make_algorithm(config, env)
-        algorithm.restore(checkpoint.load(find_checkpoint(folder, "latest"))["algorithm"], optimizers=False)
+        algorithm.restore(state["algorithm"], optimizers=False)
         return evaluate(algorithm, Seeded(env), episodes, seed=seed).mean  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from running import compose
 
-from pgrun import app
+from pgrun import app, checkpoint
+from pgrun.build import resolved
 from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
 from pgrun.resolvers import constant_keys
+from pgrun.written import beside, sum_line
 from tests.shell import pgrun
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -29,17 +32,22 @@ def test_a_class_or_a_key_that_is_gone(
     command: str, more: list[str], key: str, missing: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = ["total_steps=300", "eval.every=null", "eval.final_episodes=1"]
-    config = compose(*short)
+    config = resolved(compose(*short))
     (tmp_path / ".hydra").mkdir()
     if command == "eval":  # which needs a checkpoint
         from running import new_run
 
         new_run(tmp_path, *short).write()
+        latest = checkpoint.latest(tmp_path / "checkpoints").resolve()
     if missing:
         OmegaConf.set_struct(config, False)
         del config[key]
     else:
         config[key]._target_ = "pgrun.gone.Gone"
+    if command == "eval":
+        state = {**checkpoint.load(latest), "config": OmegaConf.to_container(config, resolve=True)}
+        latest.write_bytes(checkpoint.dump(state))
+        beside(latest).write_bytes(sum_line(hashlib.sha256(latest.read_bytes()).hexdigest(), latest.name))
     (tmp_path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
     assert main([command, str(tmp_path), *more]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "pgrun:" in line]

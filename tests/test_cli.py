@@ -13,10 +13,11 @@ import termios
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from pgrun.app import whole_numbers
 from pgrun.cli import help_page, main
-from pgrun.resolvers import free_dir
+from pgrun.resolvers import claiming, free_dir, register_resolvers
 from tests.shell import pgrun
 
 FIELDS = {
@@ -167,7 +168,12 @@ def test_a_terminal_gets_a_live_bar(tmp_path: Path) -> None:
 def test_small_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])  # a test runner's own flags are not pgrun's
-    assert free_dir("runs/a") == "runs/a"
+    register_resolvers()
+    config = OmegaConf.create({"dir": "${free_dir:runs/a}"})
+    assert config.dir == "runs/a"  # composing names it
+    assert not Path("runs").exists()
+    with claiming():
+        assert config.dir == "runs/a"
     assert free_dir("runs/a") == "runs/a"  # the same run asks again
     assert Path("runs/a").is_dir()
     monkeypatch.setattr("pgrun.resolvers._claimed", {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,10 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
         self.config, self.hydra_context = config, hydra_context
+        from pgrun.sweep import jobs_of
+
         self.folder = Path(str(config.hydra.sweep.dir)).resolve()
+        self.known = jobs_of(self.folder)  # the jobs of earlier sessions
         self.ended = 0
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -40,6 +43,7 @@ class SweepLauncher(Launcher):
         if len({job.folder for job in jobs}) < len(jobs):
             subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]  # type: ignore[index,call-overload]
             raise UserError(f"hydra.sweep.subdir={subdir} is one folder for several jobs: name all that is swept in it")
+        self.enlist(self.place(job) for job in jobs)
         results: dict[int, dict[str, Any]] = {}
         for job in jobs:
             if (over := self.over(job)) is not None:
@@ -59,8 +63,9 @@ class SweepLauncher(Launcher):
         """Compose a job.
 
         Raises:
-            UserError: its folder holds what another config made.
+            UserError: its folder holds what another config or another command made, or can't be.
         """
+        from pgrun.errors import UserError
         from pgrun.sweep import goes_on
 
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -70,7 +75,17 @@ class SweepLauncher(Launcher):
             name = str(config.hydra.sweep.subdir)
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(self.folder), name
         folder = self.folder / name
-        return Job(number, list(overrides), config, folder, goes_on(folder, config), trial)
+        place = os.path.relpath(folder, self.folder)
+        if place == ".":
+            raise UserError(f"hydra.sweep.subdir={name} is the sweep's own folder: give each of its jobs one")
+        note = goes_on(folder, config, own=self.known is None or place in self.known)
+        return Job(number, list(overrides), config, folder, note, trial)
+
+    def enlist(self, places: Iterable[str]) -> None:
+        """Note that these folders are the sweep's jobs', before anything is written there."""
+        from pgrun.sweep import enlist
+
+        enlist(self.folder, places)
 
     def over(self, job: Job) -> dict[str, Any] | None:
         """The result of a job that was over before this session."""

@@ -130,9 +130,9 @@ def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
     from pgrun.lock import Lock
     from pgrun.sweep import OVER, failed, found
 
-    job.folder.mkdir(parents=True, exist_ok=True)
     lock = Lock(job.folder / ".lock")
     try:
+        job.folder.mkdir(parents=True, exist_ok=True)
         lock.wait()  # another process may be at it: one of a sweep that was killed, in its last seconds, or in a queue
         result = found(job.folder)
         if result["status"] in OVER:
@@ -149,6 +149,9 @@ def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
         return kept[0]
     except UserError as error:
         return failed(job.folder, str(error))
+    except OSError as error:
+        where = error.filename or job.folder
+        return failed(job.folder, f"{where} can't be written: {error.strerror or error}")
     except Exception as error:  # of what Hydra does around the job
         return failed(job.folder, f"{type(error).__name__}: {error}", traceback.format_exc())
     finally:

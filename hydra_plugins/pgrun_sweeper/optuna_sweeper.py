@@ -65,13 +65,14 @@ class OptunaSweeper(Sweeper):
             raise UserError("hydra/sweeper=optuna works with hydra/launcher=basic, joblib, ray or slurm")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
-        OmegaConf.save(self.config, folder / "multirun.yaml")
         self.search, self.fixed = search_space([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
         if not self.search:
             raise UserError("there is nothing to search: give a key values, as optimizer.lr='interval(1e-4,1e-2)'")
         self.storage = self.storage or str(folder / "optuna.journal")
         self.study = self.open_study()
         self.check_space(folder)
+        self.check_fixed()
+        OmegaConf.save(self.config, folder / "multirun.yaml")
         over, running = self.take_up()
         left = self.n_trials - over
         wanted = min(left, self.n_jobs or left)
@@ -147,6 +148,37 @@ class OptunaSweeper(Sweeper):
             changed = ", ".join(key for key in sorted({*before, *space}) if before.get(key) != space.get(key))
             raise UserError(f"{folder} was searched over another space ({changed} changed): choose another folder")
 
+    def check_fixed(self) -> None:
+        """UserError where what is not searched is composed otherwise than when the storage's trials began.
+
+        One trial is composed again for each choice of groups' members, since these may bring other fixed values.
+        """
+        from pgrun.sweep import check_unchanged
+
+        trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
+        self.launcher.enlist(t.user_attrs["folder"] for t in trials.values() if "folder" in t.user_attrs)
+        for kept in self.study.user_attrs.get("fixed", {}).values():
+            job = self.launcher.job(kept["trial"], self.overrides(trials[kept["trial"]].params))
+            what = f"the study {self.study_name} in {self.storage}"
+            over = "with another hydra.sweeper.study_name or another hydra.sweep.dir"
+            check_unchanged(kept["config"], job.config, what, over)
+
+    def keep_fixed(self, job: Job) -> None:
+        """Note in the storage what a trial's config is, for `check_fixed`."""
+        from pgrun.run_directory import flat
+
+        choices = job.config.hydra.runtime.choices
+        groups = ",".join(f"{key}={choices[key]}" for key in sorted(self.search) if key in choices)
+        fixed = self.study.user_attrs.get("fixed", {})
+        if groups not in fixed:
+            kept = {"trial": job.number, "config": flat(job.config)}
+            self.study.set_user_attr("fixed", {**fixed, groups: kept})
+
+    def overrides(self, values: dict[str, Any]) -> list[str]:
+        """The command line of a job, with these values of what is searched."""
+        searched = [f"{key}={texts.get(str(values[key]), values[key])}" for key, (_, texts) in self.search.items()]
+        return [*self.fixed, *searched]
+
     def begin(self, number: int | None) -> Job:
         """Ask for a trial, or go on with this one; -> its job."""
         import numpy as np
@@ -159,12 +191,11 @@ class OptunaSweeper(Sweeper):
             trial = self.study.ask()
         else:
             trial = open_trial(self.study, number)
-        overrides = [*self.fixed]
-        for key, (distribution, texts) in self.search.items():
-            value = trial._suggest(key, distribution)
-            overrides.append(f"{key}={texts.get(str(value), value)}")
-        job = self.launcher.job(trial.number, overrides)
+        values = {key: trial._suggest(key, distribution) for key, (distribution, _) in self.search.items()}
+        job = self.launcher.job(trial.number, self.overrides(values))
+        self.launcher.enlist([self.launcher.place(job)])
         trial.set_user_attr("folder", self.launcher.place(job))
+        self.keep_fixed(job)
         every = job.config.eval.every
         if every is not None:
             assert self.storage is not None

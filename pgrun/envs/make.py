@@ -6,7 +6,6 @@ import difflib
 import functools
 import logging
 import os
-import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from pgrun.envs.gymnasium import GymVectorEnv
 from pgrun.envs.state import Stateful
 from pgrun.errors import UserError
+from pgrun.signals import leave_to_leader
 
 log = logging.getLogger("pgrun")
 BACKENDS = ("auto", "native", "sync", "async", "envpool")
@@ -101,9 +101,8 @@ def _make(
 
     def copy(index: int) -> Callable[[], gym.Env]:
         def build() -> gym.Env:
-            if os.getpid() != here:  # Ctrl-C reaches every process of a terminal; the run stops its workers itself
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has its parent's handler
+            if os.getpid() != here:
+                leave_to_leader()
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
             env = gym.make(id, disable_env_checker=True, **kwargs)
@@ -117,6 +116,8 @@ def _make(
     mode = AutoresetMode.SAME_STEP if same else AutoresetMode.NEXT_STEP
     vector = AsyncVectorEnv if backend == "async" else SyncVectorEnv
     envs = vector([copy(i) for i in range(num_envs)], autoreset_mode=mode)
+    for process in getattr(envs, "processes", ()):
+        process._popen.terminate = process._popen.kill  # SIGTERM is left to the run, which ends its workers itself
     kept = "worker processes in env.autoreset=next_step remember by themselves who resets next"
     stateful = kept if backend == "async" and not same else "copies"
     return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful=stateful)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -31,6 +30,7 @@ from pgrun.parallel import torchrun
 from pgrun.parallel.messages import broadcast, gather, packed, unpacked
 from pgrun.parallel.team import Team, own
 from pgrun.parallel.worker import Workers, end_with_parent, how
+from pgrun.signals import leave_to_leader
 from pgrun.train import Clock, Hook, train
 from pgrun.types import Transition
 
@@ -284,8 +284,7 @@ def follow(settings: dict[str, Any], rank: int, port: int) -> None:
 
 def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
     """The loop of a rank that is not the leader, which tells of failures; -> the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # these reach every process of a terminal; the leader decides
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_leader()
     from pgrun.build import build
 
     parts = None

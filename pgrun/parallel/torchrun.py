@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from pgrun.errors import UserError
+from pgrun.signals import leave_to_leader
 
 PATIENCE = timedelta(hours=2)  # for the leader to begin
 GRACE = 20.0  # seconds that a process lives on when its launcher is gone
@@ -93,7 +94,7 @@ def lead(settings: dict[str, Any]) -> Any:
 
 def follow() -> int:
     """Wait for the leader, and run the loop with it; -> the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the leader decides
+    leave_to_leader(term=False)  # until the run begins, its launcher may end this process so
     while not store().check(["settings"]):
         if store().check(["over"]):
             return 0

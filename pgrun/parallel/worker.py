@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from pgrun.errors import Diverged, UserError
+from pgrun.signals import leave_to_leader, unheard_by_children
 from pgrun.train import Clock, train
 
 log = logging.getLogger("pgrun")
@@ -41,7 +42,8 @@ class Workers:
     def start(self, rank: int, function: Callable[..., None], *args: Any) -> None:
         """Run `function(*args)` in a process of its own."""
         process = self.context.Process(target=function, args=args, name=f"pgrun-worker-{rank}")
-        process.start()
+        with unheard_by_children():
+            process.start()
         self.processes[rank] = process
 
     def watch(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
@@ -71,8 +73,7 @@ def how(code: int) -> str:
 
 def work(settings: dict[str, Any], rank: int, shared: Any) -> None:
     """What a worker's process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the leader decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_to_leader()
     end_with_parent()
     try:
         learn_along(settings, rank, shared)

@@ -1,0 +1,215 @@
+"""Taking a run's directory: what is taken, what can't be, and that a refusal leaves nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgrun import app, claim
+from pgrun.claim import Claim, holds_run, refuse_taken
+from pgrun.cli import main
+from pgrun.errors import UserError
+from pgrun.resolvers import free_dir
+
+SHORT = ["algo=reinforce", "total_steps=64", "num_envs=2", "network.hidden=[8]", "eval.every=null"]
+SHORT += ["eval.final_episodes=1"]
+INTERPOLATED = "hydra.run.dir=runs/lr_${optimizer.lr}_s${seed}"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, and no memory of other tests' runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pgrun"])
+    monkeypatch.setattr(claim, "_made", [])
+    monkeypatch.setattr("pgrun.resolvers._claimed", {})
+    return tmp_path
+
+
+def tree(folder: Path) -> dict[str, int]:
+    """When everything in a folder was last written."""
+    return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def refusal(capsys: pytest.CaptureFixture[str], code: object) -> str:
+    """The one line on stderr of a command that was refused."""
+    assert code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def run(*arguments: str) -> int:
+    """`pgrun ARGUMENTS` in this process."""
+    try:
+        return main([*arguments, *SHORT])
+    except SystemExit as end:  # of a refusal before Hydra runs the job
+        return int(end.code or 0)
+
+
+def test_a_second_run_in_one_directory_however_it_is_spelled(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(INTERPOLATED) == 0
+    (folder,) = here.glob("runs/*")
+    (here / "link").symlink_to("runs")
+    (here / "conf" / "place").mkdir(parents=True)
+    text = f"# @package _global_\nhydra:\n  run:\n    dir: {INTERPOLATED.partition('=')[2]}\n"
+    (here / "conf" / "place" / "same.yaml").write_text(text)
+    before = tree(here)
+    spellings: list[list[str]] = [
+        [INTERPOLATED],
+        [INTERPOLATED + "/"],
+        [f"hydra.run.dir={folder.relative_to(here)}/"],
+        [f"hydra.run.dir=./link/../runs/{folder.name}"],
+        [f"hydra.run.dir={here}/link/{folder.name}"],
+        ["--config-dir", "conf", "+place=same"],
+        [INTERPOLATED, "hydra.job.chdir=true"],
+        [INTERPOLATED, "hydra.output_subdir=null"],
+    ]
+    for spelling in spellings:
+        capsys.readouterr()
+        line = refusal(capsys, run(*spelling))
+        assert f"holds a run already: go on with it by pgrun resume {Path('runs', folder.name)}" in line or (
+            "holds a run already" in line and "link" in line
+        )
+        assert tree(here) == before, spelling
+
+
+@pytest.mark.parametrize("left", ["result.json", "pgrun.log", "cfg/config.yaml", "checkpoints/step_5.pt.sha256"])
+def test_whatever_is_left_of_a_run_protects_its_directory(left: str, here: Path) -> None:
+    path = here / "run" / left
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(UserError, match="run holds a run already"):
+        refuse_taken(here / "run", "hydra.run.dir=run", "cfg")
+
+
+def test_files_of_others_are_no_run(here: Path) -> None:
+    (here / "checkpoints").mkdir()
+    for name in ("checkpoints/step_100.pt", "checkpoints/.draft.tmp", "train.py"):
+        (here / name).touch()
+    assert not holds_run(here, ".hydra")
+
+
+def test_of_two_runs_started_together_one_writes_nothing(here: Path) -> None:
+    code = "import sys; from pathlib import Path; from pgrun.claim import Claim\nClaim(Path('run'), 'run', None)"
+    first = Claim(Path("run"), "run", ".hydra")
+    before = tree(here)
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"run: process {os.getpid()} on" in other.stderr
+    assert tree(here) == before
+    first.lock.free()  # killed, say: what it left of a lock is no lock
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
+
+
+def test_who_is_refused_by_the_lock_alone_leaves_the_winner_s(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgrun.lock.Lock.take", lambda self: False)  # the other came between the look and the lock
+    with pytest.raises(UserError, match="is at this very run"):
+        Claim(Path("runs/a"), "runs/a", None)
+    assert not (here / "runs").exists()
+
+
+def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def execute(self: Any) -> dict[str, Any]:
+        code = "import sys; from pgrun.cli import main; sys.exit(main(sys.argv[1:]))"
+        end = subprocess.run([sys.executable, "-c", code, "resume", "run"], capture_output=True, text=True)
+        assert end.returncode == 2
+        said.append(end.stderr)
+        return {"status": "interrupted"}
+
+    monkeypatch.setattr("pgrun.run.Run.execute", execute)
+    assert run("hydra.run.dir=run") == 130
+    assert f"run: process {os.getpid()} on" in said[0]
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        (f"hydra.run.dir={LONG}", "File name too long"),
+        (f"hydra.run.dir=new/{LONG}/x", "File name too long"),
+        ("hydra.run.dir=" + "/".join([LONG[:200]] * 21), "File name too long"),
+        ("hydra.run.dir=new/${hydra.job.override_dirname}" + LONG, "File name too long"),
+        ("hydra.run.dir='${free_dir:new/" + LONG + "}'", "File name too long"),
+        ("hydra.run.dir=file/x", "Not a directory"),
+        ("hydra.run.dir=file", "Not a directory"),
+        ("hydra.run.dir=gone/x", "a link to what is not there"),
+        ("hydra.run.dir='${free_dir:gone/x}'", "a link to what is not there"),
+    ],
+)
+def test_a_directory_that_can_t_be(argument: str, says: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "file").touch()
+    (here / "gone").symlink_to("nowhere")
+    line = refusal(capsys, run(argument))
+    assert line.startswith("pgrun: hydra.run.dir=")
+    assert says in line
+    assert len(line) < 500
+    assert sorted(path.name for path in here.iterdir()) == ["file", "gone"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["mkdir", "write", "config"])
+def test_a_disk_that_takes_nothing(
+    number: int, call: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "there")
+
+    target = {"mkdir": "pathlib.Path.mkdir", "write": "os.write", "config": "hydra.core.utils._save_config"}[call]
+    if call == "config":
+        monkeypatch.setattr(app, "prepare", lambda config: None)
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(target, refused)
+            with pytest.raises(UserError, match=os.strerror(number)):
+                Claim(Path("runs/a"), "runs/a", ".hydra")
+        assert list(here.iterdir()) == []
+        return
+    monkeypatch.setattr(target, refused)
+    line = refusal(capsys, run("hydra.run.dir=runs/a"))
+    assert line == f"pgrun: there can't be written: {os.strerror(number)}"
+    assert list(here.iterdir()) == []
+
+
+def test_a_withdrawn_claim_leaves_what_was_there(here: Path) -> None:
+    (here / "mine").write_text("mine")
+    taken = Claim(here, ".", ".hydra")
+    (here / ".hydra").mkdir()
+    (here / ".hydra" / "config.yaml").touch()
+    (here / "pgrun.log").touch()
+    taken.withdraw()
+    assert [path.name for path in here.iterdir()] == ["mine"]
+    kept = Claim(here, ".", ".hydra")
+    kept.keep()
+    (here / "result.json").touch()
+    kept.withdraw()
+    assert (here / "result.json").exists()
+
+
+def test_a_default_directory_is_made_once_and_withdrawn_with_its_parents(here: Path) -> None:
+    named = free_dir("runs/ppo/1")
+    taken = Claim(Path(named), named, None)
+    assert Path("runs/ppo/1/.lock").exists()
+    taken.withdraw()
+    assert not Path("runs").exists()
+
+
+def test_a_name_that_is_resolved_twice_is_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from omegaconf import OmegaConf
+
+    count = iter(range(100))
+    OmegaConf.register_new_resolver("test_count", lambda: next(count), replace=True)
+    assert run("hydra.run.dir=run_${test_count:}") == 0
+    (folder,) = here.iterdir()
+    assert {".lock", "result.json", ".hydra"} <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "result.json").read_text())["status"] == "finished"
