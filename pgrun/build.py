@@ -78,7 +78,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
         mine.memory.device = str(pick(config.memory.device, learn, "memory.device"))
     memory = call(mine.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
-        algorithm.train()
+        algorithm.eval()
         team.check(algorithm)
         if algorithm.own_steps and getattr(collector, "random_steps", False):
             name = type(algorithm).__name__

@@ -13,7 +13,7 @@ from pgrun.algos.base import Algorithm
 from pgrun.episodes import NO_STREAMS, EpisodeStats
 from pgrun.errors import Diverged, UserError
 from pgrun.random_actions import legal, random_actions
-from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs
+from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, stepped
 
 
 class Collector(Protocol):
@@ -226,7 +226,7 @@ class _Recorder:
         self, env: VectorEnv, policy: Algorithm, obs: Obs, action: Tensor, extras: dict[str, Tensor], carry: Carry
     ) -> tuple[Obs, Carry]:
         """Step the environments; -> what to act on next, and the carry, begun anew where an episode ended."""
-        step = env.step(action)
+        step = stepped(env, action)
         self.obs.append(obs)
         self.action.append(action)
         self.next_obs.append(step.next_obs)
@@ -289,8 +289,8 @@ def _stack_obs(steps: list[Obs]) -> Obs:
 
 def check_observations(rollout: Transition) -> None:
     """Raise Diverged where an observation or a reward is not finite; one look at the data a rollout."""
-    parts = rollout.next_obs if isinstance(rollout.next_obs, dict) else {"": rollout.next_obs}
-    for name, x in (*parts.items(), ("reward", rollout.reward)):
+    seen = [obs if isinstance(obs, dict) else {"": obs} for obs in (rollout.obs, rollout.next_obs)]
+    for name, x in (*seen[0].items(), *seen[1].items(), ("reward", rollout.reward)):
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             where = (~torch.isfinite(x)).nonzero()[0].tolist()
             what = "the reward" if name == "reward" else f"the observation{f' {name!r}' if name else ''}"

@@ -21,6 +21,7 @@ from pgrun.core.advantages import normalize
 from pgrun.core.baselines import optimal_of_others
 from pgrun.errors import UserError
 from pgrun.gradient_step import GradientStep
+from pgrun.nn.normalize import RunningNorm
 from pgrun.types import Transition, map_transition, mean_over_ranks
 
 PIECES = 64  # that a batch of rows is cut into, at most
@@ -165,9 +166,13 @@ class Before:
 def untouched(algorithm: Algorithm) -> Iterator[None]:
     """Put an algorithm's running statistics back afterwards."""
     kept = [x.clone() for x in algorithm.buffers()]
+    norms = [module for module in algorithm.modules() if isinstance(module, RunningNorm)]
+    merged = [None if norm.merged is None else list(norm.merged) for norm in norms]
     try:
         yield
     finally:
+        for norm, before in zip(norms, merged, strict=True):
+            norm.merged = before
         for x, old in zip(algorithm.buffers(), kept, strict=True):
             if x.shape == old.shape:
                 x.copy_(old)

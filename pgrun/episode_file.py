@@ -32,7 +32,7 @@ from torch import Tensor
 from pgrun.core.importance import final_steps, steps
 from pgrun.envs.gymnasium import HUGE, observation_codec
 from pgrun.errors import UserError
-from pgrun.types import Transition, map_obs, map_transition
+from pgrun.types import Transition, finite_where, map_obs, map_transition
 
 spaces = gym.spaces
 FORMAT = 1
@@ -122,7 +122,9 @@ def load(source: str, obs_space: gym.Space, action_space: gym.Space) -> Transiti
         data = _from_minari(source, obs_space, action_space)
     else:
         data = _from_arrays(source, _read(Path(source)), obs_space, action_space)
-    for x in (*(data.obs.values() if isinstance(data.obs, dict) else [data.obs]), data.action, data.reward):
+    data = data._replace(next_obs=finite_where(data.next_obs, data.discount == 0.0))
+    seen = [x for obs in (data.obs, data.next_obs) for x in (obs.values() if isinstance(obs, dict) else [obs])]
+    for x in (*seen, data.action, data.reward):
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise UserError(f"{source} holds numbers that are not finite")
     return data

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.collect import ask, begun_anew
-from pgrun.types import Obs, Step, VectorEnv
+from pgrun.types import Obs, Step, VectorEnv, stepped
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def evaluate(
         totals: dict[str, torch.Tensor] = {}  # of the other streams
         while bool((share > 0).any()):
             action, carry, extras = ask(algorithm, obs, carry, explore=explore)
-            step = env.step(action)
+            step = stepped(env, action)
             if record is not None:
                 record(obs, action, extras, step, share > 0)
             obs = step.obs

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.compiled import Compiled
+from pgrun.errors import UserError
+from pgrun.nn.modes import named, training, two_modes
 from pgrun.optim import Fisher, Optimizer
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -118,6 +120,13 @@ class GradientStep:
         self.metrics: dict[str, Tensor] = {}  # of the last call's loss
         self.compile = compile
         self._owner = owner
+        mine = {id(p) for p in self.parameters}
+        learning = [child for child in owner.children() if any(id(p) in mine for p in child.parameters())]
+        self.two_modes = [module for child in learning for module in two_modes(child)]
+        if compile and self.two_modes:
+            raise UserError(
+                f"compile=true traces a network in one mode, and {named(self.two_modes)} has two: use compile=false"
+            )
 
     def __call__(self, *args: Any) -> dict[str, Tensor]:
         """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
@@ -150,7 +159,8 @@ class GradientStep:
             grad.copy_(gradient)
         else:
             grad.zero_()
-            value, metrics = self.loss(*args)
+            with training(self.two_modes):
+                value, metrics = self.loss(*args)
             value.backward(inputs=self.parameters)
         return metrics
 

@@ -62,8 +62,9 @@ class Latest:
 class Trajectories:
     """The last `capacity` rollouts: the latest comes first, then samples of B columns out of all that are kept.
 
-    What the policies that acted recorded (extras: log_prob and the like) stays with their data. Rollouts of unequal
-    length are padded with valid=False, and a rollout's final row becomes `last`: no trace crosses into the padding.
+    What the policies that acted recorded (extras: log_prob and the like) stays with their data, and extras["fresh"]
+    says which rows are the latest's. Rollouts of unequal length are padded with valid=False, and a rollout's final row
+    becomes `last`: no trace crosses into the padding.
 
     Args:
         capacity: rollouts kept, N.
@@ -115,11 +116,12 @@ class Trajectories:
         """The latest rollout [T, B, ...] and the samples, one after the other or side by side."""
         assert self.latest is not None
         b, draws = self.latest.reward.shape[1], self.draws()
+        latest = mark(self.latest, fresh=True)
         if self.merge:  # one batch: no trajectory twice, so that a mean over the others never holds one's own
             old = self.sample(draws * b, without_latest=True) if draws and len(self.lengths) > 1 else None
-            samples = [self.latest] if old is None else [side_by_side([self.latest, old])]
+            samples = [latest] if old is None else [side_by_side([latest, mark(old, fresh=False)])]
         else:
-            samples = [self.latest, *(self.sample(b) for _ in range(draws))]
+            samples = [latest, *(mark(self.sample(b), fresh=False) for _ in range(draws))]
         for batch in samples:
             yield map_transition(lambda x: x.to(self.learn_device, non_blocking=True), batch)
 
@@ -176,7 +178,7 @@ class Guided:
     """Demonstrations, and the episodes of the last `capacity` rollouts: all in one batch, one episode a column.
 
     Demonstrations have the number −1 in extras["source"], and their log_prob, NaN where nobody knows it; what else
-    the rollouts' extras hold is zero there.
+    the rollouts' extras hold is zero there. extras["fresh"] says which rows are the latest rollout's.
     """
 
     offers = "rollouts"
@@ -193,7 +195,8 @@ class Guided:
 
     def batches(self) -> Iterator[Transition]:
         """Everything, [T, E, ...]."""
-        parts = list(self.rollouts)
+        *before, latest = self.rollouts
+        parts = [*(mark(rollout, fresh=False) for rollout in before), mark(latest, fresh=True)]
         if self.guides is not None:
             t, e = self.guides.reward.shape
             mine = {"source": torch.full((t, e), -1), **self.guides.extras}
@@ -211,6 +214,11 @@ class Guided:
             self.rollouts.append(map_transition(lambda x: x.to(self.device), Transition(**saved)))
 
 
+def mark(rollout: Transition, *, fresh: bool) -> Transition:
+    """The same with extras["fresh"], whether no update has seen it; [T, B]."""
+    return rollout._replace(extras={**rollout.extras, "fresh": torch.full_like(rollout.valid, fresh)})
+
+
 def cut(rollout: Transition) -> Transition:
     """The same with its final row marked as `last`, so that no trace crosses into what is put after it."""
     last = rollout.last.clone()
@@ -219,9 +227,9 @@ def cut(rollout: Transition) -> Transition:
 
 
 def side_by_side(rollouts: list[Transition]) -> Transition:
-    """Rollouts [T_i, B_i, ...] of the same fields as one, [max T_i, ΣB_i, ...]; the end of each cuts its traces."""
+    """Rollouts [T_i, B_i, ...] of the same fields as one, [max T_i, ΣB_i, ...]; no trace crosses into the padding."""
     length = max(rollout.reward.shape[0] for rollout in rollouts)
-    first, *others = [pad(cut(rollout), length) for rollout in rollouts]
+    first, *others = [x if x.reward.shape[0] == length else pad(cut(x), length) for x in rollouts]
     return Transition(
         *(map_obs(lambda *x: torch.cat(x, 1), field, *(o[i] for o in others)) for i, field in enumerate(first))
     )

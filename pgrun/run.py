@@ -90,6 +90,7 @@ class Run:
         if not parts.collector.restore(state["collector"]):
             why = state["why_stateless"]
             log.info("the environments start fresh episodes: their state could not be saved%s", why and f" ({why})")
+            parts.algorithm.forget_episodes()
         parts.memory.restore(state["memory"])
         parts.team.restore(state.get("ranks", []))
         self.evaluation.restore(state["evaluation"])

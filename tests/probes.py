@@ -100,6 +100,15 @@ class Endless(Probe):
     truncates = True
 
 
+class Steady(Endless):
+    """The same with a limit of eight steps, and always 1 to see: V = 1/(1 − γ) from a bias or from a weight."""
+
+    length = 8
+
+    def see(self) -> list[float]:
+        return [1.0]
+
+
 class Mortal(Probe):
     """1 a step, and death after five: V(s_t) = (1 − γ^{5−t})/(1 − γ). Is death no time limit?"""
 
@@ -125,7 +134,37 @@ class Phases(Endless):
         return float(self.t % 2 == 0)
 
 
-PROBES = {cls.__name__: cls for cls in (One, Sign, Two, Choice, Match, Endless, Mortal, Phases)}
+class Broken(Probe):
+    """Three steps; the observation that the last one leads to is not finite, though none is after a time limit."""
+
+    length = 3
+    size = 2
+
+    def see(self) -> list[float]:
+        return [float("nan"), float("inf")] if self.t == self.length and not self.truncates else [self.sign, 0.0]
+
+
+class Cut(Broken):
+    """The same, but a time limit cuts it there: it goes on from what is seen."""
+
+    truncates = True
+
+    def see(self) -> list[float]:
+        return [float("nan") if self.t == self.length else self.sign, 0.0]
+
+
+class Dawn(Broken):
+    """What is seen first is not finite in the third episode."""
+
+    episodes = 0
+
+    def see(self) -> list[float]:
+        self.episodes += self.t == 0
+        return [float("nan") if self.t == 0 and self.episodes == 3 else self.sign, 0.0]
+
+
+ALL = (One, Sign, Two, Choice, Match, Endless, Steady, Mortal, Phases, Broken, Cut, Dawn)
+PROBES = {cls.__name__: cls for cls in ALL}
 for _name, _cls in PROBES.items():
     if f"Probe{_name}-v0" not in gym.registry:
         gym.register(f"Probe{_name}-v0", entry_point=_cls)

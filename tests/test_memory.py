@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pgrun.memory import Latest, Trajectories, pad, side_by_side, tensors
+from pgrun.memory import Guided, Latest, Trajectories, pad, side_by_side, tensors
 from pgrun.types import Transition
 
 
@@ -113,12 +113,31 @@ def test_padding_is_not_valid():
     assert pad(original, 3) is original
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_what_no_update_has_seen_is_marked(merge):
+    memory = Trajectories(capacity=3, replay_ratio=2, poisson=False, warmup=0, merge=merge, device="cpu",
+                          learn_device="cpu")  # fmt: skip
+    for first in (1, 10):
+        memory.add(rollout(first, 3, b=2))
+        marks = [batch.extras["fresh"].all(0).tolist() for batch in memory.batches()]
+        assert marks == ([[True] * 2 + [False] * 4] if merge else [[True] * 2, [False] * 2, [False] * 2])
+    assert "fresh" not in memory.ring.extras
+
+
+def test_of_guided_rollouts_the_latest_is_marked():
+    memory = Guided(demonstrations=None, capacity=2, env=None, learn_device="cpu")
+    for first in (1, 10):
+        memory.add(rollout(first, 3))
+    (batch,) = memory.batches()
+    assert batch.extras["fresh"].all(0).tolist() == [False, True]
+
+
 def test_side_by_side():
     batch = side_by_side([rollout(1, 3, b=2), rollout(10, 5)])
     assert batch.reward.shape == (5, 3)
     assert numbers(batch) == [[1, 3, 5], [2, 4, 6], [10, 11, 12, 13, 14]]
     assert batch.last[2].tolist() == [True, True, True]  # cut; 12 is one by itself
-    assert batch.last[4].tolist() == [False, False, True]
+    assert batch.last[4].tolist() == [False, False, False]  # the longest goes on, as it does alone
 
 
 @pytest.mark.parametrize("as_dict", [False, True])

@@ -27,6 +27,7 @@ class ACER(Learner):
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
     learns_from = "rollouts"
     own_steps = True  # whose distribution is recorded
+    compares = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pgrun.errors import UserError, WrongSpace
 from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn.encoders import Network
+from pgrun.nn.modes import mixes_rows, named, two_modes
 from pgrun.optim import Fisher
 from pgrun.types import Carry, Obs, Transition
 
@@ -23,6 +24,9 @@ spaces = gym.spaces
 class Algorithm(nn.Module):
     """A policy and how it is updated. Subclasses build their networks, call `place(device)`, then build their
     `GradientStep`s (they hold views of parameters that must have come to rest).
+
+    It is in evaluation mode always: acting, evaluating, and computing targets. A gradient step puts the networks that
+    it changes into training mode, for its loss alone.
 
     Raises UserError where the action space is none of `action_spaces`.
     """
@@ -37,6 +41,7 @@ class Algorithm(nn.Module):
     own_steps = False  # whether it learns from steps of its own policy alone, so that random ones would mislead it
     learns_from: ClassVar[str] = ""  # "rollouts" [T, B, ...] or single "steps" [M, ...]; empty: either will do
     policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # how those of the policy's tensors begin
+    compares = False  # whether it compares its policy as it learns with the one that acted, so that both must be one
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
@@ -52,6 +57,16 @@ class Algorithm(nn.Module):
         """Move everything to a device, before any GradientStep is built."""
         self.device = torch.device(device)
         self.to(self.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in nn.Module; but recurrent layers without dropout stay in training mode, in which alone cuDNN gives
+        gradients.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.RNNBase) and not two_modes(module):
+                module.training = True
+        return self
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """obs [B, *O] -> action [B, *A], the carry for the next step, and what to record beside the transition."""
@@ -73,6 +88,9 @@ class Algorithm(nn.Module):
             raise UserError(f"{name} holds another policy than this one" + (f": see {odd[0]}" if odd else ""))
         same = {k: v for k, v in tensors.items() if k in mine and v.shape == mine[k].shape}
         self.load_state_dict({**mine, **same})
+
+    def forget_episodes(self) -> None:
+        """Let go of what is known of the open episodes: all environments begin new ones."""
 
     def log_prob(self, batch: Transition) -> Tensor | None:
         """log π(a_t|s_t) of a rollout's actions, [T, B]; None where the policy has no density."""
@@ -159,8 +177,29 @@ class Learner(Algorithm):
         self.device = torch.device(device)
 
     def settle(self) -> None:
-        """Bring the networks to where they learn, before any gradient step is made of them."""
+        """Bring the networks to where they learn, before any gradient step is made of them.
+
+        Raises:
+            UserError: layers that compute one thing in training and another when acting, where that can't be right.
+        """
         self.place(self.device)
+        self.check_modes()
+        self.eval()
+
+    def check_modes(self) -> None:
+        """Raise UserError where layers with two modes would falsify what is learnt."""
+        name, two = type(self).__name__, [module for child in self.children() for module in two_modes(child)]
+        mixing = [module for module in two if mixes_rows(module)]
+        if two and self.compares:
+            raise UserError(
+                f"{name} compares its policy with the one that acted, and {named(two)} makes it another one while it "
+                "learns: use a network without (nn.LayerNorm has one mode), or algo=sac, td3, dqn or sac_discrete"
+            )
+        if mixing and self.learns_from != "steps":
+            raise UserError(
+                f"{name} learns from whole rollouts, with rows that don't count, and {named(mixing)} would take its "
+                "statistics from them too: use nn.LayerNorm, or an algorithm with a replay of steps, such as algo=sac"
+            )
 
     def gradient_step(
         self,

@@ -14,6 +14,7 @@ from pgrun.core.noise import ActionNoise
 from pgrun.errors import UserError
 from pgrun.gradient_step import slow_copy
 from pgrun.nn.deterministic import DeterministicActor
+from pgrun.nn.modes import statistics
 from pgrun.types import Carry, Obs
 
 
@@ -53,6 +54,7 @@ class DeterministicReplay(Deterministic, OffPolicy):
     def learn(self, q: nn.Module, *, target: bool = True) -> None:
         super().learn(q, target=target)
         self.actor_target, self.phi_target = slow_copy(self.actor)
+        self.statistics += statistics(self.actor_target, self.actor)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
 
     def follow(self) -> None:

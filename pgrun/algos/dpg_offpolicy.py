@@ -22,6 +22,8 @@ class DPGOffPolicy(Deterministic):
     natural gradient (section 4.3), a step may be along w itself.
     """
 
+    compares = True  # a − μ(s), with the μ(s) that the noise was added to
+
     def __init__(self, *, rollout: int, natural: bool, **common: Any) -> None:
         super().__init__(**common)
         if self.compile_steps:

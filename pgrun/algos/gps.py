@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.base import Learner
+from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
 from pgrun.types import Carry, Obs, Transition, mask_mean
 
@@ -21,6 +22,7 @@ class GPS(Learner):
     """
 
     learns_from = "rollouts"
+    compares = True
     past: Tensor  # [K, P] θ of the policies that acted, by their number modulo K
     number: Tensor  # of the policy that acts now
 
@@ -34,6 +36,11 @@ class GPS(Learner):
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        if getattr(self.network, "normalize_obs", False):
+            raise UserError(
+                "algo=gps weighs samples by all policies that acted, and network.normalize_obs=true would change what "
+                "the old ones see: use network.normalize_obs=false"
+            )
         self.epochs, self.fit_steps, self.w_r = epochs, fit_steps, regularization
         self.model = ActorCritic(self.network, self.obs_space, self.action_space, critic=False)
         self.guide = deepcopy(self.model)  # π_G

@@ -44,7 +44,7 @@ class GRPO(Proximal):
         batch = self.estimate(batch)
         r = batch.extras["psi"][0]  # R_i, [B]
         a = groups.group_relative(r, self.group, divide=self.normalize_std).expand_as(batch.reward)  # Â_{i,t} = Â_i
-        kept = {key: x for key, x in batch.extras.items() if key in ("carry", "log_prob", "log_prob_ref")}
+        kept = {key: x for key, x in batch.extras.items() if key in ("carry", "fresh", "log_prob", "log_prob_ref")}
         weight = groups.per_trajectory(batch.valid) if self.normalize_length else batch.valid.float()
         return batch._replace(extras={**kept, "psi": a, "weight": weight}), groups.undecided(r, self.group)
 

@@ -20,6 +20,7 @@ class MDPOOffPolicy(SAC):
     λ. What is not the paper's: target networks are of the Qs, as SAC has them, not of a V; α may be learned.
     """
 
+    compares = True
     updates: Tensor
     eta_k: Tensor
 

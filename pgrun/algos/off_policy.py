@@ -12,6 +12,7 @@ from pgrun.errors import UserError
 from pgrun.gradient_step import slow_copy
 from pgrun.nn import Recurrent
 from pgrun.nn.encoders import Network
+from pgrun.nn.modes import statistics
 from pgrun.types import Obs, Transition
 
 
@@ -30,6 +31,7 @@ class OffPolicy(Learner):
         super().__init__(**common)
         check_network(self.network)
         self.rollout, self.tau = rollout, tau
+        self.statistics: list[tuple[Tensor, Tensor]] = []  # of the slow copies, and those that they follow
 
     def learn(self, q: nn.Module, *, target: bool = True) -> None:
         """Settle, and take q(s, a) -> [k, M] as the Q functions to learn, with a slow copy unless told otherwise."""
@@ -37,6 +39,7 @@ class OffPolicy(Learner):
         self.settle()
         if target:
             self.q_target, self.theta_target = slow_copy(q)
+            self.statistics += statistics(self.q_target, q)
         self.critic_step = self.gradient_step(q.parameters(), self.critic_loss, name="critic", given=self.given)
 
     def fit(self, batch: Transition, *args: Tensor) -> dict[str, Tensor]:
@@ -55,6 +58,12 @@ class OffPolicy(Learner):
     def follow(self) -> None:
         """Q̄ ← τQ + (1 − τ)Q̄."""
         self.theta_target.lerp_(self.critic_step.theta, self.tau)
+        self.follow_statistics()
+
+    def follow_statistics(self) -> None:
+        """The running statistics in slow copies move the share τ of the way, too."""
+        for slow, learned in self.statistics:
+            slow.lerp_(learned, self.tau)
 
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None

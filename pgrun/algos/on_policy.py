@@ -17,7 +17,7 @@ from pgrun.errors import UserError
 from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn import ActorCritic
 from pgrun.nn.normalize import RewardScale
-from pgrun.types import Carry, Obs, Transition, columns, flatten_time, rows, sequences
+from pgrun.types import Carry, Obs, Transition, columns, flatten_time, fresh, rows, sequences
 
 
 class OnPolicy(Learner):
@@ -55,6 +55,12 @@ class OnPolicy(Learner):
                 "algo.baseline.per_parameter=true makes a gradient, not a weight of the score: it goes with plain and "
                 "natural steps, as algo=reinforce, vpg and npg take; here use algo.baseline.per_parameter=false"
             )
+        if normalize_reward and not (advantage.of_rewards or baseline.learned):
+            raise UserError(
+                "algo.normalize_reward=true: rewards count for nothing here, as Ψ is always 1; "
+                "use algo.normalize_reward=false"
+            )
+        self.compares = advantage.of_rewards  # else what it climbs is a likelihood
         self.advantage, self.baseline = advantage, baseline
         self.rollout = None if whole_episodes else rollout
         self.whole_episodes = whole_episodes
@@ -75,6 +81,10 @@ class OnPolicy(Learner):
             action, v = pi.sample(), value + torch.randn_like(value)
         return pi.log_prob(action) - 0.5 * (value - v).square(), batch.valid
 
+    def forget_episodes(self) -> None:
+        if self.reward_scale is not None:
+            self.reward_scale.carry.zero_()
+
     def initial_carry(self, num_envs: int) -> Carry:
         return self.model.initial_carry(num_envs)
 
@@ -86,11 +96,18 @@ class OnPolicy(Learner):
         return self.model.policy(batch).log_prob(batch.action)
 
     def scaled(self, batch: Transition) -> Transition:
-        """A rollout with its rewards scaled by statistics that have seen them, where that is asked for."""
+        """A rollout with its rewards scaled by statistics that have seen them, where that is asked for. A penalty that
+        was taken off them is as it was.
+        """
         if self.reward_scale is None:
             return batch
-        self.reward_scale.observe(batch.reward, batch.last, batch.valid)
-        return batch._replace(reward=self.reward_scale(batch.reward))
+        penalty = batch.extras.get("penalty", torch.zeros_like(batch.reward))
+        paid = batch.reward + penalty
+        new = fresh(batch)
+        mine = slice(None) if new is None else new.any(0)  # whole columns: their episodes go on
+        if (r := paid[:, mine]).numel():
+            self.reward_scale.observe(r, batch.last[:, mine], batch.valid[:, mine])
+        return batch._replace(reward=self.reward_scale(paid) - penalty)
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
         """Ψ_t and the critic's target, [T, B], from what the critic says of a rollout, [T, B]."""

@@ -44,12 +44,17 @@ class Reference(nn.Module):
 
     @torch.no_grad()
     def see(self, batch: Transition, model: ActorCritic) -> Transition:
-        """A rollout with log π_ref(a|s) in its extras, and with the penalty taken off its rewards if it goes there."""
+        """Note log π_ref(a|s) in a rollout's extras, and take the penalty off its rewards if it goes there.
+
+        Then it is in extras["penalty"], too.
+        """
         log_prob_ref = self.actor(batch.obs).log_prob(batch.action)
-        if self.into == "reward":
-            kl = losses.kl_estimate(log_prob_ref - model.policy(batch).log_prob(batch.action), self.estimator)
-            batch = batch._replace(reward=batch.reward - self.coef * kl)
-        return batch._replace(extras={**batch.extras, "log_prob_ref": log_prob_ref})
+        extras = {**batch.extras, "log_prob_ref": log_prob_ref}
+        if self.into != "reward":
+            return batch._replace(extras=extras)
+        kl = losses.kl_estimate(log_prob_ref - model.policy(batch).log_prob(batch.action), self.estimator)
+        extras["penalty"] = penalty = self.coef * kl
+        return batch._replace(reward=batch.reward - penalty, extras=extras)
 
     def penalty(self, sample: Transition, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """What goes into the loss for each row, [...]."""

@@ -12,6 +12,7 @@ from pgrun.algos.off_policy import OffPolicy
 from pgrun.gradient_step import slow_copy
 from pgrun.nn import Twin
 from pgrun.nn.models import Critic, SquashedActor
+from pgrun.nn.modes import statistics
 from pgrun.types import Carry, Obs, Transition
 
 
@@ -32,6 +33,7 @@ class SACv1(OffPolicy):
         self.v = Critic(self.network.encoder(self.obs_space), self.network)
         self.learn(Twin(self.network, self.obs_space, self.action_space, k=2), target=False)
         self.v_target, self.psi_target = slow_copy(self.v)
+        self.statistics += statistics(self.v_target, self.v)
         self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value", given=self.given_v)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
 
@@ -50,6 +52,7 @@ class SACv1(OffPolicy):
     def follow(self) -> None:
         """ψ̄ ← τψ + (1 − τ)ψ̄."""
         self.psi_target.lerp_(self.value_step.theta, self.tau)
+        self.follow_statistics()
 
     def target(self, batch: Transition) -> Tensor:
         """Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pgrun.algos.npg import NaturalGradient
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, line_search
-from pgrun.errors import UserError
 from pgrun.types import Transition, mean_over_ranks
 
 
@@ -24,11 +23,6 @@ class TRPO(NaturalGradient):
 
     def __init__(self, *, kl: str, kl_direction: str, shrink: float, backtracks: int, **common: Any) -> None:
         super().__init__(**common)
-        if any(drops(module) for module in self.model.modules()):
-            raise UserError(
-                "algo=trpo compares policies before and after a step, and dropout makes each pass another policy: "
-                "use a network without dropout, or algo=ppo"
-            )
         self.of_max, self.old_first = kl == "max", kl_direction == "old_new"
         self.shrink, self.backtracks = shrink, backtracks
 
@@ -56,8 +50,3 @@ class TRPO(NaturalGradient):
         if self.of_max:
             return ranks.largest(kl.masked_fill(~batch.valid, 0.0).max())
         return mean_over_ranks(kl, batch.valid)
-
-
-def drops(module: nn.Module) -> bool:
-    """Whether a module has dropout, of its own or as torch's recurrent layers have it."""
-    return isinstance(module, nn.modules.dropout._DropoutNd) or bool(getattr(module, "dropout", 0.0))

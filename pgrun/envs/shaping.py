@@ -55,7 +55,8 @@ class Shaped:
     def step(self, action: Tensor) -> Step:
         step = self.env.step(action)
         after = self.value(step.next_obs)  # Φ(s_{t+1})
-        shaped = step.reward + self.gamma * step.discount * after - self.phi
+        to_come = torch.where(step.discount > 0.0, self.gamma * after, 0.0)
+        shaped = step.reward + to_come - self.phi
         shaped = torch.where(step.valid, shaped, step.reward)
         self.phi = after if step.obs is step.next_obs else self.value(step.obs)
         streams = {"return": step.reward, **step.streams, "return_shaped": shaped}

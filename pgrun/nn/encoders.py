@@ -244,6 +244,11 @@ class Recurrent(MLP):
     def encoder(self, space: gym.Space) -> Encoder:
         inner: Encoder
         if is_image(space) and isinstance(space, gym.spaces.Box):
+            if self.normalize_obs:
+                raise UserError(
+                    "network.normalize_obs=true is for vectors, and the observations are images, which are divided by "
+                    "255: use network.normalize_obs=false"
+                )
             inner = CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain)
         else:
             inner = MLPEncoder(space, self.hidden, self.activation, self.init_gain, self.normalize_obs)

@@ -17,7 +17,7 @@ from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCatego
 from pgrun.nn.encoders import MLP, Encoder, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, is_image, linear
 from pgrun.nn.precision import Product, between
-from pgrun.types import Carry, Obs, Transition, map_obs
+from pgrun.types import Carry, Obs, Transition, fresh, map_obs
 
 spaces = gym.spaces
 
@@ -231,8 +231,9 @@ class ActorCritic(nn.Module):
         return self.critic.expected(features, pi)
 
     def observe(self, batch: Transition) -> None:
-        """Take a rollout's observations [T, B, *O] into the encoders' running statistics."""
-        obs, valid = map_obs(lambda x: x.flatten(0, 1), batch.obs), batch.valid.flatten()
+        """Take a rollout's observations [T, B, *O], those that are fresh, into the encoders' running statistics."""
+        valid = batch.valid if (new := fresh(batch)) is None else batch.valid & new
+        obs, valid = map_obs(lambda x: x.flatten(0, 1), batch.obs), valid.flatten()
         self.actor.encoder.observe(obs, valid)
         if self.critic is not None and not self.shared:
             self.critic.encoder.observe(obs, valid)

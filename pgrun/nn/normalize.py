@@ -59,11 +59,10 @@ class RunningNorm(nn.Module):
 @torch.no_grad()
 def moments(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Number, mean and variance of the valid rows of all ranks, float64; x [N, *shape], valid [N]."""
-    x = x.to(torch.float64)
-    weight = valid.to(torch.float64).reshape(-1, *([1] * (x.dim() - 1)))
-    n, total = ranks.total(valid.sum(), (x * weight).sum(0))
+    x, there = x.to(torch.float64), valid.reshape(-1, *([1] * (x.dim() - 1)))
+    n, total = ranks.total(valid.sum(), torch.where(there, x, 0.0).sum(0))
     mean = total / n.clamp(min=1)
-    var = ranks.total(((x - mean).square() * weight).sum(0)) / n.clamp(min=1)
+    var = ranks.total(torch.where(there, x - mean, 0.0).square().sum(0)) / n.clamp(min=1)
     return n, mean, var
 
 
@@ -86,10 +85,11 @@ class RewardScale(nn.Module):
 
     @torch.no_grad()
     def observe(self, reward: Tensor, last: Tensor, valid: Tensor) -> None:
-        """Take a rollout into the statistics; all [T, B]."""
+        """Take a rollout into the statistics, all [T, B]; what is not valid is part of no episode."""
         if self.carry.shape != reward.shape[1:]:
             self.carry = torch.zeros_like(reward[0])
-        returns, carry = discounted_sums(reward, last, self.gamma, self.carry)
+        paid = torch.where(valid, reward, 0.0)
+        returns, carry = discounted_sums(paid, last | ~valid, self.gamma, self.carry)
         self.carry.copy_(carry)
         self.norm.observe(returns.flatten(), valid.flatten())
 

@@ -250,7 +250,8 @@ class DataParallel(Team):
             algorithm.restore(common["algorithm"])
             clock.restore(common["clock"])
             if mine is not None:
-                self.parts.collector.restore(mine["collector"])
+                if not self.parts.collector.restore(mine["collector"]):
+                    algorithm.forget_episodes()
                 self.parts.memory.restore(mine["memory"])
                 checkpoint.restore_generators(mine["generators"])
             return

@@ -11,6 +11,7 @@ from pgrun import checkpoint
 from pgrun.build import build
 from pgrun.core.losses import kl_estimate
 from pgrun.errors import UserError
+from pgrun.nn.normalize import RewardScale
 
 S, A = 4, 3
 SMALL = ("env=cartpole", "num_envs=2", "network.hidden=[8]", "eval.every=null", "eval.final_episodes=1")
@@ -132,6 +133,29 @@ def test_the_reward_pays_for_the_distance(finished):
             m.log_prob(rollout.action) for m in (a.model.policy(rollout), a.reference.actor(rollout.obs))
         )
     assert_close(seen.reward, rollout.reward - 0.1 * (log_pi - log_ref))
+
+
+@pytest.mark.parametrize("algo", ["ppo", "mdpo"])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 100.0])
+def test_the_rewards_scale_is_not_the_penaltys(algo, spread, finished):
+    """Ψ falls by reference_coef for each nat, whatever rewards are divided by, and the scale sees what was paid."""
+    p = parts(f"algo={algo}", *SMALL, f"algo.reference={finished}", "algo.reference_coef=0.5", "algo.kl_in=reward",
+              "algo.normalize_reward=true", "algo/advantage=td", "algo.rollout=16")  # fmt: skip
+    a, batch = p.algorithm, p.collector.collect(p.algorithm)
+    before = spread * torch.randn(500, 2), torch.zeros(500, 2).bool(), torch.ones(500, 2).bool()
+    plain = RewardScale(a.gamma)
+    for scale in (plain, a.reward_scale):
+        scale.observe(*before)
+    plain.carry.zero_()
+    a.reward_scale.carry.zero_()
+    seen = a.seen(batch)
+    kl = seen.extras["penalty"] / 0.5
+    assert float(kl.abs().max()) > 1e-3
+    psi = a.estimate(seen).extras["psi"]
+    plain.observe(batch.reward, batch.last, batch.valid)  # what was paid, and that alone
+    with torch.no_grad():
+        without, _ = a.weigh(batch._replace(reward=plain(batch.reward)), a.model.value(batch))
+    assert_close(psi, without - 0.5 * kl)
 
 
 def test_a_run_begins_from_another(finished):

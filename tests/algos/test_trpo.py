@@ -2,16 +2,14 @@
 
 import pytest
 import torch
-from fitted import BOX, DISCRETE, flat, make, network, rollout, theirs
+from fitted import BOX, DISCRETE, flat, make, rollout, theirs
 from running import parts
 from torch import distributions as reference
-from torch import nn
 from torch.testing import assert_close
 
 from pgrun.algos.npg import NPG
 from pgrun.algos.trpo import TRPO
 from pgrun.errors import UserError
-from pgrun.nn import MLP
 
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-12}
 
@@ -106,26 +104,6 @@ def test_one_trunk_for_both_is_refused():
             parts(f"algo={name}", "network.shared=true")
     alone = parts("algo=trpo", "network.shared=true", "algo/advantage=reward_to_go", "algo/baseline=none")
     assert alone.algorithm.model.critic is None  # nobody to share with
-
-
-class Dropping(MLP):
-    def encoder(self, space):
-        made = super().encoder(space)
-        made.drop = nn.Dropout(0.1)
-        return made
-
-
-class Recurrent(MLP):
-    def encoder(self, space):
-        made = super().encoder(space)
-        made.memory = nn.LSTM(8, 8, num_layers=2, dropout=0.1)
-        return made
-
-
-@pytest.mark.parametrize("kind", [Dropping, Recurrent])
-def test_dropout_is_refused(kind):
-    with pytest.raises(UserError, match=r"^algo=trpo .*dropout.*algo=ppo"):
-        make(TRPO, net=kind(**vars(network())))
 
 
 def test_a_baseline_per_parameter_is_refused():

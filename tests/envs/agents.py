@@ -74,6 +74,28 @@ class Mixed(Ladder):
         return super().step(dict.fromkeys(actions, 1))
 
 
+class Steady(Ladder):
+    """Every step pays every agent 1, and a limit of eight steps cuts the episode."""
+
+    def __init__(self) -> None:
+        super().__init__((8, 8), truncates=True)
+
+    def see(self) -> dict[str, np.ndarray]:
+        return {a: np.ones(2, dtype=np.float32) for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, reward, terminated, truncated, info = super().step(actions)
+        return seen, dict.fromkeys(reward, 1.0), terminated, truncated, info
+
+
+class Broken(Ladder):
+    """What an agent sees as it leaves is not a number."""
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, reward, terminated, truncated, info = super().step(actions)
+        return {a: x * (np.nan if terminated[a] else 1.0) for a, x in seen.items()}, reward, terminated, truncated, info
+
+
 class Nobody(Ladder):
     """It does not say who there can be."""
 

@@ -122,3 +122,24 @@ def test_reward_scale_loads_the_state_of_another_number_of_environments():
     assert other.norm.var == saved.norm.var
     other.observe(*make(10, num_envs=2))  # and goes on with its own number, from open episodes at zero
     assert other.carry.shape == (2,)
+
+
+def test_what_is_padding_is_part_of_no_return_and_leaves_nothing_behind():
+    """Episodes of 2 and of 30 steps, twice: the environment that is done first goes on, and is then begun anew."""
+    scale, t = RewardScale(GAMMA), torch.arange(30)
+    last, valid = torch.stack([t == 1, t == 29], 1), torch.stack([t < 2, t < 30], 1)
+    reward = torch.where(valid, 1.0, torch.nan)
+    for _ in range(2):
+        scale.observe(reward, last, valid)
+    seen = np.concatenate([np.cumsum(GAMMA ** np.arange(n)) for n in (2, 30)])
+    assert not scale.carry.any()
+    assert scale.norm.count == 2 * 32
+    assert float(scale.norm.mean) == pytest.approx(seen.mean(), rel=1e-6)
+    assert float(scale.norm.var) == pytest.approx(seen.var(), rel=1e-5)
+
+
+def test_rows_that_are_not_valid_may_hold_anything():
+    norm, x = RunningNorm((2,)), torch.tensor([[1.0, 2.0], [torch.nan, torch.inf], [3.0, 6.0]])
+    norm.observe(x, torch.tensor([True, False, True]))
+    assert norm.mean.tolist() == [2.0, 4.0]
+    assert norm.var.tolist() == [1.0, 4.0]

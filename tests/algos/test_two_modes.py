@@ -1,0 +1,162 @@
+"""Layers with two modes: acting, evaluating and targets are in evaluation mode, a loss is in training mode; where the
+policy that learns must be the one that acted, they are refused."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from recipes import ALGORITHMS, demonstrations, recipe
+from running import compose
+from torch import nn
+
+from pgrun import build as building
+from pgrun.build import build
+from pgrun.errors import UserError
+from pgrun.evaluate import evaluate
+from pgrun.nn import MLP
+from pgrun.nn.encoders import Encoder
+from pgrun.nn.modes import two_modes
+from pgrun.train import Clock, train
+
+
+class Dropout(nn.Module):
+    """Dropout as a function, as users write it."""
+
+    def forward(self, x):
+        return F.dropout(x, 0.5, self.training)
+
+
+class Behind(Encoder):
+    """An encoder, and a layer behind it."""
+
+    def __init__(self, inner, layer):
+        super().__init__()
+        self.inner, self.features, self.more = inner, inner.features, LAYERS[layer](inner.features)
+
+    def forward(self, obs):
+        x = self.inner(obs)
+        return self.more(x.flatten(0, -2)).view_as(x)
+
+
+LAYERS = {"Dropout": lambda n: nn.Dropout(0.5), "function": lambda n: Dropout(), "BatchNorm1d": nn.BatchNorm1d}
+
+
+@dataclasses.dataclass(kw_only=True)
+class Own(MLP):
+    """A network of a user's own."""
+
+    layer: str = "Dropout"
+
+    def encoder(self, space):
+        return Behind(super().encoder(space), self.layer)
+
+
+def parts(layer, *overrides, monkeypatch):
+    """A run's parts with such a network."""
+    config = compose(*overrides)
+    plain = building.instantiate
+
+    def instantiate(node, **options):
+        made = plain(node, **options)
+        return Own(**vars(made), layer=layer) if isinstance(made, MLP) else made
+
+    monkeypatch.setattr(building, "instantiate", instantiate)
+    return build(config)
+
+
+def words(algo, folder=None):
+    more = [demonstrations(folder / "x.npz", "env=cartpole")] if algo == "behaviour_cloning" else []
+    return recipe(algo, "env=cartpole", "env=pendulum") + more
+
+
+LEARNS = {"dqn", "sac_discrete", "sac", "sac_v1", "td3", "ddpg", "d4pg", "sql", "dpg", "behaviour_cloning"}
+COMPARES = [algo for algo in ALGORITHMS if algo not in LEARNS | {"maddpg", "iddpg"}]  # these have networks of their own
+
+
+@pytest.mark.parametrize("algo", COMPARES)
+def test_where_the_policy_must_be_the_one_that_acted_they_are_refused(algo, monkeypatch):
+    with pytest.raises(UserError, match=r"^\w+ compares its policy with the one that acted, and Dropout makes"):
+        parts("function" if algo == "ppo" else "Dropout", *words(algo), monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("algo", ["behaviour_cloning", "dpg"])
+def test_batch_normalisation_is_refused_of_rollouts(algo, monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="BatchNorm1d would take its statistics"):
+        parts("BatchNorm1d", *words(algo, tmp_path), monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("layer", ["Dropout", "function", "BatchNorm1d"])
+def test_acting_is_in_evaluation_mode_and_learning_in_training_mode(layer, monkeypatch):
+    made = parts(layer, *words("sac_discrete"), monkeypatch=monkeypatch)
+    algorithm, seen = made.algorithm, {}
+
+    def note(name, where):
+        module = two_modes(getattr(algorithm, name))[0]
+        module.register_forward_pre_hook(lambda m, _: seen.setdefault((name, where[0]), set()).add(m.training))
+
+    where = ["acting"]
+    for name in ("actor", "q", "q_target"):
+        note(name, where)
+    act, actor_loss, critic_loss = algorithm.act, algorithm.actor_loss, algorithm.critic_loss
+
+    def at(what, function):
+        def called(*args):
+            before, where[0] = where[0], what
+            try:
+                return function(*args)
+            finally:
+                where[0] = before
+
+        return called
+
+    algorithm.act, where[0] = at("acting", act), "elsewhere"
+    algorithm.actor_step.loss, algorithm.critic_step.loss = at("actor", actor_loss), at("critic", critic_loss)
+    train(algorithm, made.collector, made.memory, Clock(60), [])
+    env = made.make_eval_env(2)
+    evaluate(algorithm, env, 2, seed=0)
+    assert seen["actor", "acting"] == {False}
+    assert seen["actor", "elsewhere"] == seen["q_target", "elsewhere"] == {False}  # the targets
+    assert seen["q", "critic"] == {True}
+    assert seen["actor", "actor"] == {True}
+    assert seen["q", "actor"] == {False}  # it is not what learns there
+    assert not algorithm.training
+    obs = env.reset(0)
+    logits = [algorithm.actor(obs).logits for _ in range(3)]
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
+    replica = algorithm.replica("cpu")
+    assert torch.equal(replica.actor(obs).logits, logits[0])
+    assert not replica.training
+
+
+@pytest.mark.parametrize("algo", sorted(LEARNS - {"dpg"}))
+def test_dropout_learns(algo, monkeypatch, tmp_path):
+    made = parts("Dropout", *words(algo, tmp_path), monkeypatch=monkeypatch)
+    train(made.algorithm, made.collector, made.memory, Clock(40), [])
+    assert all(bool(p.isfinite().all()) for p in made.algorithm.parameters())
+
+
+@pytest.mark.parametrize("algo", ["td3", "sac_v1", "dqn"])
+def test_the_statistics_of_slow_copies_follow(algo, monkeypatch):
+    made = parts("BatchNorm1d", *words(algo), "algo.tau=1", monkeypatch=monkeypatch)
+    if algo == "dqn":
+        made.algorithm.target_every = 1
+    train(made.algorithm, made.collector, made.memory, Clock(40), [])
+    name = {"td3": "actor", "sac_v1": "v", "dqn": "q"}[algo]
+    learned, slow = (two_modes(getattr(made.algorithm, x))[0] for x in (name, f"{name}_target"))
+    assert learned.running_mean.any()
+    assert torch.equal(learned.running_mean, slow.running_mean)
+
+
+def test_compiling_is_refused(monkeypatch):
+    with pytest.raises(UserError, match="compile=true traces a network in one mode, and Dropout has two"):
+        parts("Dropout", *words("dqn"), "compile=true", monkeypatch=monkeypatch)
+
+
+def test_a_recurrent_layer_without_dropout_stays_where_cudnn_gives_gradients():
+    made = build(compose("algo=ppo", "network=lstm", "network.size=4", "env=cartpole"))
+    layers = [m for m in made.algorithm.modules() if isinstance(m, nn.RNNBase)]
+    assert layers
+    assert all(layer.training for layer in layers)
+    assert not made.algorithm.model.training
