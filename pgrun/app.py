@@ -68,7 +68,8 @@ def main(argv: Sequence[str]) -> int:
         if not _locks and all(claim.kept for claim in _claims):
             raise
         withdraw()  # a disk that was full before the first file was whole, or the like
-        return fail(f"{error.filename or 'the directory'} can't be written: {error.strerror or error}")
+        folder = [lock.path.parent for lock in (*_locks, *(claim.lock for claim in _claims))][-1]
+        return fail(f"{error.filename or shown(folder)} can't be written: {error.strerror or error}")
     except KeyboardInterrupt:
         if _locks:
             remark("interrupted; the same line goes on with it")

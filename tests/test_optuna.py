@@ -17,7 +17,7 @@ from pgrun.errors import UserError
 from pgrun.paths import config_dir
 from pgrun.sweep import LAUNCHERS as PLACES
 from pgrun.validate import keys
-from tests.shell import pgrun
+from tests.shell import Said, pgrun
 from tests.sweeping import LAUNCHERS, MORTAL, SHORT, assert_none_left, figures, interrupt, results, start, wait_for
 
 SPACES = sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml") if path.stem not in PLACES)
@@ -143,6 +143,32 @@ def test_maximises_and_goes_on(tmp_path: Path) -> None:
     (journal,) = tmp_path.glob("multirun/*/optuna.journal")
     study = optuna.load_study(study_name="pgrun", storage=open_storage(str(journal)))
     assert [trial.number for trial in study.trials] == [0, 1, 2]
+
+
+def test_a_study_goes_on_with_the_fixed_config_that_it_was_begun_with(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "own").mkdir(parents=True)
+
+    def sweep(gamma: float, trials: int, *more: str) -> Said:
+        text = f"# @package _global_\nalgo:\n  gamma: {gamma}\n"
+        (tmp_path / "conf" / "own" / "e.yaml").write_text(text)
+        line = ["--config-dir", "conf", "-m", "+own=e", "hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)"]
+        line += ["algo=reinforce", "total_steps=64", "num_envs=2", "eval.every=null", "eval.final_episodes=1"]
+        return pgrun(*line, f"hydra.sweeper.n_trials={trials}", *more, cwd=tmp_path)
+
+    stored = "hydra.sweeper.storage=study.journal"
+    assert sweep(0.9, 1, "hydra.sweep.dir=o", stored).code == 0
+    before = {path: path.lstat().st_mtime_ns for path in (tmp_path / "o").rglob("*")}
+    refused = sweep(0.5, 2, "hydra.sweep.dir=o", stored)
+    assert refused.code == 2
+    assert "was run with another config (algo.gamma=0.9 then, 0.5 now): put the configs back" in refused.line
+    elsewhere = sweep(0.5, 2, "hydra.sweep.dir=p", stored)  # of one study, too
+    assert elsewhere.code == 2
+    assert "the study pgrun in study.journal was run with another config (algo.gamma=0.9 then" in elsewhere.line
+    assert not (tmp_path / "p").exists()
+    after = {path: path.lstat().st_mtime_ns for path in (tmp_path / "o").rglob("*")}
+    assert {path: at for path, at in after.items() if path.name != ".lock"} == {
+        path: at for path, at in before.items() if path.name != ".lock"
+    }
 
 
 def test_a_failed_trial_that_was_tried_again_counts_no_longer(tmp_path: Path) -> None:

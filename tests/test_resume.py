@@ -15,7 +15,8 @@ from running import new_run, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun import checkpoint
-from pgrun.run_directory import load_run
+from pgrun.cli import main
+from pgrun.run_directory import load_run, remember
 
 SMALL = ("network.hidden=[16]", "eval.episodes=2", "eval.final_episodes=2", "checkpoint.keep=100", "log.every=64")
 ON_POLICY = (*SMALL, "num_envs=4", "total_steps=640", "checkpoint.every=128", "eval.every=160")
@@ -120,7 +121,9 @@ def outcome(state: dict) -> dict:
     """A checkpoint's content without what a clock on the wall says, and without the config's number of steps."""
     clock = {key: value for key, value in state["clock"].items() if key not in TIMES}
     board = {key: value for key, value in state["board"].items() if key not in TIMES}
-    rest = {key: value for key, value in state.items() if key not in {*TIMES, "clock", "board", "format", "config"}}
+    rest = {
+        key: value for key, value in state.items() if key not in {*TIMES, "clock", "board", "format", "config", "names"}
+    }
     return {**rest, "clock": clock, "board": board}
 
 
@@ -355,6 +358,38 @@ def test_resuming_what_is_no_run(tmp_path):
     torn = shell("resume", "torn", cwd=tmp_path)
     assert (torn.returncode, torn.stderr.count("\n")) == (2, 1)
     assert "start it again" in torn.stderr
+
+
+def test_a_checkpoint_s_own_config_counts(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ("algo=reinforce", "total_steps=64", "num_envs=2", "network.hidden=[8]", "eval.every=null")
+    finish(new_run(tmp_path / "run", *overrides, "eval.final_episodes=1", "algo.gamma=0.9"))
+    written = tmp_path / "run" / ".hydra" / "config.yaml"
+
+    def trained():
+        state = checkpoint.load(tmp_path / "run" / "checkpoints" / "latest.pt")
+        return state["config"]["algo"]["gamma"], state["config"]["total_steps"]
+
+    assert main(["eval", "run", "--episodes", "1"]) == 0  # without .hydra
+    assert "run/.hydra/config.yaml is missing" in capsys.readouterr().err
+    assert main(["resume", "run", "total_steps=128"]) == 0
+    assert trained() == (0.9, 128)
+    said = capsys.readouterr()
+    assert main(["eval", "run", "--episodes", "1"]) == 0
+    assert capsys.readouterr().err == ""
+    written.write_text(written.read_text().replace("gamma: 0.9", "gamma: 0.5"))
+    for command in (["eval", "run", "--episodes", "1"], ["resume", "run", "total_steps=192"]):
+        assert main(command) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pgrun: ")]
+        where = "pgrun: run/.hydra/config.yaml is not what the checkpoint was trained with: algo.gamma=0.5 there, 0.9"
+        assert [line[: len(where)] for line in said] == [where]
+    assert trained() == (0.9, 192)
+    assert "gamma: 0.9" in written.read_text()
+    # told to go further, and killed before its first checkpoint
+    remember(tmp_path / "run", load_run(tmp_path / "run")[0], ["total_steps=256"])
+    capsys.readouterr()
+    assert main(["resume", "run"]) == 0
+    assert trained() == (0.9, 256)
 
 
 KILLED = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +199,7 @@ def test_a_terminal_that_is_gone_costs_no_checkpoint(tmp_path: Path) -> None:
         os.chdir(tmp_path)
         code = "from pgrun.cli import entry; entry()"
         os.execv(sys.executable, [sys.executable, "-c", code, *SHORT, "total_steps=100_000_000", "hydra.run.dir=run"])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))  # rows, columns
     seen, end = b"", time.monotonic() + 90
     while b"step/s" not in seen and time.monotonic() < end:
         if select.select([terminal], [], [], 0.2)[0]:

@@ -152,6 +152,9 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / f"{number}_x").mkdir()
         text = json.dumps({"status": status, "eval_return_mean": value})
         (tmp_path / f"{number}_x" / "result.json").write_text(text)
+    (tmp_path / "old").mkdir()  # another run, which happens to be in the folder
+    (tmp_path / "old" / "result.json").write_text('{"status": "finished", "eval_return_mean": 99.0}')
+    sweep.enlist(tmp_path, [f"{number}_x" for number in done])
     assert sweep.table(tmp_path, {"0_x"}, set()) == 1
     lines = capsys.readouterr().out.split("\n")
     assert [line.split()[0] for line in lines[2:6]] == ["0_x", "1_x", "2_x", "10_x"]
@@ -170,7 +173,7 @@ def test_the_table_of_folders_by_other_names(tmp_path: Path, capsys: pytest.Capt
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "result.json").write_text('{"status": "finished"}')
     (tmp_path / "begun" / ".hydra").mkdir(parents=True)
-    (tmp_path / "neither").mkdir()
+    sweep.enlist(tmp_path, ["s2", "s10", "of/another", "begun", "never made"])
     assert sweep.table(tmp_path, {"of/another"}, set()) == 1
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert [line[:-1] for line in lines] == [
@@ -183,10 +186,55 @@ def test_the_table_of_folders_by_other_names(tmp_path: Path, capsys: pytest.Capt
     assert "begun" not in capsys.readouterr().out
 
 
-def test_jobs_that_would_share_a_folder(tmp_path: Path) -> None:
-    said = pgrun("-m", "seed=1", "algo=ppo,a2c", "hydra.sweep.subdir='s${seed}'", cwd=tmp_path)
+def test_a_list_of_jobs_that_a_kill_tore(tmp_path: Path) -> None:
+    assert sweep.jobs_of(tmp_path) is None
+    (tmp_path / sweep.JOBS).write_text('"0_a=1"\n"1_a')
+    sweep.enlist(tmp_path, ["0_a=1", "1_a=2"])
+    assert sweep.jobs_of(tmp_path) == {"0_a=1", "1_a=2"}
+    assert (tmp_path / sweep.JOBS).read_text().count("0_a=1") == 1
+
+
+def test_other_runs_in_a_sweep_s_folder_are_none_of_its_jobs(tmp_path: Path) -> None:
+    short = ["algo=reinforce", "total_steps=64", "num_envs=2", "eval.every=null", "eval.final_episodes=1"]
+    new_run(tmp_path / "runs" / "old", *short).execute()
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    said = pgrun("-m", *short, "seed=0", "hydra.sweep.dir=runs", "hydra.sweep.subdir=old", cwd=tmp_path)
+    assert (said.code, "runs/old holds a run that is no job of this sweep" in said.line) == (2, True)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"old"}
+    said = pgrun("-m", *short, "seed=0,1", "hydra.sweep.dir=runs", cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert "old" not in said.out
+    assert said.out.count("finished") == 2
+    again = {path: path.lstat().st_mtime_ns for path in before if path.name != "runs" and path != tmp_path}
+    assert again == {path: before[path] for path in again}
+
+
+def test_two_sweeps_started_together_in_one_folder(tmp_path: Path) -> None:
+    first = sweep.begin(tmp_path / "a", ["-m", "seed=0,1"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    code = "from pathlib import Path; from pgrun import sweep; sweep.begin(Path('a'), ['-m', 'seed=0,1'])"
+    other = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "is at this very sweep" in other.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    first.free()
+
+
+def test_job_folders_too_long_for_the_disk(tmp_path: Path) -> None:
+    config = compose(*SHORT)
+    with pytest.raises(UserError, match=r"can't be made: File name too long; choose another hydra\.sweep\.subdir"):
+        sweep.goes_on(tmp_path / ("a" * 300), config)
+    with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.* can't be made: File name too long"):
+        sweep.begin(tmp_path / "new" / ("a" * 300), ["-m"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("subdir", "says"), [("s${seed}", "is one folder for several jobs"), (".", "is the sweep's own folder")]
+)
+def test_jobs_that_would_share_a_folder(subdir: str, says: str, tmp_path: Path) -> None:
+    said = pgrun("-m", "seed=1", "algo=ppo,a2c", f"hydra.sweep.subdir='{subdir}'", cwd=tmp_path)
     assert said.code == 2
-    assert said.line.startswith("pgrun: hydra.sweep.subdir=s${seed} is one folder for several jobs")
+    assert said.line.startswith(f"pgrun: hydra.sweep.subdir={subdir} {says}")
     assert list(tmp_path.iterdir()) == []
 
 
