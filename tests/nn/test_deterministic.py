@@ -8,7 +8,8 @@ from torch.testing import assert_close
 
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Twin
-from pgrun.nn.deterministic import AtomCritic, DeterministicActor, first, jacobian_product
+from pgrun.nn.critics import first
+from pgrun.nn.deterministic import AtomCritic, DeterministicActor, jacobian_product
 
 OBS = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 

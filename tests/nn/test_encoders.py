@@ -22,7 +22,7 @@ def mlp(**changes):
 
 
 def cnn(**changes):
-    return CNN(**{"hidden": [16], "channels": [4, 6, 8], **COMMON, **changes})
+    return CNN(**{"hidden": [16], "channels": [4, 6, 8], "channels_last": None, **COMMON, **changes})
 
 
 def weights(encoder):
