@@ -24,15 +24,15 @@ class Batch:
         self.masked = isinstance(space, spaces.Dict) and KEY in space.spaces
         if self.masked and (getattr(space[KEY], "low", np.zeros(1)) < 0).any():  # type: ignore[index]
             raise UserError(f"{self.name}[{KEY!r}] holds numbers below 0; use 0 and 1, or env.backend=sync or async")
-        self.copied, self.looks = reader(self.space, self.name), True
+        self.reader, self.looks = reader(self.space, self.name, copy=False), True
 
     def read(self, obs: Any, info: dict[str, Any], ended: np.ndarray | None = None) -> Any:
-        """Copy what all copies show after a reset, or after a step with which the episodes of some `ended` [B].
+        """Read what all copies show after a reset, or after a step, `ended` [B] where it is an episode's end.
 
         Raises:
             UserError: it is not what the space says.
         """
-        read = self.copied(obs)
+        read = self.reader(obs)
         if self.looks:
             look_closely(self.space, read, self.name, float64=self.float64)
             if KEY in info and not self.masked:

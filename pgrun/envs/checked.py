@@ -18,6 +18,7 @@ from pgrun.envs.gymnasium import action_codec, observation_codec
 from pgrun.envs.masks import KEY, MaskReader, check_space
 from pgrun.envs.reading import look_closely, reader
 from pgrun.envs.state import Stateful
+from pgrun.errors import UserError
 from pgrun.randomness import generators, restore_generators, seed_generators
 
 spaces = gym.spaces
@@ -64,10 +65,7 @@ class Checked(gym.Wrapper):
         if known.told is None:
             if hint:
                 log.warning("%s", hint)
-            seed = known.seeds[self.index]
-            obs, info = env.reset(seed=seed)
-            known.told = isinstance(info, dict) and KEY in info
-            self.begun = seed, obs, info
+            self.begin(known.seeds[self.index])
         method = env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None
         inside = isinstance(given, spaces.Dict) and KEY in given.spaces
         self.masks: Callable[[dict[str, Any]], Any] | None = None
@@ -78,7 +76,10 @@ class Checked(gym.Wrapper):
         elif callable(method):
             mask_name, self.masks = f"action_masks() of {known.name}", lambda info: method()
         elif known.told:
-            mask_name, self.masks = f"info[{KEY!r}] of {known.name}", lambda info: info.get(KEY)
+            mask_name, self.masks = (
+                f"info[{KEY!r}] of {known.name}",
+                lambda info: info.get(KEY) if isinstance(info, dict) else None,
+            )
         else:
             mask_name = ""
         self.inside = inside
@@ -91,11 +92,23 @@ class Checked(gym.Wrapper):
         if self.begun is not None:
             self.take(*self.begun[1:], False)
 
+    def begin(self, seed: int) -> None:
+        """Reset once, to see what info has. What fails here fails again when the run resets, and is told of then."""
+        try:
+            obs, info = self.env.reset(seed=seed)
+        except (Exception, SystemExit):
+            self.known.told = False
+            return
+        self.known.told = isinstance(info, dict) and KEY in info
+        self.begun = seed, obs, info
+
     def take(self, obs: Any, info: dict[str, Any], ended: bool) -> Any:
         """What is handed on of an observation."""
         seen = self.read(obs)
         if self.looks:
             look_closely(self.seen, seen, self.name, float64=self.known.float64)
+            if self.read_mask is None and isinstance(info, dict) and KEY in info:
+                raise UserError(f"info[{KEY!r}] of {self.known.name} was not there at its first reset: always tell it")
         if self.read_mask is None:
             return seen
         mask = self.read_mask(obs.get(KEY) if self.masks is None else self.masks(info), ended)
@@ -127,3 +140,7 @@ class Checked(gym.Wrapper):
         self.env.apply_state(states)  # type: ignore[attr-defined]
         if self.apart and "generators" in states[self.index]:
             restore_generators(states[self.index]["generators"])
+
+
+def _told(info: Any) -> Any:
+    return info.get(KEY) if isinstance(info, dict) else None

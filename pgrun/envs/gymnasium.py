@@ -121,7 +121,7 @@ class GymVectorEnv:
         obs, reward, terminated, truncated, info = self.env.step(self._action(action))
         last = terminated | truncated
         if self._batch is not None:
-            obs = self._batch.read(obs, info, np.logical_and(last, not self.same_step))
+            obs = self._batch.read(obs, info, np.zeros_like(last) if self.same_step else last)
         observed = self._tensor(obs)
         successor, valid = observed, self._all_valid
         if self.same_step:

@@ -17,27 +17,28 @@ Reader = Callable[[Any], Any]
 LARGEST = 2.0**24  # up to here float32 has every whole number
 
 
-def reader(space: gym.Space, name: str) -> Reader:
-    """Make a function that copies an observation into fresh arrays of the space's shapes and types.
+def reader(space: gym.Space, name: str, *, copy: bool = True) -> Reader:
+    """Make a function that reads an observation as arrays of the space's shapes and types.
 
     Args:
         space: what the observations are in.
         name: what to call them in a refusal.
+        copy: whether the arrays must be fresh ones.
 
     Returns:
         The function; it raises UserError where a shape is another one, a number can't be held, or a choice is none.
     """
     if isinstance(space, spaces.Dict):
-        return _dict_reader(space, name)
+        return _dict_reader(space, name, copy)
     if isinstance(space, spaces.Discrete):
         return _discrete_reader(space, name)
     if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
-        return _array_reader(space, name)
+        return _array_reader(space, name, copy)
     return lambda x: x  # which no network reads
 
 
-def _dict_reader(space: spaces.Dict, name: str) -> Reader:
-    parts = {key: reader(part, f"{name}[{key!r}]") for key, part in space.items()}
+def _dict_reader(space: spaces.Dict, name: str, copy: bool) -> Reader:
+    parts = {key: reader(part, f"{name}[{key!r}]", copy=copy) for key, part in space.items()}
 
     def read(x: Any) -> dict[str, Any]:
         try:
@@ -66,7 +67,7 @@ def _discrete_reader(space: spaces.Discrete, name: str) -> Reader:
     return read
 
 
-def _array_reader(space: gym.Space, name: str) -> Reader:
+def _array_reader(space: gym.Space, name: str, copy: bool) -> Reader:
     shape, dtype = space.shape, np.dtype(space.dtype)  # type: ignore[arg-type]
     floating = dtype.kind == "f"
     low: Any = None  # of choices, which are looked at each time
@@ -78,7 +79,7 @@ def _array_reader(space: gym.Space, name: str) -> Reader:
 
     def read(x: Any) -> np.ndarray:
         if type(x) is np.ndarray and x.dtype == dtype and x.shape == shape:
-            a = x.copy()
+            a = x.copy() if copy else x
         else:
             given = _plain(x, space, name)
             if given.shape != shape:
@@ -164,7 +165,7 @@ def shown(x: Any) -> str:
 def said(space: gym.Space) -> str:
     """A space in a few words."""
     if isinstance(space, spaces.Box):
-        low, high = float(np.min(space.low, initial=np.inf)), float(np.max(space.high, initial=-np.inf))
-        return f"Box of shape {space.shape} and type {space.dtype}, from {low:g} to {high:g}"
+        bounds = f", from {space.low.min():g} to {space.high.max():g}" if space.low.size else ""
+        return f"Box of shape {space.shape} and type {space.dtype}{bounds}"
     text = str(space)
     return text if len(text) <= 80 else f"{type(space).__name__} of shape {space.shape}"
