@@ -82,7 +82,6 @@ class Checked(gym.Wrapper):
             )
         else:
             mask_name = ""
-        self.inside = inside
         self.read_mask = MaskReader(actions, mask_name, adds=adds) if mask_name else None
         self.seen = spaces.Dict({k: v for k, v in given.items() if k != KEY}) if inside else given  # type: ignore[attr-defined]
         self.read, self.name, self.looks = reader(self.seen, name), name, True
@@ -95,12 +94,18 @@ class Checked(gym.Wrapper):
     def begin(self, seed: int) -> None:
         """Reset once, to see what info has. What fails here fails again when the run resets, and is told of then."""
         try:
-            obs, info = self.env.reset(seed=seed)
+            obs, info = self.fresh(seed)
         except (Exception, SystemExit):
             self.known.told = False
             return
         self.known.told = isinstance(info, dict) and KEY in info
         self.begun = seed, obs, info
+
+    def fresh(self, seed: int | None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset; in a process of its own, a seed makes the global generators too."""
+        if self.apart and seed is not None:
+            seed_generators(seed)
+        return self.env.reset(seed=seed, options=options)
 
     def take(self, obs: Any, info: dict[str, Any], ended: bool) -> Any:
         """What is handed on of an observation."""
@@ -115,13 +120,11 @@ class Checked(gym.Wrapper):
         return {**(seen if isinstance(seen, dict) else {ALONE: seen}), KEY: mask}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        if self.apart and seed is not None:
-            seed_generators(seed)
         begun, self.begun = self.begun, None
         if begun is not None and begun[0] == seed and options is None:
             _, obs, info = begun
         else:
-            obs, info = self.env.reset(seed=seed, options=options)
+            obs, info = self.fresh(seed, options)
         return self.take(obs, info, False), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

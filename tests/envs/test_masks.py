@@ -142,6 +142,25 @@ def test_masks_told_in_info_belong_to_their_observations(autoreset):
         assert torch.equal(rollout.obs[key][1:][on], rollout.next_obs[key][:-1][on])
 
 
+DISCRETE = (
+    *("a2c", "a3c", "acer", "acktr", "actor_critic", "dppo", "dqn", "grpo", "mdpo", "npg", "offpolicy_pg", "ppo"),
+    *("ppo_kl", "reinforce", "sac_discrete", "sql", "trpo", "vpg"),
+)
+
+
+@pytest.mark.parametrize("algo", DISCRETE)
+def test_every_algorithm_of_discrete_actions_obeys_masks(algo):
+    one = ["parallel=none", "workers=1"] if algo in ("a3c", "dppo") else []
+    replay = ["memory.warmup=64", "memory.capacity=256"] if algo in ("dqn", "sac_discrete", "sql") else []
+    made = parts(*SMALL[:3], "num_envs=16", "total_steps=256", f"algo={algo}", *words(way="info"), *one, *replay)
+    clock = Clock(256)
+    train(made.algorithm, made.collector, made.memory, clock, [])
+    made.collector.env.close()
+    assert clock.updates > 0
+    env = made.make_eval_env(3)
+    assert evaluate(made.algorithm, env, 3, seed=1, explore=True).returns == [8.0] * 3
+
+
 REFUSED = {
     "short": ({"kind": "short"}, "needs a mask of 4 numbers"),
     "long": ({"kind": "long"}, "needs a mask of 4 numbers"),
