@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.allocator import keep_freed_memory
-from pgrun.checkpoint import seed_generators
 from pgrun.collect import Collector
 from pgrun.compiled import check_compiler
 from pgrun.diagnostics import watch
@@ -29,6 +29,7 @@ from pgrun.memory import Memory
 from pgrun.nn.encoders import CNN, Network
 from pgrun.nn.precision import set_matmul_precision
 from pgrun.parallel.team import Team
+from pgrun.randomness import own_randomness, seed_generators
 from pgrun.types import VectorEnv
 
 
@@ -121,7 +122,8 @@ def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
         env.num_envs = num_envs
         if "backend" in env:
             env.backend = eval_backend(env.backend)
-    made = call(env, seed=config.seed)
+    with own_randomness(config.seed) if num_envs is not None else nullcontext():
+        made = call(env, seed=config.seed)
     shaping = config.env.get("shaping")
     return shaped(made, shaping, config.algo) if shaping and num_envs is None else made
 

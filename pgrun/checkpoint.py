@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pgrun.atomic import told
-from pgrun.envs.state import decode, encode
 from pgrun.errors import UserError
 from pgrun.written import beside, current, read_list, step_of
 
@@ -62,29 +59,3 @@ def latest(folder: Path) -> Path:
 def best(folder: Path) -> Path:
     """Where `best.pt` points; the last that was written where a crash or a copy left no such link."""
     return current(folder, "best.pt")
-
-
-def generators() -> dict[str, Any]:
-    """The state of every global random generator."""
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": encode(np.random.get_state()),
-        "python": encode(random.getstate()),
-    }
-
-
-def restore_generators(state: dict[str, Any]) -> None:
-    """Put them back."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    np.random.set_state(decode(state["numpy"]))
-    random.setstate(decode(state["python"]))
-
-
-def seed_generators(seed: int) -> None:
-    """One seed makes every global generator."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)

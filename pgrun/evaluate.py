@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.collect import ask, begun_anew
+from pgrun.randomness import own_randomness
 from pgrun.types import Obs, Step, VectorEnv, stepped
 
 
@@ -42,19 +40,6 @@ class Evaluation:
         return {name: sum(returns) / len(returns) for name, returns in self.streams.items()}
 
 
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Put every global generator back as it was: torch's (torch.manual_seed seeds the GPU's too), NumPy's, Python's."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    numpy, python = np.random.get_state(), random.getstate()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        np.random.set_state(numpy)
-        random.setstate(python)
-
-
 @torch.no_grad()
 def evaluate(
     algorithm: Algorithm,
@@ -76,8 +61,7 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     streams: dict[str, list[float]] = {}
-    with own_randomness():
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         obs, carry = env.reset(seed), algorithm.initial_carry(b)
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
         totals: dict[str, torch.Tensor] = {}  # of the other streams

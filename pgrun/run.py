@@ -20,6 +20,7 @@ from pgrun.errors import Diverged, UserError
 from pgrun.evaluate import Evaluation, evaluate
 from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
+from pgrun.randomness import generators, restore_generators
 from pgrun.signals import held_back, interruptible, stop_on_signals
 from pgrun.train import Hook, train
 from pgrun.written import Written
@@ -98,7 +99,7 @@ class Run:
             self.clock.stop = "stop_at"
         self.board.restore(state["board"])
         self.wall_before = state["wall_seconds"]
-        checkpoint.restore_generators(state["generators"])
+        restore_generators(state["generators"])
         self.saved_at = self.clock.steps, self.clock.updates
 
     def snapshot(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Run:
             "collector": collector,
             "why_stateless": getattr(parts.collector.env, "why_stateless", ""),
             "memory": parts.memory.snapshot(),
-            "generators": checkpoint.generators(),
+            "generators": generators(),
             "evaluation": self.evaluation.snapshot(),
             "board": self.board.snapshot(),
             "wall_seconds": self.wall_seconds,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import new_run, same
 
-from pgrun import checkpoint
+from pgrun import checkpoint, randomness
 from pgrun.errors import UserError
 
 SMALL = ("network.hidden=[8]", "num_envs=2", "eval.final_episodes=1", "eval.every=null")
@@ -180,11 +180,11 @@ def test_signals_stop_after_the_update_and_twice_at_once(number, tmp_path, monke
 
 
 def test_generators_come_back():
-    checkpoint.seed_generators(3)
+    randomness.seed_generators(3)
     np.random.standard_normal()  # leaves a cached second draw
-    state = checkpoint.generators()
+    state = randomness.generators()
     want = (torch.randn(3), np.random.standard_normal(3).tolist(), random.random())
-    checkpoint.seed_generators(4)
-    checkpoint.restore_generators(state)
+    randomness.seed_generators(4)
+    randomness.restore_generators(state)
     got = (torch.randn(3), np.random.standard_normal(3).tolist(), random.random())
     assert same(want, got)

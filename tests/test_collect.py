@@ -475,6 +475,7 @@ def test_a_gymnasium_environment_seen_through_the_collector(autoreset):
         extra=None,
         kwargs={},
         wrappers=[],
+        float64=False,
         seed=0,
     )
 

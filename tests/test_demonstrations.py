@@ -37,7 +37,7 @@ class Script:
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
 def test_what_an_evaluation_counts_is_recorded(autoreset):
     kwargs = {"backend": "sync", "max_episode_steps": None, "extra": None, "kwargs": {}, "wrappers": ()}
-    env = make(id="CartPole-v1", num_envs=3, autoreset=autoreset, seed=0, **kwargs)
+    env = make(id="CartPole-v1", num_envs=3, autoreset=autoreset, float64=False, seed=0, **kwargs)
     watch = Recorder()
     result = evaluate(Script(), env, 7, seed=5, record=watch)
     env.close()

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from running import new_run, parts, same
 
-from pgrun import checkpoint
+from pgrun import randomness
 from pgrun.build import resolved
 from pgrun.commands import evaluate_checkpoint
 from pgrun.evaluate import Evaluation, evaluate
@@ -112,7 +112,7 @@ def test_it_stops_when_all_shares_are_done():
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_trainings_generators_are_left_alone(fails, monkeypatch):
-    before = checkpoint.generators()
+    before = randomness.generators()
     env = Countdown(2)
     if fails:
         monkeypatch.setattr(env, "obs", lambda: 1 / 0)
@@ -120,7 +120,7 @@ def test_trainings_generators_are_left_alone(fails, monkeypatch):
             evaluate(Policy(), env, 2, seed=3)
     else:
         evaluate(Policy(), env, 2, seed=3)
-    assert same(checkpoint.generators(), before)
+    assert same(randomness.generators(), before)
 
 
 @pytest.mark.parametrize("env", ["cartpole", "pendulum", "lunar_lander", "cartpole_pomdp"])

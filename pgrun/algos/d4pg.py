@@ -11,7 +11,7 @@ from torch import Tensor
 from pgrun.algos.deterministic import DeterministicReplay
 from pgrun.core.categorical import project
 from pgrun.errors import UserError
-from pgrun.nn.deterministic import AtomCritic
+from pgrun.nn.deterministic import atom_critic
 from pgrun.types import Obs, Transition
 
 
@@ -31,7 +31,7 @@ class D4PG(DeterministicReplay):
                 f"algo.v_min={v_min} must be below algo.v_max={v_max}, both finite: returns lie between them"
             )
         self.register_buffer("z", torch.linspace(v_min, v_max, atoms), persistent=False)
-        self.learn(AtomCritic(self.network, self.obs_space, self.action_space, atoms))
+        self.learn(atom_critic(self.network, self.obs_space, self.action_space, atoms))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         metrics = self.fit(batch)

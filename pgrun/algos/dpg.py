@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.deterministic import Deterministic
-from pgrun.nn import Twin
+from pgrun.nn import q_functions
 from pgrun.types import Obs, Transition, flatten_time, mask_mean
 
 
@@ -23,7 +23,7 @@ class DPG(Deterministic):
     def __init__(self, *, rollout: int, **common: Any) -> None:
         super().__init__(**common)
         self.rollout = rollout  # T, which the collector takes
-        self.q = Twin(self.network, self.obs_space, self.action_space, k=1)
+        self.q = q_functions(self.network, self.obs_space, self.action_space, k=1)
         self.settle()
         self.critic_step = self.gradient_step(self.q.parameters(), self.critic_loss, name="critic")
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.off_policy import OffPolicy
-from pgrun.nn import Twin
+from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
 from pgrun.types import Carry, Obs, Transition
 
@@ -32,7 +32,7 @@ class SAC(OffPolicy):
         dim = math.prod(self.action_space.shape or ())
         self.target_entropy = -float(dim) if target_entropy is None else target_entropy  # H̄ = −dim(A), table 1
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
-        q = Twin(self.network, self.obs_space, self.action_space, k=2)
+        q = q_functions(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.learn(q)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgrun.algos.off_policy import OffPolicy
 from pgrun.gradient_step import slow_copy
-from pgrun.nn import Twin
+from pgrun.nn import q_functions
 from pgrun.nn.models import Critic, SquashedActor
 from pgrun.nn.modes import statistics
 from pgrun.types import Carry, Obs, Transition
@@ -31,7 +31,7 @@ class SACv1(OffPolicy):
         self.alpha, self.reward_scale = temperature, reward_scale
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         self.v = Critic(self.network.encoder(self.obs_space), self.network)
-        self.learn(Twin(self.network, self.obs_space, self.action_space, k=2), target=False)
+        self.learn(q_functions(self.network, self.obs_space, self.action_space, k=2), target=False)
         self.v_target, self.psi_target = slow_copy(self.v)
         self.statistics += statistics(self.v_target, self.v)
         self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value", given=self.given_v)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.off_policy import OffPolicy
 from pgrun.errors import UserError
-from pgrun.nn import Twin
+from pgrun.nn import q_functions
 from pgrun.nn.layers import flat_size
 from pgrun.nn.models import check_bounded
 from pgrun.nn.q import DiscreteQ
@@ -58,7 +58,7 @@ class SQL(OffPolicy):
         self.compose = [str(run) for run in compose]
         draws = (temperature, value_samples, candidates)
         discrete = isinstance(self.action_space, gym.spaces.Discrete)
-        make = partial(DiscreteQ if discrete else Twin, self.network, self.obs_space, self.action_space, k=1)
+        make = partial(DiscreteQ if discrete else q_functions, self.network, self.obs_space, self.action_space, k=1)
         self.actor: SoftPolicy
         check_bounded(self.action_space)
         if discrete:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pgrun.algos.deterministic import DeterministicReplay
 from pgrun.core.noise import smoothed
-from pgrun.nn import Twin
-from pgrun.nn.deterministic import first
+from pgrun.nn import q_functions
+from pgrun.nn.critics import first
 from pgrun.types import Obs, Transition
 
 
@@ -20,8 +20,6 @@ class TD3(DeterministicReplay):
     Fujimoto et al. 2018, https://arxiv.org/abs/1802.09477, algorithm 1.
     """
 
-    q: Twin
-
     def __init__(
         self, *, critics: int, policy_delay: int, target_noise: float, target_noise_clip: float, **common: Any
     ) -> None:
@@ -29,7 +27,7 @@ class TD3(DeterministicReplay):
         self.policy_delay = policy_delay  # d
         self.target_noise, self.target_noise_clip = target_noise, target_noise_clip  # σ̃, c
         self.updates = 0
-        self.learn(Twin(self.network, self.obs_space, self.action_space, k=critics))
+        self.learn(q_functions(self.network, self.obs_space, self.action_space, k=critics))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         noise = [self.target_noise * torch.randn_like(batch.action)] if self.target_noise else []

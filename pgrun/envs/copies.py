@@ -17,6 +17,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 from torch import Tensor
 
 from pgrun.envs.gymnasium import action_codec, observation_codec, sub_seeds
+from pgrun.envs.reading import reader
 from pgrun.envs.state import decode, encode
 from pgrun.errors import UserError
 from pgrun.types import Obs
@@ -63,6 +64,7 @@ class Parallel:
         self.taken = spaces.Dict({agent: first.action_space(agent) for agent in first.possible_agents})
         self.agents = list(self.taken)  # N, in the order that Dict spaces have
         self.observations = {agent: observation_codec(space) for agent, space in self.given.items()}
+        self.readers = {agent: reader(space, f"what {agent} of {name} sees") for agent, space in self.given.items()}
         self.actions = {agent: action_codec(space) for agent, space in self.taken.items()}
         self.nothing = {
             agent: next(iter(iterate(space, create_empty_array(space, 1, np.zeros))))
@@ -88,9 +90,13 @@ class Parallel:
     def begin(self, i: int, seed: int) -> None:
         """A new episode in copy i."""
         env = self.copies[i]
-        seen, _ = env.reset(seed=seed)
+        seen = self.read(env.reset(seed=seed)[0])
         self.seeds[i], self.played[i] = seed, []
         self.look(i, seen, np.array([agent in env.agents for agent in self.agents]))
+
+    def read(self, seen: Mapping[str, Any]) -> dict[str, Any]:
+        """What the agents see, in arrays of our own: the environment may write to its own again."""
+        return {agent: self.readers[agent](x) for agent, x in seen.items() if x is not None}
 
     def look(self, i: int, seen: Mapping[str, Any], alive: np.ndarray) -> None:
         """Take what copy i shows, and who is alive [N]."""
@@ -102,7 +108,8 @@ class Parallel:
         """One step in copy i, does [N]; -> what is seen, and rewards, terminations and ends, [3, N]."""
         env, alive, outcome = self.copies[i], self.alive[i].copy(), np.zeros((3, len(self.agents)))
         who = {agent: does[n] for n, agent in enumerate(self.agents) if alive[n]}
-        seen, reward, terminated, truncated, _ = env.step(who)
+        given, reward, terminated, truncated, _ = env.step(who)
+        seen = self.read(given)
         self.played[i].append(does)
         late = len(self.played[i]) >= self.limit
         for n, agent in enumerate(self.agents):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.envs.batch import Batch
 from pgrun.envs.state import (
     CantCapture,
     apply_object,
@@ -40,6 +41,8 @@ class GymVectorEnv:
         same_step: which of the two modes it runs in.
         stateful: how its state can be had: "native" (from `env` itself), "copies" (each sub-environment is wrapped in
             `Stateful`) or, in words, why not.
+        float64: whether 64-bit observations stay as they are; else they become float32.
+        name: of an environment whose copies are not `Checked` one by one, so that it is checked here.
         remake: makes it anew with a seed, where `reset` takes none.
         resize: makes a natively vectorised one with another number of copies.
     """
@@ -51,13 +54,16 @@ class GymVectorEnv:
         num_envs: int,
         same_step: bool,
         stateful: str,
+        float64: bool = False,
+        name: str = "",
         remake: Callable[[int], Any] | None = None,
         resize: Callable[[int], Any] | None = None,
     ) -> None:
         self.env, self.num_envs, self.same_step, self.stateful, self.remake = env, num_envs, same_step, stateful, remake
         obs_space = getattr(env, "single_observation_space", None) or env.observation_space
         action_space = getattr(env, "single_action_space", None) or env.action_space
-        self.obs_space, self._tensor = observation_codec(obs_space)
+        self.obs_space, self._tensor = observation_codec(obs_space, float64=float64)
+        self._batch = Batch(obs_space, action_space, num_envs, name, float64) if name else None
         self.action_space, self._action = action_codec(action_space)
         self.pending = np.zeros(num_envs, dtype=bool)  # NEXT_STEP: the next row is filler
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
@@ -75,7 +81,9 @@ class GymVectorEnv:
             self.env = self.remake(seed)
         elif seed is not None:
             kwargs["seed"] = seed if self.stateful == "native" else sub_seeds(seed, self.num_envs)
-        obs, _ = self.env.reset(**kwargs)
+        obs, info = self.env.reset(**kwargs)
+        if self._batch is not None:
+            obs = self._batch.read(obs, info)
         return self._tensor(obs)
 
     def _reset_groups(self, seed: int, group: int) -> Any:
@@ -112,6 +120,8 @@ class GymVectorEnv:
     def step(self, action: Tensor) -> Step:
         obs, reward, terminated, truncated, info = self.env.step(self._action(action))
         last = terminated | truncated
+        if self._batch is not None:
+            obs = self._batch.read(obs, info, np.zeros_like(last) if self.same_step else last)
         observed = self._tensor(obs)
         successor, valid = observed, self._all_valid
         if self.same_step:
@@ -125,7 +135,7 @@ class GymVectorEnv:
         return Step(
             obs=observed,
             next_obs=successor,
-            reward=torch.from_numpy(np.asarray(reward, dtype=np.float32)),
+            reward=torch.from_numpy(np.array(reward, dtype=np.float32)),
             discount=torch.from_numpy(1.0 - np.asarray(terminated, dtype=np.float32)),
             last=torch.from_numpy(np.array(last)),
             valid=valid,
@@ -187,34 +197,33 @@ def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
     return merged
 
 
-def observation_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Any], Obs]]:
-    """The space that networks see, and how a batch of observations gets there: float32 tensors, one-hot for Discrete,
-    uint8 images as they are, Dict by its parts (a Dict in a Dict as "outer.inner").
+def observation_codec(space: gym.Space, *, float64: bool = False) -> tuple[gym.Space, Callable[[Any], Obs]]:
+    """The space that networks see, and how a batch of observations gets there: float32 tensors, from 0 on for Discrete,
+    uint8 images as they are, Dict by its parts (a Dict in a Dict as "outer.inner"). With `float64`, numbers that
+    float32 would round come in float64.
     """
     if isinstance(space, spaces.Dict):
         if any(isinstance(part, spaces.Dict) for part in space.values()):
-            flat, codec_of_flat = observation_codec(spaces.Dict(dict(_leaves(space))))
+            flat, codec_of_flat = observation_codec(spaces.Dict(dict(_leaves(space))), float64=float64)
             return flat, lambda obs: codec_of_flat(dict(_leaves(obs)))
-        parts = {key: observation_codec(part) for key, part in space.items()}
+        parts = {key: observation_codec(part, float64=float64) for key, part in space.items()}
         codec = {key: function for key, (_, function) in parts.items()}
         return (
             spaces.Dict({key: part for key, (part, _) in parts.items()}),
             lambda obs: {key: function(obs[key]) for key, function in codec.items()},
         )
     if isinstance(space, spaces.Discrete):
-        n, start = int(space.n), int(space.start)
-        eye = torch.eye(n)
-        return (
-            spaces.Box(0.0, 1.0, (n,), np.float32),
-            lambda obs: eye[torch.from_numpy(np.asarray(obs, dtype=np.int64) - start)],
-        )
+        start = int(space.start)
+        return spaces.Discrete(int(space.n)), lambda obs: torch.from_numpy(np.asarray(obs, dtype=np.int64) - start)
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
         return space, lambda obs: torch.from_numpy(np.array(obs))
     if isinstance(space, (spaces.Box, spaces.MultiBinary, spaces.MultiDiscrete)):
+        rounded = isinstance(space, spaces.Box) and not np.can_cast(space.dtype, np.float32)
+        dtype = np.float64 if float64 and rounded else np.float32
         low = space.low if isinstance(space, spaces.Box) else -np.inf
         high = space.high if isinstance(space, spaces.Box) else np.inf
-        box = spaces.Box(np.float32(low), np.float32(high), space.shape, np.float32)  # type: ignore[arg-type]
-        return box, lambda obs: torch.from_numpy(np.array(obs, dtype=np.float32))
+        box = spaces.Box(dtype(low), dtype(high), space.shape, dtype)  # type: ignore[arg-type]
+        return box, lambda obs: torch.from_numpy(np.array(obs, dtype=dtype))
     raise UserError(f"observations in {space} can't be read: use Box, Discrete, MultiDiscrete, MultiBinary or Dict")
 
 

@@ -14,9 +14,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from pgrun.envs.gymnasium import GymVectorEnv
+from pgrun.envs.checked import Checked, Known
+from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
 from pgrun.envs.state import Stateful
 from pgrun.errors import UserError
+from pgrun.randomness import seed_generators
 from pgrun.signals import leave_to_leader
 
 log = logging.getLogger("pgrun")
@@ -33,6 +35,7 @@ def make(
     extra: str | None,
     kwargs: Mapping[str, Any],
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
+    float64: bool,
     seed: int,
 ) -> GymVectorEnv:
     """B copies of a Gymnasium environment; the keys are explained in configs/env/gym.yaml.
@@ -47,7 +50,7 @@ def make(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a newer version exists; a bound's precision was lowered
-            return _make(id, num_envs, backend, autoreset, max_episode_steps, dict(kwargs), wrappers, seed)
+            return _make(id, num_envs, backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed)
     except gym.error.DependencyNotInstalled as error:
         raise UserError(_missing(id, extra, error)) from error
     except ModuleNotFoundError as error:
@@ -72,10 +75,11 @@ def _make(
     limit: int | None,
     kwargs: dict[str, Any],
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
+    float64: bool,
     seed: int,
 ) -> GymVectorEnv:
     if backend == "envpool":
-        return _envpool(id, num_envs, limit, kwargs, wrappers, seed)
+        return _envpool(id, num_envs, limit, kwargs, wrappers, float64, seed)
     module, _, name = id.rpartition(":")
     spec = gym.spec(id) if not module else _imported_spec(module, name)
     has_native = spec.vector_entry_point is not None and not wrappers
@@ -95,36 +99,45 @@ def _make(
             num_envs=num_envs,
             same_step=mode == AutoresetMode.SAME_STEP,
             stateful="native",
+            float64=float64,
+            name=id,
             resize=lambda n: native(num_envs=n),
         )
-    here = os.getpid()
+    known = Known(id, sub_seeds(seed, num_envs), float64)
 
     def copy(index: int) -> Callable[[], gym.Env]:
         def build() -> gym.Env:
-            if os.getpid() != here:
+            if os.getpid() != known.process:
                 leave_to_leader()
+                seed_generators(known.seeds[index])
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
             env = gym.make(id, disable_env_checker=True, **kwargs)
             for wrapper in wrappers:
                 env = wrapper(env)
-            return Stateful(env, index)
+            return Checked(Stateful(env, index), known)
 
         return build
 
     same = autoreset == "same_step"
     mode = AutoresetMode.SAME_STEP if same else AutoresetMode.NEXT_STEP
     vector = AsyncVectorEnv if backend == "async" else SyncVectorEnv
-    envs = vector([copy(i) for i in range(num_envs)], autoreset_mode=mode)
+    envs = vector([copy(i) for i in range(num_envs)], autoreset_mode=mode, copy=False)  # the adapter copies
     for process in getattr(envs, "processes", ()):
         process._popen.terminate = process._popen.kill  # SIGTERM is left to the run, which ends its workers itself
     kept = "worker processes in env.autoreset=next_step remember by themselves who resets next"
     stateful = kept if backend == "async" and not same else "copies"
-    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful=stateful)
+    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful=stateful, float64=float64)
 
 
 def _envpool(
-    id: str, num_envs: int, limit: int | None, kwargs: dict[str, Any], wrappers: Sequence[Any], seed: int
+    id: str,
+    num_envs: int,
+    limit: int | None,
+    kwargs: dict[str, Any],
+    wrappers: Sequence[Any],
+    float64: bool,
+    seed: int,
 ) -> GymVectorEnv:
     if wrappers:
         raise UserError("env.backend=envpool takes no env.wrappers; use env.backend=sync or async")
@@ -143,7 +156,13 @@ def _envpool(
         return envpool.make(id, env_type="gymnasium", num_envs=num_envs, seed=first, **kwargs)
 
     return GymVectorEnv(
-        make(seed), num_envs=num_envs, same_step=False, stateful="envpool keeps its state to itself", remake=make
+        make(seed),
+        num_envs=num_envs,
+        same_step=False,
+        stateful="envpool keeps its state to itself",
+        float64=float64,
+        name=id,
+        remake=make,
     )
 
 

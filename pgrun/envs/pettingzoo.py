@@ -16,9 +16,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pgrun.envs.copies import Parallel
+from pgrun.envs.masks import check_space
 from pgrun.errors import UserError
 from pgrun.types import Obs, Step, from_blocks, map_obs, width
 
@@ -156,7 +158,11 @@ class Rows(Parallel):
                         f"agents=rows is one policy for all agents, but {kind} of {self.name} differ: {first[0]} has "
                         f"{_shown(first[1])}, {agent} has {_shown(space)}; use algo=maddpg or iddpg, with agents=joint"
                     )
-        self.obs_space, self.action_space = (next(iter(x.values()))[0] for x in (self.observations, self.actions))
+        self.obs_space, self.action_space = (first_of(x)[0] for x in (self.observations, self.actions))
+        check_space(first_of(self.given), first_of(self.taken), f"what agents of {self.name} see")
+        self.one_hot = int(self.obs_space.n) if agent_index and isinstance(self.obs_space, spaces.Discrete) else 0
+        if self.one_hot:
+            self.obs_space = spaces.Box(0.0, 1.0, (self.one_hot,), np.float32)
         if agent_index:
             if not isinstance(self.obs_space, spaces.Box) or len(self.obs_space.shape) != 1:
                 raise UserError(f"env.agent_index=true appends to vectors, but agents of {self.name} see no vector")
@@ -174,6 +180,8 @@ class Rows(Parallel):
         """What all agents see, [B·N, *O]."""
         first, *others = (self.tensors(agent, seen[agent]) for agent in self.agents)
         obs = map_obs(lambda *x: torch.stack(x, 1).flatten(0, 1), first, *others)
+        if self.one_hot:
+            obs = F.one_hot(obs, self.one_hot)
         return torch.cat([obs, self.index], -1) if self.agent_index else obs
 
     def step(self, action: Tensor) -> Step:
@@ -189,6 +197,11 @@ class Rows(Parallel):
             last=torch.from_numpy(outcome.ended).flatten(),
             valid=torch.from_numpy(outcome.there).flatten(),
         )
+
+
+def first_of(by_agent: Mapping[str, Any]) -> Any:
+    """What the first agent has."""
+    return next(iter(by_agent.values()))
 
 
 def _bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
 from pgrun.errors import UserError
-from pgrun.types import Obs, Step
+from pgrun.types import Obs, Step, map_obs
 
 spaces = gym.spaces
 
@@ -80,28 +80,32 @@ class TensorEnv:
             self._seed(seed)
         self.state = self.world.initial(self.num_envs // group, self.rng).repeat_interleave(group, 0)
         self.t.zero_()
-        return self.world.observe(self.state)
+        return self.observe(self.state)
+
+    def observe(self, state: Tensor) -> Obs:
+        """What a world shows of a state, in tensors of our own: it may write to its own again, or show the state."""
+        return map_obs(Tensor.clone, self.world.observe(state))
 
     def step(self, action: Tensor) -> Step:
         world = self.world
         state, reward, terminated, streams = world.step(self.state, self._action(action), self.rng)
         self.t += 1
         last = terminated | (self.t >= self.limit)
-        successor = observed = world.observe(state)
+        successor = observed = self.observe(state)
         if ended := int(last.sum()):
             state = state.clone()
             state[last] = world.initial(ended, self.rng)
             self.t.masked_fill_(last, 0)
-            observed = world.observe(state)
+            observed = self.observe(state)
         self.state = state
         return Step(
             obs=observed,
             next_obs=successor,
-            reward=reward.float(),
+            reward=reward.to(torch.float32, copy=True),
             discount=(~terminated).float(),
             last=last,
             valid=self._all_valid,
-            streams=streams,
+            streams={name: x.clone() for name, x in streams.items()},
         )
 
     def snapshot(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Networks: encoders that arrive as factories, heads that return distributions, normalisers that are layers."""
 
+from pgrun.nn.critics import q_functions as q_functions
 from pgrun.nn.encoders import CNN as CNN
 from pgrun.nn.encoders import MLP as MLP
 from pgrun.nn.encoders import Network as Network

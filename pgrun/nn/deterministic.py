@@ -1,4 +1,4 @@
-"""Deterministic policies, and the critics of them that `Twin` is not."""
+"""Deterministic policies, and the critic of a distribution."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgrun.errors import UserError
+from pgrun.nn.critics import Reader, reads_vectors
 from pgrun.nn.encoders import MLP, Network
-from pgrun.nn.layers import Flatten, Layers, flat_size, is_image, linear
-from pgrun.nn.models import Twin
-from pgrun.nn.precision import Product, between
+from pgrun.nn.layers import Flatten, Layers, flat_size, linear
 from pgrun.types import Obs
 
 
@@ -49,25 +47,13 @@ def jacobian_product(actor: nn.Module, obs: Obs, w: Tensor) -> tuple[Tensor, Ten
     return out[0], out[1]
 
 
-def first(q: Twin, obs: Obs, action: Tensor) -> Tensor:
-    """Q_1(s, a) alone of several Qs, [M]."""
-    x = torch.cat([q.flatten.run(obs), action], -1)
-    layers = list(zip(q.weights, q.biases, strict=True))
-    product: Product = torch.addmm
-    for weight, bias in layers[:-1]:
-        x = q.activation(product(bias[0], x, weight[0]))
-        product = between(torch.addmm)
-    weight, bias = layers[-1]
-    return (x * weight[0].T).sum(-1) + bias[0, 0]
-
-
 class AtomCritic(nn.Module):
     """Z(s, a): the logits of a distribution over K atoms, [M, *O], [M, A] -> [M, K]."""
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, atoms: int) -> None:
         super().__init__()
-        if is_image(obs_space) or not isinstance(network, MLP):
-            raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
+        assert reads_vectors(network, obs_space)
+        assert isinstance(network, MLP)
         self.flatten = Flatten(obs_space, network.normalize_obs)
         sizes = [flat_size(obs_space) + flat_size(action_space), *network.hidden]
         self.layers = Layers(sizes, network.activation, network.init_gain)
@@ -75,3 +61,10 @@ class AtomCritic(nn.Module):
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
         return self.head(self.layers.run(torch.cat([self.flatten.run(obs), action], -1)))
+
+
+def atom_critic(network: Network, obs_space: gym.Space, action_space: gym.Space, atoms: int) -> nn.Module:
+    """Z(s, a) on the layers of network=mlp, or on an encoder of the network's own."""
+    if reads_vectors(network, obs_space):
+        return AtomCritic(network, obs_space, action_space, atoms)
+    return Reader(network, obs_space, flat_size(action_space), atoms, network.init_gain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,30 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.errors import UserError
+from pgrun.nn.encoder import Encoder
+from pgrun.nn.images import CNNEncoder, check_layout, holds_image
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image
 from pgrun.types import Obs, Transition
-
-
-class Encoder(nn.Module):
-    """Observations [..., *O] to features [..., features]. One with a memory overrides what has to do with `state`."""
-
-    features: int
-    state_size = 0  # how many numbers it remembers; 0: it has no memory
-
-    def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
-        """obs [B, *O], state [B, S] -> features [B, F] and the state after this observation."""
-        return self(obs), state
-
-    def along(self, batch: Transition, slot: slice) -> Tensor:
-        """Features of a batch's observations; a memory is at extras["carry"][..., slot]."""
-        return self(batch.obs)
-
-    def beyond(self, batch: Transition, slot: slice) -> Tensor:
-        """Features of a batch's successors, each as seen after what came before it."""
-        return self(batch.next_obs)
-
-    def observe(self, obs: Obs, valid: Tensor) -> None:
-        """Take observations [N, *O] into the running statistics, if there are any; valid [N]."""
 
 
 class MLPEncoder(Encoder):
@@ -53,42 +32,6 @@ class MLPEncoder(Encoder):
     def observe(self, obs: Obs, valid: Tensor) -> None:
         if self.flatten.norm is not None:
             self.flatten.norm.observe(self.flatten.flat(obs), valid)
-
-
-class CNNEncoder(Encoder):
-    """Mnih et al. 2015's convolutions, https://doi.org/10.1038/nature14236; images [..., C, H, W] or [..., H, W, C]."""
-
-    def __init__(
-        self, space: gym.spaces.Box, channels: Sequence[int], hidden: Sequence[int], activation: str, gain: float
-    ) -> None:
-        super().__init__()
-        shape = tuple(space.shape)
-        self.channels_last = len(shape) == 3 and shape[2] <= 4 < shape[0]
-        c, h, w = (shape[2], shape[0], shape[1]) if self.channels_last else shape
-        self.scale = 1.0 / 255.0 if space.dtype == "uint8" else 1.0
-        self.activation = ACTIVATIONS[activation]
-        kernels = [(8, 4), (4, 2), (3, 1)] if min(h, w) >= 36 else [(3, 1)] * 3
-        convolutions, size = [], (c, h, w)
-        for out, (kernel, stride) in zip(channels, kernels, strict=False):
-            layer = nn.Conv2d(size[0], out, kernel, stride)
-            nn.init.orthogonal_(layer.weight, gain or 1.0)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-            convolutions.append(layer)
-            size = (out, (size[1] - kernel) // stride + 1, (size[2] - kernel) // stride + 1)
-            if min(size) < 1:
-                raise UserError(f"network=cnn can't read images of {shape}: they are too small; use network=mlp")
-        self.convolutions = nn.ModuleList(convolutions)
-        self.layers = Layers([math.prod(size), *hidden], activation, gain)
-        self.features = self.layers.features
-
-    def forward(self, obs: Tensor) -> Tensor:
-        batch = obs.shape[:-3]
-        x = obs.reshape(-1, *obs.shape[-3:]).to(torch.float32) * self.scale
-        if self.channels_last:
-            x = x.permute(0, 3, 1, 2)
-        for convolution in self.convolutions:
-            x = self.activation(convolution(x))
-        return self.layers.run(x.flatten(1)).reshape(*batch, -1)
 
 
 class RecurrentEncoder(Encoder):
@@ -220,11 +163,14 @@ class CNN(Network):
     """Config `network=cnn`: images in, convolutions, then linear layers."""
 
     channels: Sequence[int]
+    channels_last: bool | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_layout(self.channels_last)
 
     def encoder(self, space: gym.Space) -> Encoder:
-        if not (is_image(space) and isinstance(space, gym.spaces.Box)):
-            raise UserError(f"network=cnn reads images, but the observations are {space}: use network=mlp")
-        return CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain)
+        return CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain, self.channels_last)
 
 
 @dataclass(kw_only=True)
@@ -235,21 +181,23 @@ class Recurrent(MLP):
     size: int
     sequence: int | None  # type: ignore[misc]
     channels: Sequence[int]
+    channels_last: bool | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_layout(self.channels_last)
         if self.cell not in ("lstm", "gru"):
             raise UserError(f"network.cell={self.cell} is not known; choose lstm or gru")
 
     def encoder(self, space: gym.Space) -> Encoder:
         inner: Encoder
-        if is_image(space) and isinstance(space, gym.spaces.Box):
+        if holds_image(space):
             if self.normalize_obs:
                 raise UserError(
                     "network.normalize_obs=true is for vectors, and the observations are images, which are divided by "
                     "255: use network.normalize_obs=false"
                 )
-            inner = CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain)
+            inner = CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain, self.channels_last)
         else:
             inner = MLPEncoder(space, self.hidden, self.activation, self.init_gain, self.normalize_obs)
         return RecurrentEncoder(inner, self.cell, self.size)

@@ -45,6 +45,11 @@ class Side(nn.Module):
         super().__init__()
         if not isinstance(network, MLP):
             raise UserError("networks of several agents read vectors: use network=mlp")
+        if type(network).encoder is not MLP.encoder:
+            raise UserError(
+                f"networks of several agents are one product of the layers of network=mlp, in which the encoder of "
+                f"{type(network).__name__} has no place: use network=mlp"
+            )
         self.k, wide = len(sees), max(map(len, sees))
         whole = list(range(wide))
         self.whole = wide if all(list(each) == whole for each in sees) else -1  # the width that needs no gathering

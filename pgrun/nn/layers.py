@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import gymnasium as gym
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,6 +66,8 @@ def flat_size(space: gym.Space) -> int:
     """How many numbers an observation has once it is a vector; image spaces excluded."""
     if isinstance(space, gym.spaces.Dict):
         return sum(flat_size(part) for key, part in space.items() if key != "action_mask")
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)  # as one-hot
     return math.prod(space.shape or (1,))
 
 
@@ -77,20 +80,20 @@ class Flatten(nn.Module):
             if is_image(part):
                 keep = "a wrapper (env.wrappers) that drops them, or keeps them alone for network=cnn"
                 raise UserError(f"observations[{key!r}] are images {part.shape}, and all become one vector: use {keep}")
-        self.dims = len(space.shape or ())
-        self.norm = RunningNorm((flat_size(space),)) if normalize else None
+        self.norm = RunningNorm((flat_size(space),), exact=_holds_float64(space)) if normalize else None
+        self.part = _flattener(space)
         self.is_dict = isinstance(space, gym.spaces.Dict)
         self.parts = (
-            [(key, len(part.shape or ())) for key, part in space.items() if key != "action_mask"]
+            [(key, _flattener(part)) for key, part in space.items() if key != "action_mask"]
             if isinstance(space, gym.spaces.Dict)
             else []
         )
 
     def flat(self, obs: Obs) -> Tensor:
-        """-> [..., n] float32, not normalised."""
+        """-> [..., n], not normalised; float32, or float64 where observations are kept in it to be normalised."""
         if self.is_dict:
-            return torch.cat([_flat(obs[key], dims) for key, dims in self.parts], -1)
-        return obs if self.dims == 1 else _flat(obs, self.dims)
+            return torch.cat([part(obs[key]) for key, part in self.parts], -1)
+        return self.part(obs)
 
     def run(self, obs: Obs) -> Tensor:
         """The forward pass: -> [..., n] float32."""
@@ -100,9 +103,23 @@ class Flatten(nn.Module):
     forward = run
 
 
-def _flat(x: Tensor, dims: int) -> Tensor:
-    x = x.to(torch.float32)
-    return x.unsqueeze(-1) if dims == 0 else x.flatten(-dims)
+def _flattener(space: gym.Space) -> Callable[[Tensor], Tensor]:
+    """What makes vectors of a part's observations: one-hot ones of choices, of which only the number is kept."""
+    dims = len(space.shape or ())
+    if isinstance(space, gym.spaces.Discrete):
+        n = int(space.n)
+        return lambda x: torch.zeros(*x.shape, n, device=x.device).scatter_(-1, x.unsqueeze(-1), 1.0)
+    if dims == 1 and space.dtype in (np.float32, np.float64):
+        return lambda x: x
+    if dims == 0:
+        return lambda x: x.unsqueeze(-1)
+    return lambda x: (x if x.is_floating_point() else x.to(torch.float32)).flatten(-dims)
+
+
+def _holds_float64(space: gym.Space) -> bool:
+    if isinstance(space, gym.spaces.Dict):
+        return any(_holds_float64(part) for part in space.values())
+    return space.dtype == np.float64
 
 
 def is_image(space: gym.Space) -> bool:

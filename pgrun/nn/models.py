@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import MLP, Encoder, Network
-from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, is_image, linear
+from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, between
 from pgrun.types import Carry, Obs, Transition, fresh, map_obs
 
@@ -268,8 +268,7 @@ class Twin(nn.Module):
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> None:
         super().__init__()
-        if is_image(obs_space) or not isinstance(network, MLP):
-            raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
+        assert isinstance(network, MLP)  # and its encoder is MLP's: see `q_functions`
         self.flatten = Flatten(obs_space, network.normalize_obs)
         self.activation = ACTIVATIONS[network.activation]
         sizes = [flat_size(obs_space) + flat_size(action_space), *network.hidden, 1]

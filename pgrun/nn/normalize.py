@@ -8,11 +8,20 @@ from torch import Tensor, nn
 from pgrun.core import ranks
 from pgrun.core.returns import discounted_sums
 
+ROUNDING_32, ROUNDING_64 = 5e-7, 1e-12  # a standard deviation that is nothing but rounding, as a share of the mean
+CONSTANT = 1e-8  # the variance to count with of what has not varied yet
+
 
 class RunningNorm(nn.Module):
     """(x − mean) / std of all x seen so far, clipped; the batch moments merged as Chan et al. 1979 do.
 
     Statistics are float64, of all ranks, and change only in `observe`, so every pass in one update sees the same ones.
+    What varies less than its numbers' rounding is a constant, and no noise is made large.
+
+    Args:
+        shape: of one x.
+        clip: results lie between this and its negative.
+        exact: whether x comes in float64; the mean is taken off before it is rounded to float32.
     """
 
     mean: Tensor
@@ -21,9 +30,9 @@ class RunningNorm(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, shape: tuple[int, ...], *, clip: float = 10.0) -> None:
+    def __init__(self, shape: tuple[int, ...], *, clip: float = 10.0, exact: bool = False) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.exact = clip, exact
         self.merged: list[tuple[Tensor, Tensor, Tensor]] | None = None  # what came in, where others are to merge it too
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("var", torch.ones(shape, dtype=torch.float64))
@@ -33,7 +42,8 @@ class RunningNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., *shape] -> [..., *shape]."""
-        return ((x - self.shift) * self.scale).clamp(-self.clip, self.clip)
+        centred = (x - self.mean).to(torch.float32) if self.exact else x - self.shift
+        return (centred * self.scale).clamp(-self.clip, self.clip)
 
     def observe(self, x: Tensor, valid: Tensor) -> None:
         """Take rows into the statistics; x [N, *shape], valid [N]."""
@@ -53,7 +63,8 @@ class RunningNorm(nn.Module):
         self.mean.add_(delta * share)
         self.count.copy_(total)
         self.shift.copy_(self.mean)
-        self.scale.copy_((self.var + 1e-8).rsqrt())
+        rounding = ((ROUNDING_64 if self.exact else ROUNDING_32) * self.mean).square()
+        self.scale.copy_(torch.where(self.var > 0, self.var + rounding, CONSTANT).rsqrt())
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ class DiscreteQ(nn.Module):
         assert isinstance(action_space, gym.spaces.Discrete)
         actions = int(action_space.n)
         self.functions: Callable[[Obs], Tensor]
-        if type(network) is MLP and not is_image(obs_space):
+        if isinstance(network, MLP) and type(network).encoder is MLP.encoder and not is_image(obs_space):
             self.functions = Batched(network, obs_space, actions, k, dueling)
         else:
             self.functions = OneByOne(One(network, obs_space, actions, dueling) for _ in range(k))
@@ -121,7 +121,8 @@ class One(nn.Module):
         hidden, gain = list(network.hidden), network.init_gain
         head_gain = 1.0 if gain else 0.0
         split = len(hidden) - 1 if dueling and hidden else len(hidden)
-        self.encoder = replace(network, hidden=hidden[:split]).encoder(obs_space)
+        part = network if split == len(hidden) else replace(network, hidden=hidden[:split])
+        self.encoder = part.encoder(obs_space)
         sizes = [self.encoder.features, *hidden[split:]]
         outputs = [actions, 1] if dueling else [actions]  # of F, and of V
         self.streams = nn.ModuleList(Layers(sizes, network.activation, gain) for _ in outputs)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.core import soft, svgd
-from pgrun.errors import UserError
+from pgrun.nn.critics import Reader, reads_vectors
 from pgrun.nn.distributions import Categorical
 from pgrun.nn.encoders import MLP, Network
-from pgrun.nn.layers import Flatten, Layers, flat_size, is_image, linear
+from pgrun.nn.layers import Flatten, Layers, flat_size, linear
 from pgrun.types import Obs, map_obs
 
 Q = Any  # a module: q(obs [M, *O], action [M, *A]) -> [1, M], and q.all(obs) -> [1, M, K] of discrete actions
@@ -127,8 +127,11 @@ class Amortised(Squashed):
         candidates: int,
     ) -> None:
         super().__init__(flat_size(action_space), alpha, value_samples, candidates)
-        if is_image(obs_space) or not isinstance(network, MLP):
-            raise UserError("algo.sampler=svgd reads vectors: use network=mlp and an env without images")
+        self.own: Reader | None = None  # of a network with an encoder of its own
+        if not reads_vectors(network, obs_space):
+            self.own = Reader(network, obs_space, self.size, self.size, network.head_gain)
+            return
+        assert isinstance(network, MLP)
         self.flatten = Flatten(obs_space, network.normalize_obs)
         sizes = [flat_size(obs_space) + self.size, *network.hidden]
         self.layers = Layers(sizes, network.activation, network.init_gain)
@@ -136,7 +139,10 @@ class Amortised(Squashed):
 
     def forward(self, obs: Obs, noise: Tensor) -> Tensor:
         """obs [M, *O], ξ [M, n, D] -> u [M, n, D]; near ξ before anything is learnt."""
-        state = self.flatten.run(obs).unsqueeze(1).expand(-1, noise.shape[1], -1)
+        state = self.flatten.run(obs) if self.own is None else self.own.encoder(obs)
+        state = state.unsqueeze(1).expand(-1, noise.shape[1], -1)
+        if self.own is not None:
+            return noise + self.own.beside(state, noise)
         return noise + self.head(self.layers.run(torch.cat([state, noise], -1)))
 
     def draw(self, q: Q, obs: Obs, n: int) -> Tensor:

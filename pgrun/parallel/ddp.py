@@ -19,7 +19,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.core import ranks
 from pgrun.episodes import EpisodeStats
@@ -30,6 +29,7 @@ from pgrun.parallel import torchrun
 from pgrun.parallel.messages import broadcast, gather, packed, unpacked
 from pgrun.parallel.team import Team, own
 from pgrun.parallel.worker import Workers, end_with_parent, how
+from pgrun.randomness import generators, restore_generators
 from pgrun.signals import leave_to_leader
 from pgrun.train import Clock, Hook, train
 from pgrun.types import Transition
@@ -253,7 +253,7 @@ class DataParallel(Team):
                 if not self.parts.collector.restore(mine["collector"]):
                     algorithm.forget_episodes()
                 self.parts.memory.restore(mine["memory"])
-                checkpoint.restore_generators(mine["generators"])
+                restore_generators(mine["generators"])
             return
         broadcast(packed(({"algorithm": algorithm.snapshot(), "clock": clock.snapshot()}, self.states)))
 
@@ -263,7 +263,7 @@ class DataParallel(Team):
         mine = {
             "collector": parts.collector.snapshot(),
             "memory": parts.memory.snapshot(),
-            "generators": checkpoint.generators(),
+            "generators": generators(),
             "own": {k: x for k, x in parts.algorithm.state_dict().items() if own(k)},
         }
         self.states = [unpacked(x) for x in gather(packed(mine) if self.rank else None)[1:]]

@@ -14,7 +14,9 @@ from pgrun.train import Clock
 from pgrun.types import Step, Transition
 
 
-def adapter(id, num_envs=2, backend="auto", autoreset="same_step", limit=None, kwargs=None, wrappers=(), seed=0):
+def adapter(
+    id, num_envs=2, backend="auto", autoreset="same_step", limit=None, kwargs=None, wrappers=(), float64=False, seed=0
+):
     return make(
         id=id,
         num_envs=num_envs,
@@ -24,6 +26,7 @@ def adapter(id, num_envs=2, backend="auto", autoreset="same_step", limit=None, k
         extra=None,
         kwargs=kwargs or {},
         wrappers=wrappers,
+        float64=float64,
         seed=seed,
     )
 

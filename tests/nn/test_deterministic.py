@@ -8,7 +8,8 @@ from torch.testing import assert_close
 
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Twin
-from pgrun.nn.deterministic import AtomCritic, DeterministicActor, first, jacobian_product
+from pgrun.nn.critics import first
+from pgrun.nn.deterministic import AtomCritic, DeterministicActor, atom_critic, jacobian_product
 
 OBS = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 
@@ -67,4 +68,4 @@ def test_a_distribution_of_state_and_action():
     assert not torch.allclose(z(obs, action), z(obs, -action))
     assert not torch.allclose(z(obs, action), z(-obs, action))
     with pytest.raises(UserError, match="use network=mlp"):
-        AtomCritic(mlp(), gym.spaces.Box(0, 255, (3, 8, 8), np.uint8), box(1.0), 11)
+        atom_critic(mlp(), gym.spaces.Box(0, 255, (3, 8, 8), np.uint8), box(1.0), 11)

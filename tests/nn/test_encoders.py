@@ -10,7 +10,7 @@ from pgrun.envs.gymnasium import observation_codec
 from pgrun.errors import UserError
 from pgrun.nn import CNN, MLP
 from pgrun.nn.encoders import Network
-from pgrun.nn.layers import ACTIVATIONS, flat_size
+from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size
 
 spaces = gym.spaces
 COMMON = {"activation": "tanh", "init_gain": 1.0, "head_gain": 0.01, "shared": False, "log_std_init": 0.0}
@@ -22,7 +22,7 @@ def mlp(**changes):
 
 
 def cnn(**changes):
-    return CNN(**{"hidden": [16], "channels": [4, 6, 8], **COMMON, **changes})
+    return CNN(**{"hidden": [16], "channels": [4, 6, 8], "channels_last": None, **COMMON, **changes})
 
 
 def weights(encoder):
@@ -63,7 +63,8 @@ def test_mlp_reads_the_vectors_of_a_dict():
 def test_discrete_observations_arrive_one_hot():
     space, codec = observation_codec(spaces.Discrete(4, start=2))
     assert flat_size(space) == 4
-    assert codec(np.array([2, 5, 3])).tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
+    flat = Flatten(space, False).run(codec(np.array([2, 5, 3])))
+    assert flat.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
     assert mlp().encoder(space)(codec(np.array([2, 5]))).shape == (2, 5)
 
 
@@ -114,8 +115,10 @@ def test_refusals():
     for space in (VECTOR, spaces.Dict({"a": VECTOR})):
         with pytest.raises(UserError, match="use network=mlp"):
             cnn().encoder(space)
-    with pytest.raises(UserError, match="too small"):
-        cnn().encoder(image(3, 6, 6))
+    with pytest.raises(UserError, match=r"network\.channels_last=true or false"):
+        cnn().encoder(image(8, 8, 8))
+    with pytest.raises(UserError, match=r"network\.channels_last=2 should be"):
+        cnn(channels_last=2)
     with pytest.raises(UserError, match=r"network\.activation=gelu .* tanh, relu, elu, silu"):
         mlp(activation="gelu")
 
@@ -123,3 +126,42 @@ def test_refusals():
 def test_the_base_factory_makes_nothing():
     with pytest.raises(NotImplementedError):
         Network(hidden=[4], **COMMON).encoder(VECTOR)
+
+
+LAYOUTS = {  # channels last?
+    True: [(64, 64, 12), (84, 84, 4), (210, 160, 3), (6, 7, 2), (7, 7, 20), (8, 8, 111), (19, 19, 17), (40, 60, 12)],
+    False: [(12, 64, 64), (4, 84, 84), (3, 210, 160), (2, 6, 7), (20, 7, 7), (17, 19, 19), (12, 40, 60)],
+}
+
+
+@pytest.mark.parametrize("last", LAYOUTS)
+def test_images_are_convolved_along_height_and_width(last):
+    for shape in LAYOUTS[last]:
+        space = image(*shape)
+        encoder = cnn().encoder(space)
+        assert encoder.convolutions[0].in_channels == (shape[2] if last else shape[0]), shape
+        x = torch.randint(256, (2, *shape), dtype=torch.uint8)
+        other = cnn(channels_last=not last).encoder(
+            image(*np.moveaxis(np.zeros(shape), *((2, 0) if last else (0, 2))).shape)
+        )
+        other.load_state_dict(encoder.state_dict())
+        assert_close(encoder(x), other(x.movedim(*((3, 1) if last else (1, 3)))))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (6, 7, 8), (30, 40, 20), (5, 9, 5)])
+def test_images_that_do_not_tell_their_layout(shape):
+    with pytest.raises(UserError, match=r"network\.channels_last=true or false"):
+        cnn().encoder(image(*shape))
+    for last in (True, False):
+        encoder = cnn(channels_last=last).encoder(image(*shape))
+        assert encoder.convolutions[0].in_channels == shape[2 if last else 0]
+
+
+def test_an_image_alone_in_a_dict_is_read():
+    inside = spaces.Dict({"action_mask": spaces.MultiBinary(2), "image": image(10, 10, 3)})
+    encoder, plain = cnn().encoder(inside), cnn().encoder(image(10, 10, 3))
+    plain.load_state_dict(encoder.state_dict())
+    x = torch.randint(256, (2, 10, 10, 3), dtype=torch.uint8)
+    assert torch.equal(encoder({"image": x, "action_mask": torch.ones(2, 2)}), plain(x))
+    with pytest.raises(UserError, match="use network=mlp"):
+        cnn().encoder(spaces.Dict({"image": image(10, 10, 3), "x": VECTOR}))

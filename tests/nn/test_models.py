@@ -6,7 +6,7 @@ from test_encoders import VECTOR, cnn, image, mlp
 from torch.testing import assert_close
 
 from pgrun.errors import UserError
-from pgrun.nn import Actor, ActorCritic, Twin
+from pgrun.nn import Actor, ActorCritic, Twin, q_functions
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.models import SquashedActor
 from pgrun.types import Transition
@@ -171,9 +171,9 @@ def test_twin_takes_dict_observations():
 
 def test_twin_refuses_images():
     with pytest.raises(UserError, match="use network=mlp"):
-        Twin(mlp(), image(3, 48, 48), BOX)
+        q_functions(mlp(), image(3, 48, 48), BOX)
     with pytest.raises(UserError, match="use network=mlp"):
-        Twin(cnn(), image(3, 48, 48), BOX)
+        q_functions(cnn(), image(3, 48, 48), BOX)
 
 
 @pytest.mark.parametrize("kind", ["q", "a"])

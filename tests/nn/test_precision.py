@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from pgrun import build
 from pgrun.nn import MLP, precision
-from pgrun.nn.deterministic import first
+from pgrun.nn.critics import first
 from pgrun.nn.joint import Side
 from pgrun.nn.layers import Layers
 from pgrun.nn.models import Twin

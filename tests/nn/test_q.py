@@ -16,7 +16,7 @@ IMAGE = gym.spaces.Box(0, 255, (2, 8, 8), np.uint8)
 ACTIONS = gym.spaces.Discrete(3)
 COMMON = {"activation": "tanh", "init_gain": 1.0, "head_gain": 0.01, "shared": False, "log_std_init": 0.0}
 NETWORK = MLP(hidden=[7, 6], normalize_obs=False, **COMMON)
-CONVOLUTIONS = CNN(hidden=[6], channels=[4], **COMMON)
+CONVOLUTIONS = CNN(hidden=[6], channels=[4], channels_last=None, **COMMON)
 
 
 def by_hand(q: DiscreteQ, i: int, obs: torch.Tensor) -> torch.Tensor:

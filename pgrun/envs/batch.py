@@ -1,0 +1,48 @@
+"""The check of what an environment shows that is vectorised by itself, whose copies can't be wrapped one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from pgrun.envs.masks import KEY, check_space
+from pgrun.envs.reading import look_closely, reader
+from pgrun.errors import UserError
+
+spaces = gym.spaces
+
+
+class Batch:
+    """Reads the observations [B, *O] of all copies, and looks closely at those of the first reset and step."""
+
+    def __init__(self, space: gym.Space, actions: gym.Space, num_envs: int, name: str, float64: bool) -> None:
+        self.space, self.name, self.float64 = batch_space(space, num_envs), f"the observation of {name}", float64
+        check_space(space, actions, self.name)
+        self.masked = isinstance(space, spaces.Dict) and KEY in space.spaces
+        if self.masked and (getattr(space[KEY], "low", np.zeros(1)) < 0).any():  # type: ignore[index]
+            raise UserError(f"{self.name}[{KEY!r}] holds numbers below 0; use 0 and 1, or env.backend=sync or async")
+        self.reader, self.looks = reader(self.space, self.name, copy=False), True
+
+    def read(self, obs: Any, info: dict[str, Any], ended: np.ndarray | None = None) -> Any:
+        """Read what all copies show after a reset, or after a step, `ended` [B] where it is an episode's end.
+
+        Raises:
+            UserError: it is not what the space says.
+        """
+        read = self.reader(obs)
+        if self.looks:
+            look_closely(self.space, read, self.name, float64=self.float64)
+            if KEY in info and not self.masked:
+                raise UserError(
+                    f"{self.name} has its mask in info[{KEY!r}], which is read of single copies alone: use "
+                    "env.backend=sync or async, or put it into the observation"
+                )
+            self.looks = ended is None
+        if self.masked:
+            none = (read[KEY] == 0).reshape(len(read[KEY]), -1).all(-1)
+            if (none if ended is None else none & ~ended).any():
+                raise UserError(f"{self.name}[{KEY!r}] forbids every action of a copy: one at least has to be allowed")
+        return read

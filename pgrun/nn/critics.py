@@ -1,0 +1,82 @@
+"""Q functions of (state, action) on the encoder of any network."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.errors import UserError
+from pgrun.nn.encoders import CNN, MLP, Network, Recurrent
+from pgrun.nn.layers import Layers, flat_size, is_image, linear
+from pgrun.nn.models import Twin
+from pgrun.nn.precision import Product, between
+from pgrun.types import Obs
+
+
+def q_functions(network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> nn.Module:
+    """Make k Q functions, one batched product where the network's encoder is that of network=mlp."""
+    if reads_vectors(network, obs_space):
+        return Twin(network, obs_space, action_space, k=k)
+    return EncodedQs(EncodedQ(network, obs_space, flat_size(action_space)) for _ in range(k))
+
+
+def reads_vectors(network: Network, obs_space: gym.Space) -> bool:
+    """Whether a network's layers are those of network=mlp, which may be put together with others; False where it has
+    an encoder of its own.
+
+    Raises:
+        UserError: it is one of pgrun's for images or with a memory, whose Q functions there are none of.
+    """
+    make = type(network).encoder
+    if make in (CNN.encoder, Recurrent.encoder) or (make is MLP.encoder and is_image(obs_space)):
+        raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
+    return make is MLP.encoder
+
+
+class Reader(nn.Module):
+    """An encoder of observations, then layers over its features and a vector: [..., *O], [..., n] -> [..., outputs]."""
+
+    def __init__(self, network: Network, obs_space: gym.Space, n: int, outputs: int, gain: float) -> None:
+        super().__init__()
+        self.encoder = network.encoder(obs_space)
+        self.layers = Layers([self.encoder.features + n, *network.hidden], network.activation, network.init_gain)
+        self.head = linear(self.layers.features, outputs, gain)
+
+    def forward(self, obs: Obs, x: Tensor) -> Tensor:
+        return self.beside(self.encoder(obs), x)
+
+    def beside(self, features: Tensor, x: Tensor) -> Tensor:
+        """What comes after the encoder."""
+        return self.head(self.layers.run(torch.cat([features, x], -1)))
+
+
+class EncodedQ(Reader):
+    """Q(s, a): [M, *O], [M, A] -> [M]."""
+
+    def __init__(self, network: Network, obs_space: gym.Space, n: int) -> None:
+        super().__init__(network, obs_space, n, 1, network.init_gain)
+
+    def forward(self, obs: Obs, x: Tensor) -> Tensor:
+        return super().forward(obs, x).squeeze(-1)
+
+
+class EncodedQs(nn.ModuleList):
+    """k Q functions, one after the other: [M, *O], [M, A] -> [k, M]."""
+
+    def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        return torch.stack([q(obs, action) for q in self])
+
+
+def first(q: nn.Module, obs: Obs, action: Tensor) -> Tensor:
+    """Q_1(s, a) alone of several Qs, [M]."""
+    if not isinstance(q, Twin):
+        return q[0](obs, action)  # type: ignore[index]
+    x = torch.cat([q.flatten.run(obs), action], -1)
+    layers = list(zip(q.weights, q.biases, strict=True))
+    product: Product = torch.addmm
+    for weight, bias in layers[:-1]:
+        x = q.activation(product(bias[0], x, weight[0]))
+        product = between(torch.addmm)
+    weight, bias = layers[-1]
+    return (x * weight[0].T).sum(-1) + bias[0, 0]

@@ -1,0 +1,53 @@
+"""The global random generators of this process: torch's, NumPy's and Python's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgrun.envs.state import decode, encode
+
+
+def seed_generators(seed: int) -> None:
+    """Make every global generator from one seed."""
+    torch.manual_seed(seed)  # the GPU's too
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def generators() -> dict[str, Any]:
+    """The state of every global random generator."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": encode(np.random.get_state()),
+        "python": encode(random.getstate()),
+    }
+
+
+def restore_generators(state: dict[str, Any]) -> None:
+    """Put the state of every global generator back."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(decode(state["numpy"]))
+    random.setstate(decode(state["python"]))
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Seed every global generator within the block, and put each back as it was after it."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            seed_generators(seed)
+            yield
+    finally:
+        np.random.set_state(numpy)
+        random.setstate(python)
