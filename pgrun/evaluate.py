@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.acting import Bound, ask, begun_anew, never
 from pgrun.algos.base import Algorithm
-from pgrun.collect import ask, begun_anew
-from pgrun.types import Obs, Step, VectorEnv
+from pgrun.types import WRAPPED, Obs, Step, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,18 @@ class Evaluation:
     returns: list[float]
     lengths: list[int]
     streams: dict[str, list[float]] = field(default_factory=dict)
+    cut: int = 0  # how many episodes were cut
+    max_steps: int | None = None  # where
+
+    @property
+    def note(self) -> str:
+        """What is to be said of these figures; empty where nothing is."""
+        if not self.cut:
+            return ""
+        return (
+            f"{self.cut} of {len(self.returns)} evaluation episodes were cut at eval.max_steps={self.max_steps}: their "
+            "returns are of the steps so far"
+        )
 
     @property
     def mean(self) -> float:
@@ -40,6 +52,10 @@ class Evaluation:
     def stream_means(self) -> dict[str, float]:
         """The mean return of each other stream of rewards."""
         return {name: sum(returns) / len(returns) for name, returns in self.streams.items()}
+
+
+class Interrupted(Exception):
+    """An evaluation that was stopped between two steps."""
 
 
 @contextmanager
@@ -63,29 +79,43 @@ def evaluate(
     *,
     seed: int,
     explore: bool = False,
+    max_steps: int | None = None,
+    interrupted: Callable[[], bool] = never,
     record: Callable[[Obs, Tensor, dict[str, Tensor], Step, Tensor], None] | None = None,
 ) -> Evaluation:
     """Run `episodes` whole episodes from `seed`; training's random numbers are left untouched.
 
     Each of the B copies runs its fixed share, so that short episodes are not over-represented. Environments with
-    shares left over run until all are done; what they do beyond their share is not counted.
-    `record` is told of every step: obs, action, extras, what followed, and [B] whose episodes count.
+    shares left over run until all are done; what they do beyond their share is not counted. An episode that reaches
+    `max_steps` is cut; its copy then waits until all are done or cut, and they begin anew together.
+    `interrupted` is asked between steps, and `record` told of every step: obs, action, extras, what followed, and [B]
+    whose episodes count.
+
+    Raises:
+        Interrupted: in between; nothing is known then.
     """
     b = env.num_envs
     share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])
     returns: list[float] = []
     lengths: list[int] = []
     streams: dict[str, list[float]] = {}
+    bound, rounds, cuts = Bound(max_steps), 0, 0
     with own_randomness():
         torch.manual_seed(seed)
         obs, carry = env.reset(seed), algorithm.initial_carry(b)
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
         totals: dict[str, torch.Tensor] = {}  # of the other streams
+        bound.begin(b)
         while bool((share > 0).any()):
+            if interrupted():
+                raise Interrupted
             action, carry, extras = ask(algorithm, obs, carry, explore=explore)
             step = env.step(action)
+            counted = (share > 0) & ~bound.over
+            over = step.last if step.over is None else step.over
+            cut = bound.passed(step.valid & counted, over)
             if record is not None:
-                record(obs, action, extras, step, share > 0)
+                record(obs, action, extras, step._replace(last=step.last | cut), counted)
             obs = step.obs
             total += step.streams.get("return", step.reward) * step.valid
             length += step.valid
@@ -94,9 +124,9 @@ def evaluate(
                     continue
                 totals[name] = totals.get(name, torch.zeros_like(total)) + reward * step.valid
             carry = begun_anew(carry, step, algorithm)
-            if bool(step.last.any()):
-                for i in step.last.nonzero().squeeze(-1).tolist():
-                    if share[i] > 0:
+            if bool((ended := over | cut).any()):
+                for i in ended.nonzero().squeeze(-1).tolist():
+                    if counted[i]:
                         returns.append(float(total[i]))
                         lengths.append(int(length[i]))
                         for name in totals:
@@ -105,4 +135,13 @@ def evaluate(
                     total[i], length[i] = 0.0, 0
                     for other in totals.values():
                         other[i] = 0.0
-    return Evaluation(returns, lengths, streams)
+            if bound.cuts and bool((share > 0).any()) and bool((bound.over | (share == 0)).all()):
+                rounds, cuts = rounds + 1, cuts + bound.cuts
+                fresh = int(np.random.SeedSequence([seed, rounds]).generate_state(1)[0])
+                obs, carry = env.reset(fresh), algorithm.initial_carry(b)
+                for x in (total, length, *totals.values()):
+                    x.zero_()
+                bound.begin(b)
+    if streams.get(WRAPPED) == returns:
+        del streams[WRAPPED]
+    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pgrun.envs.gymnasium import action_codec, observation_codec, sub_seeds
 from pgrun.envs.state import decode, encode
-from pgrun.errors import UserError
+from pgrun.errors import UserError, failing, told
 from pgrun.types import Obs
 
 spaces = gym.spaces
@@ -88,7 +88,8 @@ class Parallel:
     def begin(self, i: int, seed: int) -> None:
         """A new episode in copy i."""
         env = self.copies[i]
-        seen, _ = env.reset(seed=seed)
+        with failing(f"environment {i}", "reset"):
+            seen, _ = env.reset(seed=seed)
         self.seeds[i], self.played[i] = seed, []
         self.look(i, seen, np.array([agent in env.agents for agent in self.agents]))
 
@@ -102,7 +103,8 @@ class Parallel:
         """One step in copy i, does [N]; -> what is seen, and rewards, terminations and ends, [3, N]."""
         env, alive, outcome = self.copies[i], self.alive[i].copy(), np.zeros((3, len(self.agents)))
         who = {agent: does[n] for n, agent in enumerate(self.agents) if alive[n]}
-        seen, reward, terminated, truncated, _ = env.step(who)
+        with failing(f"environment {i}", "step"):
+            seen, reward, terminated, truncated, _ = env.step(who)
         self.played[i].append(does)
         late = len(self.played[i]) >= self.limit
         for n, agent in enumerate(self.agents):
@@ -158,5 +160,9 @@ class Parallel:
         return [env.render() for env in self.copies]
 
     def close(self) -> None:
-        for env in self.copies:
-            env.close()
+        for i, env in enumerate(self.copies):
+            try:
+                env.close()
+            except Exception as error:
+                log.warning("environment %d failed in close (%s)", i, told(error))
+        self.copies = []

@@ -5,19 +5,19 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-import os
-import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from pgrun.envs.gymnasium import GymVectorEnv
 from pgrun.envs.state import Stateful
-from pgrun.errors import UserError
+from pgrun.envs.vector import Copies, Processes
+from pgrun.envs.wrapping import wrapped
+from pgrun.errors import UserError, told
 
 log = logging.getLogger("pgrun")
 BACKENDS = ("auto", "native", "sync", "async", "envpool")
@@ -58,10 +58,12 @@ def make(
         if "Malformed environment ID" in str(error):
             raise UserError(_unknown(id)) from error
         raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
+        raise UserError(f"env.id={id} can't be made ({told(error)})") from error
 
 
 def _make(
@@ -97,29 +99,19 @@ def _make(
             stateful="native",
             resize=lambda n: native(num_envs=n),
         )
-    here = os.getpid()
 
     def copy(index: int) -> Callable[[], gym.Env]:
         def build() -> gym.Env:
-            if os.getpid() != here:  # Ctrl-C reaches every process of a terminal; the run stops its workers itself
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has its parent's handler
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
             env = gym.make(id, disable_env_checker=True, **kwargs)
-            for wrapper in wrappers:
-                env = wrapper(env)
-            return Stateful(env, index)
+            return Stateful(wrapped(env, wrappers), index)
 
         return build
 
     same = autoreset == "same_step"
-    mode = AutoresetMode.SAME_STEP if same else AutoresetMode.NEXT_STEP
-    vector = AsyncVectorEnv if backend == "async" else SyncVectorEnv
-    envs = vector([copy(i) for i in range(num_envs)], autoreset_mode=mode)
-    kept = "worker processes in env.autoreset=next_step remember by themselves who resets next"
-    stateful = kept if backend == "async" and not same else "copies"
-    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful=stateful)
+    envs = (Processes if backend == "async" else Copies)([copy(i) for i in range(num_envs)], same_step=same)
+    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful="copies")
 
 
 def _envpool(
