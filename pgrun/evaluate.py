@@ -26,6 +26,7 @@ class Evaluation:
     streams: dict[str, list[float]] = field(default_factory=dict)
     cut: int = 0  # how many episodes were cut
     max_steps: int | None = None  # where
+    unended: bool = False  # whether episodes were left out, as none ended
 
     @property
     def note(self) -> str:
@@ -34,7 +35,7 @@ class Evaluation:
             return ""
         return (
             f"{self.cut} of {len(self.returns)} evaluation episodes were cut at eval.max_steps={self.max_steps}: their "
-            "returns are of the steps so far"
+            f"returns are of the steps so far{', and no more were begun, as none ended' * self.unended}"
         )
 
     @property
@@ -87,7 +88,8 @@ def evaluate(
 
     Each of the B copies runs its fixed share, so that short episodes are not over-represented. Environments with
     shares left over run until all are done; what they do beyond their share is not counted. An episode that reaches
-    `max_steps` is cut; its copy then waits until all are done or cut, and they begin anew together.
+    `max_steps` is cut; its copy then waits until all are done or cut, and they begin anew together. Where no episode
+    ended by itself since they last began, the others are left out: they would take as long.
     `interrupted` is asked between steps, and `record` told of every step: obs, action, extras, what followed, and [B]
     whose episodes count.
 
@@ -99,7 +101,7 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     streams: dict[str, list[float]] = {}
-    bound, rounds, cuts = Bound(max_steps), 0, 0
+    bound, rounds, cuts, ended_before, unended = Bound(max_steps), 0, 0, 0, False
     with own_randomness():
         torch.manual_seed(seed)
         obs, carry = env.reset(seed), algorithm.initial_carry(b)
@@ -136,7 +138,10 @@ def evaluate(
                     for other in totals.values():
                         other[i] = 0.0
             if bound.cuts and bool((share > 0).any()) and bool((bound.over | (share == 0)).all()):
-                rounds, cuts = rounds + 1, cuts + bound.cuts
+                rounds, cuts, bound.cuts = rounds + 1, cuts + bound.cuts, 0
+                if unended := len(returns) - cuts == ended_before:
+                    break
+                ended_before = len(returns) - cuts
                 fresh = int(np.random.SeedSequence([seed, rounds]).generate_state(1)[0])
                 obs, carry = env.reset(fresh), algorithm.initial_carry(b)
                 for x in (total, length, *totals.values()):
@@ -144,4 +149,4 @@ def evaluate(
                 bound.begin(b)
     if streams.get(WRAPPED) == returns:
         del streams[WRAPPED]
-    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps)
+    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps, unended)

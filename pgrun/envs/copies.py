@@ -160,9 +160,12 @@ class Parallel:
         return [env.render() for env in self.copies]
 
     def close(self) -> None:
-        for i, env in enumerate(self.copies):
+        reasons = []
+        for env in self.copies:
             try:
                 env.close()
             except Exception as error:
-                log.warning("environment %d failed in close (%s)", i, told(error))
+                reasons.append(told(error))
+        if reasons:
+            log.warning("%d of %d environments failed in close (%s)", len(reasons), len(self.copies), reasons[0])
         self.copies = []

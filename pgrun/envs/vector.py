@@ -79,14 +79,15 @@ class Copy:
         found = self.env.get_wrapper_attr(name)
         return found(*args) if callable(found) else found
 
-    def close(self) -> None:
-        """Free what it holds; a failure is told and nothing more."""
+    def close(self) -> str:
+        """Free what it holds; -> what went wrong, "" where nothing did."""
         try:
             self.env.close()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            log.warning("environment %d failed in close (%s)", self.index, told(error))
+            return told(error)
+        return ""
 
 
 def kept(info: Any) -> dict[str, Any]:
@@ -162,6 +163,11 @@ class Copies:
         """A method's results, or an attribute's values."""
         return tuple(self.all(["call"] * self.num_envs, [(name, *args)] * self.num_envs))
 
+    @property
+    def envs(self) -> list[gym.Env]:
+        """The copies' environments, those in this process."""
+        return [copy.env for copy in self.copies]
+
     def render(self) -> tuple[Any, ...]:
         """The frames of all copies."""
         return self.call("render")
@@ -170,12 +176,12 @@ class Copies:
         """Close all copies, once."""
         if not self.closed:
             self.closed = True
-            self.end()
+            if reasons := [why for why in self.end() if why]:
+                log.warning("%d of %d environments failed in close (%s)", len(reasons), self.num_envs, reasons[0])
 
-    def end(self) -> None:
-        """Close the copies that were made."""
-        for copy in self.copies:
-            copy.close()
+    def end(self) -> list[str]:
+        """Close the copies that were made; -> what went wrong in each."""
+        return [copy.close() for copy in self.copies]
 
 
 def listed(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -234,7 +240,8 @@ class Processes(Copies):
         name = {"anew": "reset", "call": "a call"}.get(where, where)
         raise EnvFailed(f"environment {i} failed in {name} (its process died: {how})")
 
-    def end(self) -> None:
+    def end(self) -> list[str]:
+        reasons: list[str] = []
         for pipe in self.pipes:
             with suppress(OSError):
                 pipe.send(("close", ()))
@@ -246,7 +253,12 @@ class Processes(Copies):
             for worker, pipe in zip(self.workers, self.pipes, strict=True):
                 worker.kill()
                 worker.join()
+                with suppress(EOFError, OSError):
+                    while pipe.poll():
+                        kind, content = pipe.recv()
+                        reasons += [content] * (kind == "closed")
                 pipe.close()
+        return reasons
 
 
 def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
@@ -269,7 +281,9 @@ def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
         with suppress(OSError):
             pipe.send(("interrupted", None) if isinstance(error, KeyboardInterrupt) else ("failed", portable(error)))
     if copy is not None:
-        copy.close()
+        why = copy.close()
+        with suppress(OSError):
+            pipe.send(("closed", why))
 
 
 def portable(error: BaseException) -> BaseException:
