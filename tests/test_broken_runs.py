@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import breaking
 import pytest
@@ -14,6 +15,7 @@ from test_resume import PPO, SAC, finish
 from pgrun import checkpoint
 from pgrun.build import build
 from pgrun.errors import EnvFailed, UserError
+from tests.shell import pgrun
 
 SMALL = (
     *("env=gym", "network.hidden=[8]", "num_envs=2", "algo.rollout=10", "algo.minibatch=20", "total_steps=400"),
@@ -67,6 +69,18 @@ def test_a_final_evaluation_that_breaks_keeps_the_training(tmp_path):
     assert (again["status"], again["env_steps"], again["eval_return_mean"]) == ("finished", 400, 5.0)
 
 
+def test_the_shell_sees_one_line_and_exit_code_1(tmp_path):
+    tests = str(Path(breaking.__file__).parent)
+    where = ("env.id=breaking:Breaks-v0", "hydra.run.dir=run", "+env.kwargs.how=sysexit")
+    said = pgrun(*SMALL, *where, cwd=tmp_path, PYTHONPATH=tests)
+    assert said.code == 1
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("pgrun: environment 0 failed in step (SystemExit: 5); the traceback is in run/pgrun.log; ")
+    assert last.endswith("pgrun resume run goes on from step_100")
+    assert "Traceback" not in said.err
+    assert "Traceback" in (tmp_path / "run" / "pgrun.log").read_text()
+
+
 def test_a_close_that_fails_ends_no_run(tmp_path, caplog):
     run = new_run(tmp_path, *SMALL, "env.id=breaking:Breaks-v0", "+env.kwargs.how=close")
     assert (run.execute()["status"], result(tmp_path)["eval_return_mean"]) == ("finished", 5.0)
@@ -115,10 +129,11 @@ def test_a_signal_between_two_steps_leaves_the_rollout_open(name, moment, tmp_pa
     assert not different
 
 
-def test_a_signal_in_an_evaluation_ends_it_and_loses_nothing(tmp_path, monkeypatch):
+def test_a_signal_in_an_evaluation_ends_it_and_loses_nothing(tmp_path):
     overrides = (*SMALL, "env.id=breaking:Breaks-v0", "eval.every=100", "eval.episodes=2", "checkpoint.every=null")
+    overrides = (*overrides, "eval.num_envs=1")
     want = finish(new_run(tmp_path / "whole", *overrides))
-    run = new_run(tmp_path / "run", *overrides, "++eval.env.kwargs={how: signal, at: 8}")
+    run = new_run(tmp_path / "run", *overrides, "++eval.env.kwargs={how: signal, at: 12}")
     assert run.execute()["status"] == "interrupted"
     state = checkpoint.load(run.checkpoints / "latest.pt")
     assert (state["clock"]["steps"], state["evaluation"]["latest_at"]) == (200, 100)
