@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     register_resolvers()
     drop_namesakes()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
-    argv = [whole_numbers(arg) for arg in argv]
+    argv = [any_key(whole_numbers(arg)) for arg in argv]
     outcome: list[int] = []
 
     def task(config: DictConfig) -> float | None:
@@ -127,6 +127,11 @@ def whole_numbers(argument: str) -> str:
         return str(int(value)) if value.is_integer() and value < 1e18 else match[0]
 
     return re.sub(r"(?<=[=,])\d+(?:\.\d*)?[eE]\+?\d+(?=,|$)", rewrite, argument)
+
+
+def any_key(argument: str) -> str:
+    """`eval.env.kwargs.size=3` as `++eval.env.kwargs.size=3`: there may stand whatever `env` has."""
+    return f"++{argument}" if argument.startswith("eval.env.") else argument
 
 
 def check_dir(config: DictConfig) -> None:

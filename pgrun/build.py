@@ -25,6 +25,7 @@ from pgrun.compiled import check_compiler
 from pgrun.diagnostics import watch
 from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
+from pgrun.eval_env import eval_settings, make_eval_env, second_env
 from pgrun.memory import Memory
 from pgrun.nn.encoders import CNN, Network
 from pgrun.nn.precision import set_matmul_precision
@@ -43,9 +44,6 @@ class Parts:
     make_eval_env: Callable[[int], VectorEnv]  # episodes -> environments for that many
     team: Team
     settings: dict[str, Any]  # the config as plain values, for other processes to build theirs
-
-
-EVAL_ENVS = 32  # copies an evaluation runs side by side, at most
 
 
 def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int = 0) -> Parts:
@@ -90,9 +88,9 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
     watch(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
     settings = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
-    parts = Parts(
-        algorithm, collector, memory, lambda episodes: make_env(config, min(episodes, EVAL_ENVS)), team, settings
-    )
+    parts = Parts(algorithm, collector, memory, lambda episodes: second_env(config, episodes), team, settings)
+    if config.eval.get("env") and not rank:
+        make_eval_env(config, 1, env).close()  # refuses what can't be had before anything is written
     team.take(parts)
     return parts
 
@@ -116,12 +114,9 @@ def resolved(config: DictConfig) -> DictConfig:
 
 
 def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
-    """The environments of a config, or `num_envs` of them for evaluation: there, rewards are raw."""
-    env = OmegaConf.masked_copy(config.env, [k for k in config.env if k != "shaping"])
-    if num_envs is not None:
-        env.num_envs = num_envs
-        if "backend" in env:
-            env.backend = eval_backend(env.backend)
+    """The environments of a config, or `num_envs` of them for evaluation: there, nothing shapes the reward."""
+    env = config.env if num_envs is None else eval_settings(config, num_envs)
+    env = OmegaConf.masked_copy(env, [str(k) for k in env if k != "shaping"])
     with own_randomness(config.seed) if num_envs is not None else nullcontext():
         made = call(env, seed=config.seed)
     shaping = config.env.get("shaping")
@@ -133,11 +128,6 @@ def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
     if algo.get("gamma") is None:
         raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
     return Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
-
-
-def eval_backend(backend: str | None) -> str | None:
-    """Evaluation needs no worker processes; one process is faster for a few episodes and ends with the run."""
-    return "sync" if backend == "async" else backend
 
 
 def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:

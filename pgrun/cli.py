@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import json
 import os
 import sys
@@ -25,7 +26,8 @@ usage
   pgrun -m algo=A,B 'seed=range(5)' [...]          sweep: a run for every combination, under multirun/;
                                                    after a kill, the same line goes on with it
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
-  pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes
+  pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
+                                                   eval.env.KEY=value gives them another environment
   pgrun list [algos|envs|...]                      what there is to choose from
 
 groups
@@ -63,7 +65,9 @@ GROUPS = {
 def entry() -> None:
     """The console script."""
     interrupt_on_signals()
-    sys.exit(torchrun.entry(main, sys.argv[1:]))
+    code = torchrun.entry(main, sys.argv[1:])
+    gc.freeze()  # nothing is left to collect, and to look for it takes most of a second
+    sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
     except Diverged as error:
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -154,8 +159,11 @@ def evaluate_run(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a file (latest)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the mode")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="eval.env.wrappers=[], eval.max_steps=N, eval.num_envs=N, …"
+    )
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     from pgrun.commands import evaluate_checkpoint
 
     result = evaluate_checkpoint(
@@ -165,12 +173,13 @@ def evaluate_run(argv: Sequence[str]) -> int:
         seed=args.seed,
         stochastic=args.stochastic,
         record=args.record,
+        overrides=args.overrides,
     )
     if args.json:
         print(json.dumps(result))
     else:
         mean, std, n = (result[f"eval_{key}"] for key in ("return_mean", "return_std", "episodes"))
-        kind = "stochastic" if args.stochastic else "deterministic"
+        kind = "stochastic" if result["eval_stochastic"] else "deterministic"
         print(f"{result['algo']} on {result['env']} after {result['env_steps']:,} steps ({args.checkpoint}, {kind}):")
         means = {key[5:-5]: result[key] for key in result if key.startswith("eval_") and key.endswith("_mean")}
         others = "".join(f", {name} {value:.1f}" for name, value in means.items() if name != "return")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.acting import Bound, Recorder, ask, handed_over, never
 from pgrun.algos.base import Algorithm
-from pgrun.episodes import NO_STREAMS, EpisodeStats
-from pgrun.errors import Diverged, UserError
+from pgrun.episodes import EpisodeStats
+from pgrun.errors import UserError
 from pgrun.random_actions import legal, random_actions
-from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, stepped
+from pgrun.types import Carry, Obs, Transition, VectorEnv
+
+log = logging.getLogger("pgrun")
 
 
 class Collector(Protocol):
@@ -21,9 +25,10 @@ class Collector(Protocol):
 
     env: VectorEnv
     stats: EpisodeStats
+    interrupted: Callable[[], bool]  # asked between two steps: whether to leave the rollout open
 
-    def collect(self, algorithm: Algorithm) -> Transition:
-        """Act and return a rollout [T, B, ...]."""
+    def collect(self, algorithm: Algorithm) -> Transition | None:
+        """Act and return a rollout [T, B, ...]; None where that was interrupted, and then the next call goes on."""
 
     def snapshot(self) -> dict[str, Any]:
         """Environment states, open episodes, what the policy remembers."""
@@ -55,17 +60,23 @@ class Rollouts:
         self.steps = 0
         self.obs: Obs = None
         self.carry: Carry | None = None
+        self.interrupted: Callable[[], bool] = never
+        self.open = Recorder()  # what there is of a rollout that was interrupted
+        self.acting = False  # also after a failure, which leaves the environments between two states
 
     @torch.no_grad()
-    def collect(self, algorithm: Algorithm) -> Transition:
+    def collect(self, algorithm: Algorithm) -> Transition | None:
         """-> [T, B, ...]."""
-        policy, env = self.actor.of(algorithm), self.env
+        policy, env, run = self.actor.of(algorithm), self.env, self.open
+        self.acting = True
         if self.obs is None:
             self.obs = env.reset(self.seed)
         if self.carry is None:
             self.carry = policy.initial_carry(env.num_envs)
-        run = _Recorder()
-        for _ in range(self.length):
+        while len(run) < self.length:
+            if self.interrupted():
+                self.acting = False
+                return None
             if self.steps < self.random_steps:
                 if self.steps // env.num_envs % self.random_hold == 0:
                     self.held = self.random(env.num_envs)
@@ -75,19 +86,19 @@ class Rollouts:
             else:
                 action, self.carry, extras = ask(policy, self.obs, self.carry, explore=True)
             self.obs, self.carry = run.step(env, policy, self.obs, action, extras, self.carry)
-        rollout = run.rollout()
-        check_observations(rollout)
-        self.stats.add(rollout.reward, rollout.last, rollout.valid, run.streams())
-        return rollout
+        self.open, self.acting = Recorder(), False
+        return handed_over(run, self.stats)
 
     def snapshot(self) -> dict[str, Any]:
+        state = self.env.snapshot() if self.obs is not None and not self.acting else None
         return {
-            "env": self.env.snapshot() if self.obs is not None else None,
+            "env": state,
             "obs": self.obs,
             "carry": self.carry,
             "steps": self.steps,
             "held": self.held,
             "stats": self.stats.snapshot(),
+            "open": None if state is None else self.open.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> bool:
@@ -98,6 +109,7 @@ class Rollouts:
             self.env.reset(self.seed)
             self.env.restore(state["env"])
             self.obs, self.carry = state["obs"], state["carry"]
+            self.open = Recorder.of(state.get("open"))
         else:
             self.seed += 1 + self.stats.count  # not the episodes that were seen before
         return whole or state["obs"] is None
@@ -112,35 +124,68 @@ class Episodes:
         episodes: how many a rollout, rounded up to a multiple of the environments.
         device: where the policy acts.
         seed: the environments' first seed.
+        max_steps: an episode is cut after so many, as by a time limit; None: never.
         group: G; environments 0 to G − 1 start in one state, the next G in another, each for one episode a rollout.
     """
 
-    def __init__(self, *, env: VectorEnv, episodes: int, device: str, seed: int, group: int = 1) -> None:
+    def __init__(
+        self, *, env: VectorEnv, episodes: int, device: str, seed: int, max_steps: int | None = None, group: int = 1
+    ) -> None:
         self.env, self.share, self.seed, self.group = env, -(-episodes // env.num_envs), seed, group
+        self.bound = Bound(max_steps)
         if group > 1:
             check_groups(env, self.share, group)
         self.actor = Actor(device)
         self.stats = EpisodeStats(env.num_envs)
         self.rollouts = 0
+        self.interrupted: Callable[[], bool] = never
+        self.open: dict[str, Any] | None = None  # what there is of a rollout that was interrupted
+        self.acting = False  # also after a failure, which leaves the environments between two states
 
     @torch.no_grad()
-    def collect(self, algorithm: Algorithm) -> Transition:
+    def collect(self, algorithm: Algorithm) -> Transition | None:
         """-> [T, B, ...], T the longest environment's share."""
-        policy, env = self.actor.of(algorithm), self.env
-        obs = self.begin() if self.group == 1 else self.begin_groups()
-        self.rollouts += 1
-        carry = policy.initial_carry(env.num_envs)
-        run, left = _Recorder(), torch.full((env.num_envs,), self.share)
+        policy, env, b = self.actor.of(algorithm), self.env, self.env.num_envs
+        self.acting = True
+        if self.open is None:
+            obs = self.begin() if self.group == 1 else self.begin_groups()
+            carry, run, left = policy.initial_carry(b), Recorder(), torch.full((b,), self.share)
+            self.bound.begin(b)
+        else:
+            obs, carry, left = (self.open[key] for key in ("obs", "carry", "left"))
+            run = self.open["run"]
+            self.bound.go_on(self.open["length"], self.open["over"])
+            self.open = None
         while bool((left > 0).any()):
+            if self.interrupted():
+                kept = {"obs": obs, "carry": carry, "left": left, "run": run}
+                self.open = {**kept, "length": self.bound.length, "over": self.bound.over}
+                self.acting = False
+                return None
             action, carry, extras = ask(policy, obs, carry, explore=True)
-            active = left > 0
+            active = (left > 0) & ~self.bound.over
             obs, carry = run.step(env, policy, obs, action, extras, carry)
             run.valid[-1] = run.valid[-1] & active
-            left -= (run.last[-1] & active).long()
-        rollout = run.rollout()
-        check_observations(rollout)
-        self.stats.add(rollout.reward, rollout.last, rollout.valid, run.streams())
-        return rollout
+            if bool((cut := self.bound.passed(run.valid[-1], run.last[-1])).any()):
+                run.last[-1] = run.last[-1] | cut
+                self.tell_cut()
+            left = left - (run.last[-1] & active).long()
+            if self.bound.cuts and bool((left > 0).any()) and bool((self.bound.over | (left == 0)).all()):
+                obs, carry = env.reset(), policy.initial_carry(b)  # all that are left were cut
+                self.bound.begin(b)
+        self.rollouts += 1
+        self.acting = False
+        return handed_over(run, self.stats)
+
+    def tell_cut(self) -> None:
+        """Say, once, that an episode was cut."""
+        if not self.bound.told:
+            self.bound.told = True
+            log.warning(
+                "an episode was cut at collector.max_steps=%d, and is learnt from as if a time limit had ended it: "
+                "raise that, or give the environment a limit of its own (env.max_episode_steps)",
+                self.bound.most,
+            )
 
     def begin(self) -> Obs:
         """Fresh episodes; the environments are seeded once, so that these differ from rollout to rollout."""
@@ -157,11 +202,10 @@ class Episodes:
         return obs
 
     def snapshot(self) -> dict[str, Any]:
-        return {
-            "env": self.env.snapshot() if self.rollouts else None,
-            "rollouts": self.rollouts,
-            "stats": self.stats.snapshot(),
-        }
+        begun = self.rollouts > 0 or self.open is not None
+        state = self.env.snapshot() if begun and not self.acting else None
+        kept = None if state is None or self.open is None else {**self.open, "run": self.open["run"].snapshot()}
+        return {"env": state, "rollouts": self.rollouts, "stats": self.stats.snapshot(), "open": kept}
 
     def restore(self, state: dict[str, Any]) -> bool:
         whole = state["env"] is not None
@@ -169,6 +213,8 @@ class Episodes:
         if whole:
             self.env.reset(self.seed)
             self.env.restore(state["env"])
+            if (kept := state.get("open")) is not None:
+                self.open = {**kept, "run": Recorder.of(kept["run"])}
         if whole or self.group > 1:
             self.rollouts = state["rollouts"]
         else:
@@ -206,94 +252,3 @@ class Actor:
         self.copy.load_state_dict(algorithm.state_dict())
         self.copy.progress = algorithm.progress  # exploration has schedules
         return self.copy
-
-
-class _Recorder:
-    """Collects the steps of one rollout in lists and stacks them once."""
-
-    def __init__(self) -> None:
-        self.obs: list[Obs] = []
-        self.next_obs: list[Obs] = []
-        self.action: list[Tensor] = []
-        self.reward: list[Tensor] = []
-        self.discount: list[Tensor] = []
-        self.last: list[Tensor] = []
-        self.valid: list[Tensor] = []
-        self.other: list[dict[str, Tensor]] = []
-        self.extras: list[dict[str, Tensor]] = []
-
-    def step(
-        self, env: VectorEnv, policy: Algorithm, obs: Obs, action: Tensor, extras: dict[str, Tensor], carry: Carry
-    ) -> tuple[Obs, Carry]:
-        """Step the environments; -> what to act on next, and the carry, begun anew where an episode ended."""
-        step = stepped(env, action)
-        self.obs.append(obs)
-        self.action.append(action)
-        self.next_obs.append(step.next_obs)
-        self.reward.append(step.reward)
-        self.discount.append(step.discount)
-        self.last.append(step.last)
-        self.valid.append(step.valid)
-        self.extras.append(extras)
-        if step.streams:
-            self.other.append(step.streams)
-        return step.obs, begun_anew(carry, step, policy)
-
-    def streams(self) -> dict[str, Tensor]:
-        """The rewards that are only logged, each [T, B]."""
-        return {name: torch.stack([each[name] for each in self.other]) for name in (self.other or [NO_STREAMS])[0]}
-
-    def rollout(self) -> Transition:
-        """All steps, stacked; [T, B, ...]."""
-        first = self.extras[0]
-        return Transition(
-            obs=_stack_obs(self.obs),
-            action=_stack(self.action),
-            reward=_stack(self.reward),
-            discount=_stack(self.discount),
-            next_obs=_stack_obs(self.next_obs),
-            last=_stack(self.last),
-            valid=_stack(self.valid),
-            extras={key: _stack([each[key] for each in self.extras]) for key in first},
-        )
-
-
-def ask(policy: Algorithm, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-    """`policy.act` where the policy is: environments give and take tensors on the CPU; the carry stays with it."""
-    on = policy.device
-    if on.type == "cpu":
-        return policy.act(obs, carry, explore)
-    there = map_obs(lambda x: x.to(on), obs), tuple(c.to(on) for c in carry)
-    action, carry, extras = policy.act(*there, explore)
-    return action.cpu(), carry, {key: x.cpu() for key, x in extras.items()}
-
-
-def begun_anew(carry: Carry, step: Step, policy: Algorithm) -> Carry:
-    """The carry after a step: the initial one where an episode ended, and after a filler row."""
-    if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
-        return carry
-    fresh = policy.initial_carry(len(ended))
-    return tuple(
-        torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))).to(c.device), f, c)
-        for c, f in zip(carry, fresh, strict=True)
-    )
-
-
-def _stack(steps: Sequence[Tensor]) -> Tensor:
-    return torch.stack(steps) if len(steps) > 1 else steps[0].unsqueeze(0)  # type: ignore[arg-type]
-
-
-def _stack_obs(steps: list[Obs]) -> Obs:
-    return map_obs(lambda *parts: _stack(parts), steps[0], *steps[1:])
-
-
-def check_observations(rollout: Transition) -> None:
-    """Raise Diverged where an observation or a reward is not finite; one look at the data a rollout."""
-    seen = [obs if isinstance(obs, dict) else {"": obs} for obs in (rollout.obs, rollout.next_obs)]
-    for name, x in (*seen[0].items(), *seen[1].items(), ("reward", rollout.reward)):
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            where = (~torch.isfinite(x)).nonzero()[0].tolist()
-            what = "the reward" if name == "reward" else f"the observation{f' {name!r}' if name else ''}"
-            value = float(x[tuple(where)])
-            coordinate = f", coordinate {where[2:]}" if where[2:] else ""
-            raise Diverged(f"{what} of environment {where[1]} is {value}{coordinate}")

@@ -6,27 +6,31 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
-from pgrun.build import EVAL_ENVS, build, make_algorithm, make_env
+from pgrun.build import build, make_algorithm, make_env
 from pgrun.demonstrations import Recorder
 from pgrun.episode_file import episodes as to_episodes
 from pgrun.episode_file import save
-from pgrun.errors import UserError
+from pgrun.errors import EnvFailed, UserError
+from pgrun.eval_env import make_eval_env
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
+from pgrun.result import note_traceback
 from pgrun.run import EVAL_SEED, Run
 from pgrun.run_directory import check_run, find_checkpoint, load_run, own_checkpoint, remember
+from pgrun.signals import interruptible
 from pgrun.suggest import nearest
 from pgrun.tell import remark, say, shown, summary
 from pgrun.translate import instantiation
@@ -38,24 +42,42 @@ RESUMABLE = (
     *("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile"),
     *("parallel.address", "parallel.cpus"),
 )
+# What an evaluation may do otherwise than the run's own.
+EVALUABLE = ("eval.env", "eval.num_envs", "eval.max_steps", "eval.stochastic")
 
 
 def evaluate_checkpoint(
-    folder: Path, which: str, *, episodes: int, seed: int | None, stochastic: bool, record: Path | None = None
+    folder: Path,
+    which: str,
+    *,
+    episodes: int,
+    seed: int | None,
+    stochastic: bool,
+    record: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint, and perhaps write its episodes to a file; -> fields named as in result.json."""
     check_run(folder)
     path = find_checkpoint(folder, which)
     state = checkpoint.load(path)
     config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    config = override(config, overrides, EVALUABLE, "in an evaluation")
     config.device = config.act_device = "cpu"
     config.compile = False
-    with usable(folder), closing(make_env(config, min(episodes, EVAL_ENVS))) as env:
+    stochastic = stochastic or config.eval.get("stochastic", False)
+    with usable(folder), interruptible(), closing(make_eval_env(config, episodes, trained_in(config))) as env:
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
         seed = config.seed + EVAL_SEED if seed is None else seed
         watch = Recorder() if record is not None else None
-        result = evaluate(algorithm, env, episodes, seed=seed, explore=stochastic, record=watch)
+        how: dict[str, Any] = {"explore": stochastic, "max_steps": config.eval.get("max_steps"), "record": watch}
+        try:
+            result = evaluate(algorithm, env, episodes, seed=seed, **how)
+        except EnvFailed as error:
+            note_traceback(folder, error)
+            raise EnvFailed(f"{error}; the traceback is in {shown(folder / 'pgrun.log')}") from error
+        if result.note:
+            print(result.note, file=sys.stderr)
         if watch is not None and record is not None:
             write_demonstrations(record, watch, algorithm, env, names["env"], density=stochastic)
     return {
@@ -69,7 +91,20 @@ def evaluate_checkpoint(
         "eval_episodes": len(result.returns),
         "eval_length_mean": sum(result.lengths) / len(result.lengths),
         "eval_seed": seed,
+        "eval_stochastic": stochastic,
+        "eval_episodes_cut": result.cut,
     }
+
+
+def trained_in(config: DictConfig) -> VectorEnv | None:
+    """One of training's environments, closed, for its spaces; None where evaluation's are the same."""
+    if not config.eval.get("env"):
+        return None
+    plain = config.copy()
+    plain.eval.env = {}
+    env = make_env(plain, 1)
+    env.close()
+    return env
 
 
 @contextmanager
@@ -100,7 +135,7 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     """Go on with a run; -> the exit code."""
     begin = time.perf_counter()
     config, names, state, stamp = read_run(folder, which)
-    config = override(config, overrides)
+    config = override(config, overrides, RESUMABLE, "when a run is resumed")
     if state is not None and (over := why_over(state, config, folder)):
         say(f"{shown(folder.resolve())} is finished: {over}")
         return 0
@@ -168,22 +203,34 @@ def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
     return ""
 
 
-def override(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """The run's config with the values that may change on resume changed."""
+def override(config: DictConfig, overrides: Sequence[str], able: Sequence[str], when: str) -> DictConfig:
+    """The run's config with values changed that may be; `able` names these, or what they are in."""
     before = config.copy()
-    known = [key for key, _ in leaves(config) if key in RESUMABLE or key.split(".")[0] in RESUMABLE]
+    known = [key for key, _ in leaves(config) if within(key, able)] + [key for key in able if key.startswith("eval.")]
     for text in overrides:
         key, equals, _ = text.partition("=")
         if not equals:
             raise UserError(f"can't read {text!r}: write key=value")
-        if key not in known:
-            close = nearest(key, known, 1)[0]
-            raise UserError(
-                f"{key} can't change when a run is resumed; {', '.join(RESUMABLE)} can (did you mean {close}?)"
-            )
+        if key not in known and not key.startswith("eval.env."):  # that has the keys of `env`
+            close = f"eval.{key}" if key.startswith("env.") and "eval.env" in known else nearest(key, known, 1)[0]
+            raise UserError(f"{key} can't change {when}; {', '.join(able)} can (did you mean {close}?)")
         try:
-            config = DictConfig(OmegaConf.merge(config, OmegaConf.from_dotlist([text])))
+            if key.startswith("eval.env."):
+                OmegaConf.set_struct(config, False)
+                found = OverridesParser.create().parse_override(f"++{text}").value()
+                OmegaConf.update(config, key, found, force_add=True)
+            else:
+                config = DictConfig(OmegaConf.merge(config, OmegaConf.from_dotlist([text])))
+        except OverrideParseException as error:
+            raise UserError(
+                f"can't read {text!r}: write key=value, quoted where the shell would take it apart"
+            ) from error
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error
     validate(config, before)
     return config
+
+
+def within(key: str, names: Sequence[str]) -> bool:
+    """Whether a dotted key is one of these, or in one."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)

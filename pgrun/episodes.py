@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.types import WRAPPED
+
 NO_STREAMS: dict[str, Tensor] = {}  # never written to
 
 
@@ -25,6 +27,7 @@ class EpisodeStats:
         self.finished_streams: dict[str, list[float]] = {}
         self.recent: deque[float] = deque(maxlen=100)
         self.count = 0
+        self.differ = False  # whether wrappers have changed a return
 
     def add(self, reward: Tensor, last: Tensor, valid: Tensor, streams: dict[str, Tensor] = NO_STREAMS) -> None:
         """Account for a rollout, all [T, B], rows that are not valid nowhere. Where several agents are paid, reward
@@ -43,6 +46,7 @@ class EpisodeStats:
                 continue
             before = self.streams.get(name, np.zeros_like(self.returns))
             sums, self.streams[name] = per_episode(before, _numbers(streams[name]) * real, where)
+            self.differ = self.differ or (name == WRAPPED and sums != returns)
             self.finished_streams.setdefault(name, []).extend(sums)
 
     def take(self) -> list[tuple[float, int]]:
@@ -53,7 +57,7 @@ class EpisodeStats:
     def take_streams(self) -> dict[str, list[float]]:
         """The other streams' returns in the episodes finished since the last call, by name."""
         finished, self.finished_streams = self.finished_streams, {}
-        return finished
+        return {name: returns for name, returns in finished.items() if name != WRAPPED or self.differ}
 
     def snapshot(self) -> dict[str, Any]:
         """As tensors and plain values."""
@@ -65,6 +69,7 @@ class EpisodeStats:
             "finished_streams": {name: list(x) for name, x in sorted(self.finished_streams.items())},
             "recent": list(self.recent),
             "count": self.count,
+            "differ": self.differ,
         }
 
     def restore(self, state: dict[str, Any], *, open_episodes: bool) -> None:
@@ -75,7 +80,7 @@ class EpisodeStats:
         self.finished = [tuple(episode) for episode in state["finished"]]
         self.finished_streams = {name: list(x) for name, x in state["finished_streams"].items()}
         self.recent.extend(state["recent"])
-        self.count = state["count"]
+        self.count, self.differ = state["count"], state.get("differ", False)
 
 
 def per_episode(

@@ -1,5 +1,9 @@
 """What pgrun says when something is wrong. Each error is one line and an exit code."""
 
+from __future__ import annotations
+
+import traceback
+
 
 class UserError(Exception):
     """Input that can't work: what is wrong, where, and what would be right. Exit code 2."""
@@ -19,6 +23,48 @@ class Diverged(Exception):
     """A loss, gradient, observation or reward that is not finite. Exit code 3."""
 
     exit_code = 3
+
+
+class EnvFailed(UserError):
+    """An environment that raised, exited or died. Exit code 1.
+
+    Args:
+        message: which copy, in what, and the cause, in one line.
+        trace: the traceback, for pgrun.log.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class failing:
+    """Turns what an environment raises in the block into `EnvFailed`, and lets an interrupt and a refusal pass.
+
+    Args:
+        who: the environment, in words.
+        where: what it is asked to do: step, reset, close.
+    """
+
+    def __init__(self, who: str, where: str) -> None:
+        self.who, self.where = who, where
+
+    def __enter__(self) -> failing:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, (KeyboardInterrupt, GeneratorExit, UserError)):
+            whole = "".join(traceback.format_exception(error))
+            raise EnvFailed(f"{self.who} failed in {self.where} ({told(error)})", whole) from error
+
+
+def told(error: BaseException) -> str:
+    """An exception's type and message in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 class Lost(UserError):

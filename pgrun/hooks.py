@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from pgrun.acting import never
 from pgrun.algos.base import Algorithm
 from pgrun.episodes import EpisodeStats
-from pgrun.evaluate import evaluate
+from pgrun.evaluate import Evaluation, Interrupted, evaluate
 from pgrun.train import Clock
 from pgrun.types import VectorEnv
 
@@ -31,14 +32,25 @@ class Every:
         self.next = None if n is None else (start // n + 1) * n
 
     def __call__(self, steps: int) -> bool:
-        if self.next is None or self.n is None or steps < self.next:
+        if not self.passed(steps):
             return False
-        self.next = (steps // self.n + 1) * self.n
+        self.pass_by(steps)
         return True
+
+    def passed(self, steps: int) -> bool:
+        """Whether it is due, without counting that as done."""
+        return self.next is not None and steps >= self.next
+
+    def pass_by(self, steps: int) -> None:
+        """It is done for this step."""
+        self.next = None if self.n is None else (steps // self.n + 1) * self.n
 
 
 class Evaluate:
-    """Evaluates now and then; remembers the best, and may stop the run when a return is reached."""
+    """Evaluates now and then; remembers the best, and may stop the run when a return is reached.
+
+    One that is interrupted, or breaks, is due again when the run is resumed.
+    """
 
     def __init__(
         self,
@@ -48,6 +60,8 @@ class Evaluate:
         every: int | None,
         episodes: int,
         stop_at: float | None,
+        stochastic: bool,
+        max_steps: int | None,
         seed: int,
         start: int,
         record: Callable[[str, float, int], None],
@@ -55,6 +69,7 @@ class Evaluate:
     ) -> None:
         self.algorithm, self.make_env, self.episodes, self.seed = algorithm, make_env, episodes, seed
         self.stop_at, self.due, self.record, self.on_best = stop_at, Every(every, start), record, on_best
+        self.stochastic, self.max_steps, self.told = stochastic, max_steps, False
         self.env: VectorEnv | None = None
         self.best: float | None = None
         self.latest: float | None = None
@@ -62,12 +77,16 @@ class Evaluate:
         self.seconds = 0.0
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
-        if not self.due(clock.steps):
+        if not self.due.passed(clock.steps):
             return
         begin = time.perf_counter()
         if self.env is None:
             self.env = self.make_env(self.episodes)
-        result = evaluate(self.algorithm, self.env, self.episodes, seed=self.seed)
+        try:
+            result = self.evaluated(self.env, self.episodes, lambda: clock.stop == "interrupted")
+        except Interrupted:
+            return
+        self.due.pass_by(clock.steps)
         self.latest, self.latest_at = result.mean, clock.steps
         self.record("eval/return", result.mean, clock.steps)
         for name, mean in result.stream_means.items():
@@ -80,23 +99,36 @@ class Evaluate:
             clock.stop = "stop_at"
         self.seconds += time.perf_counter() - begin
 
+    def evaluated(self, env: VectorEnv, episodes: int, interrupted: Callable[[], bool] = never) -> Evaluation:
+        """Evaluate the policy in these environments, and say so, once, where episodes were cut."""
+        how: dict[str, Any] = {"explore": self.stochastic, "max_steps": self.max_steps, "interrupted": interrupted}
+        result = evaluate(self.algorithm, env, episodes, seed=self.seed, **how)
+        if result.note and not self.told:
+            log.warning(result.note)
+            self.told = True
+        return result
+
     @property
     def reached(self) -> bool:
         """Whether the latest evaluation reached `stop_at`."""
         return self.stop_at is not None and self.latest is not None and self.latest >= self.stop_at
 
     def snapshot(self) -> dict[str, Any]:
-        """The best return so far, and the latest."""
-        return {"best": self.best, "latest": self.latest, "latest_at": self.latest_at}
+        """The best return so far, the latest, and when the next one is due."""
+        return {"best": self.best, "latest": self.latest, "latest_at": self.latest_at, "next": self.due.next}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Put them back."""
+    def restore(self, state: dict[str, Any], steps: int) -> None:
+        """Put them back, at this step; an evaluation that was due there is due still."""
         self.best, self.latest, self.latest_at = state["best"], state["latest"], state["latest_at"]
+        due = state.get("next")
+        if self.due.n is not None and due is not None and due <= steps:
+            self.due.next = due
 
     def close(self) -> None:
         """Free the environments."""
         if self.env is not None:
             self.env.close()
+            self.env = None
 
 
 class Report:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -14,14 +12,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import checkpoint
-from pgrun.atomic import replace, told
+from pgrun.atomic import told
 from pgrun.build import Parts
-from pgrun.errors import Diverged, UserError
-from pgrun.evaluate import Evaluation, evaluate
+from pgrun.errors import Diverged, EnvFailed, UserError
+from pgrun.evaluate import Evaluation
 from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
 from pgrun.logger import TensorBoard
 from pgrun.randomness import generators, restore_generators
+from pgrun.result import flatten, note_traceback, write_json
 from pgrun.signals import held_back, interruptible, stop_on_signals
+from pgrun.tell import shown
 from pgrun.train import Hook, train
 from pgrun.written import Written
 
@@ -62,7 +62,7 @@ class Run:
         self.clock = parts.team.clock(config.total_steps)
         self.checkpoints = folder / "checkpoints"
         self.written = Written(self.checkpoints, keep=config.checkpoint.keep, resumed=resume is not None)
-        self.saved_at = (-1, -1)  # steps and updates
+        self.saved_at: Any = None  # where it stood at its last checkpoint
         if resume is not None:
             self.clock.restore(resume["clock"])
         start = self.clock.steps
@@ -74,11 +74,14 @@ class Run:
             every=config.eval.every,
             episodes=config.eval.episodes,
             stop_at=config.eval.stop_at,
+            stochastic=config.eval.get("stochastic", False),
+            max_steps=config.eval.get("max_steps"),
             seed=config.seed + EVAL_SEED,
             start=start,
             record=self.board.scalar,
             on_best=self.write_best,
         )
+        self.closers = [self.evaluation.close, parts.collector.env.close]
         self.wall_before = 0.0  # seconds that earlier sessions of this run took, up to their checkpoint
         if resume is not None:
             self.restore(resume)
@@ -94,13 +97,13 @@ class Run:
             parts.algorithm.forget_episodes()
         parts.memory.restore(state["memory"])
         parts.team.restore(state.get("ranks", []))
-        self.evaluation.restore(state["evaluation"])
+        self.evaluation.restore(state["evaluation"], self.clock.steps)
         if self.evaluation.reached:
             self.clock.stop = "stop_at"
         self.board.restore(state["board"])
         self.wall_before = state["wall_seconds"]
         restore_generators(state["generators"])
-        self.saved_at = self.clock.steps, self.clock.updates
+        self.saved_at = self.stands()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
@@ -135,14 +138,18 @@ class Run:
 
     def write(self) -> None:
         """Write step_<n>.pt, and point `latest.pt` to it."""
-        if self.saved_at == (self.clock.steps, self.clock.updates):
+        if self.saved_at == self.stands():
             return
         self.board.flush()
         self.parts.team.gather(self.parts.algorithm)
         state = self.snapshot()
         with held_back():
             self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(state))
-        self.saved_at = self.clock.steps, self.clock.updates
+        self.saved_at = self.stands()
+
+    def stands(self) -> tuple[Any, ...]:
+        """What differs from one checkpoint to the next."""
+        return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
 
     def write_best(self) -> None:
         """Write best_<n>.pt, the policy alone, for evaluation, and point `best.pt` to it."""
@@ -154,6 +161,7 @@ class Run:
 
         Raises:
             Diverged: after result.json is written.
+            EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, or the like; after result.json is written, if it can be.
         """
         config, parts, clock = self.config, self.parts, self.clock
@@ -162,12 +170,10 @@ class Run:
         progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
         hooks: list[Hook] = [
             self.board,
-            self.evaluation,
-            Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),
+            Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),  # before what takes long
+            *(evaluating := [self.evaluation, *self.reports()]),
             progress,
         ]
-        if self.hopeless is not None:
-            hooks.append(Report(self.evaluation, self.hopeless))
         self.startup = time.perf_counter() - self.begin
         self.start = clock.steps
         status, final = "failed", None
@@ -178,6 +184,8 @@ class Run:
             with stop_on_signals(clock):
                 try:
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
+                        for hook in evaluating:  # what was due as the checkpoint was written
+                            hook(clock, {})
                         train(parts.algorithm, parts.collector, parts.memory, clock, [*watches, *hooks])
                 finally:
                     progress.close(clock)
@@ -192,6 +200,10 @@ class Run:
                 status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
+            if not clock.stop:  # it was an environment's, not a second signal
+                self.write_what_is_left()
+        except EnvFailed as error:
+            raise self.kept(error) from error
         except Diverged as error:
             status = "diverged"
             kept = checkpoint.latest(self.checkpoints)
@@ -207,12 +219,34 @@ class Run:
             self.close(result)
         return result
 
-    def final_evaluation(self) -> Evaluation:
-        """Evaluate the final policy."""
-        env = self.parts.make_eval_env(self.config.eval.final_episodes)
+    def reports(self) -> list[Hook]:
+        """Who is told of each evaluation."""
+        return [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
+
+    def write_what_is_left(self) -> None:
+        """Write a checkpoint of what was learnt, after environments broke; what they were doing is not in it."""
+        if self.parts.team.apart and self.clock.steps:
+            try:
+                self.write()
+            except UserError as error:
+                log.error(str(error))
+
+    def kept(self, error: EnvFailed) -> EnvFailed:
+        """Keep what is left after an environment failed, and its traceback in pgrun.log; -> the error to tell."""
+        self.write_what_is_left()
+        note_traceback(self.folder, error)
+        latest, where = checkpoint.latest(self.checkpoints), shown(self.folder)
+        more = f"pgrun resume {where} goes on from {latest.resolve().stem}" if latest.exists() else "nothing was learnt"
+        return EnvFailed(f"{error}; the traceback is in {where / 'pgrun.log'}; {more}", error.trace)
+
+    def final_evaluation(self) -> Evaluation | None:
+        """Evaluate the final policy, if that is asked for; the environments of training are no longer needed."""
+        if not (episodes := self.config.eval.final_episodes):
+            return None
+        self.free()
+        env = self.parts.make_eval_env(episodes)
         try:
-            seed = self.config.seed + EVAL_SEED
-            final = evaluate(self.parts.algorithm, env, self.config.eval.final_episodes, seed=seed)
+            final = self.evaluation.evaluated(env, episodes)
         finally:
             env.close()
         if self.evaluation.latest_at != self.clock.steps:  # else this step has its point
@@ -245,6 +279,8 @@ class Run:
             "eval_return_std": final.std if final else None,
             **({f"eval_{name}_mean": mean for name, mean in final.stream_means.items()} if final else {}),
             "eval_episodes": len(final.returns) if final else 0,
+            "eval_episodes_cut": final.cut if final else 0,
+            "eval_stochastic": self.evaluation.stochastic,
             "best_eval_return_mean": self.evaluation.best,
         }
 
@@ -257,8 +293,7 @@ class Run:
         closers: list[Callable[[], None]] = [
             lambda: write_json(self.folder / "result.json", result),
             lambda: self.board.close(hyperparameters, final, self.clock.steps),
-            self.evaluation.close,
-            self.parts.collector.env.close,
+            self.free,
         ]
         for closer in closers:
             try:
@@ -267,19 +302,8 @@ class Run:
                 if not (ended and isinstance(error, OSError)):
                     log.error("at the end of the run: %s: %s", type(error).__name__, error)
 
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts to dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return flat
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file in one piece; NaN and infinities become null."""
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
-    replace(path, (json.dumps(clean, indent=2) + "\n").encode())
+    def free(self) -> None:
+        """Close the environments of training and of evaluation, once."""
+        closers, self.closers = self.closers, []
+        for closer in closers:
+            closer()

@@ -32,6 +32,11 @@ class Clock:
         return self.steps < self.total_steps and not self.stop
 
     @property
+    def interrupted(self) -> bool:
+        """Whether to leave the rollout that is being collected open; a resumed run goes on with it."""
+        return self.stop == "interrupted"
+
+    @property
     def progress(self) -> float:
         """How much of the run is done, in [0, 1]."""
         return min(self.steps / self.total_steps, 1.0)
@@ -69,10 +74,12 @@ class Hook(Protocol):
 
 def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clock, hooks: Sequence[Hook]) -> None:
     """Collect, remember, learn, until the clock says stop."""
+    collector.interrupted = lambda: clock.interrupted
     while clock.running:
         now = time.perf_counter()
         algorithm.set_progress(clock.progress)  # every schedule reads this
-        rollout = collector.collect(algorithm)
+        if (rollout := collector.collect(algorithm)) is None:
+            break
         clock.advance(rollout)
         now = clock.lap("collect", now)
         memory.add(rollout)

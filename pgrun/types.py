@@ -20,6 +20,7 @@ from torch import Tensor
 from pgrun.core import ranks
 
 Obs = Any  # Tensor [B, *O], or a dict of them
+WRAPPED = "return_wrapped"  # the stream of what a user's wrappers make of the reward, where it is something else
 Carry = tuple[Tensor, ...]  # what a policy remembers between steps, each [B, ...]; () for most
 
 
@@ -48,6 +49,8 @@ class Step(NamedTuple):
     # Rewards [B] that are only logged, by the name of their return: `return_true` is logged as train/return_true.
     # One called `return` is what the environment paid, where `reward` is something else (shaped, say).
     streams: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
+    # [B] bool, where it is not `last`: the environment's own episode is over (a wrapper may end one at each life lost)
+    over: Tensor | None = None
 
 
 class VectorEnv(Protocol):

@@ -29,10 +29,11 @@ RANGES: dict[str, Check] = {
     "every": _at_least(1),
     "keep": _at_least(1),
     "episodes": _at_least(1),
-    "final_episodes": _at_least(1),
+    "final_episodes": _at_least(0),
     "num_envs": _at_least(1),
     "workers": _at_least(1),
     "max_episode_steps": _at_least(1),
+    "max_steps": _at_least(1),
     "rollout": _at_least(1),
     "epochs": _at_least(1),
     "minibatch": _at_least(1),
@@ -164,6 +165,7 @@ NULLABLE = {
     "weight_clip",
     "clip_range",
     "max_episode_steps",
+    "max_steps",
     "target_entropy",
     "n",
     "extra",
@@ -180,6 +182,8 @@ NUMBERS = {
     "max_grad_norm",
     "clip_range",
     "max_episode_steps",
+    "max_steps",
+    "num_envs",
     "target_entropy",
     "n",
     "sequence",
@@ -245,7 +249,7 @@ def _check(path: str, value: Any, default: Any) -> None:
             raise UserError(f"{path}=null should be {_article(default)}, such as {_shown(default)}")
         return
     if default is None and name in NUMBERS:
-        default = 1.0
+        default = 8 if name == "num_envs" else 1.0
     _check_one(path, name, value, default)
 
 

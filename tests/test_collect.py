@@ -8,8 +8,9 @@ import torch
 from running import parts
 from torch import nn
 
+from pgrun.acting import ask, check_observations
 from pgrun.algos.base import Algorithm
-from pgrun.collect import Actor, Episodes, Rollouts, ask, check_observations
+from pgrun.collect import Actor, Episodes, Rollouts
 from pgrun.envs import make
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged, UserError

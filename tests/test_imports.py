@@ -18,6 +18,7 @@ CONFIGURED = {
     "check.py",
     "cli.py",
     "commands.py",
+    "eval_env.py",
     "resolvers.py",
     "run.py",
     "run_directory.py",

@@ -19,7 +19,7 @@ from torch import Tensor
 from pgrun.envs.gymnasium import action_codec, observation_codec, sub_seeds
 from pgrun.envs.reading import reader
 from pgrun.envs.state import decode, encode
-from pgrun.errors import UserError
+from pgrun.errors import UserError, failing, told
 from pgrun.types import Obs
 
 spaces = gym.spaces
@@ -90,7 +90,8 @@ class Parallel:
     def begin(self, i: int, seed: int) -> None:
         """A new episode in copy i."""
         env = self.copies[i]
-        seen = self.read(env.reset(seed=seed)[0])
+        with failing(f"environment {i}", "reset"):
+            seen = self.read(env.reset(seed=seed)[0])
         self.seeds[i], self.played[i] = seed, []
         self.look(i, seen, np.array([agent in env.agents for agent in self.agents]))
 
@@ -108,8 +109,9 @@ class Parallel:
         """One step in copy i, does [N]; -> what is seen, and rewards, terminations and ends, [3, N]."""
         env, alive, outcome = self.copies[i], self.alive[i].copy(), np.zeros((3, len(self.agents)))
         who = {agent: does[n] for n, agent in enumerate(self.agents) if alive[n]}
-        given, reward, terminated, truncated, _ = env.step(who)
-        seen = self.read(given)
+        with failing(f"environment {i}", "step"):
+            given, reward, terminated, truncated, _ = env.step(who)
+            seen = self.read(given)
         self.played[i].append(does)
         late = len(self.played[i]) >= self.limit
         for n, agent in enumerate(self.agents):
@@ -165,5 +167,12 @@ class Parallel:
         return [env.render() for env in self.copies]
 
     def close(self) -> None:
+        reasons = []
         for env in self.copies:
-            env.close()
+            try:
+                env.close()
+            except Exception as error:
+                reasons.append(told(error))
+        if reasons:
+            log.warning("%d of %d environments failed in close (%s)", len(reasons), len(self.copies), reasons[0])
+        self.copies = []

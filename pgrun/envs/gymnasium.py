@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,10 +24,11 @@ from pgrun.envs.state import (
     encode,
     offers_state,
 )
-from pgrun.errors import UserError
-from pgrun.types import Obs, Step
+from pgrun.errors import UserError, failing, told
+from pgrun.types import WRAPPED, Obs, Step
 
 spaces = gym.spaces
+log = logging.getLogger("pgrun")
 HUGE = 1e10  # a bound beyond it says that there is none
 
 
@@ -68,7 +70,7 @@ class GymVectorEnv:
         self.pending = np.zeros(num_envs, dtype=bool)  # NEXT_STEP: the next row is filler
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
         self.why_stateless = ""
-        self.resize = resize
+        self.resize, self.one_object = resize, stateful == "native"
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
         self.pending[:] = False
@@ -81,7 +83,8 @@ class GymVectorEnv:
             self.env = self.remake(seed)
         elif seed is not None:
             kwargs["seed"] = seed if self.stateful == "native" else sub_seeds(seed, self.num_envs)
-        obs, info = self.env.reset(**kwargs)
+        with failing("an environment", "reset"):
+            obs, info = self.env.reset(**kwargs)
         if self._batch is not None:
             obs = self._batch.read(obs, info)
         return self._tensor(obs)
@@ -118,7 +121,8 @@ class GymVectorEnv:
             return f"its state can't be copied: {reason}"
 
     def step(self, action: Tensor) -> Step:
-        obs, reward, terminated, truncated, info = self.env.step(self._action(action))
+        with failing("an environment", "step"):
+            obs, reward, terminated, truncated, info = self.env.step(self._action(action))
         last = terminated | truncated
         if self._batch is not None:
             obs = self._batch.read(obs, info, np.zeros_like(last) if self.same_step else last)
@@ -132,13 +136,24 @@ class GymVectorEnv:
                 valid = torch.from_numpy(~self.pending)
                 reward = np.where(self.pending, 0.0, reward)
             self.pending = last
+        paid, streams, over = (
+            torch.from_numpy(np.array(reward, dtype=np.float32)),
+            {},
+            None,
+        )  # a copy: some use it again
+        if "own_reward" in info:  # of copies in wrappers
+            own = [0.0 if x is None else x for x in info["own_reward"]]
+            streams = {"return": torch.tensor(own, dtype=torch.float32), WRAPPED: paid}
+            over = torch.from_numpy(last & ~np.array(info.get("goes_on", [False]), dtype=bool))
         return Step(
             obs=observed,
             next_obs=successor,
-            reward=torch.from_numpy(np.array(reward, dtype=np.float32)),
+            reward=paid,
             discount=torch.from_numpy(1.0 - np.asarray(terminated, dtype=np.float32)),
             last=torch.from_numpy(np.array(last)),
             valid=valid,
+            streams=streams,
+            over=over,
         )
 
     def snapshot(self) -> dict[str, Any] | None:
@@ -177,7 +192,10 @@ class GymVectorEnv:
         return self.env.render()
 
     def close(self) -> None:
-        self.env.close()
+        try:
+            self.env.close()
+        except Exception as error:  # there is nothing left to lose by it
+            log.warning("the environments failed in close (%s)", told(error))
 
 
 def sub_seeds(seed: int, num_envs: int) -> list[int]:

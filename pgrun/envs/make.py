@@ -12,14 +12,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
 from pgrun.envs.state import Stateful
-from pgrun.errors import UserError
+from pgrun.envs.vector import Copies, Processes
+from pgrun.envs.wrapping import wrapped
+from pgrun.errors import UserError, told
 from pgrun.randomness import seed_generators
-from pgrun.signals import leave_to_leader
 
 log = logging.getLogger("pgrun")
 BACKENDS = ("auto", "native", "sync", "async", "envpool")
@@ -61,10 +62,12 @@ def make(
         if "Malformed environment ID" in str(error):
             raise UserError(_unknown(id)) from error
         raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
+        raise UserError(f"env.id={id} can't be made ({told(error)})") from error
 
 
 def _make(
@@ -108,26 +111,17 @@ def _make(
     def copy(index: int) -> Callable[[], gym.Env]:
         def build() -> gym.Env:
             if os.getpid() != known.process:
-                leave_to_leader()
                 seed_generators(known.seeds[index])
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
             env = gym.make(id, disable_env_checker=True, **kwargs)
-            for wrapper in wrappers:
-                env = wrapper(env)
-            return Checked(Stateful(env, index), known)
+            return Checked(Stateful(wrapped(env, wrappers), index), known)
 
         return build
 
     same = autoreset == "same_step"
-    mode = AutoresetMode.SAME_STEP if same else AutoresetMode.NEXT_STEP
-    vector = AsyncVectorEnv if backend == "async" else SyncVectorEnv
-    envs = vector([copy(i) for i in range(num_envs)], autoreset_mode=mode, copy=False)  # the adapter copies
-    for process in getattr(envs, "processes", ()):
-        process._popen.terminate = process._popen.kill  # SIGTERM is left to the run, which ends its workers itself
-    kept = "worker processes in env.autoreset=next_step remember by themselves who resets next"
-    stateful = kept if backend == "async" and not same else "copies"
-    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful=stateful, float64=float64)
+    envs = (Processes if backend == "async" else Copies)([copy(i) for i in range(num_envs)], same_step=same)
+    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful="copies", float64=float64)
 
 
 def _envpool(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
-from pgrun.errors import UserError
+from pgrun.errors import UserError, failing
 from pgrun.types import Obs, Step, map_obs
 
 spaces = gym.spaces
@@ -60,6 +60,7 @@ class TensorEnv:
     """
 
     ungrouped = ""  # a state can be had in any number of copies
+    one_object = True
 
     def __init__(self, *, world: World, num_envs: int, max_episode_steps: int | None, seed: int) -> None:
         self.world, self.num_envs = world, num_envs
@@ -88,7 +89,8 @@ class TensorEnv:
 
     def step(self, action: Tensor) -> Step:
         world = self.world
-        state, reward, terminated, streams = world.step(self.state, self._action(action), self.rng)
+        with failing("the world", "step"):
+            state, reward, terminated, streams = world.step(self.state, self._action(action), self.rng)
         self.t += 1
         last = terminated | (self.t >= self.limit)
         successor = observed = self.observe(state)

@@ -22,7 +22,7 @@ from torch import Tensor
 from pgrun.algos.base import Algorithm
 from pgrun.core import ranks
 from pgrun.episodes import EpisodeStats
-from pgrun.errors import Diverged, Lost, UserError
+from pgrun.errors import Diverged, EnvFailed, Lost, UserError
 from pgrun.gradient_step import GradientStep
 from pgrun.hooks import Checkpoint
 from pgrun.parallel import torchrun
@@ -52,6 +52,10 @@ class CommonClock(Clock):
     @property
     def running(self) -> bool:
         return ranks.largest_count(int(not super().running)) == 0
+
+    @property
+    def interrupted(self) -> bool:
+        return False  # the ranks bring whole rollouts, together
 
     def advance(self, rollout: Transition) -> None:
         mine = torch.tensor([int(rollout.valid.sum()), len(self.stats.finished) if self.rank else 0])
@@ -109,6 +113,7 @@ class DataParallel(Team):
 
     def __init__(self, *, workers: int, rank: int = 0) -> None:
         super().__init__(workers=workers, rank=rank)
+        self.apart = workers == 1
         self.launched = torchrun.here()
         if self.launched and torchrun.world() != workers:
             raise UserError(
@@ -202,7 +207,7 @@ class DataParallel(Team):
         """What a rank said before it ended, or how it ended, if one did."""
         if self.store.check(["failed"]):
             kind, rank, text = json.loads(self.store.get("failed"))
-            known = {"UserError": UserError, "Diverged": Diverged}
+            known = {"UserError": UserError, "Diverged": Diverged, "EnvFailed": EnvFailed}
             return known.get(kind, Lost)(f"worker {rank}: {text}")
         for rank, process in workers.processes.items():
             if process.exitcode not in (None, 0, PARTED):
@@ -302,7 +307,7 @@ def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
         return PARTED
     except Exception as error:
         known = isinstance(error, (UserError, Diverged))
-        kind = ("UserError" if isinstance(error, UserError) else "Diverged") if known else ""
+        kind = next((k.__name__ for k in (EnvFailed, UserError, Diverged) if isinstance(error, k)), "")
         if not known:
             traceback.print_exc()
         store.set("failed", json.dumps([kind, rank, str(error) if known else f"{type(error).__name__}: {error}"]))

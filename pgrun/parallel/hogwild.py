@@ -75,6 +75,10 @@ class SharedClock(Clock):
     def running(self) -> bool:
         return super().running and not self.shared.over.is_set()
 
+    @property
+    def interrupted(self) -> bool:
+        return super().interrupted or self.shared.over.is_set()
+
     def advance(self, rollout: Transition) -> None:
         self.mine[0] += rollout.valid.sum()
         self.look()

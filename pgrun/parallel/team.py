@@ -27,6 +27,8 @@ class Team:
         rank: which of them this one is.
     """
 
+    apart = True  # whether the leader can write a checkpoint by itself, after it left the others
+
     def __init__(self, *, workers: int, rank: int = 0) -> None:
         self.workers, self.rank = workers, rank
         self.shared: Any = None  # what ties a worker to the leader, which gives it

@@ -90,7 +90,7 @@ def test_ant_with_contacts():
     )
 
 
-@pytest.mark.parametrize("backend", ["native", "sync"])
+@pytest.mark.parametrize("backend", ["native", "sync", "async"])
 def test_a_pending_reset_is_part_of_the_state(backend):
     env = adapter("CartPole-v1", backend=backend, autoreset="next_step")
     env.reset(3)
@@ -113,7 +113,6 @@ def test_a_pending_reset_is_part_of_the_state(backend):
         ("LunarLander-v3", {}, "LunarLander.world is a b2World"),
         ("ale_py:ALE/Pong-v5", {"backend": "sync"}, "AtariEnv.ale is a ALEInterface"),
         ("CartPole-v1", {"backend": "envpool"}, "envpool"),
-        ("CartPole-v1", {"backend": "async", "autoreset": "next_step"}, "next_step"),
         ("Opaque-v0", {}, "Opaque.hidden is a range_iterator"),
     ],
 )

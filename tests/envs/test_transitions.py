@@ -48,12 +48,7 @@ STATE_NAMES = {"CartPole-v1": "state", "Pendulum-v1": "state", "MountainCar-v0":
 def inject(env, id: str) -> None:
     """Put the scripted start into an adapter of any backend."""
     starts = STARTS[id]
-    state = env.snapshot() if env.stateful in ("native", "copies") else None
-    if state is None:  # worker processes in next_step mode give no state, but take one
-        same = adapter(id, backend="sync", limit=LIMIT)
-        same.reset(3)
-        state = same.snapshot()
-        same.close()
+    state = env.snapshot()
     if "native" in state:
         state["native"]["state"] = encode(starts.T.copy())
     else:

@@ -1,0 +1,82 @@
+"""A user's wrappers round one copy of an environment, and what the environment itself pays beneath them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+
+from pgrun.errors import UserError, told
+
+# these keep statistics to themselves, which evaluation and a resumed run would begin anew
+BUILT_IN = {
+    gym.wrappers.NormalizeObservation: "network.normalize_obs=true",
+    gym.wrappers.NormalizeReward: "algo.normalize_reward=true",
+}
+
+
+class OwnReward(gym.Wrapper):
+    """Sums what the environment itself pays, however many steps the wrappers above make of one."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.paid, self.fresh = 0.0, True
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.fresh = True
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        answer = self.env.step(action)
+        self.paid += float(answer[1])
+        return answer
+
+    def take(self) -> float:
+        """What was paid since the last call. From here on it is seen whether the environment is reset."""
+        paid, self.paid, self.fresh = self.paid, 0.0, False
+        return paid
+
+
+def innermost(env: gym.Env) -> OwnReward | None:
+    """The layer of a copy that sums what the environment itself pays, where there is one."""
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, OwnReward):
+            return env
+        env = env.env
+    return None
+
+
+def wrapped(env: gym.Env, wrappers: Sequence[Callable[[gym.Env], gym.Env]]) -> gym.Env:
+    """An environment in a user's wrappers, innermost first.
+
+    Raises:
+        UserError: one that can't be put round it, or that pgrun has something better for.
+    """
+    if not wrappers:
+        return env
+    env = bare = OwnReward(env)
+    for wrapper in wrappers:
+        name = getattr(getattr(wrapper, "func", wrapper), "__name__", type(wrapper).__name__)
+        if not callable(wrapper):
+            raise UserError(
+                f"env.wrappers: {wrapper!r} is no wrapper: write {{_target_: module.Class, _partial_: true}}"
+            )
+        try:
+            env = wrapper(env)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"env.wrappers: {name} can't be put round the environment ({told(error)})") from error
+        if not isinstance(env, gym.Env):
+            raise UserError(f"env.wrappers: {name} made a {type(env).__name__} of the environment, not an environment")
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper) and layer is not bare:
+        for kind, key in BUILT_IN.items():
+            if isinstance(layer, kind):
+                raise UserError(
+                    f"env.wrappers: {kind.__name__} would begin its statistics anew in evaluation and on resume: use "
+                    f"{key}, where they are kept with the policy"
+                )
+        layer = layer.env
+    return env
