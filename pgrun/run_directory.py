@@ -92,7 +92,7 @@ def written_config(path: Path) -> dict[str, Any]:
 
 def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
     """A config as values by dotted key, without its `hydra` node."""
-    from pgrun.run import flatten
+    from pgrun.result import flatten
 
     config = OmegaConf.create(config) if isinstance(config, dict) else config
     return flatten(OmegaConf.to_container(resolved(config)))

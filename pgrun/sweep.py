@@ -107,7 +107,7 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
         if begun.exists():
             check_same(folder, json.loads(begun.read_text())["arguments"], argv)
         else:
-            from pgrun.run import write_json
+            from pgrun.result import write_json
 
             (folder / JOBS).touch()
             write_json(begun, {"arguments": list(argv)})
@@ -241,7 +241,7 @@ def objective(result: dict[str, Any]) -> float:
 
 def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
     """Write into a job's result.json, which may be there already, why it failed; -> its content."""
-    from pgrun.run import write_json
+    from pgrun.result import write_json
 
     result = found(folder)
     if result["status"] not in ("failed", "diverged"):

@@ -136,11 +136,8 @@ class GymVectorEnv:
                 valid = torch.from_numpy(~self.pending)
                 reward = np.where(self.pending, 0.0, reward)
             self.pending = last
-        paid, streams, over = (
-            torch.from_numpy(np.array(reward, dtype=np.float32)),
-            {},
-            None,
-        )  # a copy: some use it again
+        paid = torch.from_numpy(np.array(reward, dtype=np.float32))  # a copy: some write into theirs again
+        streams, over = {}, None
         if "own_reward" in info:  # of copies in wrappers
             own = [0.0 if x is None else x for x in info["own_reward"]]
             streams = {"return": torch.tensor(own, dtype=torch.float32), WRAPPED: paid}

@@ -207,7 +207,8 @@ class Processes(Copies):
             self.pipes.append(mine)
             self.workers.append(worker)
             worker.start()
-            worker._popen.terminate = worker._popen.kill  # SIGTERM is left to the run, which ends its workers itself
+            started = worker._popen  # type: ignore[attr-defined]
+            started.terminate = started.kill  # SIGTERM is left to the run, which ends its workers itself
             its.close()
         return [self.answer(i, "making it") for i in range(len(makers))]
 
