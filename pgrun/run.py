@@ -22,7 +22,7 @@ from pgrun.randomness import generators, restore_generators
 from pgrun.result import flatten, note_traceback, write_json
 from pgrun.signals import held_back, interruptible, stop_on_signals
 from pgrun.tell import shown
-from pgrun.train import Hook, train
+from pgrun.train import Clock, Hook, train
 from pgrun.written import Written
 
 log = logging.getLogger("pgrun")
@@ -147,6 +147,11 @@ class Run:
             self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(state))
         self.saved_at = self.stands()
 
+    def complete(self, clock: Clock, metrics: dict[str, Any]) -> None:
+        """A hook: the checkpoint that was written before an evaluation gets what that found."""
+        if self.parts.team.apart and self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]:
+            self.write()
+
     def stands(self) -> tuple[Any, ...]:
         """What differs from one checkpoint to the next."""
         return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
@@ -168,10 +173,12 @@ class Run:
         if note := getattr(parts.memory, "note", ""):
             log.info(note)
         progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
+        reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
         hooks: list[Hook] = [
             self.board,
             Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),  # before what takes long
-            *(evaluating := [self.evaluation, *self.reports()]),
+            *(evaluating := [self.evaluation, *reports]),
+            self.complete,
             progress,
         ]
         self.startup = time.perf_counter() - self.begin
@@ -218,10 +225,6 @@ class Run:
             result = self.result(status, final)
             self.close(result)
         return result
-
-    def reports(self) -> list[Hook]:
-        """Who is told of each evaluation."""
-        return [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
 
     def write_what_is_left(self) -> None:
         """Write a checkpoint of what was learnt, after environments broke; what they were doing is not in it."""
