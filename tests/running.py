@@ -7,12 +7,14 @@ from typing import Any
 import hydra
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from pgrun import checkpoint
 from pgrun.build import Parts, build
 from pgrun.paths import config_dir
 from pgrun.resolvers import register_resolvers
 from pgrun.run import Run
+from pgrun.written import beside, sha256, sum_line
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -33,6 +35,14 @@ def new_run(folder: Path, *overrides: str, resume: dict[str, Any] | None = None)
     config = compose(*overrides)
     names = {"algo": "algo", "env": "env"}
     return Run(config, build(config), folder, names=names, begin=time.perf_counter(), quiet=True, resume=resume)
+
+
+def change_config(path: Path, config: DictConfig) -> None:
+    """Give a checkpoint another config, as if the run had been trained with it."""
+    path = path.resolve()
+    content = {**checkpoint.load(path), "config": OmegaConf.to_container(config, resolve=True)}
+    path.write_bytes(checkpoint.dump(content))
+    beside(path).write_bytes(sum_line(sha256(path), path.name))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
-from running import compose
+from running import change_config, compose
 
 from pgrun import app, checkpoint
 from pgrun.build import resolved
@@ -19,7 +18,6 @@ from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
 from pgrun.resolvers import constant_keys
-from pgrun.written import beside, sum_line
 from tests.shell import pgrun
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -45,9 +43,7 @@ def test_a_class_or_a_key_that_is_gone(
     else:
         config[key]._target_ = "pgrun.gone.Gone"
     if command == "eval":
-        state = {**checkpoint.load(latest), "config": OmegaConf.to_container(config, resolve=True)}
-        latest.write_bytes(checkpoint.dump(state))
-        beside(latest).write_bytes(sum_line(hashlib.sha256(latest.read_bytes()).hexdigest(), latest.name))
+        change_config(latest, config)
     (tmp_path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
     assert main([command, str(tmp_path), *more]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "pgrun:" in line]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from running import new_run, parts, same
+from running import change_config, new_run, parts, same
 
 from pgrun import randomness
 from pgrun.build import resolved
@@ -185,6 +185,7 @@ def test_a_policy_is_evaluated_in_the_precision_that_it_was_trained_in(tmp_path)
     for precision in ("bfloat16", "highest"):
         OmegaConf.update(run.config, "matmul_precision", precision)
         OmegaConf.save(resolved(run.config), tmp_path / ".hydra" / "config.yaml")
+        change_config(tmp_path / "checkpoints" / "latest.pt", resolved(run.config))
         found[precision] = evaluate_checkpoint(tmp_path, "latest", episodes=4, seed=None, stochastic=False)
     assert found["bfloat16"]["eval_return_mean"] == trained
     assert found["highest"]["eval_return_mean"] != trained
