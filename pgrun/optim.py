@@ -163,7 +163,7 @@ class RMSprop(Optimizer):
     by_number = True
 
     def __init__(
-        self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float, initial_square: float
+        self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float, initial_square: float = 0.0
     ) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.alpha, self.eps = alpha, eps

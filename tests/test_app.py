@@ -108,7 +108,9 @@ def test_what_goes_wrong_in_a_callback_is_not_swallowed(
     for name in ("prepare", "check_plugins", "shown"):
         monkeypatch.setattr(app, name, broken)
     places = {"run": {"dir": "nowhere"}, "sweep": {"dir": "nowhere"}}
-    config = OmegaConf.create({"hydra": {"overrides": {"task": []}, "sweeper": {}, "output_subdir": ".hydra", **places}})
+    config = OmegaConf.create(
+        {"hydra": {"overrides": {"task": []}, "sweeper": {}, "output_subdir": ".hydra", **places}}
+    )
     with pytest.raises(SystemExit) as end:
         getattr(app.CheckFirst(), where)(config)
     assert end.value.code == 1

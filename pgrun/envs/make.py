@@ -36,8 +36,8 @@ def make(
     extra: str | None,
     kwargs: Mapping[str, Any],
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
-    float64: bool,
     seed: int,
+    float64: bool = False,
 ) -> GymVectorEnv:
     """B copies of a Gymnasium environment; the keys are explained in configs/env/gym.yaml.
 

@@ -163,7 +163,7 @@ class CNN(Network):
     """Config `network=cnn`: images in, convolutions, then linear layers."""
 
     channels: Sequence[int]
-    channels_last: bool | None
+    channels_last: bool | None = None  # of configs from before there was this key
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,7 +181,7 @@ class Recurrent(MLP):
     size: int
     sequence: int | None  # type: ignore[misc]
     channels: Sequence[int]
-    channels_last: bool | None
+    channels_last: bool | None = None  # of configs from before there was this key
 
     def __post_init__(self) -> None:
         super().__post_init__()

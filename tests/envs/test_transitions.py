@@ -151,7 +151,7 @@ def test_what_is_acted_on_next(way):
 
 def as_rollout(raw: list[Step]) -> Transition:
     """Steps as a rollout [T, B]; obs and action don't matter here."""
-    stack = {name: torch.stack([getattr(step, name) for step in raw]) for name in Step._fields[:-1]}
+    stack = {name: torch.stack([getattr(step, name) for step in raw]) for name in Step._fields[:6]}
     return Transition(
         stack["obs"], stack["reward"], stack["reward"], stack["discount"], stack["next_obs"], stack["last"],
         stack["valid"], {},

@@ -17,7 +17,15 @@ DISCRETE = gym.spaces.Discrete(3)
 
 
 def recurrent(**changes):
-    kwargs = {"hidden": [6], "channels": [4, 6, 8], "normalize_obs": False, "cell": "lstm", "size": 5, "sequence": None}
+    kwargs = {
+        "hidden": [6],
+        "channels": [4, 6, 8],
+        "channels_last": None,
+        "normalize_obs": False,
+        "cell": "lstm",
+        "size": 5,
+        "sequence": None,
+    }
     return Recurrent(**{**COMMON, "head_gain": 1.0, **kwargs, **changes})
 
 
