@@ -90,8 +90,23 @@ class Written:
                 raise
             self.seen[path.name] = look(path)
             self.point(pointer, path, digest)
+            plain = f"{stem}.pt"
+            if path.name != plain and plain in self.wrote and self.delete(plain):
+                path = self.rename(path, plain, pointer, digest)
         self.prune()
         return path
+
+    def rename(self, path: Path, name: str, pointer: str, digest: str) -> Path:
+        """Give a file the name of the one that it took the place of; at any moment the pointer's file is whole."""
+        renamed = self.folder / name
+        self.wrote[name] = digest
+        self.write_list()
+        replace(beside(renamed), sum_line(digest, name))
+        double(renamed, path)
+        self.seen[name] = look(renamed)
+        self.point(pointer, renamed, digest)
+        self.delete(path.name)
+        return renamed
 
     def point(self, pointer: str, path: Path, digest: str) -> None:
         """Make latest.pt or best.pt stand for a file."""

@@ -32,7 +32,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "a2c algo/advantage=gae": (*STEPS, "total_steps=6400"),
     "a3c": (*STEPS, "workers=1", "total_steps=6400"),
     "acktr": (*STEPS, "algo.rollout=4", "total_steps=6400"),
-    "acer": (*STEPS, "algo.rollout=4", "total_steps=2400", "memory.capacity=8"),
+    "acer": (*STEPS, "algo.rollout=4", "total_steps=4800", "memory.capacity=8"),
     "offpolicy_pg": (*STEPS, "algo.rollout=4", "total_steps=2400"),
     "ppo": (*STEPS, *EPOCHS),
     "ppo_kl": (*STEPS, *EPOCHS),

@@ -102,7 +102,7 @@ def test_the_optimizers_statistics_are_shared():
         gradient(a, 2.0)
         gradient(b, 4.0)
         alpha = a.optimizer.alpha
-        v = alpha * (alpha * 1.0 + (1 - alpha) * 4.0) + (1 - alpha) * 16.0
+        v = alpha * (1 - alpha) * 4.0 + (1 - alpha) * 16.0  # from 0 on
         assert torch.allclose(a.optimizer.state["v"], torch.full_like(a.theta, v))
         assert b.optimizer.state["v"].data_ptr() == a.optimizer.state["v"].data_ptr()
 
