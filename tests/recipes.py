@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from running import compose
 
@@ -12,6 +13,9 @@ from pgrun.episode_file import episodes, save
 from pgrun.paths import config_dir
 
 ALGORITHMS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
+# one of each kind of update, memory and collector; the others are for the longer tests
+QUICK = {"ppo", "a2c", "trpo", "acer", "offpolicy_pg", "td3", "sac", "dqn", "grpo", "gps", "maddpg", "reinforce"}
+SAMPLED = [pytest.param(algo, marks=[] if algo in QUICK else [pytest.mark.slow]) for algo in ALGORITHMS]
 OF_NUMBERS = {"sac", "sac_v1", "mdpo_offpolicy", "td3", "ddpg", "d4pg", "dpg", "dpg_offpolicy"}
 OF_AGENTS = {"maddpg", "iddpg"}
 OF_EPISODES = {"reinforce", "grpo", "gps"}

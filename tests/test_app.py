@@ -105,7 +105,7 @@ def test_what_goes_wrong_in_a_callback_is_not_swallowed(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    for name in ("prepare", "check_plugins", "shown"):
+    for name in ("check_dir", "check_plugins", "shown"):
         monkeypatch.setattr(app, name, broken)
     places = {"run": {"dir": "nowhere"}, "sweep": {"dir": "nowhere"}}
     config = OmegaConf.create(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from probes import run
-from recipes import ALGORITHMS, demonstrations, recipe
+from recipes import SAMPLED, demonstrations, recipe
 from running import parts
 
 from pgrun.episode_file import load
@@ -28,7 +28,7 @@ def tensors(x):
             yield from tensors(each)
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", SAMPLED)
 def test_a_terminal_observation_of_nan_does_nothing(algo, tmp_path):
     """Nor the row after it, which sees it and counts nowhere."""
     small, env = words(algo, "Broken", "next_step"), ENV.format("Broken", "next_step").split()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from probes import run
-from recipes import ALGORITHMS, OF_AGENTS, OF_NUMBERS, demonstrations, recipe
+from recipes import OF_AGENTS, OF_NUMBERS, SAMPLED, demonstrations, recipe
 from running import compose, new_run, parts
 
 from pgrun.build import build
@@ -30,7 +30,7 @@ def words(algo, folder):
 
 
 @pytest.mark.parametrize("key", [OBS, REWARD])
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", SAMPLED)
 def test_every_algorithm_counts_each_step_once_or_refuses_by_name(algo, key, tmp_path):
     small = words(algo, tmp_path)
     if key == REWARD and "normalize_reward" not in compose(f"algo={algo}").algo:

@@ -96,8 +96,8 @@ def test_a_step_that_was_written_before_a_kill_is_written_anew(tmp_path):
     write(written(tmp_path), 200, "after")
     assert names(tmp_path) == {*with_sums("step_100.pt", "step_200.pt"), "latest.pt"}
     assert latest(tmp_path) == "after"
-    write(written(tmp_path), 200, "again")  # what is current is never overwritten
-    assert names(tmp_path) == {*with_sums("step_200.pt", "step_200_2.pt"), "latest.pt"}
+    write(written(tmp_path), 200, "again")  # what is current is never overwritten; the new one gets its name after it
+    assert names(tmp_path) == {*with_sums("step_100.pt", "step_200.pt"), "latest.pt"}
     assert latest(tmp_path) == "again"
 
 

@@ -87,7 +87,10 @@ def values(algorithm: Any) -> dict[str, Tensor]:
     return {name: x.flatten() for name, x in found.items()}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+QUICK = ("a2c", "ppo", "trpo", "acer", "offpolicy_pg", "dqn", "sac", "td3", "d4pg", "sac_discrete")
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[] if x in QUICK else [pytest.mark.slow]) for x in RECIPES])
 def test_the_value_of_a_constant_reward(name):
     made, _ = run(*words(name))
     found = values(made.algorithm)

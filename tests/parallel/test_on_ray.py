@@ -16,7 +16,7 @@ from shell import free_port, pgrun
 
 from pgrun import checkpoint
 from pgrun.collect import Rollouts
-from pgrun.commands import override
+from pgrun.commands import RESUMABLE, override
 from pgrun.errors import Lost, UserError
 from pgrun.parallel import crew, on_ray
 
@@ -318,7 +318,8 @@ def test_a_run_spreads_over_the_nodes_of_a_cluster(tmp_path):
 
 def test_a_run_may_go_on_at_another_address(tmp_path):
     config = new_run(tmp_path, *SMALL, "workers=1", "total_steps=300").config
-    moved = override(config, ["parallel.address=10.0.0.2:6379", "parallel.cpus=2"])
+    on_resume = RESUMABLE, "when a run is resumed"
+    moved = override(config, ["parallel.address=10.0.0.2:6379", "parallel.cpus=2"], *on_resume)
     assert (moved.parallel.address, moved.parallel.cpus) == ("10.0.0.2:6379", 2)
     with pytest.raises(UserError, match=r"parallel\.wait_for can't change"):
-        override(config, ["parallel.wait_for=1"])
+        override(config, ["parallel.wait_for=1"], *on_resume)
