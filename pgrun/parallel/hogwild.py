@@ -58,7 +58,7 @@ class Flag:
 class SharedClock(Clock):
     """A clock whose steps and updates are those of all processes together."""
 
-    shared: Shared
+    shared: Shared | None = None  # until it is tied
 
     def tie(self, shared: Shared, rank: int) -> None:
         """Count with the others from here on; the leader's figures are where they start."""
@@ -69,15 +69,21 @@ class SharedClock(Clock):
 
     def look(self) -> None:
         """See what all have done."""
+        assert self.shared is not None
         self.steps, self.updates = self.shared.counts.sum(0).tolist()
 
     @property
     def running(self) -> bool:
-        return super().running and not self.shared.over.is_set()
+        return super().running and not self.over
 
     @property
     def interrupted(self) -> bool:
-        return super().interrupted or self.shared.over.is_set()
+        return super().interrupted or self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether another process has ended the run."""
+        return self.shared is not None and self.shared.over.is_set()
 
     def advance(self, rollout: Transition) -> None:
         self.mine[0] += rollout.valid.sum()

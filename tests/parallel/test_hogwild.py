@@ -295,7 +295,7 @@ def test_a_worker_that_can_not_start_is_reported(tmp_path):
     words = [w for w in RUN if not w.startswith("env=")]
     said = pgrun(*words, "env=gym", "env.id=mine:Mine-v0", "total_steps=30000", cwd=tmp_path)
     assert said.code == 0, said.err
-    assert "worker 1 died (exit code 1); going on with 1" in said.err
+    assert "worker 1 died (exit code 2); going on with 1" in said.err
 
 
 FAILING = '''
