@@ -159,7 +159,7 @@ def read_run(
 
 
 def stamp_of(path: Path) -> tuple[Path, int] | None:
-    """What tells whether a checkpoint has been written anew; None where there is none."""
+    """Return what changes when a checkpoint is written anew; None where there is none."""
     return (path.resolve(), path.stat().st_mtime_ns) if path.exists() else None
 
 

@@ -29,7 +29,7 @@ class Evaluation:
 
     @property
     def note(self) -> str:
-        """What is to be said of these figures; empty where nothing is."""
+        """Say in a line how many episodes were cut; empty where none was."""
         if not self.cut:
             return ""
         return (

@@ -153,7 +153,7 @@ class Run:
             self.write()
 
     def stands(self) -> tuple[Any, ...]:
-        """What differs from one checkpoint to the next."""
+        """Return what differs from one checkpoint to the next."""
         return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
 
     def write_best(self) -> None:

@@ -64,7 +64,7 @@ def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
 
 
 def told(folder: Path) -> list[str]:
-    """What `pgrun resume` was told to change of a run, in order."""
+    """Read what `pgrun resume` was told to change of a run, in order."""
     path = folder / ".hydra" / TOLD
     return [str(text) for text in OmegaConf.load(path)] if path.exists() and path.read_text().strip() else []
 

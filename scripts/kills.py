@@ -60,7 +60,7 @@ TIMES = {"seconds", "wall_seconds"}
 
 @dataclass
 class Row:
-    """What became of all cases of one kind."""
+    """The outcomes of all cases of one kind."""
 
     cases: int = 0
     disturbed: int = 0  # kills and errors: of a case whose run was over before there are none, of others several

@@ -88,9 +88,7 @@ class ACER(Learner):
         with torch.enable_grad():
             phi = pi.statistics().detach().requires_grad_()
             f = pi.of_statistics(phi)
-            gain = weight * f.log_prob(batch.action)
-            for share, action in zip(correction, judged.actions, strict=True):
-                gain = gain + share * f.log_prob(action)  # eq. 9
+            gain = weight * f.log_prob(batch.action) + (correction * f.log_prob(judged.actions)).sum(0)  # eq. 9
             (g,) = torch.autograd.grad((gain + self.entropy_coef * f.entropy()).sum(), phi)
             kl = f.kl_from(self.average_policy(batch))
             (k,) = torch.autograd.grad(kl.sum(), phi)

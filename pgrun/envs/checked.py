@@ -28,7 +28,7 @@ ALONE = "observation"  # the key of what is seen, where only the mask makes a Di
 
 @dataclass
 class Known:
-    """What all copies of one environment share.
+    """Knowledge that all copies of one environment share.
 
     Args:
         name: of the environment, for refusals.
@@ -108,7 +108,7 @@ class Checked(gym.Wrapper):
         return self.env.reset(seed=seed, options=options)
 
     def take(self, obs: Any, info: dict[str, Any], ended: bool) -> Any:
-        """What is handed on of an observation."""
+        """Check an observation and return it as it is handed on."""
         seen = self.read(obs)
         if self.looks:
             look_closely(self.seen, seen, self.name, float64=self.known.float64)

@@ -96,7 +96,7 @@ class Parallel:
         self.look(i, seen, np.array([agent in env.agents for agent in self.agents]))
 
     def read(self, seen: Mapping[str, Any]) -> dict[str, Any]:
-        """What the agents see, in arrays of our own: the environment may write to its own again."""
+        """Copy what the agents see: the environment may write to its own arrays again."""
         return {agent: self.readers[agent](x) for agent, x in seen.items() if x is not None}
 
     def look(self, i: int, seen: Mapping[str, Any], alive: np.ndarray) -> None:

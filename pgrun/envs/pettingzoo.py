@@ -200,7 +200,7 @@ class Rows(Parallel):
 
 
 def first_of(by_agent: Mapping[str, Any]) -> Any:
-    """What the first agent has."""
+    """Return the first agent's entry."""
     return next(iter(by_agent.values()))
 
 

@@ -1,4 +1,4 @@
-"""What an environment shows, read as its space has it: in arrays of our own, or refused."""
+"""Readers of observations: each copies what an environment shows, as its space has it, or refuses it."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _warn(text: str) -> None:
 
 
 def shown(x: Any) -> str:
-    """What came, in a few words."""
+    """Describe a value in a few words."""
     if x is None or isinstance(x, (str, bytes, bool, int, float)):
         return repr(x)[:40]
     if isinstance(x, np.generic):

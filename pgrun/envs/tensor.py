@@ -84,7 +84,7 @@ class TensorEnv:
         return self.observe(self.state)
 
     def observe(self, state: Tensor) -> Obs:
-        """What a world shows of a state, in tensors of our own: it may write to its own again, or show the state."""
+        """Copy what a world shows of a state: it may write to its own tensors again, or show the state."""
         return map_obs(Tensor.clone, self.world.observe(state))
 
     def step(self, action: Tensor) -> Step:

@@ -94,7 +94,7 @@ class Copy:
 
 
 def kept(info: Any) -> dict[str, Any]:
-    """What is read of a copy's info."""
+    """Pick the keys of a copy's info that are read."""
     return {key: info[key] for key in READ if key in info} if READ and isinstance(info, dict) else {}
 
 
@@ -130,7 +130,7 @@ class Copies:
         return [copy.spaces() for copy in self.copies]
 
     def all(self, methods: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What a method of each copy returns."""
+        """Call a method of each copy; -> the results."""
         each = zip(self.copies, methods, arguments, strict=True)
         return [getattr(copy, method)(*given) for copy, method, given in each]
 
@@ -221,7 +221,7 @@ class Processes(Copies):
         return [self.answer(i, method) for i, method in enumerate(methods)]
 
     def answer(self, i: int, where: str) -> Any:
-        """What a copy answers.
+        """Wait for a copy's answer.
 
         Raises:
             EnvFailed: it failed or died.

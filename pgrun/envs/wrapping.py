@@ -33,7 +33,7 @@ class OwnReward(gym.Wrapper):
         return answer
 
     def take(self) -> float:
-        """What was paid since the last call. From here on it is seen whether the environment is reset."""
+        """Return what was paid since the last call. From here on it is seen whether the environment is reset."""
         paid, self.paid, self.fresh = self.paid, 0.0, False
         return paid
 

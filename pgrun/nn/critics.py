@@ -47,7 +47,7 @@ class Reader(nn.Module):
         return self.beside(self.encoder(obs), x)
 
     def beside(self, features: Tensor, x: Tensor) -> Tensor:
-        """What comes after the encoder."""
+        """Run the layers after the encoder on its features and an action."""
         return self.head(self.layers.run(torch.cat([features, x], -1)))
 
 

@@ -97,8 +97,8 @@ class CategoricalOfStatistics:
         return self.phi.clamp(min=1e-6).log()
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """log φ_a, [...]."""
-        return self.log_phi.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        """log φ_a, of one action for each φ or of several, [m, ...]; as `action`."""
+        return self.log_phi.expand(*action.shape, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """−Σ φ log φ, [...]."""

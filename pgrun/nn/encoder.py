@@ -1,4 +1,4 @@
-"""What an encoder of observations is."""
+"""The interface of an encoder of observations."""
 
 from __future__ import annotations
 

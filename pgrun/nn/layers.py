@@ -104,7 +104,7 @@ class Flatten(nn.Module):
 
 
 def _flattener(space: gym.Space) -> Callable[[Tensor], Tensor]:
-    """What makes vectors of a part's observations: one-hot ones of choices, of which only the number is kept."""
+    """Turns a part's observations into vectors: one-hot ones of choices, of which only the number is kept."""
     dims = len(space.shape or ())
     if isinstance(space, gym.spaces.Discrete):
         n = int(space.n)
