@@ -42,6 +42,8 @@ replaced: set[str] = set()  # those that failed and were done again in another f
 
 def main(argv: Sequence[str]) -> int:
     """Run the Hydra app on these arguments; -> the exit code."""
+    for left in (_sweep_codes, _built, _claims, _locks, over_before, replaced):
+        left.clear()  # of a command that this process ran before
     register_resolvers()
     drop_namesakes()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line

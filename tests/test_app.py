@@ -11,6 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from running import change_config, compose
+from shell import pgrun
 
 from pgrun import app, checkpoint
 from pgrun.build import resolved
@@ -18,7 +19,6 @@ from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
 from pgrun.resolvers import constant_keys
-from tests.shell import pgrun
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"

@@ -10,12 +10,12 @@ from pathlib import Path
 import breaking
 import pytest
 from running import compose, new_run, same
+from shell import pgrun
 from test_resume import PPO, SAC, finish
 
 from pgrun import checkpoint
 from pgrun.build import build
 from pgrun.errors import EnvFailed, UserError
-from tests.shell import pgrun
 
 SMALL = (
     *("env=gym", "network.hidden=[8]", "num_envs=2", "algo.rollout=10", "algo.minibatch=20", "total_steps=400"),

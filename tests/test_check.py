@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from shell import pgrun
 
 from pgrun.check import check_plugin, check_plugins
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
-from tests.shell import pgrun
 
 SHIPPED = {
     path.stem: path for group in ("launcher", "sweeper") for path in (config_dir() / "hydra" / group).glob("*.yaml")

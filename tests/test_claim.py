@@ -124,6 +124,11 @@ def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path, mo
     assert f"run: process {os.getpid()} on" in said[0]
 
 
+def test_a_command_knows_nothing_of_the_one_before_in_its_process(here: Path) -> None:
+    assert main(["-m", "seed=0,1", "hydra.sweep.dir=sweep", "+env.kwargs.gravity=1", *SHORT]) == 1
+    assert run("hydra.run.dir=fine") == 0
+
+
 LONG = "a" * 300
 
 

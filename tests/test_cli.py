@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from shell import pgrun
 
 from pgrun.app import whole_numbers
 from pgrun.cli import help_page, main
 from pgrun.resolvers import claiming, free_dir, register_resolvers
-from tests.shell import pgrun
 
 FIELDS = {
     "status",

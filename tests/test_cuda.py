@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
-from algos.test_determinism import RECIPES
 from probes import run
+from recipes import FEW_UPDATES
 from running import new_run, parts, same
 from test_resume import RUNS, SAC, finish
 from torch.overrides import TorchFunctionMode
@@ -48,10 +48,10 @@ def tensors(algorithm):
     return {k: v.detach().double().cpu() for k, v in algorithm.state_dict().items() if v.is_floating_point()}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", FEW_UPDATES)
 def test_it_learns_what_the_cpu_learns(name):
     """Within a thousandth of the way that the parameters went."""
-    overrides = [f"algo={name.split()[0]}", *RECIPES[name], *WELL_CONDITIONED.get(name, [])]
+    overrides = [f"algo={name.split()[0]}", *FEW_UPDATES[name], *WELL_CONDITIONED.get(name, [])]
     with DrawnOnTheCPU():
         start = tensors(parts(*overrides, "device=cpu").algorithm)
         cpu, clock = run(*overrides, "device=cpu")
@@ -81,7 +81,7 @@ def test_resuming_changes_nothing(name, tmp_path):
 def test_compiled_is_eager(algo):
     made = []
     for compile in ("false", "true"):
-        overrides = [f"algo={algo}", *RECIPES["d4pg by priority" if algo == "d4pg" else algo], f"compile={compile}"]
+        overrides = [f"algo={algo}", *FEW_UPDATES["d4pg by priority" if algo == "d4pg" else algo], f"compile={compile}"]
         with DrawnOnTheCPU():
             algorithm = run(*overrides, "device=cuda")[0].algorithm
         assert (algorithm.compile_seconds > 0.0) == (compile == "true")
@@ -101,7 +101,7 @@ def test_it_runs_with(override, tmp_path):
 
 
 def test_the_replay_lies_on_the_gpu():
-    made = parts(*RECIPES["dqn"], "algo=dqn", "device=cuda", "memory.device=cuda")
+    made = parts(*FEW_UPDATES["dqn"], "algo=dqn", "device=cuda", "memory.device=cuda")
     made.collector.env.reset(0)
     for _ in range(60):
         made.memory.add(made.collector.collect(made.algorithm))

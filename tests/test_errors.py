@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell import pgrun
 
 from pgrun import app, resolvers
 from pgrun.cli import main
-from tests.shell import pgrun
 
 # arguments, what the line must name
 REFUSALS = [

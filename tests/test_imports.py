@@ -157,3 +157,14 @@ def test_the_shells_entry_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+def test_a_helper_of_the_tests_has_one_name():
+    """A module that is imported as `odd` and as `envs.odd` is two: what one registers, the other doesn't know."""
+    tests = Path(__file__).parent
+    folders = {"tests", *(path.name for path in tests.iterdir() if path.is_dir())}
+    for file in tests.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not folders & {name.split(".")[0] for name in names}, f"{file.name}: import it by its last name"

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from tests.shell import pgrun
+from shell import pgrun
 
 
 @pytest.mark.slow

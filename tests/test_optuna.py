@@ -10,6 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from running import compose
+from shell import Said, pgrun
+from sweeping import LAUNCHERS, MORTAL, SHORT, assert_none_left, figures, interrupt, results, start, wait_for
 
 from hydra_plugins.pgrun_sweeper._trial import Link, open_storage
 from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
@@ -17,8 +19,6 @@ from pgrun.errors import UserError
 from pgrun.paths import config_dir
 from pgrun.sweep import LAUNCHERS as PLACES
 from pgrun.validate import keys
-from tests.shell import Said, pgrun
-from tests.sweeping import LAUNCHERS, MORTAL, SHORT, assert_none_left, figures, interrupt, results, start, wait_for
 
 SPACES = sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml") if path.stem not in PLACES)
 ALGOS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))

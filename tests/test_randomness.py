@@ -3,8 +3,8 @@
 import random
 
 import numpy as np
+import odd  # noqa: F401 (registers environments)
 import torch
-from envs import odd  # noqa: F401 (registers environments)
 from running import new_run, parts, same
 
 from pgrun import checkpoint, randomness

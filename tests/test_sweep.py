@@ -11,12 +11,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from running import compose, new_run
-
-from pgrun import sweep
-from pgrun.errors import UserError
-from pgrun.lock import Lock, held
-from tests.shell import pgrun
-from tests.sweeping import (
+from shell import pgrun
+from sweeping import (
     LAUNCHERS,
     LONG,
     MORTAL,
@@ -28,6 +24,10 @@ from tests.sweeping import (
     start,
     wait_for,
 )
+
+from pgrun import sweep
+from pgrun.errors import UserError
+from pgrun.lock import Lock, held
 
 SLOW = pytest.mark.slow
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import ray
+from shell import free_port, pgrun
+from sweeping import alive, assert_none_left, results, wait_for
 
 from hydra_plugins.pgrun_launcher.ray_launcher import RayLauncher
 from pgrun import cluster as connection
 from pgrun.errors import UserError
-from tests.shell import free_port, pgrun
-from tests.sweeping import alive, assert_none_left, results, wait_for
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

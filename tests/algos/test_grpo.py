@@ -10,6 +10,7 @@ import pytest
 import torch
 from probes import Trained, run
 from running import compose, new_run, parts, same
+from shell import pgrun
 from torch.testing import assert_close
 
 from pgrun import checkpoint
@@ -22,7 +23,6 @@ from pgrun.evaluate import evaluate
 from pgrun.nn import MLP
 from pgrun.optim import SGD
 from pgrun.types import Transition
-from tests.shell import pgrun
 
 ARMS = 4
 
