@@ -1,0 +1,56 @@
+"""The types that settings are declared with, beside the constructor's argument that each is for.
+
+A constructor says `gamma: Fraction` or `update: Literal["rollout", "step"]`; its docstring's Args say what the setting
+means. The check before a run, the refusal's line and `pgrun explain` read both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be.
+
+    Args:
+        low, high: the ends; None: there is none.
+        open_low, open_high: whether the end itself is left out.
+    other: one more number that it may be.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+    other: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a number lies in the range; NaN lies in none."""
+        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
+        below = self.high is None or (value < self.high if self.open_high else value <= self.high)
+        return (above and below) or value == self.other
+
+    def __str__(self) -> str:
+        if self.low is not None and self.high is not None and not (self.open_low or self.open_high):
+            return f"from {self.low:g} to {self.high:g}" if self.high < 1e6 else f"from {self.low:g} to {self.high}"
+        ends = []
+        if self.low is not None:
+            ends.append(f"above {self.low:g}" if self.open_low else f"at least {self.low:g}")
+        if self.high is not None:
+            ends.append(f"below {self.high:g}" if self.open_high else f"at most {self.high:g}")
+        return " and ".join(ends) + (f", or {self.other:g}" if self.other is not None else "")
+
+
+Count = Annotated[int, Range(1)]
+CountOrZero = Annotated[int, Range(0)]
+Workers = Annotated[int, Range(1, other=-1)]  # -1: as many as there are cores
+Positive = Annotated[float, Range(0, open_low=True)]
+NotNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Share = Annotated[float, Range(0, 1, open_low=True)]  # of a whole, and not none of it
+Decay = Annotated[float, Range(0, 1, open_high=True)]  # of a running mean
+Between = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
+Seed = Annotated[int, Range(0, 2**63 - 1 - 2_000_006)]  # evaluation's seeds lie above it
+Schedule = Literal["constant", "linear", "cosine"]  # of what falls over a run
