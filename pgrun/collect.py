@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgrun.acting import Bound, Recorder, ask, handed_over, never
 from pgrun.algos.base import Algorithm
+from pgrun.config.ranges import Count
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import UserError
 from pgrun.random_actions import legal, random_actions
@@ -50,7 +51,7 @@ class Rollouts:
     """
 
     def __init__(
-        self, *, env: VectorEnv, length: int, random_steps: int, device: str, seed: int, random_hold: int = 1
+        self, *, env: VectorEnv, length: int, random_steps: int, device: str, seed: int, random_hold: Count = 1
     ) -> None:
         self.env, self.length, self.random_steps, self.seed = env, length, random_steps, seed
         self.actor = Actor(device)
@@ -129,7 +130,14 @@ class Episodes:
     """
 
     def __init__(
-        self, *, env: VectorEnv, episodes: int, device: str, seed: int, max_steps: int | None = None, group: int = 1
+        self,
+        *,
+        env: VectorEnv,
+        episodes: Count,
+        device: str,
+        seed: int,
+        max_steps: Count | None = None,
+        group: Count = 1,
     ) -> None:
         self.env, self.share, self.seed, self.group = env, -(-episodes // env.num_envs), seed, group
         self.bound = Bound(max_steps)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Count
 from pgrun.episode_file import load
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import UserError
@@ -40,9 +41,13 @@ class Demonstrations:
 
     What it hands out counts as environment steps, so `total_steps` is how much data is learnt from. Each rollout has
     extras["log_prob"], log μ of the policy that demonstrated; NaN where nobody knows it.
+
+    Args:
+        source: an .npz file or minari:ID.
+        episodes: how many at a time, each once an epoch.
     """
 
-    def __init__(self, *, env: VectorEnv, source: str | None, episodes: int) -> None:
+    def __init__(self, *, env: VectorEnv, source: str | None, episodes: Count) -> None:
         if source is None:
             raise UserError("there is nothing to learn from: give demonstrations=FILE.npz or demonstrations=minari:ID")
         self.env, self.episodes = env, episodes

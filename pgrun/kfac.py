@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pgrun.config.ranges import Count, Decay, Positive, Schedule
 from pgrun.core import kronecker, ranks
 from pgrun.errors import Diverged, UserError
 from pgrun.nn.precision import in_full
@@ -95,6 +96,7 @@ class KFAC(Optimizer):
         max_kl: δ of ½ Δθᵀ F Δθ ≤ δ; None takes η = lr.
         factor_every: updates from one look at the factors to the next.
         inverse_every: updates from one inversion of the factors to the next.
+        schedule: how the learning rate falls over the run, down to 0 unless constant.
     """
 
     shareable = False  # its factors are of one process's samples
@@ -103,14 +105,14 @@ class KFAC(Optimizer):
         self,
         params: list[Tensor],
         *,
-        lr: float,
-        schedule: str,
-        momentum: float,
-        damping: float,
-        decay: float,
-        max_kl: float | None,
-        factor_every: int,
-        inverse_every: int,
+        lr: Positive,
+        schedule: Schedule,
+        momentum: Decay,
+        damping: Positive,
+        decay: Decay,
+        max_kl: Positive | None,
+        factor_every: Count,
+        inverse_every: Count,
     ) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.momentum, self.damping, self.decay, self.max_kl = momentum, damping, decay, max_kl

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Count, CountOrZero, NotNegative
 from pgrun.demonstrations import with_log_prob
 from pgrun.episode_file import episodes, load
 from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition, pad
@@ -81,10 +82,10 @@ class Trajectories:
     def __init__(
         self,
         *,
-        capacity: int,
-        replay_ratio: float,
+        capacity: Count,
+        replay_ratio: NotNegative,
         poisson: bool,
-        warmup: int,
+        warmup: CountOrZero,
         merge: bool,
         device: str,
         learn_device: str,
@@ -179,11 +180,15 @@ class Guided:
 
     Demonstrations have the number −1 in extras["source"], and their log_prob, NaN where nobody knows it; what else
     the rollouts' extras hold is zero there. extras["fresh"] says which rows are the latest rollout's.
+
+    Args:
+        demonstrations: an .npz file or minari:ID; null: no guides.
+        capacity: rollouts kept, each with its policy.
     """
 
     offers = "rollouts"
 
-    def __init__(self, *, demonstrations: str | None, capacity: int, env: VectorEnv, learn_device: str) -> None:
+    def __init__(self, *, demonstrations: str | None, capacity: Count, env: VectorEnv, learn_device: str) -> None:
         self.device = torch.device(learn_device)
         self.guides = (
             None if demonstrations is None else with_log_prob(load(demonstrations, env.obs_space, env.action_space))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Decay, Fraction, NotNegative, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
 
@@ -80,7 +81,16 @@ class Optimizer:
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101."""
+    """Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101.
+
+    Args:
+        lr: learning rate.
+        schedule: how the learning rate falls over the run, down to 0 unless constant.
+        betas: β₁ and β₂, of the running means of gradients and of their squares.
+        eps: ε, against division by zero.
+        weight_decay: how much parameters are pulled towards zero.
+        decoupled: AdamW's weight decay: off the parameters, not through the gradient.
+    """
 
     by_number = True
 
@@ -88,11 +98,11 @@ class Adam(Optimizer):
         self,
         params: list[Tensor],
         *,
-        lr: float,
-        schedule: str,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
+        lr: Positive,
+        schedule: Schedule,
+        betas: tuple[Decay, Decay],
+        eps: Positive,
+        weight_decay: NotNegative,
         decoupled: bool,
     ) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
@@ -158,12 +168,21 @@ class RMSprop(Optimizer):
         eps: ε.
         initial_square: v before the first step. 0 is torch's rule. TensorFlow's is 1: where gradients are much smaller
             than 1, steps stay as much smaller until v has forgotten it.
+        lr: learning rate.
+        schedule: how the learning rate falls over the run, down to 0 unless constant.
     """
 
     by_number = True
 
     def __init__(
-        self, params: list[Tensor], *, lr: float, schedule: str, alpha: float, eps: float, initial_square: float = 0.0
+        self,
+        params: list[Tensor],
+        *,
+        lr: Positive,
+        schedule: Schedule,
+        alpha: Fraction,
+        eps: Positive,
+        initial_square: float = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.alpha, self.eps = alpha, eps
@@ -180,11 +199,17 @@ class RMSprop(Optimizer):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with heavy-ball momentum: b ← μb + g, θ ← θ − α b."""
+    """Stochastic gradient descent with heavy-ball momentum: b ← μb + g, θ ← θ − α b.
+
+    Args:
+        lr: learning rate.
+        schedule: how the learning rate falls over the run, down to 0 unless constant.
+        momentum: μ, the share of the last step that is taken again.
+    """
 
     by_number = True
 
-    def __init__(self, params: list[Tensor], *, lr: float, schedule: str, momentum: float) -> None:
+    def __init__(self, params: list[Tensor], *, lr: Positive, schedule: Schedule, momentum: Decay) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.momentum = momentum
         self.state = {"b": torch.zeros_like(self.theta)}

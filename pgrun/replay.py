@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Count, CountOrZero, Fraction
 from pgrun.core.sum_tree import SumTree
 from pgrun.errors import UserError
 from pgrun.ring import Ring
@@ -53,12 +54,12 @@ class Replay:
     def __init__(
         self,
         *,
-        capacity: int,
-        batch_size: int,
-        warmup: int,
-        updates: int,
-        n_step: int,
-        gamma: float,
+        capacity: Count,
+        batch_size: Count,
+        warmup: CountOrZero,
+        updates: Count,
+        n_step: Count,
+        gamma: Fraction,
         save: bool,
         device: str,
         env: VectorEnv,
@@ -175,7 +176,7 @@ class Prioritized(Replay):
         epsilon: ε.
     """
 
-    def __init__(self, *, alpha: float, beta: float, anneal: int, epsilon: float, **common: Any) -> None:
+    def __init__(self, *, alpha: Fraction, beta: Fraction, anneal: Count, epsilon: Fraction, **common: Any) -> None:
         super().__init__(**common)
         self.alpha, self.beta_0, self.anneal, self.epsilon = alpha, beta, anneal, epsilon
         self.tree: SumTree | None = None

@@ -11,15 +11,19 @@ from typing import Any
 
 from hydra_plugins.pgrun_launcher._base import SweepLauncher
 from hydra_plugins.pgrun_launcher._worker import GRACE, Job, own_group, run_in_worker
+from pgrun.config.ranges import Workers
 
 
 class JoblibLauncher(SweepLauncher):
     """joblib's worker processes (loky), each in an executor of its own, which is replaced when its process dies.
 
     One pool for all jobs would break as a whole when one of its workers is killed.
+
+    Args:
+        n_jobs: processes at a time; -1: as many as there are cores.
     """
 
-    def __init__(self, n_jobs: int) -> None:
+    def __init__(self, n_jobs: Workers) -> None:
         self.n_jobs = n_jobs
         self.executors: list[Any] = []
         self.idle: list[Any] = []

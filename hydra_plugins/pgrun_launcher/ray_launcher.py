@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Annotated, Any
 
 from hydra_plugins.pgrun_launcher._base import SweepLauncher
 from hydra_plugins.pgrun_launcher._worker import GRACE, Job, run_in_worker
+from pgrun.config.ranges import Count, NotNegative, Range
 
 
 class RayLauncher(SweepLauncher):
-    """A Ray task for each job, spread over nodes. They write into the sweep's folder, which nodes have to share."""
+    """A Ray task for each job, spread over nodes. They write into the sweep's folder, which nodes have to share.
+
+    Args:
+        address: host:port of a cluster's head, or auto; null: Ray on this machine, for as long as the sweep takes.
+        n_jobs: jobs at a time; null: as many as there are CPUs for.
+        cpus_per_job: cores that Ray sets apart for a job.
+        gpus_per_job: GPUs for a job; may be a fraction.
+        retries: how often a job whose worker or node died goes on elsewhere, from its checkpoint.
+    """
 
     def __init__(
-        self, address: str | None, n_jobs: int | None, cpus_per_job: float, gpus_per_job: float, retries: int
+        self,
+        address: str | None,
+        n_jobs: Count | None,
+        cpus_per_job: NotNegative,
+        gpus_per_job: NotNegative,
+        retries: Annotated[int, Range(-1)],
     ) -> None:
         self.address, self.n_jobs, self.retries = address, n_jobs, retries
         self.cpus_per_job, self.gpus_per_job = cpus_per_job, gpus_per_job

@@ -9,21 +9,30 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra_plugins.pgrun_launcher._base import SweepLauncher
 from hydra_plugins.pgrun_launcher._worker import GRACE, Home, Job, own_group, run_in_worker
+from pgrun.config.ranges import Count, CountOrZero, NotNegative
 
 
 class SlurmLauncher(SweepLauncher):
-    """A submitit job for each job; one that runs out of time or is preempted goes on from its checkpoint."""
+    """A submitit job for each job; one that runs out of time or is preempted goes on from its checkpoint.
+
+    Args:
+        cluster: slurm, or local: processes on this machine.
+        n_jobs: jobs at a time.
+        poll_seconds: between two looks at whether a job is done.
+        max_num_timeout: how often a job that ran out of time is queued again, to go on from its checkpoint.
+        additional_parameters: any other of sbatch's: {mail-user: me@example.com}.
+    """
 
     def __init__(
         self,
-        cluster: str,
-        n_jobs: int,
-        poll_seconds: float,
-        max_num_timeout: int,
+        cluster: Literal["slurm", "local"],
+        n_jobs: Count,
+        poll_seconds: NotNegative,
+        max_num_timeout: CountOrZero,
         additional_parameters: dict[str, Any],
         **parameters: Any,
     ) -> None:

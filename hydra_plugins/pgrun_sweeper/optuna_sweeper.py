@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.pgrun_launcher._base import SweepLauncher
 from hydra_plugins.pgrun_launcher._worker import Job
 from hydra_plugins.pgrun_sweeper._trial import Link, open_storage, open_trial
+from pgrun.config.ranges import Count
 
 
 class OptunaSweeper(Sweeper):
@@ -29,6 +30,15 @@ class OptunaSweeper(Sweeper):
 
     The storage knows each trial's number and values from its beginning, so after a kill the same command finds them:
     trials that ended are kept, those that were running go on, and those that failed are tried once more.
+
+    Args:
+        sampler: what is tried next, an Optuna sampler.
+        pruner: which trials are stopped early, an Optuna pruner.
+        n_trials: in all: the same line again with more of them goes on.
+        n_jobs: trials at a time; null: as many as the launcher runs jobs.
+        direction: whether the final evaluation's mean return should be high (maximize) or low.
+        storage: null: a journal file in the sweep's folder; else a database, as sqlite:///FILE or mysql://….
+        study_name: the study's name in its storage.
     """
 
     def __init__(
@@ -36,9 +46,9 @@ class OptunaSweeper(Sweeper):
         *,
         sampler: Callable[..., Any],
         pruner: Any,
-        n_trials: int,
-        n_jobs: int | None,
-        direction: str,
+        n_trials: Count,
+        n_jobs: Count | None,
+        direction: Literal["maximize", "minimize"],
         seed: int | None,
         storage: str | None,
         study_name: str,

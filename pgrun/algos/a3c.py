@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgrun.algos.policy_gradient import PolicyGradient
+from pgrun.config.ranges import NotNegative
 from pgrun.errors import UserError
 
 
@@ -15,10 +16,16 @@ class A3C(PolicyGradient):
 
     Args:
         exploration_per_worker: the entropy coefficient of each process, by rank, over and over; None: of all the same.
+        entropy_coef: weight of the entropy bonus.
     """
 
     def __init__(
-        self, *, exploration_per_worker: list[float] | None, entropy_coef: float, rank: int = 0, **common: Any
+        self,
+        *,
+        exploration_per_worker: list[NotNegative] | None,
+        entropy_coef: NotNegative,
+        rank: int = 0,
+        **common: Any,
     ) -> None:
         if exploration_per_worker is not None:
             each = exploration_per_worker

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgrun.algos.acer_critics import ActorQ
 from pgrun.algos.base import Learner
+from pgrun.config.ranges import Count, Decay, NotNegative, Positive
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project
@@ -22,6 +23,15 @@ class ACER(Learner):
     average policy. Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions.
 
     φ, the statistics that the trust region is about, are the policy's probabilities, or its means and log σ.
+
+    Args:
+        rollout: T, steps in each environment between updates.
+        truncation: c, at which importance weights are truncated; what they lose, the bias correction gives back.
+        trust_region: δ, how far along the gradient of the KL from the average policy a step may go.
+        average_decay: α, how slowly the average policy follows.
+        draws: n actions, by which a dueling critic centres its advantages; for continuous actions.
+        entropy_coef: weight of the entropy bonus.
+        value_coef: weight of the critic's loss.
     """
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
@@ -32,13 +42,13 @@ class ACER(Learner):
     def __init__(
         self,
         *,
-        rollout: int,
-        truncation: float,
-        trust_region: float,
-        average_decay: float,
-        draws: int,
-        entropy_coef: float,
-        value_coef: float,
+        rollout: Count,
+        truncation: Positive,
+        trust_region: NotNegative,
+        average_decay: Decay,
+        draws: Count,
+        entropy_coef: NotNegative,
+        value_coef: NotNegative,
         **common: Any,
     ) -> None:
         super().__init__(**common)

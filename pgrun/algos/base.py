@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.config.ranges import Fraction, Positive
 from pgrun.errors import UserError, WrongSpace
 from pgrun.gradient_step import GradientStep, Loss
 from pgrun.nn.encoders import Network
@@ -168,8 +169,8 @@ class Learner(Algorithm):
         optimizer: Callable[..., Any],
         device: str,
         compile: bool,
-        gamma: float,
-        max_grad_norm: float | None,
+        gamma: Fraction,
+        max_grad_norm: Positive | None,
     ) -> None:
         super().__init__(obs_space=obs_space, action_space=action_space)
         self.network, self.optimizer, self.compile_steps = network, optimizer, compile

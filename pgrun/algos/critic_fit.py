@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Count, NotNegative, Positive
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product, line_search
 from pgrun.gradient_step import GradientStep, flatten_parameters
@@ -29,11 +30,17 @@ class CriticFit(Protocol):
 
 @dataclass(kw_only=True)
 class Regression:
-    """Epochs of minibatches on ½ mean (V − V̂)², with the optimizer of the run."""
+    """Epochs of minibatches on ½ mean (V − V̂)², with the optimizer of the run.
 
-    epochs: int
-    minibatch: int
-    lr: float | None
+    Args:
+        epochs: passes over a rollout.
+        minibatch: rows a gradient step.
+        lr: the critic's learning rate; null: the optimizer's.
+    """
+
+    epochs: Count
+    minibatch: Count
+    lr: Positive | None
 
     def prepare(self, algorithm: FittedCritic) -> GradientStep:
         assert algorithm.model.critic is not None
@@ -53,12 +60,19 @@ class TrustRegion:
 
     Schulman et al. 2016, https://arxiv.org/abs/1506.02438, section 5: the trust region of N(V, σ²) as a distribution.
     The step goes to the boundary, or to the minimum where that is nearer, and back where V bends.
+
+    Args:
+        delta: how far V may go, mean (V − V_old)² / (2σ²) with σ² the mean squared error before; from 0.5 on no
+            limit.
+        cg_iterations: steps of conjugate gradient, at most.
+        cg_tolerance: the residual, as a share of the gradient, at which they are enough.
+        damping: λ of (F + λI)⁻¹.
     """
 
-    delta: float
-    cg_iterations: int
-    cg_tolerance: float
-    damping: float
+    delta: Positive
+    cg_iterations: Count
+    cg_tolerance: NotNegative
+    damping: Positive
 
     def prepare(self, algorithm: FittedCritic) -> None:
         assert algorithm.model.critic is not None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.deterministic import DeterministicReplay
+from pgrun.config.ranges import Range
 from pgrun.core.categorical import project
 from pgrun.errors import UserError
 from pgrun.nn.deterministic import atom_critic
@@ -20,11 +21,16 @@ class D4PG(DeterministicReplay):
 
     Barth-Maron et al. 2018, https://arxiv.org/abs/1804.08617, algorithm 1, with a categorical distribution. The replay
     makes the n-step returns and, by priority, the weights; the actors are the environments.
+
+    Args:
+        atoms: of the return's distribution, evenly from v_min to v_max.
+        v_min: the least discounted return that there is, of these rewards and this γ.
+        v_max: the greatest discounted return that there is.
     """
 
     z: Tensor
 
-    def __init__(self, *, atoms: int, v_min: float, v_max: float, **common: Any) -> None:
+    def __init__(self, *, atoms: Annotated[int, Range(2)], v_min: float, v_max: float, **common: Any) -> None:
         super().__init__(**common)
         if not -math.inf < v_min < v_max < math.inf:
             raise UserError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
 from pgrun.algos.off_policy import OffPolicy, check_network
+from pgrun.config.ranges import Positive
 from pgrun.core.noise import ActionNoise
 from pgrun.errors import UserError
 from pgrun.gradient_step import slow_copy
@@ -28,7 +29,7 @@ class Deterministic(Learner):
 
     action_spaces = (gym.spaces.Box,)
 
-    def __init__(self, *, exploration: ActionNoise, actor_lr: float | None, **common: Any) -> None:
+    def __init__(self, *, exploration: ActionNoise, actor_lr: Positive | None, **common: Any) -> None:
         super().__init__(**common)
         check_network(self.network)
         if not isinstance(exploration, ActionNoise):

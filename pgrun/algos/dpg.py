@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.deterministic import Deterministic
+from pgrun.config.ranges import Count
 from pgrun.nn import q_functions
 from pgrun.types import Obs, Transition, flatten_time, mask_mean
 
@@ -16,11 +17,14 @@ class DPG(Deterministic):
     """Sarsa for the critic, ∇_θμ(s) ∇_aQ(s, a) for the actor; neither replay nor target networks.
 
     Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, section 4.1, a rollout at a time.
+
+    Args:
+        rollout: T, steps in each environment between updates.
     """
 
     learns_from = "rollouts"
 
-    def __init__(self, *, rollout: int, **common: Any) -> None:
+    def __init__(self, *, rollout: Count, **common: Any) -> None:
         super().__init__(**common)
         self.rollout = rollout  # T, which the collector takes
         self.q = q_functions(self.network, self.obs_space, self.action_space, k=1)

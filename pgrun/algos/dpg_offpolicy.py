@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.deterministic import Deterministic
+from pgrun.config.ranges import Count
 from pgrun.errors import UserError
 from pgrun.nn.deterministic import jacobian_product
 from pgrun.nn.models import Critic
@@ -20,11 +21,15 @@ class DPGOffPolicy(Deterministic):
 
     Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, sections 4.2 and 4.3. V is a network. As w is the
     natural gradient (section 4.3), a step may be along w itself.
+
+    Args:
+        rollout: T, steps in each environment between updates.
+        natural: step along w, the natural gradient, not along ∇μ ∇μᵀ w.
     """
 
     compares = True  # a − μ(s), with the μ(s) that the noise was added to
 
-    def __init__(self, *, rollout: int, natural: bool, **common: Any) -> None:
+    def __init__(self, *, rollout: Count, natural: bool, **common: Any) -> None:
         super().__init__(**common)
         if self.compile_steps:
             raise UserError("compile=true can't trace the forward derivative of algo=dpg_offpolicy; use compile=false")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.fitted_critic import FittedCritic
+from pgrun.config.ranges import Count, Fraction, NotNegative, Positive, Range
 from pgrun.core import losses
 from pgrun.types import Transition, mask_mean, mean_over_ranks
 
@@ -36,15 +37,15 @@ class DPPO(FittedCritic):
     def __init__(
         self,
         *,
-        policy_substeps: int,
-        minibatch: int | None,
-        clip_range: float | None,
-        kl_coef: float,
-        kl_target: float,
-        kl_high: float,
-        kl_low: float,
-        kl_factor: float,
-        kl_excess: float,
+        policy_substeps: Count,
+        minibatch: Count | None,
+        clip_range: Positive | None,
+        kl_coef: Positive,
+        kl_target: Positive,
+        kl_high: Annotated[float, Range(1)],
+        kl_low: Fraction,
+        kl_factor: Annotated[float, Range(1)],
+        kl_excess: NotNegative,
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.config.ranges import Count
 from pgrun.core.exploration import Exploration
 from pgrun.errors import UserError
 from pgrun.nn.q import DiscreteQ
@@ -33,7 +34,7 @@ class DQN(OffPolicy):
     q_target: DiscreteQ
 
     def __init__(
-        self, *, exploration: Exploration, double: bool, dueling: bool, huber: bool, target_every: int, **common: Any
+        self, *, exploration: Exploration, double: bool, dueling: bool, huber: bool, target_every: Count, **common: Any
     ) -> None:
         super().__init__(**common)
         if not isinstance(exploration, Exploration):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from pgrun.algos.critic_fit import CriticFit
 from pgrun.algos.on_policy import OnPolicy
+from pgrun.config.ranges import NotNegative
 from pgrun.core import losses
 from pgrun.core.advantages import NORMALIZE
 from pgrun.errors import UserError
@@ -18,11 +19,23 @@ class FittedCritic(OnPolicy):
     """An on-policy algorithm that steps its policy along the gradient of E[ρ_t Ψ_t], then fits its critic.
 
     A subclass writes `improve`. Advantages are taken before the fit, so the critic never sees what it weighs.
+
+    Args:
+        critic_fit: how V is fitted once the policy has made its step.
+        normalize: Ψ_t before the step: none; episode: by each episode's mean and deviation; batch: by the rollout's.
+        entropy_coef: weight of the entropy bonus.
     """
 
     adds_correction = True
 
-    def __init__(self, *, critic_fit: CriticFit, normalize: str, entropy_coef: float, **common: Any) -> None:
+    def __init__(
+        self,
+        *,
+        critic_fit: CriticFit,
+        normalize: Literal["none", "episode", "batch"],
+        entropy_coef: NotNegative,
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         name = type(self).__name__.lower()
         if self.model.shared:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.base import Learner
+from pgrun.config.ranges import Count, CountOrZero, NotNegative
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
 from pgrun.types import Carry, Obs, Transition, mask_mean
@@ -19,6 +20,12 @@ class GPS(Learner):
     Levine & Koltun 2013, https://proceedings.mlr.press/v28/levine13.html, algorithm 1 without adaptive guides.
 
     The guides are demonstrations instead of samples around DDP's solutions; their density π_G is fitted.
+
+    Args:
+        policies: how many of the latest policies' samples an update learns from.
+        epochs: gradient steps on the objective after each rollout.
+        fit_steps: gradient steps, in which the demonstrations' density is fitted, which is then the first policy.
+        regularization: w_r, the weight of Σ_t log Z_t(θ), which keeps the policy where there are samples.
     """
 
     learns_from = "rollouts"
@@ -29,10 +36,10 @@ class GPS(Learner):
     def __init__(
         self,
         *,
-        policies: int,
-        epochs: int,
-        fit_steps: int,
-        regularization: float,
+        policies: Count,
+        epochs: Count,
+        fit_steps: CountOrZero,
+        regularization: NotNegative,
         **common: Any,
     ) -> None:
         super().__init__(**common)

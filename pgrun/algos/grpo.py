@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.proximal import Proximal
+from pgrun.config.ranges import Count
 from pgrun.core import groups, losses
 from pgrun.errors import UserError
 from pgrun.types import Transition, mask_mean
@@ -26,7 +27,7 @@ class GRPO(Proximal):
         normalize_length: average over each trajectory's steps first.
     """
 
-    def __init__(self, *, group: int, normalize_std: bool, normalize_length: bool, **common: Any) -> None:
+    def __init__(self, *, group: Count, normalize_std: bool, normalize_length: bool, **common: Any) -> None:
         super().__init__(**common)
         if group < 2:
             raise UserError(f"algo.group={group} leaves nothing to compare with: use algo.group=2 or more")

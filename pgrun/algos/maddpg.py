@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.config.ranges import Count, NotNegative, Positive
 from pgrun.core.gumbel import gumbel_like
 from pgrun.core.noise import ActionNoise
 from pgrun.errors import UserError
@@ -42,12 +43,12 @@ class MADDPG(OffPolicy):
         self,
         *,
         exploration: ActionNoise,
-        actor_lr: float | None,
-        temperature: float,
-        logit_penalty: float,
-        ensembles: int,
+        actor_lr: Positive | None,
+        temperature: Positive,
+        logit_penalty: NotNegative,
+        ensembles: Count,
         infer_policies: bool,
-        infer_entropy: float,
+        infer_entropy: NotNegative,
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.ppo import PPO
+from pgrun.config.ranges import Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.types import Transition, mean_over_ranks
 
@@ -17,11 +18,15 @@ class MDPO(PPO):
 
     Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 1; η_k is the paper's t_k. The loop, the minibatches
     and, where it is asked for, the clip are PPO's.
+
+    Args:
+        eta: η at the start, the step size of mirror descent: KL(π‖π_k) weighs 1/η.
+        eta_schedule: how η falls over the run, down to 0 unless constant.
     """
 
     eta_k: Tensor
 
-    def __init__(self, *, eta: float, eta_schedule: str, **common: Any) -> None:
+    def __init__(self, *, eta: Positive, eta_schedule: Schedule, **common: Any) -> None:
         super().__init__(**common)
         self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]
         self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.sac import SAC
+from pgrun.config.ranges import Count, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.gradient_step import slow_copy
 from pgrun.types import Obs, Transition
@@ -18,6 +19,12 @@ class MDPOOffPolicy(SAC):
 
     Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 2, in its soft form; η_k is the paper's t_k and α its
     λ. What is not the paper's: target networks are of the Qs, as SAC has them, not of a V; α may be learned.
+
+    Args:
+        eta: η at the start, the step size of mirror descent: KL(π‖π_k) weighs 1/η.
+        eta_schedule: how η falls over the run, down to 0 unless constant.
+        mirror_every: m, updates for which π_k stays what π is kept near.
+        learn_temperature: towards target_entropy, as SAC does.
     """
 
     compares = True
@@ -25,7 +32,7 @@ class MDPOOffPolicy(SAC):
     eta_k: Tensor
 
     def __init__(
-        self, *, eta: float, eta_schedule: str, mirror_every: int, learn_temperature: bool, **common: Any
+        self, *, eta: Positive, eta_schedule: Schedule, mirror_every: Count, learn_temperature: bool, **common: Any
     ) -> None:
         super().__init__(**common)
         self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.fitted_critic import FittedCritic
+from pgrun.config.ranges import Count, NotNegative, Positive, Schedule
 from pgrun.core import ranks
 from pgrun.core.schedules import SCHEDULES
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
@@ -16,17 +17,26 @@ from pgrun.types import Transition, mask_mean, mean_over_ranks
 
 
 class NaturalGradient(FittedCritic):
-    """F⁻¹g by conjugate gradient, F the Fisher matrix of π at the rollout's states."""
+    """F⁻¹g by conjugate gradient, F the Fisher matrix of π at the rollout's states.
+
+    Args:
+        delta: δ, the KL divergence from the old policy that a step may have, in nats; by its quadratic form here.
+        delta_schedule: how δ falls over the run, down to 0 unless constant.
+        cg_iterations: steps of conjugate gradient, at most.
+        cg_tolerance: the residual, as a share of the gradient, at which they are enough.
+        damping: λ of (F + λI)⁻¹: against directions that the policy does not depend on.
+        fisher_rows: take Fisher products on so many random steps of the rollout, to save time; null: on all.
+    """
 
     def __init__(
         self,
         *,
-        delta: float,
-        delta_schedule: str,
-        cg_iterations: int,
-        cg_tolerance: float,
-        damping: float,
-        fisher_rows: int | None,
+        delta: Positive,
+        delta_schedule: Schedule,
+        cg_iterations: Count,
+        cg_tolerance: NotNegative,
+        damping: Positive,
+        fisher_rows: Count | None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -70,9 +80,13 @@ class NPG(NaturalGradient):
 
     The step's length is either α itself, or that of ½ Δᵀ F Δ = δ: α = √(2δ / gᵀF⁻¹g), Peters & Schaal 2008,
     https://doi.org/10.1016/j.neunet.2008.02.003.
+
+    Args:
+        step: how long a step is: kl: as far as delta lets it; fixed: step_length times the natural gradient.
+        step_length: α, with step=fixed.
     """
 
-    def __init__(self, *, step: str, step_length: float, **common: Any) -> None:
+    def __init__(self, *, step: Literal["kl", "fixed"], step_length: Positive, **common: Any) -> None:
         super().__init__(**common)
         self.to_boundary, self.step_length = step == "kl", step_length
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
+from pgrun.config.ranges import Count, Share
 from pgrun.errors import UserError
 from pgrun.gradient_step import slow_copy
 from pgrun.nn import Recurrent
@@ -27,7 +28,7 @@ class OffPolicy(Learner):
     learns_from = "steps"
     target: Callable[..., Tensor]  # batch, what else `fit` was called with -> y; it draws no random numbers
 
-    def __init__(self, *, rollout: int, tau: float, **common: Any) -> None:
+    def __init__(self, *, rollout: Count, tau: Share, **common: Any) -> None:
         super().__init__(**common)
         check_network(self.network)
         self.rollout, self.tau = rollout, tau

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.policy_gradient import PolicyGradient
+from pgrun.config.ranges import Positive
 from pgrun.core.advantages import NORMALIZE, Returns
 from pgrun.core.importance import WEIGHTS, importance_weights, v_trace
 from pgrun.errors import UserError
@@ -19,9 +20,22 @@ class OffPolicyPG(PolicyGradient):
 
     Trajectory and per-decision weights: Precup et al. 2000, https://scholarworks.umass.edu/cs_faculty_pubs/80; ρ_t
     alone: Degris et al. 2012, https://arxiv.org/abs/1205.4839. With Ψ = 1 and no weights: behaviour cloning.
+
+    Args:
+        weights: importance weights: trajectory, per_decision (what came before a reward alone), per_step (of the one
+            action; biased) or none.
+        self_normalize: divide weights by their mean: biased, but consistent, and never far off in size.
+        weight_clip: the most that a weight may be; biased then; null: no limit.
     """
 
-    def __init__(self, *, weights: str, self_normalize: bool, weight_clip: float | None, **common: Any) -> None:
+    def __init__(
+        self,
+        *,
+        weights: Literal["trajectory", "per_decision", "per_step", "none"],
+        self_normalize: bool,
+        weight_clip: Positive | None,
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         if weights not in WEIGHTS:
             raise UserError(f"algo.weights={weights} is not known; choose one of {', '.join(WEIGHTS)}")

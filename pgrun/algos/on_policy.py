@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.base import Learner
 from pgrun.algos.scores import subtract_optimal
+from pgrun.config.ranges import Count
 from pgrun.core import ranks
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
@@ -42,7 +43,7 @@ class OnPolicy(Learner):
         *,
         advantage: Advantage,
         baseline: Baseline,
-        rollout: int | None,
+        rollout: Count | None,
         whole_episodes: bool,
         normalize_reward: bool,
         **common: Any,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.on_policy import OnPolicy
+from pgrun.config.ranges import NotNegative
 from pgrun.core import losses, ranks
 from pgrun.core.advantages import NORMALIZE, steps_weight
 from pgrun.errors import UserError
@@ -20,6 +21,14 @@ class PolicyGradient(OnPolicy):
     REINFORCE: Williams 1992, https://doi.org/10.1007/BF00992696.
     Actor-critic: Sutton et al. 2000, https://papers.nips.cc/paper/1713.
     A2C: the synchronous form of Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3.
+
+    Args:
+        update: after a rollout, or after each of its steps in turn.
+        discount_states: weigh step t of an episode by γ^t, as the policy gradient theorem has it.
+        normalize: Ψ_t before the step: none; episode: by each episode's mean and deviation; batch: by the rollout's.
+        reduce: a mean over rows (steps), or over episodes of their sums (sum) or means (mean).
+        entropy_coef: weight of the entropy bonus.
+        value_coef: weight of the value loss.
     """
 
     adds_correction = True
@@ -27,12 +36,12 @@ class PolicyGradient(OnPolicy):
     def __init__(
         self,
         *,
-        update: str,
+        update: Literal["rollout", "step"],
         discount_states: bool,
-        normalize: str,
-        reduce: str,
-        entropy_coef: float,
-        value_coef: float,
+        normalize: Literal["none", "episode", "batch"],
+        reduce: Literal["rows", "sum", "mean"],
+        entropy_coef: NotNegative,
+        value_coef: NotNegative,
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.proximal import Proximal
+from pgrun.config.ranges import NotNegative
 from pgrun.core import losses
 from pgrun.core.advantages import normalize
 from pgrun.errors import UserError
@@ -15,9 +16,14 @@ from pgrun.types import Transition, mask_mean
 
 
 class PPO(Proximal):
-    """K epochs of minibatches on the clipped surrogate. Schulman et al. 2017, https://arxiv.org/abs/1707.06347."""
+    """K epochs of minibatches on the clipped surrogate. Schulman et al. 2017, https://arxiv.org/abs/1707.06347.
 
-    def __init__(self, *, normalize_advantage: bool, value_coef: float, **common: Any) -> None:
+    Args:
+        normalize_advantage: in each minibatch, to mean 0 and standard deviation 1.
+        value_coef: weight of the value loss.
+    """
+
+    def __init__(self, *, normalize_advantage: bool, value_coef: NotNegative, **common: Any) -> None:
         super().__init__(**common)
         if normalize_advantage and not self.advantage.of_rewards:
             raise UserError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.ppo import PPO
+from pgrun.config.ranges import Positive
 from pgrun.types import Transition, mean_over_ranks
 
 
@@ -15,11 +16,15 @@ class PPOKL(PPO):
     """PPO with a penalty on KL(π_old‖π) whose weight follows a target, instead of the clip (or beside it).
 
     Schulman et al. 2017, https://arxiv.org/abs/1707.06347, section 4.
+
+    Args:
+        kl_coef: β at the start; halved below kl_target / 1.5, doubled above 1.5 kl_target.
+        kl_target: d_targ, in nats.
     """
 
     beta: Tensor
 
-    def __init__(self, *, kl_coef: float, kl_target: float, **common: Any) -> None:
+    def __init__(self, *, kl_coef: Positive, kl_target: Positive, **common: Any) -> None:
         super().__init__(**common)
         self.kl_target = kl_target
         self.register_buffer("beta", torch.tensor(float(kl_coef), device=self.device))

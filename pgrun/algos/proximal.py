@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.on_policy import OnPolicy
 from pgrun.algos.reference import Reference
+from pgrun.config.ranges import Count, NotNegative, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
 from pgrun.types import Transition
@@ -32,15 +33,15 @@ class Proximal(OnPolicy):
     def __init__(
         self,
         *,
-        epochs: int,
-        minibatch: int,
-        clip_range: float | None,
-        clip_schedule: str,
-        entropy_coef: float,
+        epochs: Count,
+        minibatch: Count,
+        clip_range: Positive | None,
+        clip_schedule: Schedule,
+        entropy_coef: NotNegative,
         reference: str | None,
-        reference_coef: float,
-        kl_estimator: str,
-        kl_in: str,
+        reference_coef: NotNegative,
+        kl_estimator: Literal["k1", "k3"],
+        kl_in: Literal["loss", "reward"],
         **common: Any,
     ) -> None:
         super().__init__(**common)

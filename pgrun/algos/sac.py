@@ -10,13 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.config.ranges import Positive
 from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
 from pgrun.types import Carry, Obs, Transition
 
 
 class SAC(OffPolicy):
-    """Maximum-entropy actor-critic. Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905 (applications paper)."""
+    """Maximum-entropy actor-critic. Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905 (applications paper).
+
+    Args:
+        init_temperature: α at the start.
+        target_entropy: H̄ in nats; null: minus the number of action coordinates.
+    """
 
     action_spaces = (gym.spaces.Box,)
     elsewhere = "with Discrete actions, use algo=sac_discrete"
@@ -24,7 +30,7 @@ class SAC(OffPolicy):
     def __init__(
         self,
         *,
-        init_temperature: float,
+        init_temperature: Positive,
         target_entropy: float | None,
         **common: Any,
     ) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.config.ranges import Fraction, Positive
 from pgrun.core.soft import policy_value
 from pgrun.nn.models import Actor
 from pgrun.nn.q import DiscreteQ
@@ -17,13 +18,18 @@ from pgrun.types import Carry, Obs, Transition
 
 
 class SACDiscrete(OffPolicy):
-    """SAC whose expectations over actions are exact sums. Christodoulou 2019, https://arxiv.org/abs/1910.07207."""
+    """SAC whose expectations over actions are exact sums. Christodoulou 2019, https://arxiv.org/abs/1910.07207.
+
+    Args:
+        init_temperature: α at the start.
+        entropy_fraction: H̄ as a share of log |A|, the entropy of uniform actions.
+    """
 
     action_spaces = (gym.spaces.Discrete,)
     q: DiscreteQ
     q_target: DiscreteQ
 
-    def __init__(self, *, init_temperature: float, entropy_fraction: float, **common: Any) -> None:
+    def __init__(self, *, init_temperature: Positive, entropy_fraction: Fraction, **common: Any) -> None:
         super().__init__(**common)
         self.entropy_fraction = entropy_fraction
         self.actor = Actor(self.network, self.obs_space, self.action_space)

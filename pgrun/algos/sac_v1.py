@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.config.ranges import Positive
 from pgrun.gradient_step import slow_copy
 from pgrun.nn import q_functions
 from pgrun.nn.models import Critic, SquashedActor
@@ -21,12 +22,16 @@ class SACv1(OffPolicy):
 
     Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290, algorithm 1. α weighs log π; the paper leaves it at 1 and
     scales the rewards instead.
+
+    Args:
+        temperature: α, what entropy is worth in units of the scaled reward.
+        reward_scale: rewards are multiplied by this: the paper's way to set the temperature.
     """
 
     action_spaces = (gym.spaces.Box,)
     elsewhere = "with Discrete actions, use algo=sac_discrete"
 
-    def __init__(self, *, temperature: float, reward_scale: float, **common: Any) -> None:
+    def __init__(self, *, temperature: Positive, reward_scale: Positive, **common: Any) -> None:
         super().__init__(**common)
         self.alpha, self.reward_scale = temperature, reward_scale
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from pgrun.algos.off_policy import OffPolicy
+from pgrun.config.ranges import Count, Positive, Range
 from pgrun.errors import UserError
 from pgrun.nn import q_functions
 from pgrun.nn.layers import flat_size
@@ -42,14 +43,14 @@ class SQL(OffPolicy):
     def __init__(
         self,
         *,
-        temperature: float,
-        reward_scale: float,
-        sampler: str,
-        particles: int,
-        value_samples: int,
-        candidates: int,
-        langevin_steps: int,
-        step_length: float,
+        temperature: Positive,
+        reward_scale: Positive,
+        sampler: Literal["svgd", "mcmc"],
+        particles: Annotated[int, Range(2)],
+        value_samples: Count,
+        candidates: Count,
+        langevin_steps: Count,
+        step_length: Positive,
         compose: Sequence[str],
         **common: Any,
     ) -> None:

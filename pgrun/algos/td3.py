@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.deterministic import DeterministicReplay
+from pgrun.config.ranges import Count, NotNegative
 from pgrun.core.noise import smoothed
 from pgrun.nn import q_functions
 from pgrun.nn.critics import first
@@ -18,10 +19,22 @@ class TD3(DeterministicReplay):
     """Clipped double Q-learning, a delayed policy, and target policy smoothing.
 
     Fujimoto et al. 2018, https://arxiv.org/abs/1802.09477, algorithm 1.
+
+    Args:
+        critics: Q functions; targets are from the least of them.
+        policy_delay: updates of the critics for each of the actor and of the targets.
+        target_noise: σ of what smooths the target policy.
+        target_noise_clip: the most that this noise adds.
     """
 
     def __init__(
-        self, *, critics: int, policy_delay: int, target_noise: float, target_noise_clip: float, **common: Any
+        self,
+        *,
+        critics: Count,
+        policy_delay: Count,
+        target_noise: NotNegative,
+        target_noise_clip: NotNegative,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         self.policy_delay = policy_delay  # d

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.npg import NaturalGradient
+from pgrun.config.ranges import Between, Count
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, line_search
 from pgrun.types import Transition, mean_over_ranks
@@ -17,11 +18,25 @@ class TRPO(NaturalGradient):
     """max_θ E[ρ_t Ψ_t] under KL(π_old‖π_θ) ≤ δ: a natural step to the boundary, then back until both hold.
 
     Schulman et al. 2015, https://arxiv.org/abs/1502.05477, eq. 14 and appendix C.
+
+    Args:
+        kl: over states, the mean, or the maximum, which is the theory's.
+        kl_direction: old_new: KL(π_old‖π); new_old: KL(π‖π_old).
+        shrink: each of these lengths is this share of the one before.
+        backtracks: lengths of the line search to try, before the old policy stays.
     """
 
     adds_correction = False  # the search asks for the surrogate's value, not only for its gradient
 
-    def __init__(self, *, kl: str, kl_direction: str, shrink: float, backtracks: int, **common: Any) -> None:
+    def __init__(
+        self,
+        *,
+        kl: Literal["mean", "max"],
+        kl_direction: Literal["old_new", "new_old"],
+        shrink: Between,
+        backtracks: Count,
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         self.of_max, self.old_first = kl == "max", kl_direction == "old_new"
         self.shrink, self.backtracks = shrink, backtracks

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Count, Fraction
 from pgrun.core import ranks, returns
 
 
@@ -99,10 +100,15 @@ class TD(Advantage):
 
 @dataclass(kw_only=True)
 class NStep(Advantage):
-    """Ψ_t = G_{t:t+n} − V(s_t), in a window of a fixed n steps or up to the rollout's end, as A3C's listing has it."""
+    """Ψ_t = G_{t:t+n} − V(s_t), in a window of a fixed n steps or up to the rollout's end, as A3C's listing has it.
 
-    n: int | None
-    window: str | None = None  # None: fixed where n is given
+    Args:
+        n: steps before bootstrapping.
+        window: fixed: n steps; rollout: to the rollout's end; null: fixed where n is given.
+    """
+
+    n: Count | None
+    window: Literal["fixed", "rollout"] | None = None  # None: fixed where n is given
 
     def wrong(self) -> str | None:
         if self.window == "fixed" and self.n is None:
@@ -124,9 +130,13 @@ class NStep(Advantage):
 
 @dataclass(kw_only=True)
 class GAE(Advantage):
-    """Ψ_t = Â_t^{GAE(γ,λ)}, Schulman et al. 2016, https://arxiv.org/abs/1506.02438, eq. 16."""
+    """Ψ_t = Â_t^{GAE(γ,λ)}, Schulman et al. 2016, https://arxiv.org/abs/1506.02438, eq. 16.
 
-    lambda_: float
+    Args:
+        lambda_: λ: 0 is TD, 1 is Monte Carlo minus V.
+    """
+
+    lambda_: Fraction
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         a = returns.gae(r.reward, r.discount, r.last, r.value, r.next_value, gamma, self.lambda_)
@@ -140,11 +150,16 @@ class Q(Advantage):
     Sutton et al. 2000, https://papers.nips.cc/paper/1713, theorem 1. The target is the λ-return of expected SARSA
     (van Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542): V(s_{t+1}) is Σ_a π Q, not the Q of the one
     action taken, which has less variance and asks nothing of the step after the rollout's last.
+
+    Args:
+        center: subtract Σ_a π(a|s) Q(s, a).
+        dueling: Q as V + A, in two streams.
+        lambda_: of the critic's target, the λ-return; 0: expected SARSA's r + γ Σ_a π(a|s') Q(s', a).
     """
 
     center: bool
     dueling: bool  # Q is V and a centred advantage, not an output for each action
-    lambda_: float
+    lambda_: Fraction
     needs_value = False  # it brings its own critic
 
     @property
@@ -159,9 +174,13 @@ class Q(Advantage):
 
 @dataclass(kw_only=True)
 class LearnedAdvantage(Advantage):
-    """Ψ_t = A(s_t, a_t), a learned advantage whose mean under π is zero; V + A is fitted to Q's target."""
+    """Ψ_t = A(s_t, a_t), a learned advantage whose mean under π is zero; V + A is fitted to Q's target.
 
-    lambda_: float
+    Args:
+        lambda_: of the λ-return that V + A is fitted to; 0: r + γV(s').
+    """
+
+    lambda_: Fraction
     needs_value = False
     critic = "a"
 
@@ -177,6 +196,10 @@ class Mixture(Advantage):
 
     Beside a term that counts from the episode's start (total_return) the others get their factor γ^t, so that all are
     in one unit.
+
+    Args:
+        terms: forms of Ψ, each with the keys that it has by itself.
+        weights: of each form; they sum to 1, and a weight of 0 leaves its form out.
     """
 
     terms: Mapping[str, Advantage]

@@ -70,6 +70,9 @@ class Optimal(Baseline):
     total return that is E[‖g‖² R] / E[‖g‖²], Greensmith et al. 2004, https://jmlr.org/papers/v5/greensmith04a.html.
     With `per_parameter` the same of each coordinate, Peters & Schaal 2008, https://doi.org/10.1016/j.neunet.2008.02.003,
     section 3.2: then what it subtracts from the gradient is no weight of the score.
+
+    Args:
+        per_parameter: one for each of the policy's parameters; then with plain and natural steps only.
     """
 
     per_parameter: bool  # type: ignore[misc]

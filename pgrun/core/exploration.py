@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Fraction, NotNegative, Positive, Share
+
 ILLEGAL = -1e9
 
 
@@ -27,9 +29,15 @@ class Exploration:
 
 
 class EpsilonGreedy(Exploration):
-    """With probability ε any legal action, else the best. Watkins 1989; its schedule as in Mnih et al. 2015."""
+    """With probability ε any legal action, else the best. Watkins 1989; its schedule as in Mnih et al. 2015.
 
-    def __init__(self, *, epsilon: float, final: float, fraction: float) -> None:
+    Args:
+        epsilon: how often an action is random, at the start.
+        final: how often when it has fallen.
+        fraction: the share of the run over which it falls.
+    """
+
+    def __init__(self, *, epsilon: Fraction, final: NotNegative, fraction: Share) -> None:
         if final > 1.0:
             raise ValueError(f"final={final} is a probability: it must be from 0 to 1")
         super().__init__(first=epsilon, final=final, fraction=fraction)
@@ -46,9 +54,15 @@ class EpsilonGreedy(Exploration):
 
 
 class Boltzmann(Exploration):
-    """π(a|s) ∝ exp(Q(s, a) / τ), by Gumbel's trick: the largest of Q/τ plus Gumbel noise is a draw."""
+    """π(a|s) ∝ exp(Q(s, a) / τ), by Gumbel's trick: the largest of Q/τ plus Gumbel noise is a draw.
 
-    def __init__(self, *, temperature: float, final: float, fraction: float) -> None:
+    Args:
+        temperature: by which Q is divided, at the start.
+        final: the temperature when it has fallen.
+        fraction: the share of the run over which it falls.
+    """
+
+    def __init__(self, *, temperature: Positive, final: NotNegative, fraction: Share) -> None:
         super().__init__(first=temperature, final=final, fraction=fraction)
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import NotNegative, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 
 Memory = tuple[Tensor, ...]
@@ -28,9 +29,15 @@ class ActionNoise:
 
 
 class Scheduled(ActionNoise):
-    """Noise with a σ that goes from `sigma` to `final` as a schedule says."""
+    """Noise with a σ that goes from `sigma` to `final` as a schedule says.
 
-    def __init__(self, *, sigma: float, schedule: str, final: float) -> None:
+    Args:
+        sigma: the noise's standard deviation, in halves of an action coordinate's range.
+        schedule: how σ falls over the run, down to `final`.
+        final: its standard deviation at the run's end, unless constant.
+    """
+
+    def __init__(self, *, sigma: NotNegative, schedule: Schedule, final: NotNegative) -> None:
         self.first, self.final, self.schedule = sigma, final, SCHEDULES[schedule]
 
     def sigma(self, progress: float) -> float:
@@ -50,9 +57,13 @@ class OrnsteinUhlenbeck(Scheduled):
 
     Uhlenbeck & Ornstein 1930, https://doi.org/10.1103/PhysRev.36.823, in Euler's steps of dt, as Lillicrap et al. 2016
     have it: x ← x − θ x dt + √dt N(0, 1), whose stationary variance is 1 / (θ (2 − θ dt)).
+
+    Args:
+        theta: how fast the noise is drawn back to 0.
+        dt: the time of a step.
     """
 
-    def __init__(self, *, theta: float, dt: float, **scheduled: float | str) -> None:
+    def __init__(self, *, theta: Positive, dt: Positive, **scheduled: float | str) -> None:
         super().__init__(**scheduled)  # type: ignore[arg-type]
         if theta * dt >= 2.0:
             raise ValueError(f"theta={theta} times dt={dt} must be below 2, or the noise grows without end")

@@ -9,6 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import NotNegative, Positive
 from pgrun.envs.tensor import Outcome, World
 from pgrun.envs.worlds import box
 from pgrun.errors import UserError
@@ -38,12 +39,12 @@ class MultiGoal(World):
     def __init__(
         self,
         *,
-        distance: float,
-        radius: float,
+        distance: Positive,
+        radius: Positive,
         goal_reward: float,
-        action_cost: float,
-        distance_cost: float,
-        spread: float,
+        action_cost: NotNegative,
+        distance_cost: NotNegative,
+        spread: NotNegative,
     ) -> None:
         if not math.sqrt(2.0) * radius <= distance <= self.EDGE:  # else goals overlap, or one is not on the plane
             raise UserError(f"env.world.distance={distance} must lie between √2 env.world.radius and {self.EDGE:g}")
@@ -82,7 +83,7 @@ class BimodalBandit(World):
         width: standard deviation of a bump.
     """
 
-    def __init__(self, *, modes: Sequence[float], width: float) -> None:
+    def __init__(self, *, modes: Sequence[float], width: Positive) -> None:
         left, right = modes
         if not -1.0 <= left < right <= 1.0:
             raise UserError(f"env.world.modes={[left, right]} must be two actions from −1 to 1, the smaller one first")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import NotNegative
 from pgrun.envs.tensor import Outcome, World
 from pgrun.envs.worlds import box, uniform
 from pgrun.errors import UserError
@@ -34,8 +35,8 @@ class LinearQuadratic(World):
         control: Matrix,
         state_cost: Matrix,
         effort_cost: Matrix,
-        noise: float,
-        spread: float,
+        noise: NotNegative,
+        spread: NotNegative,
     ) -> None:
         self.a, self.b, self.q, self.r = (
             torch.tensor(x, dtype=torch.float64) for x in (dynamics, control, state_cost, effort_cost)

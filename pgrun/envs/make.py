@@ -8,12 +8,13 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from pgrun.config.ranges import Count
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
 from pgrun.envs.state import Stateful
@@ -29,10 +30,10 @@ BACKENDS = ("auto", "native", "sync", "async", "envpool")
 def make(
     *,
     id: str,
-    num_envs: int,
-    backend: str,
-    autoreset: str,
-    max_episode_steps: int | None,
+    num_envs: Count,
+    backend: Literal["auto", "native", "sync", "async", "envpool"],
+    autoreset: Literal["same_step", "next_step"],
+    max_episode_steps: Count | None,
     extra: str | None,
     kwargs: Mapping[str, Any],
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
@@ -40,6 +41,19 @@ def make(
     float64: bool = False,
 ) -> GymVectorEnv:
     """B copies of a Gymnasium environment; the keys are explained in configs/env/gym.yaml.
+
+    Args:
+        id: the environment's Gymnasium id, or module:Id-v0 of a package of yours.
+        num_envs: B, copies side by side.
+        backend: native (vectorised by itself), sync (one process), async (a process each) or envpool; auto: native
+            where there is one, else sync.
+        autoreset: how sync and async start the next episode: in the same step, or in the next one with a row that is
+            left out.
+        max_episode_steps: truncate episodes here (in frames, on Atari); null: the environment's own limit.
+        extra: the pgrun extra that installs it.
+        kwargs: arguments of the environment itself.
+        wrappers: Gymnasium wrappers, innermost first: {_target_: …, _partial_: true, …}.
+        float64: keep 64-bit numbers until network.normalize_obs has taken the mean off.
 
     Raises:
         UserError: an id, backend or combination that can't be had, or a package that is missing.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgrun.config.ranges import Count
 from pgrun.envs.copies import Parallel
 from pgrun.envs.masks import check_space
 from pgrun.errors import UserError
@@ -30,14 +31,22 @@ spaces = gym.spaces
 def make_parallel(
     *,
     id: str,
-    num_envs: int,
-    agents: str,
+    num_envs: Count,
+    agents: Literal["rows", "joint"],
     agent_index: bool,
-    max_episode_steps: int | None,
+    max_episode_steps: Count | None,
     kwargs: Mapping[str, Any],
     seed: int,
 ) -> Parallel:
     """B copies of a parallel environment; the keys are explained in configs/env/pettingzoo.yaml.
+
+    Args:
+        id: the module that has its parallel_env.
+        num_envs: B, copies side by side.
+        agents: rows: each agent is an environment of its own; joint: one environment of all of them.
+        agent_index: agents=rows: append each agent's number to what it sees, as one-hot.
+        max_episode_steps: truncate episodes here; null: the environment's own limit.
+        kwargs: arguments of the environment itself.
 
     Raises:
         UserError: an environment or a form that can't be had, or a package that is missing.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import CountOrZero
 from pgrun.errors import UserError
 from pgrun.types import Obs, Step, VectorEnv
 
@@ -86,9 +87,14 @@ def _zeros(space: gym.Space, n: int) -> Obs:
 
 
 class Coordinate:
-    """Φ(s) = scale · s[index]: the higher one coordinate of the observation, the better."""
+    """Φ(s) = scale · s[index]: the higher one coordinate of the observation, the better.
 
-    def __init__(self, *, index: int, scale: float) -> None:
+    Args:
+        index: which number of the observation.
+        scale: how much Φ weighs beside the environment's own rewards.
+    """
+
+    def __init__(self, *, index: CountOrZero, scale: float) -> None:
         self.index, self.scale = index, scale
 
     def __call__(self, obs: Tensor) -> Tensor:
@@ -97,9 +103,15 @@ class Coordinate:
 
 
 class Distance:
-    """Φ(s) = −scale · ‖s[indices] − goal‖: the nearer to a point, the better."""
+    """Φ(s) = −scale · ‖s[indices] − goal‖: the nearer to a point, the better.
 
-    def __init__(self, *, indices: Sequence[int], goal: Sequence[float], scale: float) -> None:
+    Args:
+        indices: which numbers of the observation.
+        goal: where these should be.
+        scale: how much Φ weighs beside the environment's own rewards.
+    """
+
+    def __init__(self, *, indices: Sequence[CountOrZero], goal: Sequence[float], scale: float) -> None:
         if len(indices) != len(goal):
             raise UserError(f"env.shaping: {len(indices)} indices and {len(goal)} numbers of a goal; give as many")
         self.indices, self.goal, self.scale = list(indices), torch.tensor(goal, dtype=torch.float32), scale

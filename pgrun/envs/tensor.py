@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.config.ranges import Count
 from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
 from pgrun.errors import UserError, failing
 from pgrun.types import Obs, Step, map_obs
@@ -62,7 +63,7 @@ class TensorEnv:
     ungrouped = ""  # a state can be had in any number of copies
     one_object = True
 
-    def __init__(self, *, world: World, num_envs: int, max_episode_steps: int | None, seed: int) -> None:
+    def __init__(self, *, world: World, num_envs: Count, max_episode_steps: Count | None, seed: int) -> None:
         self.world, self.num_envs = world, num_envs
         self.limit = math.inf if max_episode_steps is None else max_episode_steps
         self.obs_space = world.obs_space

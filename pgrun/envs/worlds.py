@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pgrun.config.ranges import Count, CountOrZero, NotNegative, Positive, Range
 from pgrun.envs.tensor import Outcome, World
 from pgrun.errors import UserError
 
@@ -40,7 +41,7 @@ class CartPole(World):
     GRAVITY, MASS_POLE, TOTAL_MASS, HALF_LENGTH, FORCE, DT = 9.8, 0.1, 1.1, 0.5, 10.0, 0.02
     MAX_X, MAX_THETA = 2.4, 12 * 2 * math.pi / 360
 
-    def __init__(self, *, masked: Sequence[str]) -> None:
+    def __init__(self, *, masked: Sequence[Literal["x", "x_dot", "theta", "theta_dot"]]) -> None:
         if unknown := [name for name in masked if name not in self.NAMES]:
             raise UserError(f"env.world.masked: {unknown[0]} is not known; choose from {', '.join(self.NAMES)}")
         self.seen = [i for i, name in enumerate(self.NAMES) if name not in masked]
@@ -81,7 +82,9 @@ class ContextualBandit(World):
         table_seed: which arm is best where, and what contexts look like.
     """
 
-    def __init__(self, *, contexts: int, arms: int, features: int | None, noise: float, table_seed: int) -> None:
+    def __init__(
+        self, *, contexts: Count, arms: Count, features: Count | None, noise: NotNegative, table_seed: CountOrZero
+    ) -> None:
         rng = torch.Generator().manual_seed(table_seed)
         self.contexts, self.arms, self.noise = contexts, arms, noise
         self.best = torch.randint(arms, (contexts,), generator=rng)  # [C]
@@ -116,7 +119,7 @@ class SparseReach(World):
     """
 
     def __init__(
-        self, *, start: Sequence[float], goal: Sequence[float], spread: float, radius: float, step: float
+        self, *, start: Sequence[float], goal: Sequence[float], spread: NotNegative, radius: Positive, step: Positive
     ) -> None:
         self.start, self.goal = torch.tensor(start, dtype=torch.float32), torch.tensor(goal, dtype=torch.float32)
         self.spread, self.radius, self.size = spread, radius, step
@@ -155,7 +158,7 @@ class RewardHack(World):
 
     MOVES: ClassVar = torch.tensor([-1, 0, 1])
 
-    def __init__(self, *, length: int, buoy: int, finish_points: float) -> None:
+    def __init__(self, *, length: Annotated[int, Range(2)], buoy: CountOrZero, finish_points: float) -> None:
         if not 0 < buoy < length - 1:
             raise UserError(f"env.world.buoy={buoy} must lie between the start and the finish: 1 to {length - 2}")
         self.length, self.buoy, self.finish_points = length, buoy, finish_points

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.config.ranges import Count, NotNegative
 from pgrun.errors import UserError
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.images import CNNEncoder, check_layout, holds_image
@@ -123,12 +124,21 @@ class Pieces:
 
 @dataclass(kw_only=True)
 class Network:
-    """What algorithms ask of a network factory; the keys are explained in configs/network/*.yaml."""
+    """What algorithms ask of a network factory; the keys are explained in configs/network/*.yaml.
 
-    hidden: Sequence[int]
-    activation: str
-    init_gain: float
-    head_gain: float
+    Args:
+        hidden: units of each layer; of a recurrent network, of those before its cell.
+        activation: between layers.
+        init_gain: gain of the orthogonal initialisation; 0: torch's own initialisation.
+        head_gain: the same for the policy's last layer: small, so that it starts near uniform.
+        shared: one body for policy and value.
+        log_std_init: log σ at the start, of Gaussian policies with a state-independent σ.
+    """
+
+    hidden: Sequence[Count]
+    activation: Literal["tanh", "relu", "elu", "silu"]
+    init_gain: NotNegative
+    head_gain: NotNegative
     shared: bool
     log_std_init: float
 
@@ -146,7 +156,11 @@ class Network:
 
 @dataclass(kw_only=True)
 class MLP(Network):
-    """Config `network=mlp`: vectors in, linear layers."""
+    """Config `network=mlp`: vectors in, linear layers.
+
+    Args:
+        normalize_obs: by running mean and standard deviation, which are saved with the network.
+    """
 
     normalize_obs: bool
 
@@ -160,9 +174,15 @@ class MLP(Network):
 
 @dataclass(kw_only=True)
 class CNN(Network):
-    """Config `network=cnn`: images in, convolutions, then linear layers."""
+    """Config `network=cnn`: images in, convolutions, then linear layers.
 
-    channels: Sequence[int]
+    Args:
+        channels: of each convolution.
+        channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its
+            shape.
+    """
+
+    channels: Sequence[Count]
     channels_last: bool | None = None  # of configs from before there was this key
 
     def __post_init__(self) -> None:
@@ -175,12 +195,22 @@ class CNN(Network):
 
 @dataclass(kw_only=True)
 class Recurrent(MLP):
-    """Configs `network=lstm` and `network=gru`: an encoder (convolutions for images), then a cell with a memory."""
+    """Configs `network=lstm` and `network=gru`: an encoder (convolutions for images), then a cell with a memory.
 
-    cell: str
-    size: int
-    sequence: int | None  # type: ignore[misc]
-    channels: Sequence[int]
+    Args:
+        sequence: steps that gradients flow back through, and that a minibatch's sequences have; null: a whole
+            rollout.
+        cell: kind of memory.
+        size: units of the cell.
+        channels: of each convolution, where images are seen.
+        channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its
+            shape.
+    """
+
+    cell: Literal["lstm", "gru"]
+    size: Count
+    sequence: Count | None  # type: ignore[misc]
+    channels: Sequence[Count]
     channels_last: bool | None = None  # of configs from before there was this key
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class Parameters(NamedTuple):
     theta: np.ndarray  # [P]
 
 
-class Count(NamedTuple):
+class Tally(NamedTuple):
     """What all workers have done together."""
 
     steps: int
@@ -127,7 +127,7 @@ class Chief:
         self.received: dict[int, int] = {}
         self.dropped: dict[int, int] = {}
 
-    async def join(self, rank: int) -> tuple[dict[str, Tensor], Count]:
+    async def join(self, rank: int) -> tuple[dict[str, Tensor], Tally]:
         """A worker is there; -> once the run begins, what its algorithm begins with, and where the run stands."""
         self.alive.add(rank)
         self.places[rank] = (0, 0)
@@ -210,16 +210,16 @@ class Chief:
                 del self.waiting[push.rank]
                 push.decided.set()
 
-    async def advance(self, steps: int, updates: int) -> Count:
+    async def advance(self, steps: int, updates: int) -> Tally:
         """Count what a worker has done; -> what all have."""
         self.steps += steps
         self.updates += updates
         return self.count
 
     @property
-    def count(self) -> Count:
+    def count(self) -> Tally:
         """What all workers have done together."""
-        return Count(self.steps, self.updates, self.over)
+        return Tally(self.steps, self.updates, self.over)
 
     async def state(self) -> dict[str, tuple[Tensor, dict[str, Any]]]:
         """θ and the optimizer's state of each gradient step, as of one moment."""

@@ -20,6 +20,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
+from pgrun.config.ranges import Count
 from pgrun.core import ranks
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged, EnvFailed, Lost, UserError
@@ -107,11 +108,14 @@ class DataParallel(Team):
     them all: the same update as of one process with B.
 
     The leader starts the others, unless torchrun has started all.
+
+    Args:
+        workers: processes that run the loop together.
     """
 
     parts: Parts
 
-    def __init__(self, *, workers: int, rank: int = 0) -> None:
+    def __init__(self, *, workers: Count, rank: int = 0) -> None:
         super().__init__(workers=workers, rank=rank)
         self.apart = workers == 1
         self.launched = torchrun.here()

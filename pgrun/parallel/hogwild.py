@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from pgrun.algos.base import Algorithm
+from pgrun.config.ranges import Count
 from pgrun.errors import UserError
 from pgrun.gradient_step import GradientStep
 from pgrun.optim import Optimizer
@@ -99,9 +100,12 @@ class Hogwild(Team):
 
     No locks: two steps at once may lose part of one another (Recht et al. 2011, https://arxiv.org/abs/1106.5730). The
     optimizer's statistics are shared as well. With W = 1 every number is what a process alone has.
+
+    Args:
+        workers: processes that run the loop together.
     """
 
-    def __init__(self, *, workers: int, rank: int = 0) -> None:
+    def __init__(self, *, workers: Count, rank: int = 0) -> None:
         super().__init__(workers=workers, rank=rank)
         self.context = mp.get_context("spawn")
 

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.cluster import knock
+from pgrun.config.ranges import Count, NotNegative
 from pgrun.errors import UserError
 from pgrun.gradient_step import GradientStep
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim import Optimizer
-from pgrun.parallel.chief import Count, Held
+from pgrun.parallel.chief import Held, Tally
 from pgrun.parallel.crew import Crew, Line, cluster
 from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
 from pgrun.replay import Replay
@@ -42,7 +43,9 @@ class OnRay(Team):
         cpus: that Ray sets apart for each worker but the leader.
     """
 
-    def __init__(self, *, workers: int, wait_for: int | None, address: str | None, cpus: float, rank: int = 0) -> None:
+    def __init__(
+        self, *, workers: Count, wait_for: Count | None, address: str | None, cpus: NotNegative, rank: int = 0
+    ) -> None:
         super().__init__(workers=workers, rank=rank)
         if wait_for is not None and wait_for > workers:
             raise UserError(
@@ -126,7 +129,7 @@ class ChiefClock(Clock):
     line: Line
     over = False  # whether the leader has ended the run
 
-    def take(self, count: Count) -> None:
+    def take(self, count: Tally) -> None:
         """Show what the chief has counted."""
         self.steps, self.updates, self.over = count
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgrun.algos.base import Algorithm
+from pgrun.config.ranges import Count
 from pgrun.errors import UserError
 from pgrun.parallel import torchrun
 from pgrun.train import Clock, Hook
@@ -95,9 +96,13 @@ def check_gradient_steps(algorithm: Algorithm, parallel: str) -> None:
 
 
 class Alone(Team):
-    """`parallel=none`."""
+    """`parallel=none`.
 
-    def __init__(self, *, workers: int, rank: int = 0) -> None:
+    Args:
+        workers: processes that run the loop together.
+    """
+
+    def __init__(self, *, workers: Count, rank: int = 0) -> None:
         super().__init__(workers=workers, rank=rank)
         if workers != 1:
             raise UserError(
