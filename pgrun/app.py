@@ -12,7 +12,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import hydra
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -21,9 +22,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pgrun.check import check_plugins, check_sweep, prepare
 from pgrun.claim import Claim, refuse_taken
+from pgrun.config.files import check_choices, check_files, root_name, user_folder, yaml_line
+from pgrun.config.walk import make_absolute
 from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
@@ -32,6 +36,7 @@ from pgrun.tell import fail, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 
 BEGIN = time.perf_counter()
+OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hydra.sweeper.params.")
 _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
 _claims: list[Claim] = []  # of the run's directory, until the run begins
@@ -55,17 +60,19 @@ def main(argv: Sequence[str]) -> int:
         outcome.append(code)
         return objective
 
-    app: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
     try:
         argv = prepare_sweep(argv)
         sys.argv = ["pgrun", *argv]
-        app()
+        run_hydra(task, argv)
     except UserError as error:
         withdraw()
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         withdraw()
         return fail(instantiation(error) if isinstance(error, InstantiationException) else translate(error, argv))
+    except YAMLError as error:
+        withdraw()
+        return fail(yaml_line(error))
     except OSError as error:
         if not _locks and all(claim.kept for claim in _claims):
             raise
@@ -86,6 +93,26 @@ def main(argv: Sequence[str]) -> int:
         _claims.clear()
         _locks.clear()
     return max(_sweep_codes or outcome, default=0)
+
+
+def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
+    """Let Hydra compose the config and run the task on it, or on a sweep's jobs.
+
+    Hydra appends a `--config-dir` to its search path. Here the user's folder comes first, and the shipped one after it.
+    """
+    version.setbase("1.3")
+    parser = get_args_parser()
+    args = parser.parse_args(list(argv))
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
+    folder = user_folder(argv)
+    check_choices(args.overrides, folder)
+    if folder is not None:
+        check_files(folder)
+        args.config_dir = str(config_dir())
+    args.config_name = root_name(folder, argv)
+    where = str(folder or config_dir())
+    _run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
 
 
 def withdraw() -> None:
@@ -132,8 +159,8 @@ def whole_numbers(argument: str) -> str:
 
 
 def any_key(argument: str) -> str:
-    """`eval.env.kwargs.size=3` as `++eval.env.kwargs.size=3`: there may stand whatever `env` has."""
-    return f"++{argument}" if argument.startswith("eval.env.") else argument
+    """`env.kwargs.size=3` as `++env.kwargs.size=3`, where any name may stand."""
+    return f"++{argument}" if argument.startswith(OPEN) else argument
 
 
 def check_dir(config: DictConfig) -> None:
@@ -251,6 +278,7 @@ def sweep_job(config: DictConfig, folder: Path, trial: Any = None) -> dict[str, 
         if state is not None:
             over = f"with another hydra.sweep.dir or without {folder}"
             sweep.check_unchanged(flat(state["config"]), config, f"{folder}'s checkpoint", over)
+        make_absolute(config)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
         run = Run(config, parts, folder, names=names, begin=begin, quiet=True, resume=state, hopeless=hopeless)

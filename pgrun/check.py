@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -13,10 +14,12 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pgrun.config.files import where
+from pgrun.config.values import WrongSetting, check_part, validate
+from pgrun.config.walk import make_absolute
 from pgrun.errors import UserError, WrongSpace
 from pgrun.paths import config_dir
 from pgrun.translate import instantiation, task_part
-from pgrun.validate import validate
 
 # a plugin's class, the package it needs, and the extra that installs it
 NEEDS = {
@@ -25,14 +28,6 @@ NEEDS = {
     "SlurmLauncher": ("submitit", "slurm"),
     "OptunaSweeper": ("optuna", "sweep"),
 }
-
-# the least that numbers of pgrun's launchers and sweepers may be; which of them need not be whole; which may be null
-LEAST = {
-    **{"n_jobs": 1, "n_trials": 1, "max_batch_size": 1, "seed": 0, "cpus_per_job": 0, "gpus_per_job": 0, "retries": -1},
-    **{"poll_seconds": 0, "max_num_timeout": 0, "timeout_min": 1, "cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0},
-}
-FRACTIONS = ("cpus_per_job", "gpus_per_job", "poll_seconds", "mem_gb")
-NULLABLE = ("n_jobs", "max_batch_size", "seed", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 
 
 def check_plugins(config: DictConfig) -> None:
@@ -55,26 +50,13 @@ def check_plugins(config: DictConfig) -> None:
 
 def check_plugin(path: str, part: DictConfig) -> None:
     """Refuse what a launcher or sweeper of pgrun's can't be given."""
-    name = str(part._target_).rpartition(".")[2]
-    for key, least in LEAST.items():
-        value = part.get(key, least)
-        if value is None and key in NULLABLE and (key, name) != ("n_jobs", "SlurmLauncher"):
-            continue
-        number = isinstance(value, (int, float) if key in FRACTIONS else int) and not isinstance(value, bool)
-        if number and (value >= least or (name == "JoblibLauncher" and value < 0)):
-            continue
-        kind = "number" if key in FRACTIONS else "whole number"
-        more = ", or -1 for as many as there are cores" if name == "JoblibLauncher" else ""
-        raise UserError(
-            f"{path}.{key}={'null' if value is None else value} should be a {kind} of at least {least}{more}"
-        )
-    if part.get("direction", "maximize") not in ("maximize", "minimize"):
-        raise UserError(f"{path}.direction={part.direction} should be maximize or minimize")
+    check_part(path, part, used=set())
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
     """Check a composed config (with its `hydra` node) and build its parts."""
     check(config)
+    make_absolute(config)
     from pgrun.build import build
 
     try:
@@ -97,8 +79,22 @@ def algorithms() -> dict[str, Any]:
 
 
 def check(config: DictConfig) -> None:
-    """Types and ranges, against the same groups without the user's values."""
-    validate(task_part(config), task_part(without_values(config, list(config.hydra.overrides.task))))
+    """Refuse a key that nothing takes, and a value of a wrong type or out of its range."""
+    choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    try:
+        validate(task_part(config), choices)
+    except WrongSetting as error:
+        given = {o.lstrip("+~").partition("=")[0] for o in config.hydra.overrides.task}
+        if error.key in given:
+            raise
+        raise UserError(f"{error}{where(own_folder(config), error.key, choices)}") from error
+
+
+def own_folder(config: DictConfig) -> Path | None:
+    """The folder of the user's configs that this one was composed of."""
+    sources = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
+    folders = [Path(source.path) for source in sources if Path(source.path) != config_dir()]
+    return folders[0] if folders else None
 
 
 def check_sweep(config: DictConfig) -> None:
@@ -115,23 +111,23 @@ def check_sweep(config: DictConfig) -> None:
         if sweeper == "GridSweeper" and override.value_type is ValueType.INTERVAL_SWEEP:
             raise UserError(f"{override.input_line}: only hydra/sweeper=optuna can search an interval")
 
+    root = config.hydra.job.config_name
+
     def composed(overrides: list[str]) -> DictConfig:
-        return loader.load_configuration(config_name="config", overrides=overrides, run_mode=RunMode.RUN)
+        return loader.load_configuration(config_name=root, overrides=overrides, run_mode=RunMode.RUN)
 
     first = [values[0] for values in listed]
     base = composed(first)
-    plain = task_part(without_values(base, first))
-    validate(task_part(base), plain)
+    check(base)
     for i, (override, values) in enumerate(zip(given.values(), listed, strict=True)):
         for value in values[1:]:
             overrides = [*first[:i], value, *first[i + 1 :]]
             if override.is_add() or override.is_force_add() or chosen_groups(base, [value]):
-                one = composed(overrides)
-                validate(task_part(one), task_part(without_values(one, overrides)))
+                check(composed(overrides))
             else:  # a value alone: the rest is as it was, and composing takes a while
                 one = base.copy()
                 OmegaConf.update(one, override.key_or_group, parser.parse_override(value).value())
-                validate(task_part(one), plain)
+                check(one)
 
 
 def swept_values(override: Override) -> list[str]:
@@ -149,13 +145,6 @@ def swept_values(override: Override) -> list[str]:
         why = "a range goes from low to high, as range(1,5), and a glob has to match a name"
         raise UserError(f"{override.input_line} is no value at all: {why}")
     return values
-
-
-def without_values(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config that the chosen groups alone compose to."""
-    loader = GlobalHydra.instance().config_loader()
-    groups = list(chosen_groups(config, overrides))
-    return loader.load_configuration(config_name="config", overrides=groups, run_mode=RunMode.RUN)
 
 
 def chosen_groups(config: DictConfig, overrides: list[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pgrun import __version__
 from pgrun.errors import Diverged, UserError
 from pgrun.parallel import torchrun
-from pgrun.paths import config_dir
+from pgrun.paths import config_dir, importable
 from pgrun.signals import interrupt_on_signals
 from pgrun.tell import abridged, fail
 
@@ -29,6 +29,7 @@ usage
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
   pgrun list [algos|envs|...]                      what there is to choose from
+  pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
 
 groups
   algo        {algos}
@@ -81,8 +82,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         add_user_paths(argv)
-        if command in ("resume", "eval", "list"):
-            return {"resume": resume, "eval": evaluate_run, "list": list_groups}[command](argv[1:])
+        if command in COMMANDS:
+            return COMMANDS[command](argv[1:])
         from pgrun.app import main as app
 
         return app(argv)
@@ -110,12 +111,7 @@ def add_user_paths(argv: Sequence[str]) -> None:
             paths.append(str(Path(argv[i + 1]).resolve().parent))
         elif arg.startswith("--config-dir="):
             paths.append(str(Path(arg.split("=", 1)[1]).resolve().parent))
-    for path in paths:
-        if path not in sys.path:
-            sys.path.append(path)
-    # worker processes of a sweep start with the same search path
-    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join([p for p in inherited if p] + [p for p in paths if p not in inherited])
+    importable(paths)
 
 
 def members(group: str, *folders: Path) -> dict[str, str]:
@@ -136,10 +132,13 @@ def help_page() -> str:
 def list_groups(argv: Sequence[str]) -> int:
     """`pgrun list [GROUP]`."""
     parser = argparse.ArgumentParser(prog="pgrun list", description="What there is to choose from.")
-    parser.add_argument("group", nargs="?", choices=list(GROUPS))
+    parser.add_argument(
+        "group", nargs="?", choices=[*GROUPS, *GROUPS.values()], metavar="GROUP", help=", ".join(GROUPS)
+    )
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of your own configs, listed too")
     args = parser.parse_args(argv)
-    wanted, folders = args.group, [args.config_dir] if args.config_dir else []
+    wanted = {group: plural for plural, group in GROUPS.items()}.get(args.group, args.group)
+    folders = [args.config_dir] if args.config_dir else []
     if folders and not folders[0].is_dir():
         raise UserError(f"--config-dir {folders[0]} is no folder")
     for plural, group in GROUPS.items():
@@ -148,6 +147,17 @@ def list_groups(argv: Sequence[str]) -> int:
             for name, line in members(group, *folders).items():
                 print(f"  {name:26} {line}")
     return 0
+
+
+def explain_keys(argv: Sequence[str]) -> int:
+    """`pgrun explain [KEY] [GROUP=NAME ...]`."""
+    parser = argparse.ArgumentParser(prog="pgrun explain", description="What a key means, what it may be, who uses it.")
+    parser.add_argument(
+        "words", nargs="*", metavar="KEY", help="a key, or a word to look for; and algo=NAME, env=NAME, …"
+    )
+    from pgrun.explain import explain
+
+    return explain(parser.parse_args(argv).words)
 
 
 def evaluate_run(argv: Sequence[str]) -> int:
@@ -200,6 +210,9 @@ def resume(argv: Sequence[str]) -> int:
     from pgrun.commands import resume_run
 
     return resume_run(args.run, args.checkpoint, args.overrides)
+
+
+COMMANDS = {"resume": resume, "eval": evaluate_run, "list": list_groups, "explain": explain_keys}
 
 
 def _positive(text: str) -> int:

@@ -43,7 +43,7 @@ class Rollouts:
 
     Args:
         env: the environments.
-        length: T.
+        length: T, steps in each environment between updates.
         random_steps: act uniformly at random for so many environment steps first.
         device: where the policy acts; when the algorithm learns elsewhere, a copy of it acts here.
         seed: the environments' first seed.

@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pgrun import checkpoint
 from pgrun.algos.base import Algorithm
 from pgrun.build import build, make_algorithm, make_env
+from pgrun.config.values import validate_keys
+from pgrun.config.walk import keys
 from pgrun.demonstrations import Recorder
 from pgrun.episode_file import episodes as to_episodes
 from pgrun.episode_file import save
@@ -29,13 +31,12 @@ from pgrun.evaluate import evaluate
 from pgrun.lock import alone
 from pgrun.result import note_traceback
 from pgrun.run import EVAL_SEED, Run
-from pgrun.run_directory import check_run, find_checkpoint, load_run, own_checkpoint, remember
+from pgrun.run_directory import check_run, find_checkpoint, load_run, own_checkpoint, remember, use_search_path
 from pgrun.signals import interruptible
 from pgrun.suggest import nearest
 from pgrun.tell import remark, say, shown, summary
 from pgrun.translate import instantiation
 from pgrun.types import VectorEnv
-from pgrun.validate import leaves, validate
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
 RESUMABLE = (
@@ -58,6 +59,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint, and perhaps write its episodes to a file; -> fields named as in result.json."""
     check_run(folder)
+    use_search_path(folder)
     path = find_checkpoint(folder, which)
     state = checkpoint.load(path)
     config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
@@ -150,6 +152,7 @@ def read_run(
 ) -> tuple[DictConfig, dict[str, str], dict[str, Any] | None, tuple[Path, int] | None]:
     """A run's config and names, the checkpoint's content that it goes on from, if there is one, and its stamp."""
     check_run(folder)
+    use_search_path(folder)
     path = find_checkpoint(folder, which)
     stamp = stamp_of(path)
     state = checkpoint.load(path) if stamp or which != "latest" else None
@@ -205,8 +208,7 @@ def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
 
 def override(config: DictConfig, overrides: Sequence[str], able: Sequence[str], when: str) -> DictConfig:
     """The run's config with values changed that may be; `able` names these, or what they are in."""
-    before = config.copy()
-    known = [key for key, _ in leaves(config) if within(key, able)] + [key for key in able if key.startswith("eval.")]
+    known = [key for key in keys(config) if within(key, able)] + [key for key in able if key.startswith("eval.")]
     for text in overrides:
         key, equals, _ = text.partition("=")
         if not equals:
@@ -227,7 +229,7 @@ def override(config: DictConfig, overrides: Sequence[str], able: Sequence[str], 
             ) from error
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error
-    validate(config, before)
+    validate_keys(config, (text.partition("=")[0] for text in overrides))
     return config
 
 

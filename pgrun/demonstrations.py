@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.config.ranges import Count
+from pgrun.config.ranges import Count, FileName
 from pgrun.episode_file import load
 from pgrun.episodes import EpisodeStats
 from pgrun.errors import UserError
@@ -47,7 +47,7 @@ class Demonstrations:
         episodes: how many at a time, each once an epoch.
     """
 
-    def __init__(self, *, env: VectorEnv, source: str | None, episodes: Count) -> None:
+    def __init__(self, *, env: VectorEnv, source: FileName | None, episodes: Count) -> None:
         if source is None:
             raise UserError("there is nothing to learn from: give demonstrations=FILE.npz or demonstrations=minari:ID")
         self.env, self.episodes = env, episodes

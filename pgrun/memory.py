@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pgrun.config.ranges import Count, CountOrZero, NotNegative
+from pgrun.config.ranges import Count, CountOrZero, FileName, NotNegative
 from pgrun.demonstrations import with_log_prob
 from pgrun.episode_file import episodes, load
 from pgrun.types import Transition, VectorEnv, columns, map_obs, map_transition, pad
@@ -188,7 +188,7 @@ class Guided:
 
     offers = "rollouts"
 
-    def __init__(self, *, demonstrations: str | None, capacity: Count, env: VectorEnv, learn_device: str) -> None:
+    def __init__(self, *, demonstrations: FileName | None, capacity: Count, env: VectorEnv, learn_device: str) -> None:
         self.device = torch.device(learn_device)
         self.guides = (
             None if demonstrations is None else with_log_prob(load(demonstrations, env.obs_space, env.action_space))

@@ -165,7 +165,7 @@ class RMSprop(Optimizer):
 
     Args:
         alpha: β, the decay of the running mean of squared gradients.
-        eps: ε.
+        eps: ε, against division by zero.
         initial_square: v before the first step. 0 is torch's rule. TensorFlow's is 1: where gradients are much smaller
             than 1, steps stay as much smaller until v has forgotten it.
         lr: learning rate.

@@ -40,7 +40,7 @@ class Replay:
         batch_size: rows a sample, M.
         warmup: environment steps before the first update.
         updates: samples, and so updates, after each rollout.
-        n_step: n.
+        n_step: rewards summed up before a target bootstraps; fewer at an episode's end.
         gamma: γ of the n-step returns.
         save: put the ring into checkpoints.
         device: where the ring lies; samples go to `learn_device`.
@@ -170,10 +170,10 @@ class Prioritized(Replay):
     weights in extras["weight"], and takes |δ| in extras["priority"]; new transitions have the largest p so far.
 
     Args:
-        alpha: α; 0 is uniform.
+        alpha: α, how much priorities count; 0: not at all.
         beta: β at the start; it grows linearly to 1.
         anneal: environment steps until it is there.
-        epsilon: ε.
+        epsilon: added to every error, so that none has no chance.
     """
 
     def __init__(self, *, alpha: Fraction, beta: Fraction, anneal: Count, epsilon: Fraction, **common: Any) -> None:

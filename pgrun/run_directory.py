@@ -13,6 +13,7 @@ from pgrun import checkpoint
 from pgrun.atomic import replace
 from pgrun.build import resolved
 from pgrun.errors import UserError
+from pgrun.paths import config_dir, importable
 from pgrun.tell import remark, shown
 
 TOLD = "resumed.yaml"  # beside the config: what `pgrun resume` was told to change, in order
@@ -45,6 +46,20 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
     elif said := differences(written, flat(config), "there", "in the checkpoint, which counts"):
         remark(f"pgrun: {shown(path.absolute())} is not what the checkpoint was trained with: {said}")
     return config, dict(state.get("names") or names_of(folder, config))
+
+
+def use_search_path(folder: Path) -> None:
+    """Let Python find the code of the user's that a run was trained with, wherever that lies.
+
+    Hydra keeps in .hydra/hydra.yaml where the run was started and which folders its configs came from.
+    """
+    path = folder / ".hydra" / "hydra.yaml"
+    try:
+        kept = OmegaConf.select(OmegaConf.create(path.read_text()), "hydra.runtime")
+        places = [kept.cwd, *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
+    except (OSError, AttributeError, YAMLError, OmegaConfBaseException, TypeError):
+        return  # killed while it was written, or of an older version
+    importable([place for place in places if Path(place) != config_dir().parent])
 
 
 def check_run(folder: Path) -> None:

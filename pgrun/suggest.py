@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, names: Iterable[str], n: int) -> list[str]:
-    """The `n` names most like `word`, nearest first."""
+    """The `n` names most like `word`, nearest first; case counts for nothing."""
+    word = word.lower()
 
     def likeness(name: str) -> tuple[float, str]:
-        last = difflib.SequenceMatcher(None, word.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]).ratio()
-        return (-(difflib.SequenceMatcher(None, word, name).ratio() + last), name)
+        low = name.lower()
+        last = difflib.SequenceMatcher(None, word.rsplit(".", 1)[-1], low.rsplit(".", 1)[-1]).ratio()
+        return (-(difflib.SequenceMatcher(None, word, low).ratio() + last), name)
 
     return sorted(names, key=likeness)[:n]

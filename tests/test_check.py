@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from shell import pgrun
 
 from pgrun.check import check_plugin, check_plugins
@@ -17,9 +17,18 @@ SHIPPED = {
 }
 
 
+def shipped(name: str) -> DictConfig:
+    """A launcher's or sweeper's config, with the parts that its defaults choose."""
+    config = DictConfig(OmegaConf.load(SHIPPED[name]))
+    for group in config.pop("defaults", []):
+        for key, choice in group.items():
+            config[key] = OmegaConf.load(config_dir() / "hydra" / "sweeper" / key / f"{choice}.yaml")
+    return config
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_passes(name: str) -> None:
-    check_plugin("hydra", OmegaConf.load(SHIPPED[name]))
+    check_plugin("hydra", shipped(name))
 
 
 @pytest.mark.parametrize(
@@ -47,25 +56,30 @@ def test_what_is_shipped_passes(name: str) -> None:
     ],
 )
 def test_values_of_launchers_and_sweepers(name: str, value: str, passes: bool) -> None:
-    part = OmegaConf.merge(OmegaConf.load(SHIPPED[name]), OmegaConf.from_dotlist([value]))
+    part = OmegaConf.merge(shipped(name), OmegaConf.from_dotlist([value]))
     if passes:
         check_plugin("hydra.x", part)
     else:
-        with pytest.raises(UserError, match=rf"(?i)hydra.x.{value} should be "):
+        with pytest.raises(UserError, match=rf"(?i)hydra.x.{value} (should be|is out of range|is not known)"):
             check_plugin("hydra.x", part)
 
 
 def test_the_grid_s_batches() -> None:
     sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "max_batch_size": 0}
     launcher = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}
-    with pytest.raises(UserError, match=r"hydra.sweeper.max_batch_size=0 should be a whole number of at least 1"):
+    with pytest.raises(
+        UserError, match=r"hydra.sweeper.max_batch_size=0 is out of range: it must be at least 1, or null"
+    ):
         check_plugins(OmegaConf.create({"hydra": {"launcher": launcher, "sweeper": sweeper}}))
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["seed=0,1", "+sweep=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0 should be"),
+        (
+            ["seed=0,1", "+sweep=joblib", "hydra.launcher.n_jobs=0"],
+            "hydra.launcher.n_jobs=0 is out of range: it must be at least 1, or -1 for",
+        ),
         (["-m", "optimizer.lr=interval(1e-4,1e-2)"], "optimizer.lr=interval(1e-4,1e-2): only hydra/sweeper=optuna"),
         (["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(1,0)"], "optimizer.lr=interval(1,0) can't be searched"),
         (

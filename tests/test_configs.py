@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from running import compose
 
 from pgrun.build import build, make_env, resolved
+from pgrun.config.values import validate
+from pgrun.config.walk import keys
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
-from pgrun.validate import keys, validate
 
 CONFIGS = config_dir()
 
@@ -92,7 +93,7 @@ TUNED = sorted(
 def checked(*groups: str) -> DictConfig:
     """The config of these groups; its own values must pass the checks."""
     config = compose(*groups)
-    validate(config, config)
+    validate(config)
     return config
 
 

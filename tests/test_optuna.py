@@ -15,10 +15,10 @@ from sweeping import LAUNCHERS, MORTAL, SHORT, assert_none_left, figures, interr
 
 from hydra_plugins.pgrun_sweeper._trial import Link, open_storage
 from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
+from pgrun.config.walk import keys
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
 from pgrun.sweep import LAUNCHERS as PLACES
-from pgrun.validate import keys
 
 SPACES = sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml") if path.stem not in PLACES)
 ALGOS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))

@@ -24,6 +24,12 @@ class SlurmLauncher(SweepLauncher):
         n_jobs: jobs at a time.
         poll_seconds: between two looks at whether a job is done.
         max_num_timeout: how often a job that ran out of time is queued again, to go on from its checkpoint.
+        timeout_min: minutes that a job may take.
+        cpus_per_task: cores of a job.
+        gpus_per_node: GPUs of a job.
+        mem_gb: gigabytes of memory of a job.
+        partition, account, qos, constraint, exclude: as sbatch's.
+        setup: shell commands before a job: [module load cuda].
         additional_parameters: any other of sbatch's: {mail-user: me@example.com}.
     """
 
@@ -34,10 +40,23 @@ class SlurmLauncher(SweepLauncher):
         poll_seconds: NotNegative,
         max_num_timeout: CountOrZero,
         additional_parameters: dict[str, Any],
+        timeout_min: Count | None = None,
+        cpus_per_task: Count | None = None,
+        gpus_per_node: CountOrZero | None = None,
+        mem_gb: NotNegative | None = None,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        exclude: str | None = None,
+        setup: list[str] | None = None,
         **parameters: Any,
     ) -> None:
         self.cluster, self.n_jobs, self.poll_seconds = cluster, n_jobs, poll_seconds
-        self.max_num_timeout, self.additional, self.parameters = max_num_timeout, additional_parameters, parameters
+        self.max_num_timeout, self.additional = max_num_timeout, additional_parameters
+        asked = {"timeout_min": timeout_min, "cpus_per_task": cpus_per_task, "gpus_per_node": gpus_per_node}
+        asked |= {"mem_gb": mem_gb, "partition": partition, "account": account, "qos": qos}
+        self.parameters = {**asked, "constraint": constraint, "exclude": exclude, "setup": setup, **parameters}
         self.waiting: list[Job] = []
         self.running: dict[Any, Job] = {}
 

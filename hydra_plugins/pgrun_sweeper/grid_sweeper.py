@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+from pgrun.config.ranges import Count
+
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own, without composing all jobs once more: the launcher does that before it starts the first."""
+    """Hydra's own, without composing all jobs once more: the launcher does that before it starts the first.
+
+    Args:
+        max_batch_size: jobs that a launcher gets at a time; null: all.
+        params: values for keys, as on the command line: {optimizer.lr: '1e-3,1e-4'}.
+    """
+
+    def __init__(self, max_batch_size: Count | None, params: Mapping[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)  # type: ignore[arg-type]
 
     def validate_batch_is_legal(self, batch: Any) -> None:
         """The launcher composes each job."""

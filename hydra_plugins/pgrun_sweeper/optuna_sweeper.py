@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.pgrun_launcher._base import SweepLauncher
 from hydra_plugins.pgrun_launcher._worker import Job
 from hydra_plugins.pgrun_sweeper._trial import Link, open_storage, open_trial
-from pgrun.config.ranges import Count
+from pgrun.config.ranges import Count, CountOrZero
 
 
 class OptunaSweeper(Sweeper):
@@ -39,6 +39,9 @@ class OptunaSweeper(Sweeper):
         direction: whether the final evaluation's mean return should be high (maximize) or low.
         storage: null: a journal file in the sweep's folder; else a database, as sqlite:///FILE or mysql://….
         study_name: the study's name in its storage.
+        seed: of the sampler; null: another one each time.
+        params: the search space, a key and its values each: choice(a, b), interval(low, high), tag(log, interval(low,
+            high)), int(interval(low, high)) and range(low, high, step), with both ends.
     """
 
     def __init__(
@@ -49,10 +52,10 @@ class OptunaSweeper(Sweeper):
         n_trials: Count,
         n_jobs: Count | None,
         direction: Literal["maximize", "minimize"],
-        seed: int | None,
+        seed: CountOrZero | None,
         storage: str | None,
         study_name: str,
-        params: DictConfig | None,
+        params: Mapping[str, Any] | None,
     ) -> None:
         self.sampler, self.pruner, self.n_trials, self.n_jobs = sampler, pruner, n_trials, n_jobs
         self.direction, self.seed, self.storage, self.study_name = direction, seed, storage, study_name

@@ -25,9 +25,10 @@ class OnPolicy(Learner):
     """A policy, a critic where the baseline is learned, and what weighs the score.
 
     Args:
-        advantage, baseline: Ψ_t.
-        rollout: T, which the collector takes.
-        whole_episodes: it brings whole episodes instead.
+        advantage: the form of Ψ_t, which weighs the score.
+        baseline: what is taken off Ψ_t.
+        rollout: T, steps in each environment between updates, which the collector takes.
+        whole_episodes: whether the collector brings whole episodes instead.
         normalize_reward: divide rewards by the running standard deviation of the discounted return.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgrun.algos.on_policy import OnPolicy
 from pgrun.algos.reference import Reference
-from pgrun.config.ranges import Count, NotNegative, Positive, Schedule
+from pgrun.config.ranges import Count, FileName, NotNegative, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
 from pgrun.types import Transition
@@ -21,13 +21,15 @@ class Proximal(OnPolicy):
     """K epochs of minibatches on `loss(sample, ε)`, which a subclass writes.
 
     Args:
-        epochs: K.
+        epochs: K, passes over a rollout.
         minibatch: rows a gradient step.
         clip_range: ε; None: no clip.
         clip_schedule: how ε falls over the run.
         entropy_coef: weight of the entropy bonus.
-        reference: a run whose policy to stay near, or None.
-        reference_coef, kl_estimator, kl_in: as `Reference` has them.
+        reference: a run, or a checkpoint file, whose policy to stay near; None: none.
+        reference_coef: weight of the penalty KL(π‖π_ref).
+        kl_estimator: k1 (−log r) or k3 (r − 1 − log r), with r = π_ref/π.
+        kl_in: where the penalty goes: loss (weighted by ρ, which makes its gradient the KL's) or reward.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Proximal(OnPolicy):
         clip_range: Positive | None,
         clip_schedule: Schedule,
         entropy_coef: NotNegative,
-        reference: str | None,
+        reference: FileName | None,
         reference_coef: NotNegative,
         kl_estimator: Literal["k1", "k3"],
         kl_in: Literal["loss", "reward"],

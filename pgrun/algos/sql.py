@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.off_policy import OffPolicy
-from pgrun.config.ranges import Count, Positive, Range
+from pgrun.config.ranges import Count, FileName, Positive, Range
 from pgrun.errors import UserError
 from pgrun.nn import q_functions
 from pgrun.nn.layers import flat_size
@@ -26,13 +26,14 @@ class SQL(OffPolicy):
     algorithm 1; the target network follows slowly instead of being reset.
 
     Args:
-        temperature: α.
+        temperature: α, what entropy is worth in units of the scaled reward.
         reward_scale: rewards are multiplied by it.
         sampler: how continuous actions are drawn: `svgd`, by a network that learns to, or `mcmc`, by Langevin dynamics.
         particles: draws that repel each other for a step of the network, at each state.
         value_samples: draws for a soft value.
         candidates: draws of which evaluation takes the best by Q.
-        langevin_steps, step_length: of `mcmc`.
+        langevin_steps: steps of Langevin dynamics, with sampler=mcmc.
+        step_length: of each of these steps.
         compose: runs of this algorithm; the mean of their Qs is the Q to begin with.
     """
 
@@ -51,7 +52,7 @@ class SQL(OffPolicy):
         candidates: Count,
         langevin_steps: Count,
         step_length: Positive,
-        compose: Sequence[str],
+        compose: Sequence[FileName],
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -6,6 +6,7 @@ means. The check before a run, the refusal's line and `pgrun explain` read both.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,20 +18,20 @@ class Range:
     Args:
         low, high: the ends; None: there is none.
         open_low, open_high: whether the end itself is left out.
-    other: one more number that it may be.
+    negative: whether numbers below 0 are right, too; −1 then stands for all there are.
     """
 
     low: float | None = None
     high: float | None = None
     open_low: bool = False
     open_high: bool = False
-    other: float | None = None
+    negative: bool = False
 
     def holds(self, value: float) -> bool:
         """Tell whether a number lies in the range; NaN lies in none."""
         above = self.low is None or (value > self.low if self.open_low else value >= self.low)
         below = self.high is None or (value < self.high if self.open_high else value <= self.high)
-        return (above and below) or value == self.other
+        return (above and below) or (self.negative and value < 0)
 
     def __str__(self) -> str:
         if self.low is not None and self.high is not None and not (self.open_low or self.open_high):
@@ -40,17 +41,50 @@ class Range:
             ends.append(f"above {self.low:g}" if self.open_low else f"at least {self.low:g}")
         if self.high is not None:
             ends.append(f"below {self.high:g}" if self.open_high else f"at most {self.high:g}")
-        return " and ".join(ends) + (f", or {self.other:g}" if self.other is not None else "")
+        return " and ".join(ends) + (", or -1 for as many as there are" if self.negative else "")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The words that a setting may be.
+
+    Args:
+        pattern: a regular expression that all of the word matches.
+        words: the same in plain words.
+    """
+
+    pattern: str
+    words: str
+
+    def holds(self, value: str) -> bool:
+        """Tell whether a word has the form."""
+        return re.fullmatch(self.pattern, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Place:
+    """Marks the name of a file or a directory, which a run keeps as an absolute path.
+
+    Args:
+        but: how names begin that are none.
+    """
+
+    but: str = "minari:"
 
 
 Count = Annotated[int, Range(1)]
 CountOrZero = Annotated[int, Range(0)]
-Workers = Annotated[int, Range(1, other=-1)]  # -1: as many as there are cores
+Workers = Annotated[int, Range(1, negative=True)]
 Positive = Annotated[float, Range(0, open_low=True)]
 NotNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Share = Annotated[float, Range(0, 1, open_low=True)]  # of a whole, and not none of it
 Decay = Annotated[float, Range(0, 1, open_high=True)]  # of a running mean
 Between = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
-Seed = Annotated[int, Range(0, 2**63 - 1 - 2_000_006)]  # evaluation's seeds lie above it
+Seed = Annotated[int, Range(0, 10**18)]  # torch takes 64 bits, and evaluation's seeds lie above a run's
 Schedule = Literal["constant", "linear", "cosine"]  # of what falls over a run
+FileName = Annotated[str, Place()]  # of a file, or of a run
+Device = Annotated[str, Form(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]

@@ -72,9 +72,9 @@ class Part(type):
         return cls
 
 
-def part(name: str) -> Any:
-    """A class that stands for another one in an annotation."""
-    return Part(name, (), {})
+def part(name: str, target: str = "") -> Any:
+    """A class that stands for another one in an annotation; `target`: that one's full name, where it is pgrun's."""
+    return Part(name, (), {"target": target})
 
 
 @cache
@@ -92,7 +92,10 @@ def source(module: str) -> Path | None:
     return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
-def find(target: str) -> tuple[str, ast.stmt] | None:
+Definition = ast.ClassDef | ast.FunctionDef | ast.Assign
+
+
+def find(target: str) -> tuple[str, Definition] | None:
     """Where a name such as `pgrun.nn.MLP` is defined: the module, and the statement there."""
     module, _, name = target.rpartition(".")
     tree = parsed(module) if module else None
@@ -126,7 +129,7 @@ class Names(dict[str, Any]):
         found = find(f"{self.module}.{name}")
         if found and isinstance(found[1], ast.Assign):
             return evaluated(found[1].value, found[0])
-        return part(name)
+        return part(name, f"{found[0]}.{name}" if found else "")
 
 
 def evaluated(node: ast.expr, module: str) -> Any:
@@ -138,9 +141,9 @@ def evaluated(node: ast.expr, module: str) -> Any:
 def signature(target: str) -> Signature | None:
     """What a class or function of pgrun's takes; None of any other."""
     found = find(target)
-    if found is None or not isinstance(found[1], (ast.ClassDef, ast.FunctionDef)):
+    if found is None or isinstance(found[1], ast.Assign):
         return None
-    module, node = found
+    module, node = found[0], found[1]
     owner = f"{module}.{node.name}"
     text = ast.get_docstring(node) or ""
     summary = text.split("\n\n")[0].replace("\n", " ")
@@ -149,15 +152,16 @@ def signature(target: str) -> Signature | None:
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     bases = [base for base in (signature(f"{module}.{ast.unparse(base)}") for base in node.bases) if base]
     if init is None and is_dataclass(node):
-        inherited = {name: value for base in bases for name, value in base.settings.items()}
+        of_bases = {name: value for base in bases for name, value in base.settings.items()}
         own_fields = dict(fields(node, module, owner, text))
-        return Signature(owner, {**with_meanings(inherited, text), **own_fields}, False, summary)
+        return Signature(owner, {**with_meanings(of_bases, text), **own_fields}, False, summary)
     if init is None:
-        inherited = bases[0] if bases else Signature(owner, {}, bool(node.bases), summary)
-        return Signature(owner, with_meanings(inherited.settings, text), inherited.open, summary)
+        settings = {name: value for base in reversed(bases) for name, value in base.settings.items()}
+        is_open = any(base.open for base in bases) if bases else bool(node.bases)
+        return Signature(owner, with_meanings(settings, text), is_open, summary)
     settings = dict(own(init, module, owner, text + "\n\n" + (ast.get_docstring(init) or "")))
-    if init.args.kwarg is None:
-        return Signature(owner, settings, False, summary)
+    if init.args.kwarg is None or not passes_rest(init):
+        return Signature(owner, settings, init.args.kwarg is not None, summary)
     given = passed_on(init)  # by this class to its base: no setting of it
     for base in bases:
         more = {name: value for name, value in base.settings.items() if name not in settings and name not in given}
@@ -179,6 +183,12 @@ def passed_on(init: ast.FunctionDef) -> set[str]:
     return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
 
 
+def passes_rest(init: ast.FunctionDef) -> bool:
+    """Tell whether a constructor gives its `**arguments` to its base's."""
+    calls = [n for n in ast.walk(init) if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"]
+    return any(keyword.arg is None for call in calls for keyword in call.keywords)
+
+
 def is_dataclass(node: ast.ClassDef) -> bool:
     """Tell whether a class is decorated as a dataclass."""
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
@@ -188,10 +198,15 @@ def fields(node: ast.ClassDef, module: str, owner: str, text: str) -> Iterator[t
     """The settings of a dataclass."""
     said = meanings(text)
     for n in node.body:
-        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name):
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not is_class_variable(n):
             name = n.target.id
             default = plain(n.value) if n.value else None
             yield name, Setting(name, evaluated(n.annotation, module), said.get(name, ""), not n.value, default, owner)
+
+
+def is_class_variable(node: ast.AnnAssign) -> bool:
+    """Tell whether a dataclass's attribute is no field of it."""
+    return "ClassVar" in ast.unparse(node.annotation)
 
 
 def own(node: ast.FunctionDef, module: str, owner: str, text: str) -> Iterator[tuple[str, Setting]]:

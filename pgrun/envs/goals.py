@@ -26,7 +26,7 @@ class MultiGoal(World):
     episode that ended there.
 
     Args:
-        distance: d.
+        distance: d, of each goal from the middle.
         radius: how near is there.
         goal_reward: what being there pays.
         action_cost, distance_cost: of a step.

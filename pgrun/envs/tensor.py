@@ -55,7 +55,7 @@ class TensorEnv:
 
     Args:
         world: its functions.
-        num_envs: B.
+        num_envs: B, copies side by side.
         max_episode_steps: truncate episodes here; None never does.
         seed: of its own generator, until `reset` is given one.
     """

@@ -37,8 +37,8 @@ class OnRay(Team):
     The leader is worker 0, in this process; the others and the chief are Ray actors.
 
     Args:
-        workers: W.
-        wait_for: D; None: W.
+        workers: W, processes that run the loop together.
+        wait_for: D, gradients that an update waits for; None: those of all W.
         address: of a running Ray cluster, or "auto" for this machine's; None: Ray is started here, for this run.
         cpus: that Ray sets apart for each worker but the leader.
     """

@@ -7,10 +7,10 @@ from probes import Trained, run
 from running import compose, parts
 from torch.testing import assert_close
 
+from pgrun.config.values import validate
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Categorical, Gaussian
 from pgrun.types import mask_mean
-from pgrun.validate import validate
 
 SMALL = ("algo=mdpo", "num_envs=4", "network.hidden=[8]", "algo.rollout=32", "algo.minibatch=128")
 BARE = ("algo.value_coef=0", "algo.normalize_advantage=false", "algo.max_grad_norm=null")
@@ -155,7 +155,7 @@ def test_it_may_be_clipped_too():
 @pytest.mark.parametrize("algo", ["mdpo", "mdpo_offpolicy"])
 def test_values_out_of_range_are_refused(algo, override):
     with pytest.raises(UserError, match=override.split("=")[0]):
-        validate(compose(f"algo={algo}", "env=pendulum", override), compose(f"algo={algo}", "env=pendulum"))
+        validate(compose(f"algo={algo}", "env=pendulum", override))
 
 
 # ---------------------------------------------------------------- probes

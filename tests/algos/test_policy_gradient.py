@@ -13,13 +13,13 @@ from torch.testing import assert_close
 
 from pgrun.algos.policy_gradient import PolicyGradient
 from pgrun.algos.scores import where_episodes_are
+from pgrun.config.values import validate
 from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Ones, Q, RewardToGo, TotalReturn
 from pgrun.core.baselines import Average, Optimal, Value, Zero
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Recurrent
 from pgrun.optim import SGD
 from pgrun.types import Transition, map_transition
-from pgrun.validate import validate
 
 GAMMA = 0.7
 STATES, ACTIONS = 3, 2
@@ -529,7 +529,7 @@ def test_per_parameter_goes_with_plain_steps_only():
 @pytest.mark.parametrize("key", ["update=rollouts", "normalize=all", "reduce=total"])
 def test_a_word_that_is_none_of_the_choices(key):
     with pytest.raises(UserError, match=r"is not known; choose one of"):
-        validate(compose("algo=reinforce", f"algo.{key}"), compose("algo=reinforce"))
+        validate(compose("algo=reinforce", f"algo.{key}"))
 
 
 def test_gae_and_the_others_are_what_they_were():

@@ -13,11 +13,11 @@ from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun.build import make_env, resolved
+from pgrun.config.values import validate
 from pgrun.envs import make_parallel
 from pgrun.errors import UserError
 from pgrun.evaluate import evaluate
 from pgrun.random_actions import random_actions
-from pgrun.validate import validate
 
 KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}
 
@@ -275,7 +275,7 @@ def test_a_dict_can_be_a_row():
 def test_the_form_is_checked():
     config = compose("algo=maddpg", "env=simple_spread", "agents=row")
     with pytest.raises(UserError, match="agents=row is not known; choose one of rows, joint"):
-        validate(config, compose("algo=maddpg", "env=simple_spread"))
+        validate(config)
 
 
 MPE = ("simple", "simple_spread", "simple_tag", "simple_speaker_listener", "simple_adversary", "simple_reference")

@@ -54,11 +54,11 @@ def test_refusals(name):
 
 
 def test_gym_without_an_id():
-    from pgrun.validate import validate
+    from pgrun.config.values import validate
 
     config = compose("env=gym")
     with pytest.raises(UserError, match=r"env\.id has no value: give it one, env\.id=…"):
-        validate(config, config)
+        validate(config)
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_a_potential_of_ones_own(tmp_path, monkeypatch):
 
 
 def test_what_cant_be_had_is_refused():
-    from pgrun.validate import validate
+    from pgrun.config.values import validate
 
     with pytest.raises(UserError, match="there is no coordinate 2; observations have 2"):
         parts("env=mountain_car", "env/shaping=coordinate", "env.shaping.index=2")
@@ -226,4 +226,4 @@ def test_what_cant_be_had_is_refused():
         shaped(cartpole(15), OmegaConf.create({}), OmegaConf.create({}))
     config = compose("env=mountain_car", "env/shaping=function")
     with pytest.raises(UserError, match=r"env\.shaping\._target_ has no value"):
-        validate(config, config)
+        validate(config)

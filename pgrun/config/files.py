@@ -1,0 +1,182 @@
+"""The user's own config files: found before the shipped ones, and told by file and line where they are wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.errors import UserError
+from pgrun.paths import config_dir
+
+SHIPPED = "shipped_config"  # the shipped root, by a name that no file of the user's takes
+SETTINGS = "shipped_hydra"  # its settings of Hydra alone, for a root that has none of its defaults
+HYDRAS = ({"override hydra/callbacks": "pgrun"}, {"override hydra/job_logging": "pgrun"})  # the shipped root's
+OWN = "own_config"  # the user's root, where it builds on the shipped one of the same name
+
+
+def user_folder(argv: Sequence[str]) -> Path | None:
+    """The folder that `--config-dir` (or `-cd`) names on a command line, absolute; None without one.
+
+    Raises:
+        UserError: it is no folder.
+    """
+    named = flag(argv, "--config-dir", "-cd")
+    if named is None:
+        return None
+    folder = Path(named).absolute()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {named} is no folder")
+    return folder
+
+
+def flag(argv: Sequence[str], long: str, short: str) -> str | None:
+    """A flag's value on a command line."""
+    for i, word in enumerate(argv):
+        if word in (long, short):
+            return argv[i + 1] if i + 1 < len(argv) else None
+        if word.startswith(f"{long}="):
+            return word.partition("=")[2]
+    return None
+
+
+def root_name(folder: Path | None, argv: Sequence[str]) -> str:
+    """The config to begin with: the shipped one, or the user's, which may build on the shipped one of its name.
+
+    Raises:
+        UserError: there is no such file, or it can't be read.
+    """
+    store = ConfigStore.instance()
+    shipped = OmegaConf.load(config_dir() / "config.yaml")
+    store.store(name=SHIPPED, node=shipped)
+    name = (flag(argv, "--config-name", "-cn") or "config").removesuffix(".yaml")
+    path = folder / f"{name}.yaml" if folder else None
+    if path is None or not path.is_file():
+        if name != "config":
+            where = f"in {folder}" if folder else "without --config-dir DIR, a folder of yours"
+            raise UserError(f"--config-name {name}: there is no {name}.yaml {where}")
+        return name
+    own = load(path)
+    defaults = own.get("defaults")
+    if defaults is None:  # a whole config, as a run keeps it
+        settings = {"defaults": [*HYDRAS, "_self_"], "hydra": shipped.hydra}
+        store.store(name=SETTINGS, node=OmegaConf.create(settings))
+        store.store(
+            name=OWN, node=DictConfig({"defaults": [SETTINGS, "_self_"], **own, "hydra": choices_of(path, own)})
+        )
+        return OWN
+    elif name == "config" and "config" in defaults:
+        own.defaults = [SHIPPED if entry == "config" else entry for entry in defaults]
+    else:
+        return name
+    store.store(name=OWN, node=own)
+    return OWN
+
+
+def choices_of(path: Path, config: DictConfig) -> dict[str, Any]:
+    """The names of a whole config's algorithm and environment, for its directory's name."""
+    beside = path.with_name("hydra.yaml")
+    kept = OmegaConf.select(OmegaConf.load(beside), "hydra.runtime.choices") if beside.is_file() else None
+    algo = str(OmegaConf.select(config, "algo._target_") or "algo").rpartition(".")[2].lower()
+    env = str(OmegaConf.select(config, "env.id") or OmegaConf.select(config, "env._target_") or "env")
+    named = {"algo": algo, "env": re.sub(r"\W+", "-", env), **(kept or {})}
+    return {"runtime": {"choices": {key: named[key] for key in ("algo", "env")}}}
+
+
+def load(path: Path) -> DictConfig:
+    """Read a config file of the user's.
+
+    Raises:
+        UserError: it is no YAML, or no mapping.
+    """
+    try:
+        content = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise UserError(yaml_line(error)) from error
+    if not isinstance(content, DictConfig):
+        raise UserError(f"{path} holds no mapping, as key: value")
+    return content
+
+
+def yaml_line(error: yaml.YAMLError) -> str:
+    """Say where a file is no YAML, and why."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
+    if "\\t" in problem:
+        problem = "a tab, where YAML takes spaces alone"
+    return f"{shown(Path(mark.name))}, line {mark.line + 1}: {problem}" if mark else problem
+
+
+def shown(path: Path) -> str:
+    """A path as seen from here, where it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a file of the user's that names itself in its defaults: Hydra would read it for ever.
+
+    Raises:
+        UserError: the first such file.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        group, name = path.parent.relative_to(folder).as_posix(), path.stem
+        if (group, name) == (".", "config"):
+            continue  # which builds on the shipped one
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, OSError, ValueError):
+            continue  # told when it is used
+        defaults = content.get("defaults") if isinstance(content, dict) else None
+        itself = {name, f"/{name}"} if group == "." else {name, f"/{group}/{name}"}
+        for entry in defaults if isinstance(defaults, list) else ():
+            if (grouped(entry) if isinstance(entry, dict) else entry) in itself:
+                raise UserError(f"{shown(path)} names itself in its defaults: take {name} out of them")
+
+
+def check_choices(overrides: Sequence[str], folder: Path | None) -> None:
+    """Refuse a group that is given a number, null or a list of numbers instead of a member's name.
+
+    Raises:
+        UserError: the first such override.
+    """
+    for text in overrides:
+        key, equals, value = text.lstrip("+~").partition("=")
+        places = [place / key for place in (config_dir(), folder) if place is not None]
+        if not equals or "." in key or not key or not any(place.is_dir() for place in places):
+            continue
+        if value and re.fullmatch(r"null|true|false|[-+\d.eE]+|\[\s*[-+\d.].*\]|\{.*\}", value.strip()):
+            members = sorted({path.stem for place in places for path in place.glob("*.yaml")})
+            raise UserError(
+                f"{key}={value} should be one of {', '.join(members)}; what that has is set key by key, as {key}.KEY=…"
+            )
+
+
+def grouped(entry: dict[str, Any]) -> str:
+    """An entry of a defaults list that chooses a group's member, as one absolute name."""
+    key, value = next(iter(entry.items()), ("", ""))
+    words = str(key).split("@")[0].split()
+    return f"{words[-1]}/{value}" if words and words[-1].startswith("/") and "override" not in words else ""
+
+
+def where(folder: Path | None, key: str, choices: Mapping[str, str]) -> str:
+    """Where a file of the user's has a key, as ` (conf/experiment/x.yaml, line 3)`; empty where none has.
+
+    Args:
+        folder: the user's folder.
+        key: the dotted key.
+        choices: the members that were chosen of each group: their files are looked at first.
+    """
+    if folder is None:
+        return ""
+    name = key.rpartition(".")[2]
+    chosen = [folder / group.partition("@")[0] / f"{member}.yaml" for group, member in choices.items()]
+    for path in [*(path for path in chosen if path.is_file()), *sorted(folder.rglob("*.yaml"))]:
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if re.match(rf"\s*{re.escape(name)}\s*:", line):
+                return f" ({shown(path)}, line {number})"
+    return ""

@@ -1,0 +1,133 @@
+"""Walk through a composed config: every key, its value, and the declaration of the setting that it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from pgrun.config.ranges import Place
+from pgrun.config.root import EXTRAS
+from pgrun.config.signatures import Part, Setting, Signature, signature
+from pgrun.config.types import core, is_mapping, names_a_file
+
+ROOT = "pgrun.config.root.Root"
+HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+
+
+def makes(node: DictConfig) -> bool:
+    """Tell whether a node makes an object."""
+    return "_target_" in node or OmegaConf.is_missing(node, "_target_")
+
+
+def taken_by(target: str) -> Signature | None:
+    """What a class or function takes; of the user's own, only names are known. None where it can't be told."""
+    return signature(target) or of_users(target)
+
+
+def of_users(target: str) -> Signature | None:
+    """What a class or function of the user's takes, and what it inherits of pgrun's."""
+    from hydra.utils import get_object
+
+    try:
+        made = get_object(target)
+    except Exception:  # told when it is built
+        return None
+    settings: dict[str, Setting] = {}
+    classes = made.__mro__ if inspect.isclass(made) else (made,)
+    for one in classes:
+        name = f"{one.__module__}.{getattr(one, '__qualname__', '')}"
+        known = signature(name)
+        if known is not None:
+            return Signature(target, {**known.settings, **settings}, known.open, "")
+        if inspect.isclass(one) and "__init__" not in vars(one):
+            continue
+        try:
+            arguments = inspect.signature(one.__init__ if inspect.isclass(one) else one).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        for a in arguments:
+            if a.name != "self" and a.kind in (a.KEYWORD_ONLY, a.POSITIONAL_OR_KEYWORD):
+                settings.setdefault(a.name, Setting(a.name, Any, "", False, None, name))
+        if not any(a.kind is a.VAR_KEYWORD for a in arguments):
+            return Signature(target, settings, False, "")
+    return Signature(target, settings, True, "")
+
+
+def is_section(type_: Any) -> bool:
+    """Tell whether a type is of keys that every run has, such as `eval`."""
+    return (
+        isinstance(type_, Part)
+        and str(getattr(type_, "target", "")).startswith("pgrun.config.root.")
+        and (type_.target != "pgrun.config.root.Part")
+    )
+
+
+def keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, values unread."""
+    for key, value in config.items_ex(resolve=False):
+        if isinstance(value, DictConfig):
+            yield from keys(value, f"{prefix}{key!s}.")
+        else:
+            yield f"{prefix}{key!s}"
+
+
+def make_absolute(config: DictConfig) -> None:
+    """Write the names of files in a config as absolute paths, so that they can be found from elsewhere later."""
+    for key, setting, value in list(every_key(config)):
+        path, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, path) if path else config
+        if setting is None or not names_a_file(setting.type) or OmegaConf.is_interpolation(node, name):
+            continue
+        with open_dict(config):
+            if isinstance(value, str):
+                node[name] = absolute(value)
+            elif isinstance(value, ListConfig):
+                node[name] = [absolute(str(item)) for item in value]
+
+
+def absolute(name: str) -> str:
+    """A file's name as an absolute path, unless it names something else, as `minari:` does."""
+    return name if name.startswith(Place().but) or not name else str(Path(name).absolute())
+
+
+def every_key(config: DictConfig) -> Iterator[tuple[str, Setting | None, Any]]:
+    """Every key of a composed config: its name, its declaration, and its value."""
+    root = signature(ROOT)
+    assert root is not None
+    yield from keys_of("", config, root)
+
+
+def keys_of(path: str, node: DictConfig, taken: Signature | None) -> Iterator[tuple[str, Setting | None, Any]]:
+    """Every key of a node and of the nodes in it."""
+    extra = signature(EXTRAS[path]) if path in EXTRAS else None
+    settings = {**(taken.settings if taken else {}), **(extra.settings if extra else {})}
+    for name in map(str, node):
+        key = f"{path}.{name}" if path else name
+        if name in HYDRAS:
+            continue
+        value = None if OmegaConf.is_missing(node, name) else node[name]
+        setting = settings.get(name)
+        yield key, setting, value
+        if isinstance(value, DictConfig):
+            yield from keys_in(key, value, setting)
+
+
+def keys_in(key: str, node: DictConfig, setting: Setting | None) -> Iterator[tuple[str, Setting | None, Any]]:
+    """Every key of a node that is the value of another key."""
+    inner: Any = core(setting.type) if setting else Any
+    if makes(node):
+        missing = OmegaConf.is_missing(node, "_target_")
+        yield from keys_of(key, node, None if missing else taken_by(str(node._target_)))
+    elif is_section(inner):
+        yield from keys_of(key, node, signature(inner.target))
+    elif setting and is_mapping(inner):
+        kind = getattr(inner, "__args__", (str, Any))[-1]
+        for name in map(str, node):
+            if isinstance(node[name], DictConfig):
+                yield from keys_in(f"{key}.{name}", node[name], None)
+            elif kind is not Any:
+                yield f"{key}.{name}", Setting(name, kind, setting.meaning, False, None, setting.owner), node[name]
