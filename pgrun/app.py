@@ -102,7 +102,7 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
     """
     version.setbase("1.3")
     parser = get_args_parser()
-    args = parser.parse_args(list(argv))
+    args = parser.parse_intermixed_args(list(argv))  # overrides on both sides of a flag
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
     folder = user_folder(argv)

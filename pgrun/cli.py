@@ -172,6 +172,7 @@ def evaluate_run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="eval.env.wrappers=[], eval.max_steps=N, eval.num_envs=N, …"
     )
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_intermixed_args(argv)
     from pgrun.commands import evaluate_checkpoint
@@ -206,6 +207,7 @@ def resume(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, help="the run directory")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. total_steps=1000000, eval.every=5000")
     parser.add_argument("--checkpoint", default="latest", help="latest or a file (latest)")
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_args(argv)
     from pgrun.commands import resume_run
 

@@ -146,7 +146,12 @@ def check_part(key: str, node: DictConfig, used: set[str]) -> None:
         raise WrongSetting(key, f"{key}._target_ has no value: give it one, {key}._target_=…")
     if not isinstance(node._target_, str):
         raise WrongSetting(key, f"{key}._target_={said(node._target_)} should be the name of a class or function")
-    taken = taken_by(node._target_)
+    try:
+        taken = taken_by(node._target_)
+    except Exception as error:  # of the user's code as it is imported, too
+        cause = error.__cause__ or error
+        text = f"{key}._target_={node._target_} can't be had ({type(cause).__name__}: {str(cause).splitlines()[-1]})"
+        raise WrongSetting(f"{key}._target_", text) from error
     if taken is not None:
         check_keys(key, node, taken, used)
 

@@ -28,14 +28,19 @@ def taken_by(target: str) -> Signature | None:
     return signature(target) or of_users(target)
 
 
+def known_of(target: str) -> Signature | None:
+    """What a class or function takes; None where it can't be imported."""
+    try:
+        return taken_by(target)
+    except Exception:
+        return None
+
+
 def of_users(target: str) -> Signature | None:
     """What a class or function of the user's takes, and what it inherits of pgrun's."""
     from hydra.utils import get_object
 
-    try:
-        made = get_object(target)
-    except Exception:  # told when it is built
-        return None
+    made = get_object(target)
     settings: dict[str, Setting] = {}
     classes = made.__mro__ if inspect.isclass(made) else (made,)
     for one in classes:
@@ -120,8 +125,7 @@ def keys_in(key: str, node: DictConfig, setting: Setting | None) -> Iterator[tup
     """Every key of a node that is the value of another key."""
     inner: Any = core(setting.type) if setting else Any
     if makes(node):
-        missing = OmegaConf.is_missing(node, "_target_")
-        yield from keys_of(key, node, None if missing else taken_by(str(node._target_)))
+        yield from keys_of(key, node, None if OmegaConf.is_missing(node, "_target_") else known_of(str(node._target_)))
     elif is_section(inner):
         yield from keys_of(key, node, signature(inner.target))
     elif setting and is_mapping(inner):

@@ -73,7 +73,7 @@ def make(
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         raise UserError(_unknown(id)) from error
     except gym.error.Error as error:
-        if "Malformed environment ID" in str(error):
+        if "Malformed environment ID" in str(error) or "No registered env" in str(error):
             raise UserError(_unknown(id)) from error
         raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
     except UserError:

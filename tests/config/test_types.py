@@ -1,0 +1,61 @@
+"""A value of a wrong type or out of its range is told in words that say what would be right."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+
+from pgrun.config.ranges import Count, Decay, Device, FileName, Fraction, Positive, Schedule, Workers
+from pgrun.config.types import core, is_mapping, is_plain, may_be_null, names_a_file, problem, words
+
+WRONG = [
+    (1.5, Fraction, "is out of range: it must be from 0 to 1"),
+    (-1, Fraction, "is out of range: it must be from 0 to 1"),
+    ("x", Fraction, "should be a number from 0 to 1"),
+    (True, Fraction, "should be a number from 0 to 1"),
+    (float("nan"), Fraction, "should be a number from 0 to 1"),
+    (float("inf"), Positive, "should be a number above 0"),
+    (0, Positive, "is out of range: it must be above 0"),
+    (1.0, Decay, "is out of range: it must be at least 0 and below 1"),
+    (2.0, Count, "should be a whole number of at least 1"),
+    (True, Count, "should be a whole number of at least 1"),
+    (0, Count, "is out of range: it must be at least 1"),
+    (0, Count | None, "is out of range: it must be at least 1, or null"),
+    (None, Count, "should be a whole number of at least 1"),
+    (0, Workers, "is out of range: it must be at least 1, or -1 for as many as there are"),
+    (1, bool, "should be true or false"),
+    (1, str, "should be text"),
+    ("linea", Schedule, "is not known; choose one of linear, cosine, constant"),
+    ("gpu", Device, "is not known; choose auto, cpu, cuda or cuda:N"),
+    (64, Sequence[Count], "should be a list, each a whole number of at least 1, as [64]"),
+    ([64, 0], Sequence[Count], "holds 0, which is out of range: it must be at least 1"),
+    ([0.9], tuple[Decay, Decay], "should be a list of 2, each a number of at least 0 and below 1"),
+]
+RIGHT = [
+    *((0, Fraction), (1, Fraction), (0.5, Fraction), (1, Positive), (None, Count | None), (-2, Workers)),
+    *(("cuda:3", Device), ("cosine", Schedule), ([8, 8], Sequence[Count]), ([], Sequence[Count]), ("x", Any)),
+    *((None, Any), ([0.9, 0.99], tuple[Decay, Decay]), ("x", Literal["x"] | None)),
+]
+
+
+@pytest.mark.parametrize(("value", "type_", "says"), WRONG)
+def test_what_is_wrong(value, type_, says):
+    assert problem(value, type_) == says
+
+
+@pytest.mark.parametrize(("value", "type_"), RIGHT)
+def test_what_is_right(value, type_):
+    assert problem(value, type_) == ""
+
+
+def test_of_types():
+    assert may_be_null(Count | None)
+    assert not may_be_null(Count)
+    assert core(Count | None) == Count
+    assert is_mapping(Mapping[str, Any])
+    assert is_plain(Sequence[Count])
+    assert not is_plain(Mapping[str, float])
+    assert names_a_file(FileName | None)
+    assert names_a_file(Sequence[FileName])
+    assert not names_a_file(str | None)
+    assert words(Count | None) == "a whole number of at least 1, or null"
