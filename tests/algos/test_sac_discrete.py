@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from probes import Trained, run
+from recipes import sampled
 from running import compose, parts
 from torch.testing import assert_close
 
@@ -152,7 +153,7 @@ def test_it_takes_the_action_that_pays():
     assert trained("Match", *warm).action([1.0], [-1.0]) == [1, 0]
 
 
-@pytest.mark.parametrize("share", [0.4, 0.8])
+@pytest.mark.parametrize("share", sampled([0.4, 0.8], 2))
 def test_the_temperature_drives_the_entropy_to_its_target(share):
     """One action pays 1: the entropy is a function of α alone, and α comes to where it is the target."""
     agent = trained("Choice", "algo=sac_discrete", f"algo.entropy_fraction={share}").algorithm
