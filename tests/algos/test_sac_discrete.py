@@ -143,6 +143,7 @@ def trained(probe, *overrides):
     return Trained(run(*LEARN, f"env.id=Probe{probe}-v0", *overrides)[0].algorithm)
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     value = trained("Phases", *COLD).value([1.0, 0.0], [0.0, 1.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)

@@ -43,7 +43,10 @@ def test_ppo_trains_on_every_action_space(name):
     trained("env=gym", f"env.id=Act{name}-v0", *SMALL, "algo.rollout=16", "algo.minibatch=16", "algo.epochs=2")
 
 
-@pytest.mark.parametrize("name", [name for name, space in worlds.ACTIONS.items() if isinstance(space, spaces.Box)])
+BOXES = [name for name, space in worlds.ACTIONS.items() if isinstance(space, spaces.Box)]
+
+
+@pytest.mark.parametrize("name", sampled(BOXES, ("Bounded", "BoundedScalar", "HalfBounded")))
 def test_td3_trains_on_every_box_and_sac_on_those_with_bounds(name):
     words = ("env=gym", f"env.id=Act{name}-v0", *SMALL, "memory.warmup=30", "memory.capacity=100")
     trained("algo=td3", *words, steps=60)
