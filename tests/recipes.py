@@ -1,6 +1,8 @@
 """Every recipe, as small as it gets, with an environment that it can act in."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +14,25 @@ from pgrun.demonstrations import with_log_prob
 from pgrun.episode_file import episodes, save
 from pgrun.paths import config_dir
 
+
+def sampled(cases: Sequence[Any], keep: Collection[Any] | int) -> list[Any]:
+    """Mark as slow the cases that the default command leaves out.
+
+    Args:
+        cases: what to parametrise with; a tuple is of several arguments.
+        keep: those that stay in the default command; a number n keeps every n-th, the first among them.
+    """
+    kept = cases[::keep] if isinstance(keep, int) else keep
+    absent = [each for each in kept if each not in cases]
+    assert not absent, f"there is no case {absent}"
+    marks = {True: (), False: pytest.mark.slow}
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks[case in kept]) for case in cases]
+
+
 ALGORITHMS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
 # one of each kind of update, memory and collector; the others are for the longer tests
-QUICK = {"ppo", "a2c", "trpo", "acer", "offpolicy_pg", "td3", "sac", "dqn", "grpo", "gps", "maddpg", "reinforce"}
-SAMPLED = [pytest.param(algo, marks=[] if algo in QUICK else [pytest.mark.slow]) for algo in ALGORITHMS]
+QUICK = ("reinforce", "a2c", "acer", "offpolicy_pg", "td3", "dqn", "gps", "maddpg")
+SAMPLED = sampled(ALGORITHMS, QUICK)
 OF_NUMBERS = {"sac", "sac_v1", "mdpo_offpolicy", "td3", "ddpg", "d4pg", "dpg", "dpg_offpolicy"}
 OF_AGENTS = {"maddpg", "iddpg"}
 OF_EPISODES = {"reinforce", "grpo", "gps"}

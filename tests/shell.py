@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import os
 import socket
 import subprocess
@@ -9,6 +12,10 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
+
+from pgrun import claim, resolvers
+from pgrun.cli import main
 
 
 @dataclass
@@ -36,6 +43,33 @@ def pgrun(*arguments: str, cwd: Path, **environment: str) -> Said:
         [sys.executable, "-m", "pgrun", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=900
     )
     return Said(done.returncode, done.stdout, done.stderr, time.perf_counter() - begin)
+
+
+def pgrun_inside(*arguments: str, cwd: Path) -> Said:
+    """`pgrun ARGUMENTS` in this process, seconds sooner than as one of its own; it leaves nothing in this one.
+
+    Modules of the folder are forgotten afterwards, so that the next command reads them anew, as a process does.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    begin = time.perf_counter()
+    importlib.invalidate_caches()
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.multiple(sys, path=list(sys.path), argv=["pgrun"]),
+        mock.patch.object(resolvers, "_claimed", {}),
+        mock.patch.object(claim, "_made", []),
+        mock.patch.dict(os.environ),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = main(arguments)
+        except SystemExit as stop:  # what a Hydra callback refuses
+            code = int(stop.code or 0)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(f"{cwd}{os.sep}"):
+            del sys.modules[name]
+    return Said(code, out.getvalue(), err.getvalue(), time.perf_counter() - begin)
 
 
 def free_port() -> int:

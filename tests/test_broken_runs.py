@@ -9,6 +9,7 @@ from pathlib import Path
 
 import breaking
 import pytest
+from recipes import sampled
 from running import compose, new_run, same
 from shell import pgrun
 from test_resume import PPO, SAC, finish
@@ -106,7 +107,7 @@ OPEN = {
 }
 
 
-@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("name", sampled(list(OPEN), ("ppo with a memory", "wrapped")))
 @pytest.mark.parametrize("moment", [7, 45])
 def test_a_signal_between_two_steps_leaves_the_rollout_open(name, moment, tmp_path, monkeypatch):
     want = finish(new_run(tmp_path / "whole", *OPEN[name]))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from shell import pgrun
+from shell import pgrun, pgrun_inside
 
 from pgrun.app import whole_numbers
 from pgrun.cli import help_page, main
@@ -79,7 +79,7 @@ def test_run_directory(trained: Path) -> None:
 
 def test_a_run_directory_is_one_run_s(trained: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
-    said = pgrun("total_steps=500", "hydra.run.dir=run", cwd=trained)
+    said = pgrun_inside("total_steps=500", "hydra.run.dir=run", cwd=trained)
     assert said.code == 2
     assert said.line.startswith("pgrun: hydra.run.dir=run holds a run already: go on with it by pgrun resume run")
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
@@ -90,7 +90,7 @@ def test_a_run_directory_is_one_run_s(trained: Path) -> None:
     [[], ["--checkpoint", "best"], ["--checkpoint", "run/checkpoints/latest.pt"], ["--seed", "3"], ["--stochastic"]],
 )
 def test_eval_prints_one_line_of_json(flags: list[str], trained: Path) -> None:
-    said = pgrun("eval", "run", "--episodes", "4", "--json", *flags, cwd=trained)
+    said = pgrun_inside("eval", "run", "--episodes", "4", "--json", *flags, cwd=trained)
     assert said.code == 0, said.err
     assert len(said.out.strip().splitlines()) == 1
     result = json.loads(said.out)
@@ -108,12 +108,12 @@ def test_torn_and_foreign_checkpoints_are_refused(trained: Path, tmp_path: Path)
     source = (trained / "run" / "checkpoints" / "latest.pt").resolve()
     torn = tmp_path / "torn.pt"
     torn.write_bytes(source.read_bytes()[:-100])
-    said = pgrun("eval", "run", "--checkpoint", str(torn), cwd=trained)
+    said = pgrun_inside("eval", "run", "--checkpoint", str(torn), cwd=trained)
     assert said.code == 2
     assert "torn" in said.line
     other = tmp_path / "other"
-    assert pgrun("network.hidden=[8]", "total_steps=500", "hydra.run.dir=other", cwd=tmp_path).code == 0
-    said = pgrun("eval", str(other), "--checkpoint", str(source), cwd=trained)
+    assert pgrun_inside("network.hidden=[8]", "total_steps=500", "hydra.run.dir=other", cwd=tmp_path).code == 0
+    said = pgrun_inside("eval", str(other), "--checkpoint", str(source), cwd=trained)
     assert said.code == 2
     assert "another network" in said.line
 

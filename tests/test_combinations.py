@@ -36,7 +36,8 @@ def try_out(combination):
 
 
 def test_a_sample_of_all():
-    some = sample()
+    whole = sample()
+    some = [*whole[1::2], *whole[::4]]  # each algorithm once, and half of them a second time
     assert {each.algo for each in some} == set(algorithms())
     assert {each.advantage for each in some} == set(ADVANTAGES)
     assert {each.baseline for each in some} == set(BASELINES)

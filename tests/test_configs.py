@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from gymnasium.spaces import Box
 from omegaconf import DictConfig, OmegaConf
+from recipes import sampled
 from running import compose
 
 from pgrun.build import build, make_env, resolved
@@ -97,12 +98,12 @@ def checked(*groups: str) -> DictConfig:
     return config
 
 
-def test_the_action_spaces_are_as_this_file_has_them():
-    for name in ENVS:
-        form = ["agents=joint"] if name in SEVERAL and name not in ALIKE else []
-        env = make_env(resolved(compose(f"env={name}", "num_envs=1", *form)))
-        assert isinstance(env.action_space, Box) == (name in CONTINUOUS), name
-        env.close()
+@pytest.mark.parametrize("name", sampled(ENVS, CHEAP))
+def test_the_action_spaces_are_as_this_file_has_them(name):
+    form = ["agents=joint"] if name in SEVERAL and name not in ALIKE else []
+    env = make_env(resolved(compose(f"env={name}", "num_envs=1", *form)))
+    assert isinstance(env.action_space, Box) == (name in CONTINUOUS)
+    env.close()
 
 
 def turns(algo: str, env: str) -> list[tuple[str, str]]:
@@ -125,7 +126,7 @@ def check_pair(algo, env):
 SAMPLE = [(algo, env) for algo, env in PAIRS if env == "cartpole" or algo in ("ppo", "sac")]
 
 
-@pytest.mark.parametrize(("algo", "env"), SAMPLE)
+@pytest.mark.parametrize(("algo", "env"), sampled(SAMPLE, 3))
 def test_what_goes_together_composes(algo, env):
     check_pair(algo, env)
 
@@ -136,7 +137,12 @@ def test_everything_that_goes_together_composes(algo, env):
     check_pair(algo, env)
 
 
-@pytest.mark.parametrize(("algo", "env"), [(a, e) for a, e in PAIRS if e in CHEAP and a not in OF_DATA])
+BUILT = [(algo, env) for algo, env in PAIRS if env in CHEAP and algo not in OF_DATA]
+# each algorithm on one of its environments, another one at each algorithm's turn
+ONCE = [choice[i % len(choice)] for i, choice in enumerate([p for p in BUILT if p[0] == a] for a in ALGOS) if choice]
+
+
+@pytest.mark.parametrize(("algo", "env"), sampled(BUILT, ONCE))
 def test_what_goes_together_is_built(algo, env):
     for network, optimizer in turns(algo, env):
         config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
@@ -188,7 +194,11 @@ def meaningless(config: DictConfig, env: str, advantage: str, baseline: str) -> 
     )
 
 
-@pytest.mark.parametrize(("algo", "env", "group", "member"), swaps()[::17])  # a sample that meets every group
+SWAPS = swaps()[::17]
+MEETS_EVERY_GROUP = [swap for i, swap in enumerate(SWAPS) if i % 4 == 0 or swap[2] == "memory"]
+
+
+@pytest.mark.parametrize(("algo", "env", "group", "member"), sampled(SWAPS, MEETS_EVERY_GROUP))
 def test_a_swap_under_a_tuned_file(algo, env, group, member):
     check_swap(algo, env, group, member)
 
@@ -246,7 +256,7 @@ def test_there_are_tuned_files_to_test():
     assert {("ppo", "cartpole"), ("sac", "pendulum")} <= set(TUNED)
 
 
-@pytest.mark.parametrize("name", names("tuned"))
+@pytest.mark.parametrize("name", sampled(names("tuned"), 5))
 def test_a_tuned_file(name):
     assert name in TUNED_PAIRS, "its name is <algo>_<env>"
     algo, env = TUNED_PAIRS[name]

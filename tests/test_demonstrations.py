@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from running import compose, new_run
-from shell import pgrun
+from shell import pgrun_inside
 from torch.testing import assert_close
 
 from pgrun.build import build
@@ -57,7 +57,7 @@ def test_pgrun_eval_records_and_a_recipe_reads(tmp_path):
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     (tmp_path / "run" / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(run.config))
     run.execute()
-    said = pgrun("eval", "run", "--episodes", "3", "--stochastic", "--record", "demos.npz", cwd=tmp_path)
+    said = pgrun_inside("eval", "run", "--episodes", "3", "--stochastic", "--record", "demos.npz", cwd=tmp_path)
     assert said.code == 0, said.err
     env, model = run.parts.make_eval_env(1), run.parts.algorithm.model
     data = load(str(tmp_path / "demos.npz"), env.obs_space, env.action_space)

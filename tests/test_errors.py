@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from shell import pgrun
+from shell import pgrun, pgrun_inside
 
 from pgrun import app, resolvers
 from pgrun.cli import main
@@ -144,7 +144,7 @@ gym.register("Diverging-v0", entry_point=Diverging, max_episode_steps=20)
 )
 def test_divergence_stops_with_the_cause(overrides: list[str], words: list[str], tmp_path: Path) -> None:
     (tmp_path / "diverging.py").write_text(DIVERGING)
-    said = pgrun(
+    said = pgrun_inside(
         "env=gym",
         "env.id=diverging:Diverging-v0",
         "num_envs=1",
@@ -165,4 +165,4 @@ def test_divergence_stops_with_the_cause(overrides: list[str], words: list[str],
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
     if "observation" in overrides[0]:
         assert "the last good checkpoint is step_600.pt" in line
-        assert pgrun("eval", "run", "--episodes", "2", cwd=tmp_path).code == 0
+        assert pgrun_inside("eval", "run", "--episodes", "2", cwd=tmp_path).code == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from recipes import sampled
 from running import change_config, new_run, parts, same
 
 from pgrun import randomness
@@ -123,7 +124,7 @@ def test_trainings_generators_are_left_alone(fails, monkeypatch):
     assert same(randomness.generators(), before)
 
 
-@pytest.mark.parametrize("env", ["cartpole", "pendulum", "lunar_lander", "cartpole_pomdp"])
+@pytest.mark.parametrize("env", sampled(["cartpole", "pendulum", "lunar_lander", "cartpole_pomdp"], 2))
 @pytest.mark.parametrize("explore", [False, True])
 def test_the_seed_decides(env, explore):
     made = parts(f"env={env}", "env.max_episode_steps=200", "network.hidden=[8]", "network.head_gain=1.0")

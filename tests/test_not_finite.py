@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from probes import run
-from recipes import SAMPLED, demonstrations, recipe
+from recipes import SAMPLED, demonstrations, recipe, sampled
 from running import parts
 
 from pgrun.episode_file import load
@@ -48,7 +48,7 @@ NORMALISED = {
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
-@pytest.mark.parametrize("algo", NORMALISED)
+@pytest.mark.parametrize("algo", sampled(list(NORMALISED), ("ppo", "td3")))
 def test_normalisers_replays_and_shaping_take_it_too(algo, autoreset):
     made, _ = run(*words(algo, "Broken", autoreset), *NORMALISED[algo], "total_steps=200")
     for x in (*made.algorithm.state_dict().values(), *tensors(made.memory.snapshot())):

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from recipes import sampled
 from running import new_run, same
+from shell import pgrun_inside
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun import checkpoint
@@ -33,7 +35,14 @@ RUNS = {
     "actor-critic with q": ("algo=actor_critic", "algo/advantage=q", "network=gru", "network.size=8", *ON_POLICY[1:]),
     "vpg": ("algo=vpg", *ON_POLICY, "algo.rollout=32"),
     "npg": ("algo=npg", *ON_POLICY, "algo.rollout=32", "algo.fisher_rows=64", "network.normalize_obs=true"),
-    "trpo": ("algo=trpo", *ON_POLICY, "algo.rollout=32", "algo/critic_fit=trust_region", "env=acrobot"),
+    "trpo": (
+        "algo=trpo",
+        *ON_POLICY,
+        "algo.rollout=32",
+        "algo/critic_fit=trust_region",
+        "env=acrobot",
+        "env.max_episode_steps=60",
+    ),
     "ppo": PPO,
     "ppo normalised": (
         *PPO,
@@ -100,20 +109,8 @@ RUNS = {
         "eval.every=640",
     ),
 }
-QUICK = {  # one of each kind; the others are with the longer tests
-    *(
-        "reinforce",
-        "a2c",
-        "trpo",
-        "ppo normalised",
-        "ppo with a memory",
-        "ppo in processes",
-        "acer",
-        "offpolicy_pg",
-        "gps",
-    ),
-    *("td3", "d4pg by priority", "dpg", "sac", "dqn by priority", "sql", "sac hopper", "maddpg"),
-}
+# of each kind of update, memory, collector and backend; the others are for the longer tests
+QUICK = ("reinforce", "ppo normalised", "ppo with a memory", "ppo in processes", "acer", "dqn by priority", "maddpg")
 TIMES = {"seconds", "wall_seconds"}
 
 
@@ -134,9 +131,7 @@ def finish(run) -> dict:
     return outcome(checkpoint.load(run.checkpoints / "latest.pt"))
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
-)
+@pytest.mark.parametrize("name", sampled(list(RUNS), QUICK))
 def test_resuming_at_any_checkpoint_changes_nothing(name, tmp_path):
     overrides = RUNS[name]
     whole = new_run(tmp_path / "whole", *overrides)
@@ -266,10 +261,10 @@ def final_state(folder: Path) -> dict:
 @pytest.mark.parametrize("backend", ["auto", pytest.param("async", marks=pytest.mark.slow)])
 def test_ctrl_c_and_resume(backend, tmp_path):
     # the signal goes to the whole process group, as a terminal sends it
-    overrides = ("total_steps=20000", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")
+    overrides = ("total_steps=6000", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")
     overrides = (
         *overrides,
-        "checkpoint.every=2000",
+        "checkpoint.every=1000",
         f"env.backend={backend}",
         "algo.rollout=128",
         "algo.minibatch=256",
@@ -284,7 +279,7 @@ def test_ctrl_c_and_resume(backend, tmp_path):
     assert "Traceback" not in said
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "interrupted"
-    assert 2000 <= result["env_steps"] < 20000
+    assert 1000 <= result["env_steps"] < 6000
     assert checkpoint.load(latest)["clock"]["steps"] == result["env_steps"]
     if backend == "async":
         return
@@ -298,21 +293,21 @@ def test_ctrl_c_and_resume(backend, tmp_path):
 
 def test_resuming_a_finished_run(tmp_path):
     overrides = ("total_steps=512", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")
-    assert shell(*overrides, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    assert pgrun_inside(*overrides, "hydra.run.dir=run", cwd=tmp_path).code == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    again = shell("resume", "run", cwd=tmp_path)
-    assert again.returncode == 0
-    assert again.stdout.count("\n") == 1
+    again = pgrun_inside("resume", "run", cwd=tmp_path)
+    assert again.code == 0
+    assert again.out.count("\n") == 1
     steps = json.loads((tmp_path / "run" / "result.json").read_text())["env_steps"]
-    assert f"total_steps={2 * steps}" in again.stdout
+    assert f"total_steps={2 * steps}" in again.out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
     # killed during its final evaluation: the run is whole but for result.json
     (tmp_path / "run" / "result.json").unlink()
-    assert shell("resume", "run", cwd=tmp_path).returncode == 0
+    assert pgrun_inside("resume", "run", cwd=tmp_path).code == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["status"], result["env_steps"], result["eval_episodes"]) == ("finished", steps, 2)
-    more = shell("resume", "run", "total_steps=1024", cwd=tmp_path)
-    assert more.returncode == 0, more.stderr
+    more = pgrun_inside("resume", "run", "total_steps=1024", cwd=tmp_path)
+    assert more.code == 0, more.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "finished"
     assert result["env_steps"] >= 1024 > steps
@@ -351,13 +346,13 @@ def test_two_runs_of_one_second_get_two_directories(tmp_path):
 
 
 def test_resuming_what_is_no_run(tmp_path):
-    missing = shell("resume", "nowhere", cwd=tmp_path)
-    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    missing = pgrun_inside("resume", "nowhere", cwd=tmp_path)
+    assert (missing.code, missing.err.count("\n")) == (2, 1)
     (tmp_path / "torn" / ".hydra").mkdir(parents=True)
     (tmp_path / "torn" / ".hydra" / "config.yaml").write_text("")
-    torn = shell("resume", "torn", cwd=tmp_path)
-    assert (torn.returncode, torn.stderr.count("\n")) == (2, 1)
-    assert "start it again" in torn.stderr
+    torn = pgrun_inside("resume", "torn", cwd=tmp_path)
+    assert (torn.code, torn.err.count("\n")) == (2, 1)
+    assert "start it again" in torn.err
 
 
 def test_a_checkpoint_s_own_config_counts(tmp_path, capsys, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from probes import run
-from recipes import OF_AGENTS, OF_NUMBERS, SAMPLED, demonstrations, recipe
+from recipes import OF_AGENTS, OF_NUMBERS, SAMPLED, demonstrations, recipe, sampled
 from running import compose, new_run, parts
 
 from pgrun.build import build
@@ -61,7 +61,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", sampled(list(CASES), ("one after the other", "poisson", "acer", "next step", "episodes"))
+)
 def test_each_step_counts_once_however_it_is_learnt_from(name):
     env = () if name == "agents" else ("env=cartpole",)
     rollout = () if "reinforce" in CASES[name][0] else ("algo.rollout=8",)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from running import compose, new_run
-from shell import pgrun
+from shell import pgrun, pgrun_inside
 from sweeping import (
     LAUNCHERS,
     LONG,
@@ -198,10 +198,10 @@ def test_other_runs_in_a_sweep_s_folder_are_none_of_its_jobs(tmp_path: Path) -> 
     short = ["algo=reinforce", "total_steps=64", "num_envs=2", "eval.every=null", "eval.final_episodes=1"]
     new_run(tmp_path / "runs" / "old", *short).execute()
     before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
-    said = pgrun("-m", *short, "seed=0", "hydra.sweep.dir=runs", "hydra.sweep.subdir=old", cwd=tmp_path)
+    said = pgrun_inside("-m", *short, "seed=0", "hydra.sweep.dir=runs", "hydra.sweep.subdir=old", cwd=tmp_path)
     assert (said.code, "runs/old holds a run that is no job of this sweep" in said.line) == (2, True)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"old"}
-    said = pgrun("-m", *short, "seed=0,1", "hydra.sweep.dir=runs", cwd=tmp_path)
+    said = pgrun_inside("-m", *short, "seed=0,1", "hydra.sweep.dir=runs", cwd=tmp_path)
     assert said.code == 0, said.err
     assert "old" not in said.out
     assert said.out.count("finished") == 2
@@ -232,14 +232,14 @@ def test_job_folders_too_long_for_the_disk(tmp_path: Path) -> None:
     ("subdir", "says"), [("s${seed}", "is one folder for several jobs"), (".", "is the sweep's own folder")]
 )
 def test_jobs_that_would_share_a_folder(subdir: str, says: str, tmp_path: Path) -> None:
-    said = pgrun("-m", "seed=1", "algo=ppo,a2c", f"hydra.sweep.subdir='{subdir}'", cwd=tmp_path)
+    said = pgrun_inside("-m", "seed=1", "algo=ppo,a2c", f"hydra.sweep.subdir='{subdir}'", cwd=tmp_path)
     assert said.code == 2
     assert said.line.startswith(f"pgrun: hydra.sweep.subdir={subdir} {says}")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_glob_is_swept(tmp_path: Path) -> None:
-    said = pgrun("-m", "algo=glob(reinf*)", *SHORT, cwd=tmp_path)
+    said = pgrun_inside("-m", "algo=glob(reinf*)", *SHORT, cwd=tmp_path)
     assert said.code == 0, said.err
     assert list(results(tmp_path)) == ["0_algo=reinforce"]
 
@@ -279,7 +279,8 @@ def test_jobs_fail_alone(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "mortal.py").write_text(MORTAL)
     ends = "live,exit,raise,diverge" + (",kill" if launcher != "basic" else "") + ",last"
     jobs = f"+env.kwargs.end={ends}"
-    said = pgrun(*LAUNCHERS[launcher], "env=gym", "env.id=mortal:Mortal-v0", jobs, *SHORT, cwd=tmp_path)
+    command = pgrun_inside if launcher == "basic" else pgrun  # the others have processes of their own
+    said = command(*LAUNCHERS[launcher], "env=gym", "env.id=mortal:Mortal-v0", jobs, *SHORT, cwd=tmp_path)
     assert said.code == 1, said.err
     found = {name.split("end=")[1]: r for name, r in results(tmp_path).items()}
     status = {end: r["status"] for end, r in found.items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import ray
-from shell import free_port, pgrun
+from shell import free_port, pgrun, pgrun_inside
 from sweeping import alive, assert_none_left, results, wait_for
 
 from hydra_plugins.pgrun_launcher.ray_launcher import RayLauncher
@@ -75,7 +75,7 @@ def test_spread_over_two_nodes(cluster: tuple[str, dict[str, str]], tmp_path: Pa
 
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    said = pgrun("+sweep=ray", "seed=0,1", f"hydra.launcher.address={address}", cwd=tmp_path)
+    said = pgrun_inside("+sweep=ray", "seed=0,1", f"hydra.launcher.address={address}", cwd=tmp_path)
     assert said.code == 2
     assert said.line == f"pgrun: hydra.launcher.address={address}: no Ray answers there (Connection refused)"
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell import pgrun_inside
 
 ALGORITHM = '''
 from torch import Tensor
@@ -132,38 +133,38 @@ def test_own_code_trains_evaluates_and_resumes(folder):
     assert result["env_steps"] % (3 * 5) == 0  # three environments, as tuned, of five steps
     assert result["eval_return_mean"] == 5.0  # it has learnt to choose 1
 
-    evaluated = shell(folder, "eval", "run", "--json", "--episodes", "4")
-    assert evaluated.returncode == 0, evaluated.stderr
-    figures = json.loads(evaluated.stdout)
+    evaluated = pgrun_inside("eval", "run", "--json", "--episodes", "4", cwd=folder)
+    assert evaluated.code == 0, evaluated.err
+    figures = json.loads(evaluated.out)
     assert (figures["eval_return_mean"], figures["eval_episodes"], figures["eval_length_mean"]) == (5.0, 4, 5.0)
 
-    resumed = shell(folder, "resume", "run", "total_steps=3000")
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = pgrun_inside("resume", "run", "total_steps=3000", cwd=folder)
+    assert resumed.code == 0, resumed.err
     result = json.loads((folder / "run" / "result.json").read_text())
     assert result["status"] == "finished"
     assert 3000 <= result["env_steps"] < 3000 + 3 * 5
 
 
 def test_own_tuned_values_arrive(folder):
-    shown = shell(folder, *OWN, "--cfg", "job")
-    assert shown.returncode == 0, shown.stderr
-    assert "\n  gamma: 0.5\n" in shown.stdout
-    assert "\nnum_envs: 3\n" in shown.stdout
+    shown = pgrun_inside(*OWN, "--cfg", "job", cwd=folder)
+    assert shown.code == 0, shown.err
+    assert "\n  gamma: 0.5\n" in shown.out
+    assert "\nnum_envs: 3\n" in shown.out
 
 
 def test_own_configs_are_listed(folder):
-    shown = shell(folder, "list", "--config-dir", "conf")
-    assert shown.returncode == 0, shown.stderr
-    assert sum(line.startswith("  mine ") for line in shown.stdout.splitlines()) == 2  # an algorithm, an environment
-    assert "  ppo " in shown.stdout
-    missing = shell(folder, "list", "--config-dir", "nowhere")
-    assert (missing.returncode, missing.stderr) == (2, "pgrun: --config-dir nowhere is no folder\n")
+    shown = pgrun_inside("list", "--config-dir", "conf", cwd=folder)
+    assert shown.code == 0, shown.err
+    assert sum(line.startswith("  mine ") for line in shown.out.splitlines()) == 2  # an algorithm, an environment
+    assert "  ppo " in shown.out
+    missing = pgrun_inside("list", "--config-dir", "nowhere", cwd=folder)
+    assert (missing.code, missing.err) == (2, "pgrun: --config-dir nowhere is no folder\n")
 
 
 @pytest.mark.parametrize("target", ["mine.Yours", "theirs.Mine"])
 def test_a_class_that_is_not_there(folder, target):
-    ran = shell(folder, *OWN, f"algo._target_={target}", "hydra.run.dir=run")
-    assert ran.returncode == 2, ran.stderr
-    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
-    assert target in ran.stderr
+    ran = pgrun_inside(*OWN, f"algo._target_={target}", "hydra.run.dir=run", cwd=folder)
+    assert ran.code == 2, ran.err
+    assert len(ran.err.strip().splitlines()) == 1, ran.err
+    assert target in ran.err
     assert not (folder / "run").exists()

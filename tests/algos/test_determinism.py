@@ -3,7 +3,7 @@
 import pytest
 import torch
 from probes import run
-from recipes import FEW_UPDATES
+from recipes import FEW_UPDATES, sampled
 
 
 def outcome(name, seed):
@@ -17,7 +17,7 @@ def outcome(name, seed):
     return {key: value.clone() for key, value in tensors.items()}
 
 
-@pytest.mark.parametrize("name", FEW_UPDATES)
+@pytest.mark.parametrize("name", sampled(list(FEW_UPDATES), 3))
 def test_one_seed_one_result_another_seed_another(name):
     first, again, other = outcome(name, 3), outcome(name, 3), outcome(name, 4)
     assert first.keys() == again.keys()

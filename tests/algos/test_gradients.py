@@ -350,6 +350,7 @@ def test_the_default_target_entropy_is_minus_the_number_of_action_coordinates():
     assert sac(target_entropy=-0.5).target_entropy == -0.5
 
 
+@pytest.mark.slow  # a shorter one of SAC for discrete actions is not
 @pytest.mark.parametrize("target", [-1.5, 0.3])
 def test_the_temperature_drives_the_entropy_to_its_target(target):
     """One step, paid −4 (a − ½)²: without a temperature the entropy would fall for ever."""

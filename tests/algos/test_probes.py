@@ -2,6 +2,7 @@
 
 import pytest
 from probes import Trained, run
+from recipes import sampled
 
 GAMMA = 0.8
 SMALL = ["network=mlp", "network.hidden=[32,32]", "env=gym", f"algo.gamma={GAMMA}"]
@@ -45,28 +46,28 @@ def trained(algo, probe, *overrides, continuous=False):
     return Trained(parts.algorithm)
 
 
-@pytest.mark.parametrize("algo", WITH_VALUES)
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("reinforce", "ppo", "npg")))
 def test_one(algo):
     assert trained(algo, "One").value([0.0]) == pytest.approx([1.0], abs=0.05)
 
 
-@pytest.mark.parametrize("algo", WITH_VALUES)
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("reinforce", "a2c", "trpo")))
 def test_sign(algo):
     assert trained(algo, "Sign").value([1.0], [-1.0]) == pytest.approx([1.0, -1.0], abs=0.1)
 
 
-@pytest.mark.parametrize("algo", WITH_VALUES)
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("a2c", "ppo", "trpo")))
 def test_two(algo):
     assert trained(algo, "Two").value([0.0], [1.0]) == pytest.approx([GAMMA, 1.0], abs=0.06)
 
 
-@pytest.mark.parametrize("algo", [algo for algo in ALGORITHMS if algo != "sac"])
+@pytest.mark.parametrize("algo", sampled([algo for algo in ALGORITHMS if algo != "sac"], ("vpg", "npg")))
 @pytest.mark.parametrize(("probe", "pays"), [("Choice", [1, 1]), ("Match", [1, 0])])
 def test_the_policy_takes_the_action_that_pays(algo, probe, pays):
     assert trained(algo, probe).action(*SEEN[probe]) == pays
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", sampled(ALGORITHMS, ("reinforce", "trpo")))
 @pytest.mark.parametrize(("probe", "pays"), [("Choice", [0.5, 0.5]), ("Match", [0.5, -0.5])])
 def test_the_policy_finds_the_number_that_pays(algo, probe, pays):
     # calm enough that no mean is thrown out of [−1, 1], where every action is clipped to the same one
@@ -77,21 +78,21 @@ def test_the_policy_finds_the_number_that_pays(algo, probe, pays):
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
-@pytest.mark.parametrize("algo", [pytest.param(a, marks=pytest.mark.slow) if a == "sac" else a for a in WITH_VALUES])
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("reinforce", "ppo")))
 def test_a_time_limit_is_bootstrapped(algo, autoreset):
     """Taken for death, the value would be below 2.8; with filler rows learnt from, below 5 as well."""
     value = trained(algo, "Endless", f"env.autoreset={autoreset}").value([0.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA)], abs=0.3)
 
 
-@pytest.mark.parametrize("algo", WITH_VALUES)
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("a2c", "npg", "sac")))
 def test_a_time_limit_is_bootstrapped_from_the_true_successor(algo):
     """From the reset observation, the values would be near 3.4 and 2.8."""
     value = trained(algo, "Phases").value([1.0, 0.0], [0.0, 1.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
-@pytest.mark.parametrize("algo", WITH_VALUES)
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("a2c", "ppo", "trpo")))
 def test_death_is_not_bootstrapped(algo):
     """Taken for a time limit, the last value would be above 1.6."""
     observations = [[float(i == t) for i in range(6)] for t in range(5)]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from probes import Trained, run
+from recipes import sampled
 from running import compose, parts
 from torch.testing import assert_close
 
@@ -142,6 +143,7 @@ def trained(probe, *overrides):
     return Trained(run(*LEARN, f"env.id=Probe{probe}-v0", *overrides)[0].algorithm)
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     value = trained("Phases", *COLD).value([1.0, 0.0], [0.0, 1.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
@@ -152,7 +154,7 @@ def test_it_takes_the_action_that_pays():
     assert trained("Match", *warm).action([1.0], [-1.0]) == [1, 0]
 
 
-@pytest.mark.parametrize("share", [0.4, 0.8])
+@pytest.mark.parametrize("share", sampled([0.4, 0.8], 2))
 def test_the_temperature_drives_the_entropy_to_its_target(share):
     """One action pays 1: the entropy is a function of α alone, and α comes to where it is the target."""
     agent = trained("Choice", "algo=sac_discrete", f"algo.entropy_fraction={share}").algorithm

@@ -101,6 +101,7 @@ def trained(probe, *overrides):
     return Trained(run(*LEARN, f"env.id=Probe{probe}-v0", "+env.kwargs.continuous=true", *overrides)[0].algorithm)
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     agent = trained("Phases")
     expect = [1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)]

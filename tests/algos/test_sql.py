@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from probes import Trained, run
+from recipes import sampled
 from running import compose, new_run, parts
 from torch.testing import assert_close
 
@@ -185,7 +186,7 @@ LEARN = (
 PROBE = (*LEARN, "env=gym", "algo.temperature=1e-3")
 
 
-@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("continuous", sampled([False, True], [True]))
 def test_a_time_limit_is_bootstrapped_from_the_true_successor(continuous):
     overrides = (f"+env.kwargs.continuous={continuous}", "algo.sampler=mcmc", "algo.langevin_steps=1")
     value = Trained(run(*PROBE, "env.id=ProbePhases-v0", *overrides)[0].algorithm).value([1.0, 0.0], [0.0, 1.0])

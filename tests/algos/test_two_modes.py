@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from recipes import ALGORITHMS, demonstrations, recipe
+from recipes import ALGORITHMS, demonstrations, recipe, sampled
 from running import compose
 from torch import nn
 
@@ -74,7 +74,7 @@ LEARNS = {"dqn", "sac_discrete", "sac", "sac_v1", "td3", "ddpg", "d4pg", "sql", 
 COMPARES = [algo for algo in ALGORITHMS if algo not in LEARNS | {"maddpg", "iddpg"}]  # these have networks of their own
 
 
-@pytest.mark.parametrize("algo", COMPARES)
+@pytest.mark.parametrize("algo", sampled(COMPARES, 3))
 def test_where_the_policy_must_be_the_one_that_acted_they_are_refused(algo, monkeypatch):
     with pytest.raises(UserError, match=r"^\w+ compares its policy with the one that acted, and Dropout makes"):
         parts("function" if algo == "ppo" else "Dropout", *words(algo), monkeypatch=monkeypatch)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fitted import BOX, DISCRETE, flat, make, policy_gradient, rollout
+from recipes import sampled
 from running import parts
 from torch.testing import assert_close
 
@@ -75,7 +76,7 @@ ADVANTAGES = {
 }
 
 
-@pytest.mark.parametrize("algo", ["vpg", "npg", "trpo"])
+@pytest.mark.parametrize("algo", sampled(["vpg", "npg", "trpo"], 3))
 @pytest.mark.parametrize("advantage", ADVANTAGES)
 def test_whatever_weighs_the_score(algo, advantage):
     fit = "trust_region" if algo == "npg" else "regression"

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from recipes import sampled
 from running import parts
 
 from pgrun.envs.masks import MaskReader
@@ -148,7 +149,7 @@ DISCRETE = (
 )
 
 
-@pytest.mark.parametrize("algo", DISCRETE)
+@pytest.mark.parametrize("algo", sampled(DISCRETE, 2))
 def test_every_algorithm_of_discrete_actions_obeys_masks(algo):
     one = ["parallel=none", "workers=1"] if algo in ("a3c", "dppo") else []
     replay = ["memory.warmup=64", "memory.capacity=256"] if algo in ("dqn", "sac_discrete", "sql") else []

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import worlds
+from recipes import sampled
 from running import parts
 
 from pgrun.envs.gymnasium import action_codec, observation_codec
@@ -37,12 +38,15 @@ def test_ppo_trains_on_every_observation_space(name):
     )
 
 
-@pytest.mark.parametrize("name", worlds.ACTIONS)
+@pytest.mark.parametrize("name", sampled(list(worlds.ACTIONS), 2))
 def test_ppo_trains_on_every_action_space(name):
     trained("env=gym", f"env.id=Act{name}-v0", *SMALL, "algo.rollout=16", "algo.minibatch=16", "algo.epochs=2")
 
 
-@pytest.mark.parametrize("name", [name for name, space in worlds.ACTIONS.items() if isinstance(space, spaces.Box)])
+BOXES = [name for name, space in worlds.ACTIONS.items() if isinstance(space, spaces.Box)]
+
+
+@pytest.mark.parametrize("name", sampled(BOXES, ("Bounded", "BoundedScalar", "HalfBounded")))
 def test_td3_trains_on_every_box_and_sac_on_those_with_bounds(name):
     words = ("env=gym", f"env.id=Act{name}-v0", *SMALL, "memory.warmup=30", "memory.capacity=100")
     trained("algo=td3", *words, steps=60)
@@ -53,7 +57,7 @@ def test_td3_trains_on_every_box_and_sac_on_those_with_bounds(name):
         trained("algo=sac", *words, steps=60)
 
 
-@pytest.mark.parametrize("name", [name for name in worlds.OBSERVATIONS if name != "Image"])
+@pytest.mark.parametrize("name", sampled([name for name in worlds.OBSERVATIONS if name != "Image"], 3))
 def test_sac_trains_on_every_observation_space_without_images(name):
     trained(
         "algo=sac", "env=gym", f"env.id=ObsBox{name}-v0", *SMALL, "memory.warmup=30", "memory.capacity=100", steps=60

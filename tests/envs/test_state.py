@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import worlds  # noqa: F401 (registers the test environments)
+from recipes import sampled
 from running import same
 from test_transitions import adapter
 
@@ -44,7 +45,10 @@ def restored(state: object) -> object:
     return torch.load(file, weights_only=True)
 
 
-@pytest.mark.parametrize("name", WORLDS)
+QUICK = ("native cartpole", "cartpole next step", "cartpole in processes", "mountain car", "pendulum", "ant")
+
+
+@pytest.mark.parametrize("name", sampled(list(WORLDS), QUICK))
 def test_a_fresh_environment_goes_on_exactly(name):
     id, options = WORLDS[name]
     env = adapter(id, **options)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from recipes import sampled
 from running import parts
 from torch import nn
 
@@ -66,7 +67,7 @@ def made(name, env, kind):
     return parts(f"algo={name}", f"env={env}", f"network._target_={kind.__module__}.{kind.__name__}", *small)
 
 
-@pytest.mark.parametrize(("name", "env", "n"), CASES)
+@pytest.mark.parametrize(("name", "env", "n"), sampled(CASES, 2))
 def test_every_network_that_reads_observations_is_the_users(name, env, n):
     run = made(name, env, Own)
     slow = ("target", "average", "_k")

@@ -6,6 +6,7 @@ import pair
 import pytest
 import torch
 from omegaconf import OmegaConf
+from recipes import sampled
 from running import compose
 
 from pgrun.build import build, resolved
@@ -71,10 +72,6 @@ CONTROLS = ("reinforce, average baseline", "reinforce, optimal baseline", "ppo",
 QUICK = (*SINGLE, "vpg", "ppo_kl", "grpo")  # the others are with the longer tests
 
 
-def thorough(names):
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
 def case(overrides):
     """A case with three rollouts of its recipe, which the initial policy collects."""
     config = resolved(compose(*overrides, "network.hidden=[16,16]", "parallel=ddp", "workers=2"))
@@ -123,7 +120,7 @@ def told(found, name):
     return found[0][name], found[1][name]
 
 
-@pytest.mark.parametrize("name", thorough(CASES))
+@pytest.mark.parametrize("name", sampled(list(CASES), QUICK))
 def test_two_ranks_make_the_update_of_one(name, cases, found):
     first, second = told(found, name)
     one = pair.of_one(cases[name])
@@ -139,7 +136,7 @@ def test_in_single_precision_too(name, cases, found):
     assert {key: x for key, x in apart(one, first).items() if not x < 1e-5} == {}
 
 
-@pytest.mark.parametrize("name", thorough(CONTROLS))
+@pytest.mark.parametrize("name", sampled(CONTROLS, [name for name in CONTROLS if name in QUICK]))
 def test_gradients_alone_are_not_enough(name, cases, found):
     name = f"{name}, gradients alone"
     first, _ = told(found, name)
