@@ -138,6 +138,7 @@ class Root:
 GIVEN = {
     "algo": ("obs_space", "action_space", "network", "optimizer", "device", "compile", "rank"),
     "env": ("seed",),
+    "eval.env": ("seed",),
     "collector": ("env", "device", "seed", "rank"),
     "memory": ("env", "learn_device"),
     "optimizer": ("params",),

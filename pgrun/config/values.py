@@ -68,9 +68,10 @@ def check_eval_env(config: DictConfig, used: set[str]) -> None:
     """Check what evaluation's environments have otherwise, as the keys of an environment that they are."""
     changes = config.eval.get("env")
     if changes and isinstance(config.env, DictConfig):
-        node = DictConfig(
-            {key: value for key, value in OmegaConf.merge(config.env, changes).items() if key != "shaping"}
-        )
+        node = config.env.copy()
+        OmegaConf.set_struct(node, False)
+        node.pop("shaping", None)
+        node.merge_with(changes)
         check_part("eval.env", node, used)
 
 
