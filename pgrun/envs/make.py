@@ -8,7 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -24,14 +24,15 @@ from pgrun.errors import UserError, told
 from pgrun.randomness import seed_generators
 
 log = logging.getLogger("pgrun")
-BACKENDS = ("auto", "native", "sync", "async", "envpool")
+Backend = Literal["auto", "native", "sync", "async", "envpool"]
+BACKENDS = get_args(Backend)
 
 
 def make(
     *,
     id: str,
     num_envs: Count,
-    backend: Literal["auto", "native", "sync", "async", "envpool"],
+    backend: Backend,
     autoreset: Literal["same_step", "next_step"],
     max_episode_steps: Count | None,
     extra: str | None,

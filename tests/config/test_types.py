@@ -1,12 +1,17 @@
 """A value of a wrong type or out of its range is told in words that say what would be right."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 
+from pgrun.algos.offpolicy_pg import WEIGHTS
 from pgrun.config.ranges import Count, Decay, Device, FileName, Fraction, Positive, Schedule, Workers
+from pgrun.config.signatures import signature
 from pgrun.config.types import core, is_mapping, is_plain, may_be_null, names_a_file, problem, words
+from pgrun.core.schedules import SCHEDULES
+from pgrun.envs.make import BACKENDS
+from pgrun.nn.layers import ACTIVATIONS
 
 WRONG = [
     (1.5, Fraction, "is out of range: it must be from 0 to 1"),
@@ -59,3 +64,10 @@ def test_of_types():
     assert names_a_file(Sequence[FileName])
     assert not names_a_file(str | None)
     assert words(Count | None) == "a whole number of at least 1, or null"
+
+
+def test_choices_are_those_that_there_are_functions_for():
+    assert set(get_args(Schedule)) == set(SCHEDULES)
+    assert set(get_args(signature("pgrun.nn.MLP").settings["activation"].type)) == set(ACTIVATIONS)
+    assert set(get_args(signature("pgrun.algos.offpolicy_pg.OffPolicyPG").settings["weights"].type)) == set(WEIGHTS)
+    assert set(get_args(signature("pgrun.envs.make").settings["backend"].type)) == set(BACKENDS)
