@@ -30,6 +30,7 @@ from pgrun.paths import config_dir
 from pgrun.resolvers import claiming, register_resolvers
 from pgrun.tell import fail, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
+from pgrun.tuning import check_tuning
 
 BEGIN = time.perf_counter()
 _sweep_codes: list[int] = []
@@ -175,6 +176,7 @@ class CheckFirst(Callback):
         """Check and build the run."""
         with heard(config.hydra.overrides.task):
             check_dir(config)
+            check_tuning(config)
             _built.append(prepare(config))
             claim_dir(config)
 
@@ -184,6 +186,7 @@ class CheckFirst(Callback):
 
         with heard(config.hydra.overrides.task):
             check_plugins(config)
+            check_tuning(config)
             check_sweep(config)
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
 
@@ -214,7 +217,7 @@ def job(config: DictConfig) -> tuple[float | None, int]:
         from pgrun.run import Run
 
         with nullcontext() if _claims else alone(folder):
-            run = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN)
+            run = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN, hydra=node(hydra_config))
             for claim in _claims:
                 claim.keep()
             result = run.execute()
@@ -253,7 +256,8 @@ def sweep_job(config: DictConfig, folder: Path, trial: Any = None) -> dict[str, 
             sweep.check_unchanged(flat(state["config"]), config, f"{folder}'s checkpoint", over)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
-        run = Run(config, parts, folder, names=names, begin=begin, quiet=True, resume=state, hopeless=hopeless)
+        how: dict[str, Any] = {"quiet": True, "answers": current_lock() is not None, "hydra": node(hydra_config)}
+        run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **how)
         return run.execute()
     except UserError as error:
         return sweep.failed(folder, str(error))
@@ -276,8 +280,13 @@ def with_hydra(config: DictConfig, hydra_config: Any) -> DictConfig:
     """A job's config with its `hydra` node back."""
     whole = config.copy()
     OmegaConf.set_struct(whole, False)
-    whole.hydra = OmegaConf.masked_copy(DictConfig({"hydra": hydra_config}), ["hydra"]).hydra
+    whole.hydra = node(hydra_config)
     return whole
+
+
+def node(hydra_config: Any) -> DictConfig:
+    """A job's `hydra` node as a config of its own."""
+    return OmegaConf.masked_copy(DictConfig({"hydra": hydra_config}), ["hydra"]).hydra
 
 
 def current_lock() -> Lock | None:

@@ -19,11 +19,14 @@ CONFIGURED = {
     "cli.py",
     "commands.py",
     "eval_env.py",
+    "opening.py",
+    "origin.py",
     "resolvers.py",
     "run.py",
     "run_directory.py",
     "sweep.py",
     "translate.py",
+    "tuning.py",
     "validate.py",
 }
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
