@@ -75,12 +75,12 @@ def hyperparameters(
         if OmegaConf.is_dict(value):
             found |= {f"{key}.{name}": each for name, each in flatten(OmegaConf.to_container(value)).items()}
         else:
-            found[key] = value if isinstance(value, PLAIN) else str(value)
+            found[key] = "null" if value is None else value if isinstance(value, PLAIN) else str(value)
     return found
 
 
 def curves(parts: Parts) -> dict[str, float]:
     """Read what has a curve beside what updates measure: what schedules say now, and how full the memory is."""
-    schedules = getattr(parts.algorithm, "schedules", None)
-    fill = getattr(parts.memory, "fill", None)
-    return {**(schedules() if schedules else {}), **({} if fill is None else {"memory/fill": fill})}
+    schedules: dict[str, float] = getattr(parts.algorithm, "schedules", dict)()
+    memory: dict[str, float] = getattr(parts.memory, "figures", dict)()
+    return {**schedules, **{f"memory/{name}": value for name, value in memory.items()}}

@@ -99,7 +99,9 @@ def summary(folder: Path, result: dict[str, Any]) -> None:
     if evaluated := evaluation(result):
         say(f"evaluation     {evaluated}")
     say(f"run directory  {shown(folder)}")
-    say(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
+    others = folder.parent.parent  # by default that is runs/, where other runs are too
+    below = others != Path.cwd() and others.is_relative_to(Path.cwd())
+    say(f"curves         tensorboard --logdir {shown(others if below else folder)}")
     say(f"evaluate       pgrun eval {shown(folder)}")
 
 

@@ -14,12 +14,18 @@ ILLEGAL = -1e9
 class Exploration:
     """A number that falls linearly from `first` to `final` over the first `fraction` of the run, and what it does."""
 
+    name = "exploration"  # what the number is called
+
     def __init__(self, *, first: float, final: float, fraction: float) -> None:
         self.first, self.final, self.fraction = first, final, fraction
 
     def now(self, progress: float) -> float:
         """Its value at this progress of the run, in [0, 1]."""
         return self.first + (self.final - self.first) * min(progress / self.fraction, 1.0)
+
+    def figures(self, progress: float) -> dict[str, float]:
+        """Its value now, by name, for a curve."""
+        return {self.name: self.now(progress)}
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:
         """q [B, A] -> actions [B]."""
@@ -28,6 +34,8 @@ class Exploration:
 
 class EpsilonGreedy(Exploration):
     """With probability ε any legal action, else the best. Watkins 1989; its schedule as in Mnih et al. 2015."""
+
+    name = "epsilon"
 
     def __init__(self, *, epsilon: float, final: float, fraction: float) -> None:
         if final > 1.0:
@@ -47,6 +55,8 @@ class EpsilonGreedy(Exploration):
 
 class Boltzmann(Exploration):
     """π(a|s) ∝ exp(Q(s, a) / τ), by Gumbel's trick: the largest of Q/τ plus Gumbel noise is a draw."""
+
+    name = "temperature"
 
     def __init__(self, *, temperature: float, final: float, fraction: float) -> None:
         super().__init__(first=temperature, final=final, fraction=fraction)
