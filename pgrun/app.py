@@ -28,7 +28,7 @@ from pgrun.errors import Diverged, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
 from pgrun.resolvers import claiming, register_resolvers
-from pgrun.tell import fail, remark, say, shown, summary, tell
+from pgrun.tell import fail, patience, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 from pgrun.tuning import check_tuning
 
@@ -187,17 +187,18 @@ class CheckFirst(Callback):
         with heard(config.hydra.overrides.task):
             check_plugins(config)
             check_tuning(config)
-            check_sweep(config)
+            with patience(sweep.size(config), "checking"):
+                check_sweep(config)
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """A table of the jobs, and whether one failed."""
-        from pgrun import sweep
+        from pgrun.sweep_table import table
 
         with heard(config.hydra.overrides.task):
             folder = Path(config.hydra.sweep.dir)
-            minimize = config.hydra.sweeper.get("direction") == "minimize"
-            _sweep_codes.append(sweep.table(folder, over_before, replaced, minimize=minimize))
+            minimize, records = config.hydra.sweeper.get("direction") == "minimize", config.hydra.output_subdir
+            _sweep_codes.append(table(folder, over_before, replaced, minimize=minimize, records=records))
             say(f"sweep directory  {shown(folder.resolve())}")
 
 

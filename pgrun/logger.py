@@ -97,7 +97,7 @@ class TensorBoard:
             self.pending.clear()
         for tag, value in self.figures().items():
             self.writer.add_scalar(tag, value, step)
-        since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in ("collect", "learn", "hooks")}
+        since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
         if (total := sum(since.values())) > 0 and self.seconds:
             self.writer.add_scalar("time/steps_per_second", (step - self.steps) / total, step)
             self.writer.add_scalar("time/collect", since["collect"] / total, step)

@@ -29,7 +29,7 @@ class Sessions:
 
     def mark(self) -> None:
         """Begin to count at what the clock shows now."""
-        self.steps, self.updates, self.seconds = self.clock.steps, self.clock.updates, dict(self.clock.seconds)
+        self.steps, self.updates, self.trained = self.clock.steps, self.clock.updates, self.clock.train_seconds
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the earlier sessions from a checkpoint's content, once the clock is restored."""
@@ -40,8 +40,7 @@ class Sessions:
 
     def this(self) -> Figures:
         """Return this session's figures up to now."""
-        spent = {part: seconds - self.seconds.get(part, 0.0) for part, seconds in self.clock.seconds.items()}
-        steps, trained = self.clock.steps - self.steps, round(spent["collect"] + spent["learn"] + spent["hooks"], 3)
+        steps, trained = self.clock.steps - self.steps, round(self.clock.train_seconds - self.trained, 3)
         return {
             "first_step": self.steps,
             "env_steps": steps,
@@ -49,8 +48,8 @@ class Sessions:
             "wall_seconds": round(time.perf_counter() - self.begin, 3),
             "startup_seconds": round(self.startup, 3),
             "train_seconds": trained,
-            "compile_seconds": round(spent["compile"], 3),
-            "eval_seconds": round(spent["evaluate"] + self.after_loop, 3),
+            "compile_seconds": round(self.clock.apart["compile"], 3),
+            "eval_seconds": round(self.clock.apart["evaluate"] + self.after_loop, 3),
             "steps_per_second": round(steps / trained, 1) if trained > 0 else None,
         }
 

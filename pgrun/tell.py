@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,19 @@ def say(line: str) -> None:
         raise
     except OSError:
         pass
+
+
+@contextmanager
+def patience(jobs: int, doing: str) -> Iterator[None]:
+    """Say what is being done with a sweep's jobs, where they are many and it takes more than a moment."""
+    timer = threading.Timer(0.5, remark, [f"{jobs} jobs: {doing} them"])
+    timer.daemon = True
+    if jobs > 20:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") -> None:

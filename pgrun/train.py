@@ -15,8 +15,6 @@ from pgrun.errors import Diverged
 from pgrun.memory import Memory
 from pgrun.types import Transition
 
-PARTS = ("collect", "learn", "hooks", "compile", "evaluate")  # what the loop's time goes into
-
 
 class Clock:
     """Where the run stands: environment steps, updates, seconds."""
@@ -26,7 +24,8 @@ class Clock:
         self.steps = 0  # environment steps: filler and padding rows are not counted
         self.updates = 0
         self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at" or "pruned"
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
+        self.apart = dict.fromkeys(("compile", "evaluate"), 0.0)  # what is counted in none of these; this session's
 
     @property
     def running(self) -> bool:
@@ -58,14 +57,14 @@ class Clock:
         return now
 
     def move(self, part: str, source: str, seconds: float) -> None:
-        """Count seconds, which are or will be in one part, in another."""
-        self.seconds[part] += seconds
+        """Count seconds apart that are, or will be, in one of the loop's parts."""
+        self.apart[part] += seconds
         self.seconds[source] -= seconds
 
     @property
     def train_seconds(self) -> float:
         """How long it has trained: the loop's time without compiling and evaluating."""
-        return self.seconds["collect"] + self.seconds["learn"] + self.seconds["hooks"]
+        return sum(self.seconds.values())
 
     def snapshot(self) -> dict[str, Any]:
         """As plain values."""
@@ -74,7 +73,7 @@ class Clock:
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot back."""
         self.steps, self.updates = state["steps"], state["updates"]
-        self.seconds = {**dict.fromkeys(PARTS, 0.0), **state["seconds"]}
+        self.seconds = dict(state["seconds"])
 
 
 class Hook(Protocol):

@@ -25,6 +25,7 @@ CONFIGURED = {
     "run.py",
     "run_directory.py",
     "sweep.py",
+    "sweep_table.py",
     "translate.py",
     "tuning.py",
     "validate.py",

@@ -113,13 +113,13 @@ class OptunaSweeper(Sweeper):
                 begun += 1
                 if (result := self.launcher.over(job)) is not None:  # killed before the storage was told
                     self.end(job, result)
-                    self.launcher.ended += 1
+                    self.launcher.progress.count()
                 else:
                     self.launcher.submit(job)
                     busy += 1
             if not busy:
                 return
-            job, result = self.launcher.next_result(self.n_trials)
+            job, result = self.launcher.next_result()
             busy -= 1
             self.end(job, result)
 
