@@ -72,7 +72,7 @@ class Progress:
     def figures(self, clock: Clock) -> str:
         """Write the speed while training, and the returns of training and of evaluation."""
         recent, seconds = self.stats.recent, clock.train_seconds - self.trained
-        speed = f"{(clock.steps - self.start) / seconds:,.0f} steps/s, " if seconds > 0 else ""
+        speed = f"{(clock.steps - self.start) / seconds:,.0f} step/s, " if seconds > 0 else ""
         text = f"{speed}return {sum(recent) / len(recent):.1f}" if recent else f"{speed}return –"
         return text if self.evaluation.latest is None else f"{text}, eval {self.evaluation.latest:.1f}"
 

@@ -74,6 +74,10 @@ class SweepLauncher(Launcher):
         """Begin to count the jobs that end, of so many, of which some were over before."""
         self.progress = SweepProgress(total, over, self.parallel)
 
+    def count_one(self) -> str:
+        """Count a job that is over; -> how far that brings the sweep, in words."""
+        return "" if self.progress is None else self.progress.count()
+
     def job(self, number: int, overrides: Sequence[str], trial: Any = None) -> Job:
         """Compose a job.
 
@@ -158,8 +162,7 @@ class SweepLauncher(Launcher):
         job, result = self.next()
         if isinstance(result, str):
             result = failed(job.folder, f"the job's process died: {result}")
-        count = "" if self.progress is None else self.progress.count()
-        tell(job.folder, result, count, job.note)
+        tell(job.folder, result, self.count_one(), job.note)
         return job, result
 
     def job_return(self, job: Job, result: dict[str, Any]) -> JobReturn:
