@@ -20,7 +20,7 @@ from pgrun.hooks import Every
 from pgrun.train import Clock
 
 FAILED = "can't write curves into"
-HPARAMS = b"_hparams_/"  # how the tags of the HParams tab begin
+DROPPED = ("_hparams_/", "final/")  # how tags of that tab begin, the latter of an older version
 FINAL = ("eval_return_mean", "train_return_mean", "best_eval_return_mean")  # a run's own figures in that tab
 METRICS = (*FINAL, "time/steps_per_second")
 
@@ -164,7 +164,7 @@ def forget_hyperparameters(folder: Path) -> None:
     """Drop what earlier sessions of a run wrote for the HParams tab: of several, TensorBoard shows the first's."""
     for path in sorted(folder.glob("events.out.tfevents.*")):
         data = path.read_bytes()
-        if HPARAMS not in data:
+        if DROPPED[0].encode() not in data:
             continue
         kept = [record for record, event in records(data) if not is_hyperparameters(event)]
         with suppress(PermissionError):
@@ -184,7 +184,7 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def is_hyperparameters(event: bytes) -> bool:
     """Whether an event is of the HParams tab: a row of it, or a final figure."""
-    if HPARAMS not in event and not any(tag.encode() in event for tag in FINAL):
+    if not any(tag.encode() in event for tag in (*FINAL, *DROPPED)):
         return False
     tags = [value.tag for value in Event.FromString(event).summary.value]
-    return any(tag.startswith(HPARAMS.decode()) or tag in FINAL for tag in tags)
+    return any(tag.startswith(DROPPED) or tag in FINAL for tag in tags)

@@ -61,7 +61,13 @@ class Progress:
             rate = (clock.steps - self.start) / (now - self.begin)
             left = max(clock.total_steps - clock.steps, 0) / max(rate, 1e-9)
             share = 100 * clock.progress
-            log.info("%d steps (%.0f%%), %s, %s left", clock.steps, share, self.figures(clock), duration(left))
+            log.info(
+                "%s steps (%.0f%%), %s, %s left",
+                f"{clock.steps:,}",
+                share,
+                self.figures(clock, "steps/s"),
+                duration(left),
+            )
 
     def move(self, clock: Clock) -> None:
         """Bring the bar to where the clock is; the last rollout may go a little beyond the total."""
@@ -69,10 +75,10 @@ class Progress:
         self.bar.set_postfix_str(self.figures(clock), refresh=False)
         self.bar.update(min(clock.steps, clock.total_steps) - self.bar.n)
 
-    def figures(self, clock: Clock) -> str:
+    def figures(self, clock: Clock, unit: str = "step/s") -> str:
         """Write the speed while training, and the returns of training and of evaluation."""
         recent, seconds = self.stats.recent, clock.train_seconds - self.trained
-        speed = f"{(clock.steps - self.start) / seconds:,.0f} step/s, " if seconds > 0 else ""
+        speed = f"{(clock.steps - self.start) / seconds:,.0f} {unit}, " if seconds > 0 else ""
         text = f"{speed}return {sum(recent) / len(recent):.1f}" if recent else f"{speed}return –"
         return text if self.evaluation.latest is None else f"{text}, eval {self.evaluation.latest:.1f}"
 

@@ -75,9 +75,7 @@ def checked(seeds: list[Any], named: str) -> list[int]:
 
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
     if not seeds or not whole or len(set(seeds)) < len(seeds):
-        raise UserError(
-            f"{named} should be how many seeds a trial has, or which: whole numbers, as [0,1,2]"
-        )
+        raise UserError(f"{named} should be how many seeds a trial has, or which: whole numbers, as [0,1,2]")
     return seeds
 
 
