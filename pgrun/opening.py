@@ -26,7 +26,7 @@ def first_line(
     acts = getattr(getattr(parts.collector, "actor", None), "device", learns)
     device = str(learns) if acts == learns else f"{learns}, acting on {acts}"
     workers = f" by {parts.team.workers} processes" if parts.team.workers > 1 else ""
-    where = f"{names['algo']} on {names['env']}, into {shown(folder)}, on {device}{workers}"
+    where = f"{names['algo']} on {names['env']} ({origin['env_id']}), into {shown(folder)}, on {device}{workers}"
     where += f", from step {steps:,}" if steps else ""
     if hydra is None:
         return where
