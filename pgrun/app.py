@@ -286,7 +286,7 @@ def with_hydra(config: DictConfig, hydra_config: Any) -> DictConfig:
 
 
 def node(hydra_config: Any) -> DictConfig:
-    """A job's `hydra` node as a config of its own."""
+    """Return a job's `hydra` node as a config of its own."""
     return OmegaConf.masked_copy(DictConfig({"hydra": hydra_config}), ["hydra"]).hydra
 
 

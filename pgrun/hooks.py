@@ -159,7 +159,7 @@ class Checkpoint:
 
 
 class Compiling:
-    """Counts the time that compiling takes apart from learning's."""
+    """A hook that counts the time of compiling apart from learning's."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         self.algorithm, self.seconds = algorithm, algorithm.compile_seconds

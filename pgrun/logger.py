@@ -65,7 +65,6 @@ class TensorBoard:
         again = any(folder.glob("events.out.tfevents.*"))
         self.folder, self.figures = folder, figures
         with told(FAILED, folder):
-            forget_hyperparameters(folder)
             self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
         self.due = Every(every, start)
         self.stats = stats
@@ -120,6 +119,7 @@ class TensorBoard:
         A row's figures are those that `close` writes last, so a run that is killed has a row, too.
         """
         with told(FAILED, self.folder):
+            forget_hyperparameters(self.folder)
             for tag, text in texts.items():
                 self.writer.add_text(tag, text, step)
             # add_hparams would open a second run beside this one

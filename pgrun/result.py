@@ -26,7 +26,7 @@ def note_traceback(folder: Path, error: EnvFailed) -> None:
 
 
 def fields(stats: EpisodeStats, evaluation: Evaluate, final: Evaluation | None) -> dict[str, Any]:
-    """What a run came to, as fields of result.json.
+    """Return what a run came to, as fields of result.json.
 
     Args:
         stats: training's episodes, of which the last 100 count.

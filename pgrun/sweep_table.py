@@ -90,7 +90,8 @@ def print_settings(settings: dict[str, tuple[list[float], int]], minimize: bool)
         say(f"and {len(names) - LINES} more settings")
     values, _ = settings[names[0]]
     if values:
-        say(f"best: {names[0]} with {np.mean(values):.1f}, the mean of {len(values)} seeds")
+        seeds = f", the mean of {len(values)} seeds" if len(values) > 1 else " (one seed)"
+        say(f"best: {names[0]} with {np.mean(values):.1f}{seeds}")
 
 
 def goodness(value: float | None, minimize: bool) -> float:
@@ -127,7 +128,7 @@ def overrides_of(path: Path) -> list[str] | None:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of a mean by Student's t, which is right for normal values, however few; two at least."""
+    """Compute the 95 % interval of a mean by Student's t: right for normal values, however few; two at least."""
     n = len(values)
     if n < 2:
         return math.nan, math.nan
@@ -137,7 +138,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def student(df: int) -> float:
-    """The 97.5 % quantile of Student's t with `df` degrees of freedom, from its density."""
+    """Compute the 97.5 % quantile of Student's t with `df` degrees of freedom, from its density."""
     if df > 1000:
         return 1.96
     x = np.linspace(0.0, 15.0, 60_001)
@@ -148,10 +149,10 @@ def student(df: int) -> float:
 
 
 def by_number(name: str) -> list[str | int]:
-    """A key that sorts 2_x before 10_x."""
+    """Make a key that sorts 2_x before 10_x."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def cut(name: str, width: int) -> str:
-    """A name that fits."""
+    """Shorten a name to a width."""
     return name if len(name) <= width else f"{name[: width - 1]}…"

@@ -36,7 +36,7 @@ def say(line: str) -> None:
 @contextmanager
 def patience(jobs: int, doing: str) -> Iterator[None]:
     """Say what is being done with a sweep's jobs, where they are many and it takes more than a moment."""
-    timer = threading.Timer(0.5, remark, [f"{jobs} jobs: {doing} them"])
+    timer = threading.Timer(0.2, remark, [f"{jobs} jobs: {doing} them"])
     timer.daemon = True
     if jobs > 20:
         timer.start()

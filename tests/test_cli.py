@@ -34,6 +34,7 @@ FIELDS = {
     "eval_return_std",
     "eval_episodes",
     "best_eval_return_mean",
+    *("env_id", "command", "tuned", "versions", "sessions", "train_seconds"),
 }
 
 

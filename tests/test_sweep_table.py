@@ -43,7 +43,7 @@ def test_settings_over_their_seeds(tmp_path: Path, capsys: pytest.CaptureFixture
     where = next(i for i, line in enumerate(lines) if line.startswith("setting"))
     assert re.split(r"  +", lines[where + 1]) == ["lr=2", "1 of 2", "9.0", "–"]
     assert re.split(r"  +", lines[where + 2]) == ["lr=1", "2", "2.0", "[-10.7, 14.7]"]
-    assert lines[where + 3] == "best: lr=2 with 9.0, the mean of 1 seeds"
+    assert lines[where + 3] == "best: lr=2 with 9.0 (one seed)"
     table(tmp_path, set(), set(), minimize=True)
     assert "best: lr=1 with 2.0, the mean of 2 seeds" in capsys.readouterr().out
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class Composer:
-    """Composes jobs as Hydra's `load_sweep_config` does, in a tenth of its time where only values change.
+    """A composer of jobs: what Hydra's `load_sweep_config` gives, in a tenth of its time where only values change.
 
     Hydra applies values to what the groups compose to, so that is done once for each choice of groups.
 

@@ -7,7 +7,7 @@ import time
 
 
 class SweepProgress:
-    """Counts a sweep's jobs and estimates the time that is left, from those that ended in this session.
+    """The count of a sweep's jobs, and the time that is left by those that ended in this session.
 
     Args:
         total: all jobs of the sweep.

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 
 def folders_of(trial: Any) -> list[str]:
-    """The folders of a trial's jobs within the sweep's."""
+    """List the folders of a trial's jobs within the sweep's."""
     folders = trial.user_attrs.get("folders") or [trial.user_attrs.get("folder")]
     return [folder for folder in folders if folder is not None]
 

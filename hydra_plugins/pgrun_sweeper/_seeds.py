@@ -60,7 +60,7 @@ def trial_seeds(overrides: list[str], seeds: Any) -> tuple[list[int], list[str]]
 
 
 def listed(override: Override) -> list[int]:
-    """The seeds that `seed=0,1` or `seed=range(3)` gives."""
+    """Read the seeds that `seed=0,1` or `seed=range(3)` gives."""
     from pgrun.errors import UserError
 
     if isinstance(override.value(), IntervalSweep):
@@ -70,7 +70,7 @@ def listed(override: Override) -> list[int]:
 
 
 def checked(seeds: list[Any], named: str) -> list[int]:
-    """The seeds, if that is what they are; UserError if not."""
+    """Return the seeds; raise UserError where they are none."""
     from pgrun.errors import UserError
 
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
@@ -80,5 +80,5 @@ def checked(seeds: list[Any], named: str) -> list[int]:
 
 
 def shown(seeds: Any) -> str:
-    """hydra.sweeper.seeds as it is written on the command line."""
+    """Write hydra.sweeper.seeds as on the command line."""
     return str(seeds) if isinstance(seeds, (int, str)) else f"[{','.join(map(str, seeds))}]"

@@ -159,7 +159,6 @@ class OptunaSweeper(Sweeper):
             if trial.state == TrialState.FAIL and trial.number not in again:
                 self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
         over = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-        self.launcher.ended = over
         return over, [trial.number for trial in trials if trial.state == TrialState.RUNNING]
 
     def check_space(self, folder: Path) -> None:
