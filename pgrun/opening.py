@@ -13,7 +13,7 @@ from pgrun.build import Parts
 from pgrun.logger import code_block
 from pgrun.result import flatten
 from pgrun.tell import shown
-from pgrun.tuning import describe_tuning
+from pgrun.tuning import describe_tuning, overrides_of
 
 PLAIN = (bool, int, float, str)
 
@@ -62,8 +62,7 @@ def hyperparameters(
         hydra: the `hydra` node that the run was composed with, if that is known.
     """
     found: dict[str, Any] = {**names, "seed": config.seed}
-    task = [] if hydra is None else [str(text) for text in hydra.overrides.task]
-    for text in task:
+    for text in [] if hydra is None else overrides_of(hydra):
         key = text.lstrip("+~").partition("=")[0]
         group = key.partition("@")[0]
         if key in found or group == "sweep" or text.startswith("~"):

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import __version__
-from pgrun.tuning import tuned_keys
+from pgrun.tuning import overrides_of, tuned_keys
 
 PACKAGES = ("torch", "gymnasium", "numpy")
 OWN = ("hydra.mode=", "hydra.sweep.")  # what a sweep adds to a job's own overrides, or Hydra to every command's
@@ -51,10 +51,9 @@ def env_id(env: DictConfig) -> str:
 def command_line(hydra: DictConfig) -> str:
     """Write the command line that makes this run; of a sweep's job, the one that makes it alone."""
     job = str(hydra.mode).rpartition(".")[2] == "MULTIRUN"
-    kept = [text for text in hydra.overrides.hydra if not str(text).startswith(OWN)]
+    kept = [text for text in overrides_of(hydra, "hydra") if not text.startswith(OWN)]
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [word for folder in folders for word in ("--config-dir", str(folder))]
     if hydra.job.config_name not in (None, "config"):
         flags += ["--config-name", str(hydra.job.config_name)]
-    words = ["pgrun", *flags, *map(str, hydra.overrides.task)]
-    return shlex.join([*words, *(() if job else map(str, kept))])
+    return shlex.join(["pgrun", *flags, *overrides_of(hydra), *([] if job else kept)])

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from pgrun.claim import holds_run, impossible, make, remove_made, unmakeable
 from pgrun.errors import UserError
 from pgrun.lock import Lock
+from pgrun.tuning import overrides_of
 
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 OVER = ("finished", "pruned")  # what is not run again
@@ -40,7 +41,7 @@ def size(config: DictConfig) -> int:
         return int(config.hydra.sweeper.n_trials)
     try:
         loader = GlobalHydra.instance().config_loader()
-        given = OverridesParser.create(config_loader=loader).parse_overrides(list(config.hydra.overrides.task))
+        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides_of(config.hydra))
         swept = [override for override in given if override.is_sweep_override()]
         return math.prod(sum(1 for _ in override.sweep_string_iterator()) for override in swept)
     except Exception:  # what is wrong with it is told where its values are checked

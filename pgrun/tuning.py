@@ -14,9 +14,21 @@ from pgrun.errors import UserError
 from pgrun.suggest import nearest
 
 
+def overrides_of(hydra: DictConfig, part: str = "task") -> list[str]:
+    """List a command line's overrides as they were typed: an interpolation in one is for the config that it changes.
+
+    Args:
+        hydra: a `hydra` node.
+        part: task, or hydra for those of Hydra's own keys.
+    """
+    found = OmegaConf.to_container(hydra.overrides)
+    assert isinstance(found, dict)
+    return [str(text) for text in found[part]]
+
+
 def tuned_keys(hydra: DictConfig, config: DictConfig) -> list[str]:
     """List the keys that files under configs/tuned changed, in their order, without those that the user gave."""
-    given = {text.lstrip("+~").partition("=")[0] for text in map(str, hydra.overrides.task)}
+    given = {text.lstrip("+~").partition("=")[0] for text in overrides_of(hydra)}
     folders = [Path(str(source.path)) for source in hydra.runtime.config_sources if source.schema == "file"]
     found: dict[str, None] = {}
     for choice, name in sorted(hydra.runtime.choices.items(), key=lambda pair: str(pair[0])):
@@ -78,7 +90,7 @@ def check_tuning(config: DictConfig) -> None:
         UserError: the command line asks for one that is not there.
     """
     loader = GlobalHydra.instance().config_loader()
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(config.hydra.overrides.task))
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides_of(config.hydra))
     asked: list[str] = []
     for override in parsed:
         if override.key_or_group == "tuned" and not override.is_delete():

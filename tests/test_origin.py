@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def test_a_job_s_command_makes_it_alone() -> None:
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]'"
     node.mode, node.overrides.hydra = "RUN", ["hydra.run.dir=r", "hydra.mode=RUN"]
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]' hydra.run.dir=r"
+
+
+def test_an_interpolation_stays_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = ["optimizer.lr=0.5", "eval.max_steps=${env.num_envs}", "hydra.run.dir=runs/${optimizer.lr}"]
+    assert main([*SHORT, *typed]) == 0
+    result = json.loads(Path("runs/0.5/result.json").read_text())
+    assert result["command"] == f"pgrun {shlex.join([*SHORT, *typed])}"
 
 
 def test_an_environment_without_an_id_is_its_class() -> None:
