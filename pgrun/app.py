@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra._internal.utils import _run_hydra, get_args_parser
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -26,17 +21,17 @@ from yaml import YAMLError
 
 from pgrun.check import check_plugins, check_sweep, prepare
 from pgrun.claim import Claim, refuse_taken
-from pgrun.config.files import check_choices, check_files, root_name, user_folder, yaml_line
+from pgrun.config.files import yaml_line
 from pgrun.config.walk import make_absolute
 from pgrun.errors import Diverged, UserError
+from pgrun.hydra_start import any_key, drop_namesakes, run_hydra, whole_numbers
 from pgrun.lock import Lock, alone
-from pgrun.paths import config_dir
 from pgrun.resolvers import claiming, register_resolvers
-from pgrun.tell import fail, remark, say, shown, summary, tell
+from pgrun.tell import fail, patience, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
+from pgrun.tuning import check_tuning
 
 BEGIN = time.perf_counter()
-OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hydra.sweeper.params.")
 _sweep_codes: list[int] = []
 _built: list[Any] = []  # the parts of the run that was checked before Hydra made its directory
 _claims: list[Claim] = []  # of the run's directory, until the run begins
@@ -95,26 +90,6 @@ def main(argv: Sequence[str]) -> int:
     return max(_sweep_codes or outcome, default=0)
 
 
-def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
-    """Let Hydra compose the config and run the task on it, or on a sweep's jobs.
-
-    Hydra appends a `--config-dir` to its search path. Here the user's folder comes first, and the shipped one after it.
-    """
-    version.setbase("1.3")
-    parser = get_args_parser()
-    args = parser.parse_intermixed_args(list(argv))  # overrides on both sides of a flag
-    if args.experimental_rerun is not None:
-        raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
-    folder = user_folder(argv)
-    check_choices(args.overrides, folder)
-    if folder is not None:
-        check_files(folder)
-        args.config_dir = str(config_dir())
-    args.config_name = root_name(folder, argv)
-    where = str(folder or config_dir())
-    _run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
-
-
 def withdraw() -> None:
     """Leave nothing of a run or a sweep that was refused."""
     from pgrun.sweep import withdraw
@@ -135,32 +110,6 @@ def prepare_sweep(argv: list[str]) -> list[str]:
         if arg.startswith("+sweep=") and "," in arg and "[" not in arg:
             raise UserError(f"{arg}: several files of the group sweep are given as '+sweep=[{arg[7:]}]'")
     return in_first_order(argv)
-
-
-def drop_namesakes() -> None:
-    """Where Hydra's own plugins for joblib, Ray and Optuna are installed too, pgrun's have their names."""
-    Plugins.instance()  # imports the plugins, which store their configs
-    for path in (config_dir() / "hydra").rglob("*.yaml"):
-        *folders, name = path.relative_to(config_dir()).parts
-        group = ConfigStore.instance().repo
-        for folder in folders:
-            group = group.get(folder, {})
-        group.pop(name, None)
-
-
-def whole_numbers(argument: str) -> str:
-    """`total_steps=1e6` as `total_steps=1000000`: a number that is whole is written as one, which fits floats too."""
-
-    def rewrite(match: re.Match[str]) -> str:
-        value = float(match[0])
-        return str(int(value)) if value.is_integer() and value < 1e18 else match[0]
-
-    return re.sub(r"(?<=[=,])\d+(?:\.\d*)?[eE]\+?\d+(?=,|$)", rewrite, argument)
-
-
-def any_key(argument: str) -> str:
-    """`env.kwargs.size=3` as `++env.kwargs.size=3`, where any name may stand."""
-    return f"++{argument}" if argument.startswith(OPEN) else argument
 
 
 def check_dir(config: DictConfig) -> None:
@@ -202,6 +151,7 @@ class CheckFirst(Callback):
         """Check and build the run."""
         with heard(config.hydra.overrides.task):
             check_dir(config)
+            check_tuning(config)
             _built.append(prepare(config))
             claim_dir(config)
 
@@ -211,17 +161,19 @@ class CheckFirst(Callback):
 
         with heard(config.hydra.overrides.task):
             check_plugins(config)
-            check_sweep(config)
+            check_tuning(config)
+            with patience(sweep.size(config), "checking"):
+                check_sweep(config)
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """A table of the jobs, and whether one failed."""
-        from pgrun import sweep
+        from pgrun.sweep_table import table
 
         with heard(config.hydra.overrides.task):
             folder = Path(config.hydra.sweep.dir)
-            minimize = config.hydra.sweeper.get("direction") == "minimize"
-            _sweep_codes.append(sweep.table(folder, over_before, replaced, minimize=minimize))
+            minimize, records = config.hydra.sweeper.get("direction") == "minimize", config.hydra.output_subdir
+            _sweep_codes.append(table(folder, over_before, replaced, minimize=minimize, records=records))
             say(f"sweep directory  {shown(folder.resolve())}")
 
 
@@ -241,7 +193,7 @@ def job(config: DictConfig) -> tuple[float | None, int]:
         from pgrun.run import Run
 
         with nullcontext() if _claims else alone(folder):
-            run = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN)
+            run = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN, hydra=node(hydra_config))
             for claim in _claims:
                 claim.keep()
             result = run.execute()
@@ -281,7 +233,8 @@ def sweep_job(config: DictConfig, folder: Path, trial: Any = None) -> dict[str, 
         make_absolute(config)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
-        run = Run(config, parts, folder, names=names, begin=begin, quiet=True, resume=state, hopeless=hopeless)
+        how: dict[str, Any] = {"quiet": True, "answers": current_lock() is not None, "hydra": node(hydra_config)}
+        run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **how)
         return run.execute()
     except UserError as error:
         return sweep.failed(folder, str(error))
@@ -304,8 +257,13 @@ def with_hydra(config: DictConfig, hydra_config: Any) -> DictConfig:
     """A job's config with its `hydra` node back."""
     whole = config.copy()
     OmegaConf.set_struct(whole, False)
-    whole.hydra = OmegaConf.masked_copy(DictConfig({"hydra": hydra_config}), ["hydra"]).hydra
+    whole.hydra = node(hydra_config)
     return whole
+
+
+def node(hydra_config: Any) -> DictConfig:
+    """Return a job's `hydra` node as a config of its own."""
+    return OmegaConf.masked_copy(DictConfig({"hydra": hydra_config}), ["hydra"]).hydra
 
 
 def current_lock() -> Lock | None:

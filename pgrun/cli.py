@@ -42,6 +42,7 @@ groups
 keys that are typed often
   seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
   env.id  env.num_envs  env.backend  env.max_episode_steps  optimizer.lr  network.hidden
+  tuned=none (without what was tuned for this pair)
   workers  eval.every  eval.episodes  eval.stop_at  checkpoint.every  checkpoint.keep  hydra.run.dir
 
 Hydra's flags work too

@@ -31,7 +31,16 @@ from pgrun.evaluate import evaluate
 from pgrun.lock import alone
 from pgrun.result import note_traceback
 from pgrun.run import EVAL_SEED, Run
-from pgrun.run_directory import check_run, find_checkpoint, load_run, own_checkpoint, remember, use_search_path
+from pgrun.run_directory import (
+    check_run,
+    find_checkpoint,
+    hydra_of,
+    load_run,
+    own_checkpoint,
+    remember,
+    told,
+    use_search_path,
+)
 from pgrun.signals import interruptible
 from pgrun.suggest import nearest
 from pgrun.tell import remark, say, shown, summary
@@ -185,7 +194,8 @@ def go_on(
     if state is None:
         remark("there is no checkpoint yet: starting from step 0")
     remember(folder, config, overrides)
-    result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
+    known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": told(folder)}
+    result = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known).execute()
     if result["status"] == "interrupted":
         remark(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}")
         return 130

@@ -210,6 +210,13 @@ class GradientStep:
             for p, of_p in zip(self.parameters, state, strict=True)
         ]
 
+    @property
+    def lr(self) -> float:
+        """The learning rate at this point of the run."""
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer.lr
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def set_progress(self, progress: float) -> None:
         """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
         if isinstance(self.optimizer, Optimizer):

@@ -1,19 +1,16 @@
-"""What watches the loop: evaluation, checkpoints, progress. Each knows when it is due."""
+"""What watches the loop: evaluations and checkpoints. Each knows when it is due."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from pgrun.acting import never
 from pgrun.algos.base import Algorithm
-from pgrun.episodes import EpisodeStats
 from pgrun.evaluate import Evaluation, Interrupted, evaluate
 from pgrun.train import Clock
 from pgrun.types import VectorEnv
@@ -74,12 +71,18 @@ class Evaluate:
         self.best: float | None = None
         self.latest: float | None = None
         self.latest_at = -1  # the environment step of that evaluation
-        self.seconds = 0.0
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
         if not self.due.passed(clock.steps):
             return
         begin = time.perf_counter()
+        try:
+            self.at_work(clock)
+        finally:
+            clock.move("evaluate", "hooks", time.perf_counter() - begin)
+
+    def at_work(self, clock: Clock) -> None:
+        """Evaluate now, unless that is interrupted."""
         if self.env is None:
             self.env = self.make_env(self.episodes)
         try:
@@ -97,7 +100,6 @@ class Evaluate:
             self.on_best()
         if self.reached:
             clock.stop = "stop_at"
-        self.seconds += time.perf_counter() - begin
 
     def evaluated(self, env: VectorEnv, episodes: int, interrupted: Callable[[], bool] = never) -> Evaluation:
         """Evaluate the policy in these environments, and say so, once, where episodes were cut."""
@@ -156,47 +158,13 @@ class Checkpoint:
             self.write()
 
 
-class Progress:
-    """A live bar on a terminal, a plain line now and then elsewhere."""
+class Compiling:
+    """A hook that counts the time of compiling apart from learning's."""
 
-    SECONDS = 10.0  # between two plain lines
-
-    def __init__(self, clock: Clock, stats: EpisodeStats, evaluation: Evaluate, *, show: bool) -> None:
-        self.stats, self.evaluation = stats, evaluation
-        terminal = sys.stderr.isatty()
-        self.bar = (
-            tqdm(total=clock.total_steps, initial=clock.steps, unit="step", unit_scale=True, dynamic_ncols=True)
-            if show and terminal
-            else None
-        )
-        self.lines = show and not terminal
-        self.begin, self.start = time.perf_counter(), clock.steps
-        self.next = self.begin + 0.2
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.algorithm, self.seconds = algorithm, algorithm.compile_seconds
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
-        now = time.perf_counter()
-        if now < self.next:
-            return
-        if self.bar is not None:
-            self.next = now + 0.2
-            self.bar.set_postfix_str(self.figures(), refresh=False)
-            self.bar.update(clock.steps - self.bar.n)
-        elif self.lines:
-            self.next = now + self.SECONDS
-            rate = (clock.steps - self.start) / (now - self.begin)
-            left = max(clock.total_steps - clock.steps, 0) / max(rate, 1e-9)
-            share = 100 * clock.progress
-            log.info("%d steps (%.0f%%), %.0f steps/s, %s, %.0f s left", clock.steps, share, rate, self.figures(), left)
-
-    def figures(self) -> str:
-        """The training and evaluation returns in words."""
-        recent = self.stats.recent
-        text = f"return {sum(recent) / len(recent):.1f}" if recent else "return –"
-        return text if self.evaluation.latest is None else f"{text}, eval {self.evaluation.latest:.1f}"
-
-    def close(self, clock: Clock) -> None:
-        """Bring the bar to where the run ended."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(self.figures(), refresh=False)
-            self.bar.update(clock.steps - self.bar.n)
-            self.bar.close()
+        now = self.algorithm.compile_seconds
+        clock.move("compile", "learn", now - self.seconds)
+        self.seconds = now

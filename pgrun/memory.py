@@ -126,6 +126,10 @@ class Trajectories:
         for batch in samples:
             yield map_transition(lambda x: x.to(self.learn_device, non_blocking=True), batch)
 
+    def figures(self) -> dict[str, float]:
+        """How full it is, for a curve: the share of its capacity."""
+        return {"fill": len(self.lengths) / self.capacity}
+
     def draws(self) -> int:
         """How many samples to take now."""
         if self.seen < self.warmup:
@@ -209,6 +213,10 @@ class Guided:
             extras = {key: mine.get(key, other).to(other) for key, other in like.items()}
             parts.insert(0, map_transition(lambda x: x.to(self.device), self.guides._replace(extras=extras)))
         yield side_by_side(parts)
+
+    def figures(self) -> dict[str, float]:
+        """How full it is, for a curve: the share of the rollouts that it keeps."""
+        return {"fill": len(self.rollouts) / (self.rollouts.maxlen or 1)}
 
     def snapshot(self) -> dict[str, Any]:
         return {"rollouts": [rollout._asdict() for rollout in self.rollouts]}

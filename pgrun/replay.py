@@ -129,6 +129,10 @@ class Replay:
         """An empty ring for rollouts like this one."""
         return Ring(like, length=self.length, n=self.n_step, gamma=self.gamma, once=self.once)
 
+    def figures(self) -> dict[str, float]:
+        """How full it is, for a curve: the share of its capacity."""
+        return {"fill": 0.0 if self.ring is None else self.ring.filled / self.length}
+
     @property
     def ready(self) -> bool:
         """Whether there is enough to learn from."""
@@ -188,6 +192,9 @@ class Prioritized(Replay):
     def share(self, processes: int, here: int) -> None:
         super().share(processes, here)
         self.anneal = max(self.anneal // processes, 1)
+
+    def figures(self) -> dict[str, float]:
+        return {**super().figures(), "beta": self.beta}
 
     @property
     def beta(self) -> float:

@@ -33,9 +33,10 @@ def register_resolvers() -> None:
 
 
 def constant_keys(argv: Sequence[str]) -> set[str]:
-    """The keys to which a sweep's command line gives one value."""
+    """The keys to which a sweep's command line gives one value, in each job."""
     given = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
-    return {o.key_or_group for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()}
+    one = {o.key_or_group for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()}
+    return one - {"seed"} if "hydra.sweeper.seeds" in one else one  # from `seed` on
 
 
 @contextmanager

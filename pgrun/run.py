@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,16 @@ from pgrun.atomic import told
 from pgrun.build import Parts
 from pgrun.errors import Diverged, EnvFailed, UserError
 from pgrun.evaluate import Evaluation
-from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
+from pgrun.hooks import Checkpoint, Compiling, Evaluate, Report
 from pgrun.logger import TensorBoard
+from pgrun.opening import curves, first_line, hyperparameters, texts
+from pgrun.origin import origin
+from pgrun.progress import Progress
 from pgrun.randomness import generators, restore_generators
-from pgrun.result import flatten, note_traceback, write_json
+from pgrun.result import diverged, env_failed, fields, note_traceback, write_json
+from pgrun.sessions import Sessions
 from pgrun.signals import held_back, interruptible, stop_on_signals
-from pgrun.tell import shown
+from pgrun.tell import above_bar
 from pgrun.train import Clock, Hook, train
 from pgrun.written import Written
 
@@ -38,9 +42,12 @@ class Run:
         config: the composed config.
         parts: what `build` made of it.
         folder: the run directory.
-        names: the `algo` and `env` that were chosen, for result.json.
-        begin: `time.perf_counter()` when the process began, for the start-up time.
-        quiet: show no progress (one of several jobs at once).
+        names: the `algo` and `env` that were chosen.
+        begin: `time.perf_counter()` when the process began.
+        quiet: say nothing and show no progress (one of several jobs at once).
+        answers: answer a signal at once; None: unless it is quiet.
+        hydra: the `hydra` node that it was composed with, if that is known.
+        told: what `pgrun resume` was told to change.
         resume: a checkpoint's content to go on from.
         hopeless: is told of each evaluation (environment steps, mean return), and ends the run by saying yes.
     """
@@ -54,20 +61,25 @@ class Run:
         names: dict[str, str],
         begin: float,
         quiet: bool = False,
+        answers: bool | None = None,
+        hydra: DictConfig | None = None,
+        told: Sequence[str] = (),
         resume: dict[str, Any] | None = None,
         hopeless: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
-        self.begin, self.quiet, self.hopeless = begin, quiet, hopeless
+        self.quiet, self.hopeless = quiet, hopeless
+        self.answers = not quiet if answers is None else answers
+        self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
         self.clock = parts.team.clock(config.total_steps)
+        self.sessions = Sessions(self.clock, begin)
         self.checkpoints = folder / "checkpoints"
         self.written = Written(self.checkpoints, keep=config.checkpoint.keep, resumed=resume is not None)
         self.saved_at: Any = None  # where it stood at its last checkpoint
         if resume is not None:
             self.clock.restore(resume["clock"])
-        start = self.clock.steps
-        stats = parts.collector.stats
-        self.board = TensorBoard(folder, every=config.log.every, start=start, stats=stats)
+        start, stats = self.clock.steps, parts.collector.stats
+        self.board = TensorBoard(folder, config.log.every, start, stats, lambda: curves(parts))
         self.evaluation = Evaluate(
             parts.algorithm,
             parts.make_eval_env,
@@ -82,10 +94,9 @@ class Run:
             on_best=self.write_best,
         )
         self.closers = [self.evaluation.close, parts.collector.env.close]
-        self.wall_before = 0.0  # seconds that earlier sessions of this run took, up to their checkpoint
+        self.notes: list[str] = []  # what to say once it begins
         if resume is not None:
             self.restore(resume)
-        self.seconds_before = sum(self.clock.seconds.values())
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put a checkpoint back."""
@@ -93,7 +104,8 @@ class Run:
         parts.algorithm.restore(state["algorithm"])
         if not parts.collector.restore(state["collector"]):
             why = state["why_stateless"]
-            log.info("the environments start fresh episodes: their state could not be saved%s", why and f" ({why})")
+            line = "the environments start fresh episodes: their state could not be saved"
+            self.notes.append(f"{line} ({why})" if why else line)
             parts.algorithm.forget_episodes()
         parts.memory.restore(state["memory"])
         parts.team.restore(state.get("ranks", []))
@@ -101,7 +113,7 @@ class Run:
         if self.evaluation.reached:
             self.clock.stop = "stop_at"
         self.board.restore(state["board"])
-        self.wall_before = state["wall_seconds"]
+        self.sessions.restore(state)
         restore_generators(state["generators"])
         self.saved_at = self.stands()
 
@@ -119,13 +131,9 @@ class Run:
             "generators": generators(),
             "evaluation": self.evaluation.snapshot(),
             "board": self.board.snapshot(),
-            "wall_seconds": self.wall_seconds,
+            "wall_seconds": self.sessions.whole()["wall_seconds"],
+            "sessions": self.sessions.all(),
         }
-
-    @property
-    def wall_seconds(self) -> float:
-        """How long the run has taken, over all its sessions."""
-        return self.wall_before + time.perf_counter() - self.begin
 
     def policy(self) -> dict[str, Any]:
         """What evaluation needs."""
@@ -169,27 +177,26 @@ class Run:
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, or the like; after result.json is written, if it can be.
         """
-        config, parts, clock = self.config, self.parts, self.clock
-        if note := getattr(parts.memory, "note", ""):
-            log.info(note)
-        progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
-        reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
-        hooks: list[Hook] = [
-            self.board,
-            Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),  # before what takes long
-            *(evaluating := [self.evaluation, *reports]),
-            self.complete,
-            progress,
-        ]
-        self.startup = time.perf_counter() - self.begin
-        self.start = clock.steps
+        parts, clock = self.parts, self.clock
         status, final = "failed", None
         try:
             with told("can't write into", self.folder):
                 (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
             self.written.begin()
-            with stop_on_signals(clock):
+            self.open()
+            progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
+            reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
+            hooks: list[Hook] = [
+                Compiling(parts.algorithm),
+                self.board,
+                Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before what takes long
+                *(evaluating := [self.evaluation, *reports]),
+                self.complete,
+                progress,
+            ]
+            with stop_on_signals(clock, *((above_bar,) if self.answers else ())):
                 try:
+                    self.sessions.startup = time.perf_counter() - self.sessions.begin
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
                         for hook in evaluating:  # what was due as the checkpoint was written
                             hook(clock, {})
@@ -202,8 +209,10 @@ class Run:
             if clock.stop in ("interrupted", "pruned"):
                 status = clock.stop
             else:
+                begin = time.perf_counter()
                 with interruptible():
                     final = self.final_evaluation()
+                self.sessions.after_loop = time.perf_counter() - begin
                 status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -213,18 +222,23 @@ class Run:
             raise self.kept(error) from error
         except Diverged as error:
             status = "diverged"
-            kept = checkpoint.latest(self.checkpoints)
-            where = (
-                f"the last good checkpoint is {kept.resolve().name}" if kept.exists() else "there is no checkpoint yet"
-            )
-            raise Diverged(
-                f"{error}, at environment step {clock.steps:,}, update {clock.updates:,}; {where}. "
-                "A smaller optimizer.lr or algo.max_grad_norm often helps"
-            ) from error
+            raise diverged(error, clock, checkpoint.latest(self.checkpoints)) from error
         finally:
             result = self.result(status, final)
             self.close(result)
         return result
+
+    def open(self) -> None:
+        """Say where the run writes, on what and with what tuning it learns; describe it in TensorBoard."""
+        first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
+        for line in ("" if self.quiet else first, *self.notes, getattr(self.parts.memory, "note", "")):
+            if line:
+                log.info(line)
+        self.board.describe(
+            texts(self.folder, self.origin, self.config, self.told),
+            hyperparameters(self.config, self.names, self.hydra),
+            self.clock.steps,
+        )
 
     def write_what_is_left(self) -> None:
         """Write a checkpoint of what was learnt, after environments broke; what they were doing is not in it."""
@@ -238,9 +252,7 @@ class Run:
         """Keep what is left after an environment failed, and its traceback in pgrun.log; -> the error to tell."""
         self.write_what_is_left()
         note_traceback(self.folder, error)
-        latest, where = checkpoint.latest(self.checkpoints), shown(self.folder)
-        more = f"pgrun resume {where} goes on from {latest.resolve().stem}" if latest.exists() else "nothing was learnt"
-        return EnvFailed(f"{error}; the traceback is in {where / 'pgrun.log'}; {more}", error.trace)
+        return env_failed(error, self.folder, checkpoint.latest(self.checkpoints))
 
     def final_evaluation(self) -> Evaluation | None:
         """Evaluate the final policy, if that is asked for; the environments of training are no longer needed."""
@@ -260,42 +272,18 @@ class Run:
             self.write_best()
         return final
 
-    def result(self, status: str, final: Any) -> dict[str, Any]:
+    def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """The fields of result.json."""
-        clock, stats = self.clock, self.parts.collector.stats
-        compiling = self.parts.algorithm.compile_seconds
-        loop = sum(clock.seconds.values()) - self.seconds_before - compiling - self.evaluation.seconds
-        recent = list(stats.recent)
-        return {
-            "status": status,
-            **self.names,
-            "seed": self.config.seed,
-            "env_steps": clock.steps,
-            "updates": clock.updates,
-            "wall_seconds": round(self.wall_seconds, 3),
-            "startup_seconds": round(self.startup, 3),
-            "compile_seconds": round(compiling, 3),
-            "eval_seconds": round(self.evaluation.seconds, 3),
-            "steps_per_second": round((clock.steps - self.start) / loop, 1) if loop > 0 else None,
-            "train_return_mean": sum(recent) / len(recent) if recent else None,
-            "eval_return_mean": final.mean if final else None,
-            "eval_return_std": final.std if final else None,
-            **({f"eval_{name}_mean": mean for name, mean in final.stream_means.items()} if final else {}),
-            "eval_episodes": len(final.returns) if final else 0,
-            "eval_episodes_cut": final.cut if final else 0,
-            "eval_stochastic": self.evaluation.stochastic,
-            "best_eval_return_mean": self.evaluation.best,
-        }
+        found = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
+        found |= {"env_steps": self.clock.steps, "updates": self.clock.updates, **self.sessions.whole()}
+        return found | fields(self.parts.collector.stats, self.evaluation, final)
 
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments whatever fails on the way."""
         ended = isinstance(sys.exception(), UserError)  # what ended the run, perhaps what the disk says here, too
-        figures = ("eval_return_mean", "train_return_mean", "best_eval_return_mean", "steps_per_second")
-        final = {key: float(result[key]) for key in figures if result[key] is not None}
-        hyperparameters = flatten(OmegaConf.to_container(self.config, resolve=True))
         closers: list[Callable[[], None]] = [
             lambda: write_json(self.folder / "result.json", result),
-            lambda: self.board.close(hyperparameters, final, self.clock.steps),
+            lambda: self.board.close(result, self.clock.steps),
             self.free,
         ]
         for closer in closers:

@@ -70,12 +70,22 @@ def check_run(folder: Path) -> None:
 
 def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
     """The names of a run's algorithm and environment, as they were chosen."""
-    hydra = folder / ".hydra" / "hydra.yaml"
-    text = hydra.read_text() if hydra.exists() else ""
-    choices = OmegaConf.select(OmegaConf.create(text), "hydra.runtime.choices") if text.strip() else None
+    hydra = hydra_of(folder)
+    choices: Any = None if hydra is None else hydra.runtime.choices
     if choices is None:  # killed between the two files
         choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
     return {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
+
+
+def hydra_of(folder: Path) -> DictConfig | None:
+    """Read the `hydra` node that a run was composed with; None where that was lost, or is of another program's."""
+    path = folder / ".hydra" / "hydra.yaml"
+    try:
+        content = OmegaConf.create(path.read_text()) if path.exists() else OmegaConf.create()
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError):
+        return None
+    node = OmegaConf.select(content, "hydra") if OmegaConf.is_dict(content) else None
+    return node if node is not None and OmegaConf.select(node, "runtime.choices") is not None else None
 
 
 def told(folder: Path) -> list[str]:

@@ -17,12 +17,18 @@ WARNINGS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 class Handler:
-    """A handler of pgrun's, which another one of pgrun's may replace for a while."""
+    """A handler of pgrun's, which another one of pgrun's may replace for a while.
 
-    def __init__(self, react: Callable[[int, Any], None]) -> None:
-        self.react = react
+    Args:
+        react: what it does.
+        answer: what it says at once, even while a signal is held back.
+    """
+
+    def __init__(self, react: Callable[[int, Any], None], answer: Callable[[int], None] = lambda number: None) -> None:
+        self.react, self.answer = react, answer
 
     def __call__(self, number: int, frame: Any) -> None:
+        self.answer(number)
         self.react(number, frame)
 
 
@@ -41,18 +47,29 @@ def untouched(number: signal.Signals) -> bool:
 
 
 @contextmanager
-def stop_on_signals(clock: Clock) -> Iterator[None]:
-    """The first signal stops the loop after the update it is in; of later ones Ctrl-C alone kills it.
+def stop_on_signals(clock: Clock, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """The first signal stops the loop after the step it is in; of later ones Ctrl-C alone kills it.
 
     Some send several: `timeout` one to the command and one to its group, a scheduler a warning before the end.
+
+    Args:
+        clock: the loop's.
+        say: is told, once and at once, that the signal was heard.
     """
+    said: list[int] = []
+
+    def answer(number: int) -> None:
+        if not said:
+            said.append(number)
+            by = "" if number == signal.SIGINT else f"{signal.Signals(number).name}: "
+            say(f"{by}stopping after this step, then a checkpoint is written; Ctrl-C again ends it at once")
 
     def stop(number: int, frame: Any) -> None:
         if clock.stop == "interrupted" and number == signal.SIGINT:
             raise KeyboardInterrupt
         clock.stop = "interrupted"
 
-    with on_signals(stop):
+    with on_signals(stop, answer):
         yield
 
 
@@ -71,7 +88,14 @@ def interruptible() -> Iterator[None]:
 def held_back() -> Iterator[None]:
     """Signals that come in the block are handled after it, so that what it writes is written whole."""
     came: list[int] = []
-    with on_signals(lambda number, frame: came.append(number)):
+    outer = {number: signal.getsignal(number) for number in heard()}
+
+    def answer(number: int) -> None:
+        handler = outer.get(signal.Signals(number))
+        if isinstance(handler, Handler):
+            handler.answer(number)
+
+    with on_signals(lambda number, frame: came.append(number), answer):
         yield
     for number in came:
         signal.raise_signal(number)
@@ -114,9 +138,9 @@ def unheard_by_children() -> Iterator[None]:
 
 
 @contextmanager
-def on_signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
+def on_signals(stop: Callable[[int, Any], None], answer: Callable[[int], None] = lambda number: None) -> Iterator[None]:
     """Handle the signals that pgrun hears so."""
-    handler = Handler(stop)
+    handler = Handler(stop, answer)
     with signals_kept() as handled:
         for number in handled:
             signal.signal(number, handler)

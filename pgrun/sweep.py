@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import threading
 from collections.abc import Iterable, Sequence
@@ -11,12 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from pgrun.claim import holds_run, impossible, make, remove_made, unmakeable
 from pgrun.errors import UserError
 from pgrun.lock import Lock
-from pgrun.tell import say
+from pgrun.tuning import overrides_of
 
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 OVER = ("finished", "pruned")  # what is not run again
@@ -30,6 +33,19 @@ requeued = threading.Event()  # set where a scheduler is about to end this proce
 def is_sweep(argv: Sequence[str]) -> bool:
     """Whether a command line asks for many jobs; the files of the group sweep ask for them too."""
     return any(arg in ("-m", "--multirun", "hydra.mode=MULTIRUN") or arg.startswith("+sweep=") for arg in argv)
+
+
+def size(config: DictConfig) -> int:
+    """Count a sweep's jobs from its composed config; 0 where its command line can't be read that far."""
+    if "n_trials" in config.hydra.sweeper:
+        return int(config.hydra.sweeper.n_trials)
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides_of(config.hydra))
+        swept = [override for override in given if override.is_sweep_override()]
+        return math.prod(sum(1 for _ in override.sweep_string_iterator()) for override in swept)
+    except Exception:  # what is wrong with it is told where its values are checked
+        return 0
 
 
 def key_of(argument: str) -> str:
@@ -159,8 +175,13 @@ def job_name(number: int, overrides: Sequence[str], constant: set[str]) -> str:
     """A job's folder: its number, and what sets it apart from the others, which is all but the constant keys."""
     own = ",".join(sorted(arg for arg in overrides if key_of(arg) not in constant))
     text = no_slash(f"{number}_{own}" if own else str(number))
-    text = re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", text)  # what a sampler drew
+    text = rounded(text)
     return text if len(text) <= 120 else f"{text[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def rounded(text: str) -> str:
+    """Shorten the numbers that a sampler drew."""
+    return re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", text)
 
 
 def no_slash(text: str) -> str:
@@ -251,35 +272,3 @@ def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "result.json", result)
     return result
-
-
-def table(folder: Path, before: set[str], replaced: set[str], *, minimize: bool = False) -> int:
-    """Print what became of a sweep's jobs, and the best; -> 1 where one did not end as it should, else 0.
-
-    Args:
-        folder: the sweep's; of what is in it, only what was noted as a job's counts.
-        before: the jobs that were over before this session.
-        replaced: jobs that failed and were done again in another folder.
-        minimize: whether the lowest evaluation is the best.
-    """
-    folders = {name for name in jobs_of(folder) or () if (folder / name).is_dir()}
-    jobs = [(name, found(folder / name)) for name in sorted(folders - replaced, key=by_number)]
-    if not jobs:
-        return 0
-    width = min(max(len(name) for name, _ in jobs), 70)
-    say(f"\n{'job':{width}}  {'status':16} {'evaluation':>10}")
-    for name, result in jobs:
-        value = result.get("eval_return_mean")
-        figure = "–" if value is None else f"{value:.1f}"
-        status = result["status"] + (" before" if name in before else "")
-        say(f"{name if len(name) <= width else name[: width - 1] + '…':{width}}  {status:16} {figure:>10}")
-    finished = [(r["eval_return_mean"], name) for name, r in jobs if r.get("eval_return_mean") is not None]
-    if finished:
-        best, name = min(finished) if minimize else max(finished)
-        say(f"best: {name} with {best:.1f}")
-    return int(any(result["status"] not in OVER for _, result in jobs))
-
-
-def by_number(name: str) -> list[str | int]:
-    """A key that sorts 2_x before 10_x."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

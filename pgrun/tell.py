@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,19 @@ def say(line: str) -> None:
         pass
 
 
+@contextmanager
+def patience(jobs: int, doing: str) -> Iterator[None]:
+    """Say what is being done with a sweep's jobs, where they are many and it takes more than a moment."""
+    timer = threading.Timer(0.2, remark, [f"{jobs} jobs: {doing} them"])
+    timer.daemon = True
+    if jobs > 20:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") -> None:
     """Tell of a sweep's job, as soon as it ends."""
     name = f"{count} {folder.name}".strip() + (f" ({note})" if note else "")
@@ -45,22 +61,62 @@ def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") 
 
 
 def figures(result: dict[str, Any]) -> str:
-    """What a run took and what came of it."""
-    evaluated, rate = result["eval_return_mean"], result["steps_per_second"]
-    text = f"{result['env_steps']:,} steps in {result['wall_seconds']:.1f} s"
-    text += f" ({rate:,.0f} steps/s)" if rate else ""
-    if evaluated is None:
-        return text
-    return (
-        f"{text}, evaluation {evaluated:.1f} ± {result['eval_return_std']:.1f} over {result['eval_episodes']} episodes"
-    )
+    """Write what a run took and what came of it; of an older version's result, as far as that says it."""
+    evaluated = evaluation(result)
+    return f"{spent(result)}, evaluation {evaluated}" if evaluated else spent(result)
+
+
+def spent(result: dict[str, Any]) -> str:
+    """Write what a run took: steps, time, speed."""
+    text = f"{result['env_steps']:,} steps in {duration(result['wall_seconds'])}"
+    if len(result.get("sessions") or ()) > 1:
+        text += f" and {len(result['sessions'])} sessions"
+    if trained := result.get("train_seconds"):
+        text += f", {duration(trained)} of training"
+    rate = result["steps_per_second"]
+    return f"{text} ({rate:,.0f} steps/s)" if rate else text
+
+
+def evaluation(result: dict[str, Any]) -> str:
+    """Write what a run's final evaluation came to; "" where there was none."""
+    if result["eval_return_mean"] is None:
+        return ""
+    spread, episodes = result["eval_return_std"], result["eval_episodes"]
+    return f"{result['eval_return_mean']:.1f} ± {spread:.1f} over {episodes} episodes"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as one reads it: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def above_bar(line: str) -> None:
+    """Print a line from a signal's handler, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    with suppress(OSError):
+        try:
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
+        except RuntimeError:  # the signal came while something was being written there
+            os.write(2, f"{line}\n".encode())
 
 
 def summary(folder: Path, result: dict[str, Any]) -> None:
     """A few lines at the end: the figures, where they are, what to do next."""
-    say(f"\n{result['algo']} on {result['env']}: {figures(result)}")
+    say(f"\n{result['algo']} on {result['env']}: {spent(result)}")
+    if evaluated := evaluation(result):
+        say(f"evaluation     {evaluated}")
     say(f"run directory  {shown(folder)}")
-    say(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
+    others = folder.parent.parent  # by default that is runs/, where other runs are too
+    below = others != Path.cwd() and others.is_relative_to(Path.cwd())
+    say(f"curves         tensorboard --logdir {shown(others if below else folder)}")
     say(f"evaluate       pgrun eval {shown(folder)}")
 
 

@@ -25,6 +25,7 @@ class Clock:
         self.updates = 0
         self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at" or "pruned"
         self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
+        self.apart = dict.fromkeys(("compile", "evaluate"), 0.0)  # what is counted in none of these; this session's
 
     @property
     def running(self) -> bool:
@@ -54,6 +55,16 @@ class Clock:
         now = time.perf_counter()
         self.seconds[part] += now - begin
         return now
+
+    def move(self, part: str, source: str, seconds: float) -> None:
+        """Count seconds apart that are, or will be, in one of the loop's parts."""
+        self.apart[part] += seconds
+        self.seconds[source] -= seconds
+
+    @property
+    def train_seconds(self) -> float:
+        """How long it has trained: the loop's time without compiling and evaluating."""
+        return sum(self.seconds.values())
 
     def snapshot(self) -> dict[str, Any]:
         """As plain values."""

@@ -79,7 +79,7 @@ def profile(overrides: list[str]) -> int:
         one = run_module.Run(config, built, Path(folder), names=names, begin=begin, quiet=True)
         one.final_evaluation = lambda: None  # type: ignore[method-assign]
         result = one.execute()
-        total = sum(one.clock.seconds.values())
+        total = sum(one.clock.seconds.values()) + sum(one.clock.apart.values())
     spent["learn"] -= result["compile_seconds"]
     spent["compile"] = result["compile_seconds"]
     spent["evaluation"] = result["eval_seconds"]

@@ -55,7 +55,7 @@ RACING = ("a3c",)  # no two runs are equal
 MOMENTS = {"ppo": 3, "sac": 3, "ppo lstm": 3, "maddpg": 2, "a3c": 1, "ddp": 1, "sweep": 1}  # how often each is drawn
 PLACES = {"ppo": 4, "sac": 4, "ppo lstm": 3, "maddpg": 2, "a3c": 1, "ddp": 1}
 CODES = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
-TIMES = {"seconds", "wall_seconds"}
+TIMES = {"seconds", "wall_seconds", "sessions"}
 
 
 @dataclass

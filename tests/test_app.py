@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from running import change_config, compose
 from shell import pgrun
 
-from pgrun import app, checkpoint
+from pgrun import app, checkpoint, hydra_start
 from pgrun.build import resolved
 from pgrun.check import check_plugins
 from pgrun.cli import main
@@ -86,7 +86,7 @@ def test_namesakes_of_other_plugins_give_way() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/launcher", name="joblib", node={"_target_": "another"})
     store.store(group="hydra/launcher", name="another", node={"_target_": "another"})
-    app.drop_namesakes()
+    hydra_start.drop_namesakes()
     assert "joblib.yaml" not in store.repo["hydra"]["launcher"]
     assert "another.yaml" in store.repo["hydra"]["launcher"]
 

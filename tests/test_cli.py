@@ -16,8 +16,8 @@ import pytest
 from omegaconf import OmegaConf
 from shell import pgrun, pgrun_inside
 
-from pgrun.app import whole_numbers
 from pgrun.cli import help_page, main
+from pgrun.hydra_start import whole_numbers
 from pgrun.resolvers import claiming, free_dir, register_resolvers
 
 FIELDS = {
@@ -34,6 +34,7 @@ FIELDS = {
     "eval_return_std",
     "eval_episodes",
     "best_eval_return_mean",
+    *("env_id", "command", "tuned", "versions", "sessions", "train_seconds"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What can be combined composes; tuned values reach what they were tuned for and nothing else; keys are explained."""
+"""What can be combined composes; tuned values reach what they were tuned for and nothing else; comments don't repeat."""
 
 import re
 from functools import cache
@@ -14,6 +14,7 @@ from pgrun.build import build, make_env, resolved
 from pgrun.config.values import validate
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
+from pgrun.explain import index
 from pgrun.paths import config_dir
 
 CONFIGS = config_dir()
@@ -294,91 +295,12 @@ def untuned(algo: str) -> DictConfig:
     return compose(f"algo={algo}", "env=gym", "env.id=MountainCar-v0")
 
 
-READING_ORDER = [
-    *("config", "collector/rollouts", "collector/episodes"),
-    *(f"parallel/{name}" for name in names("parallel")),
-    *("memory/latest", "memory/replay", "memory/prioritized", "memory/trajectories", "memory/guided"),
-    *(
-        "algo/ppo",
-        "algo/ppo_kl",
-        "algo/reinforce",
-        "algo/a2c",
-        "algo/a3c",
-        "algo/actor_critic",
-        "algo/acktr",
-        "algo/mdpo",
-        "algo/vpg",
-        "algo/npg",
-        "algo/trpo",
-        "algo/critic_fit/regression",
-        "algo/critic_fit/trust_region",
-        "algo/dppo",
-        "algo/sac",
-        "algo/mdpo_offpolicy",
-        "algo/sac_v1",
-        "algo/sac_discrete",
-        "algo/sql",
-        *(f"algo/{name}" for name in DETERMINISTIC),
-        "algo/maddpg",
-        "algo/iddpg",
-        *(f"algo/exploration/{name}" for name in ("gaussian", "ou", "none")),
-        "algo/dqn",
-        *(f"algo/exploration/{name}" for name in ("epsilon_greedy", "boltzmann")),
-        "algo/acer",
-        "algo/offpolicy_pg",
-        "collector/demonstrations",
-        "algo/behaviour_cloning",
-        "algo/gps",
-        "algo/grpo",
-    ),
-    *(f"algo/advantage/{name}" for name in ADVANTAGES),
-    *(f"algo/baseline/{name}" for name in BASELINES),
-    *(
-        "network/mlp",
-        "network/mlp_large",
-        "network/mlp_agents",
-        "network/cnn",
-        "network/lstm",
-        "network/gru",
-        "env/gym",
-        "env/pettingzoo",
-    ),
-    *(f"env/{name}" for name in ENVS if "world" in raw(f"env/{name}")),
-    *(f"env/shaping/{name}" for name in names("env/shaping")),
-    *("optimizer/adam", "optimizer/adamw", "optimizer/rmsprop", "optimizer/sgd", "optimizer/kfac"),
-]
-
-
-def test_the_reading_order_has_every_recipe():
-    for group in ("algo", "network", "optimizer", "memory", "parallel"):
-        assert {f"{group}/{name}" for name in names(group)} <= set(READING_ORDER)
-
-
-def uncommented(files: dict[str, str]) -> list[str]:
-    """The keys of YAML texts that no comment explains where they appear first; `file: key`."""
-    seen, found = set(), []
-    for file, text in files.items():
-        lines = text.splitlines()
-        in_hydra = False
-        for above, line in zip(["", *lines], lines, strict=False):
-            match = re.fullmatch(r"( *)([A-Za-z]\w*):(?: +([^#\s].*?))?(?: +# (.+))?", line)
-            if match is None:
-                continue
-            indent, key, value, comment = match.groups()
-            in_hydra = key == "hydra" if not indent else in_hydra  # Hydra's own keys, in its own manual
-            passes_on = re.fullmatch(r"\$\{\w+\.\w+\}", value or "")  # explained at the key it repeats
-            if in_hydra or value is None or key in seen or passes_on:
-                continue
-            seen.add(key)
-            if not comment and not (above.strip().startswith("# ") and "@package" not in above):
-                found.append(f"{file}: {key}")
-    return found
-
-
-def test_every_key_is_explained_where_it_appears_first():
-    assert uncommented({name: (CONFIGS / f"{name}.yaml").read_text() for name in READING_ORDER}) == []
-
-
-def test_a_key_without_a_comment_is_found():
-    first = "a: 1 # one\nb:\n  c: 2\n# of d\nd: [1]\n_target_: x\nhydra:\n  e: 1\n"
-    assert uncommented({"first": first, "second": "a: 2\nc: 3\nf: g\nh: ${a.b}\n"}) == ["first: c", "second: f"]
+def test_a_comment_says_no_more_what_the_code_says():
+    """A key's meaning stands beside the constructor's argument; a comment says why a recipe has this value."""
+    entries = index()
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        for key, comment in re.findall(r"^ *(\w+): .*?\S +# (.*)$", path.read_text(), re.MULTILINE):
+            for entry in entries.values():
+                if entry.key.rpartition(".")[2] == key:
+                    for setting in entry.settings:
+                        assert comment.lower().strip(",.") != setting.meaning.lower().strip(",."), (path.name, key)

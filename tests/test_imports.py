@@ -19,12 +19,20 @@ CONFIGURED = {
     "cli.py",
     "commands.py",
     "eval_env.py",
+    "explain.py",
+    "hydra_start.py",
+    "opening.py",
+    "origin.py",
     "resolvers.py",
     "run.py",
     "run_directory.py",
     "sweep.py",
+    "sweep_table.py",
     "translate.py",
+    "config/files.py",
     "config/values.py",
+    "config/walk.py",
+    "tuning.py",
 }
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
 SINGLE = {

@@ -111,7 +111,7 @@ RUNS = {
 }
 # of each kind of update, memory, collector and backend; the others are for the longer tests
 QUICK = ("reinforce", "ppo normalised", "ppo with a memory", "ppo in processes", "acer", "dqn by priority", "maddpg")
-TIMES = {"seconds", "wall_seconds"}
+TIMES = {"seconds", "wall_seconds", "sessions"}
 
 
 def outcome(state: dict) -> dict:
@@ -207,7 +207,7 @@ def test_each_step_has_one_evaluation(tmp_path):
 
 def test_wall_seconds_add_up_and_rates_do_not(tmp_path):
     first = new_run(tmp_path / "a", *PPO)
-    first.begin -= 100.0  # as if it had taken so much longer
+    first.sessions.begin -= 100.0  # as if it had taken so much longer
     finish(first)
     state = checkpoint.load(sorted(first.checkpoints.glob("step_*.pt"))[0])
     second = new_run(tmp_path / "b", *PPO, resume=state)
@@ -223,11 +223,11 @@ def test_a_world_without_state_starts_fresh_episodes(tmp_path, caplog):
     assert state["collector"]["env"] is None
     with caplog.at_level("INFO", logger="pgrun"):
         run = new_run(tmp_path / "b", *overrides, resume=state)
+        end = finish(run)
     (line,) = [record.getMessage() for record in caplog.records]
     assert "start fresh episodes" in line
     assert "LunarLander.world is a b2World" in line
     assert "\n" not in line
-    end = finish(run)
     assert end["clock"]["steps"] == 256
 
 

@@ -135,6 +135,24 @@ def test_what_is_held_back_comes_after() -> None:
         assert came == [signal.SIGUSR2]
 
 
+def test_the_first_signal_is_answered_at_once_and_only_once() -> None:
+    said: list[str] = []
+    clock = Clock(1)
+    with stop_on_signals(clock, said.append):
+        with held_back():  # a checkpoint is being written
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert len(said) == 1
+            assert clock.stop == ""
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert clock.stop == "interrupted"
+    (line,) = said
+    assert line.startswith("SIGTERM: stopping after this step, then a checkpoint is written; Ctrl-C again")
+    said.clear()
+    with stop_on_signals(Clock(1), said.append):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert said[0].startswith("stopping after this step")
+
+
 CHILD = "import time; print('up', flush=True); time.sleep(60)"
 LEFT = "from pgrun.signals import leave_to_leader; leave_to_leader(); " + CHILD
 

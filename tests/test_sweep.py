@@ -25,7 +25,7 @@ from sweeping import (
     wait_for,
 )
 
-from pgrun import sweep
+from pgrun import sweep, sweep_table
 from pgrun.errors import UserError
 from pgrun.lock import Lock, held
 
@@ -155,16 +155,16 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "old").mkdir()  # another run, which happens to be in the folder
     (tmp_path / "old" / "result.json").write_text('{"status": "finished", "eval_return_mean": 99.0}')
     sweep.enlist(tmp_path, [f"{number}_x" for number in done])
-    assert sweep.table(tmp_path, {"0_x"}, set()) == 1
+    assert sweep_table.table(tmp_path, {"0_x"}, set()) == 1
     lines = capsys.readouterr().out.split("\n")
     assert [line.split()[0] for line in lines[2:6]] == ["0_x", "1_x", "2_x", "10_x"]
     assert lines[2].split() == ["0_x", "finished", "before", "1.0"]
     assert lines[6] == "best: 2_x with 5.0"
     (tmp_path / "10_x" / "result.json").write_text('{"status": "finished", "eval_return_mean": 2.0}')
-    assert sweep.table(tmp_path, set(), set()) == 0
+    assert sweep_table.table(tmp_path, set(), set()) == 0
 
     capsys.readouterr()
-    sweep.table(tmp_path, set(), set(), minimize=True)
+    sweep_table.table(tmp_path, set(), set(), minimize=True)
     assert "best: 0_x with 1.0" in capsys.readouterr().out
 
 
@@ -174,7 +174,7 @@ def test_the_table_of_folders_by_other_names(tmp_path: Path, capsys: pytest.Capt
         (tmp_path / name / "result.json").write_text('{"status": "finished"}')
     (tmp_path / "begun" / ".hydra").mkdir(parents=True)
     sweep.enlist(tmp_path, ["s2", "s10", "of/another", "begun", "never made"])
-    assert sweep.table(tmp_path, {"of/another"}, set()) == 1
+    assert sweep_table.table(tmp_path, {"of/another"}, set()) == 1
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert [line[:-1] for line in lines] == [
         ["begun", "new"],
@@ -182,7 +182,7 @@ def test_the_table_of_folders_by_other_names(tmp_path: Path, capsys: pytest.Capt
         ["s2", "finished"],
         ["s10", "finished"],
     ]
-    assert sweep.table(tmp_path, set(), {"begun"}) == 0
+    assert sweep_table.table(tmp_path, set(), {"begun"}) == 0
     assert "begun" not in capsys.readouterr().out
 
 

@@ -14,6 +14,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.pgrun_launcher._compose import Composer
+from hydra_plugins.pgrun_launcher._progress import SweepProgress
 from hydra_plugins.pgrun_launcher._worker import Home, Job
 
 
@@ -33,31 +35,48 @@ class SweepLauncher(Launcher):
 
         self.folder = Path(str(config.hydra.sweep.dir)).resolve()
         self.known = jobs_of(self.folder)  # the jobs of earlier sessions
-        self.ended = 0
+        self.compose = Composer(hydra_context.config_loader, config)
+        self.progress: SweepProgress | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one job for each list of overrides; -> their returns in order."""
-        from pgrun.errors import UserError
+        from pgrun.tell import patience
 
-        jobs = [self.job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
-        if len({job.folder for job in jobs}) < len(jobs):
-            subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]  # type: ignore[index,call-overload]
-            raise UserError(f"hydra.sweep.subdir={subdir} is one folder for several jobs: name all that is swept in it")
+        with patience(len(job_overrides), "composing"):
+            jobs = [self.job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
+        self.check_folders(jobs)
         self.enlist(self.place(job) for job in jobs)
         results: dict[int, dict[str, Any]] = {}
         for job in jobs:
             if (over := self.over(job)) is not None:
                 results[job.number] = over
         left = [job for job in jobs if job.number not in results]
-        self.ended, total = len(results), len(jobs)
+        total = len(jobs)
         with self.at_work(len(left)):
+            self.count(total, len(results))
             self.announce(f"{len(left)} of {total} jobs to do" if results else f"{total} jobs")
             for job in left:
                 self.submit(job)
             for _ in left:
-                job, result = self.next_result(total)
+                job, result = self.next_result()
                 results[job.number] = result
         return [self.job_return(job, results[job.number]) for job in jobs]
+
+    def check_folders(self, jobs: Sequence[Job]) -> None:
+        """Raise UserError where several jobs have one folder."""
+        from pgrun.errors import UserError
+
+        if len({job.folder for job in jobs}) < len(jobs):
+            subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]  # type: ignore[index,call-overload]
+            raise UserError(f"hydra.sweep.subdir={subdir} is one folder for several jobs: name all that is swept in it")
+
+    def count(self, total: int, over: int) -> None:
+        """Begin to count the jobs that end, of so many, of which some were over before."""
+        self.progress = SweepProgress(total, over, self.parallel)
+
+    def count_one(self) -> str:
+        """Count a job that is over; -> how far that brings the sweep, in words."""
+        return "" if self.progress is None else self.progress.count()
 
     def job(self, number: int, overrides: Sequence[str], trial: Any = None) -> Job:
         """Compose a job.
@@ -68,7 +87,7 @@ class SweepLauncher(Launcher):
         from pgrun.errors import UserError
         from pgrun.sweep import goes_on
 
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        config = self.compose(overrides)
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"
             config.hydra.job.num = number
@@ -113,6 +132,7 @@ class SweepLauncher(Launcher):
     def at_work(self, jobs: int) -> Iterator[None]:
         """Ready to run so many jobs; whatever runs at its end, however that comes, is ended too."""
         from pgrun.app import current_lock
+        from pgrun.tell import remark
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -125,12 +145,16 @@ class SweepLauncher(Launcher):
             self.open(jobs)
             yield
         except KeyboardInterrupt:
+            if type(self).stop is not SweepLauncher.stop:
+                remark("stopping: what runs writes its checkpoints; Ctrl-C again ends it at once")
             self.stop()
             raise
         finally:
             self.close()
+            if self.progress is not None:
+                self.progress.stop()
 
-    def next_result(self, total: int) -> tuple[Job, dict[str, Any]]:
+    def next_result(self) -> tuple[Job, dict[str, Any]]:
         """Wait for a job to end, and tell how it did."""
         from pgrun.sweep import failed
         from pgrun.tell import tell
@@ -138,8 +162,7 @@ class SweepLauncher(Launcher):
         job, result = self.next()
         if isinstance(result, str):
             result = failed(job.folder, f"the job's process died: {result}")
-        self.ended += 1
-        tell(job.folder, result, f"[{self.ended}/{total}]", job.note)
+        tell(job.folder, result, self.count_one(), job.note)
         return job, result
 
     def job_return(self, job: Job, result: dict[str, Any]) -> JobReturn:

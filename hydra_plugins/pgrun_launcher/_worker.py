@@ -71,7 +71,7 @@ class Home:
             return
         os.chdir(self.cwd)
         sys.path.extend(path for path in self.paths if path not in sys.path)
-        from pgrun.app import drop_namesakes
+        from pgrun.hydra_start import drop_namesakes
         from pgrun.resolvers import register_resolvers
 
         register_resolvers()

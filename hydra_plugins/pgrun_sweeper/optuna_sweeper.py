@@ -6,14 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    QuotedString,
-    RangeSweep,
-)
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -21,12 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.pgrun_launcher._base import SweepLauncher
 from hydra_plugins.pgrun_launcher._worker import Job
+from hydra_plugins.pgrun_sweeper._conclude import conclude, folders_of
+from hydra_plugins.pgrun_sweeper._seeds import aggregate, check_aggregate, trial_seeds
+from hydra_plugins.pgrun_sweeper._space import search_space
 from hydra_plugins.pgrun_sweeper._trial import Link, open_storage, open_trial
 from pgrun.config.ranges import Count, CountOrZero
 
+__all__ = ["OptunaSweeper", "search_space"]
+
 
 class OptunaSweeper(Sweeper):
-    """A trial for each job, through whatever launcher is chosen.
+    """A trial for each job, or for several that differ in their seed alone, through whatever launcher is chosen.
 
     The storage knows each trial's number and values from its beginning, so after a kill the same command finds them:
     trials that ended are kept, those that were running go on, and those that failed are tried once more.
@@ -42,6 +39,8 @@ class OptunaSweeper(Sweeper):
         seed: of the sampler; null: another one each time.
         params: the search space, a key and its values each: choice(a, b), interval(low, high), tag(log, interval(low,
             high)), int(interval(low, high)) and range(low, high, step), with both ends.
+        seeds: of each trial: how many, from the run's own on, or a list; null: the run's own alone.
+        over_seeds: what a trial comes to: the mean of its seeds' evaluations, or their interquartile mean.
     """
 
     def __init__(
@@ -56,10 +55,14 @@ class OptunaSweeper(Sweeper):
         storage: str | None,
         study_name: str,
         params: Mapping[str, Any] | None,
+        seeds: Any = None,
+        over_seeds: Literal["mean", "iqm"] = "mean",
     ) -> None:
         self.sampler, self.pruner, self.n_trials, self.n_jobs = sampler, pruner, n_trials, n_jobs
         self.direction, self.seed, self.storage, self.study_name = direction, seed, storage, study_name
         self.params = dict(params or {})
+        self.seeds, self.over_seeds = seeds, over_seeds
+        self.results: dict[int, dict[str, str | float | None]] = {}  # by trial and job
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
@@ -78,23 +81,38 @@ class OptunaSweeper(Sweeper):
             raise UserError("hydra/sweeper=optuna works with hydra/launcher=basic, joblib, ray or slurm")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
-        self.search, self.fixed = search_space([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
-        if not self.search:
-            raise UserError("there is nothing to search: give a key values, as optimizer.lr='interval(1e-4,1e-2)'")
-        self.storage = self.storage or str(folder / "optuna.journal")
-        self.study = self.open_study()
+        self.prepare([*(f"{k}={v}" for k, v in self.params.items()), *arguments], folder)
         self.check_space(folder)
         self.check_fixed()
         OmegaConf.save(self.config, folder / "multirun.yaml")
         over, running = self.take_up()
-        left = self.n_trials - over
-        wanted = min(left, self.n_jobs or left)
+        left, each = self.n_trials - over, len(self.trial_seeds) or 1
+        wanted = min(left * each, self.n_jobs or left * each)
         with self.launcher.at_work(wanted if left > 0 else 0):
+            self.launcher.count(self.n_trials * each, over * each)
             if left > 0:
                 kept = f", {over} over before, {len(running)} to go on" if over or running else ""
-                self.launcher.announce(f"{self.n_trials} trials{kept}")
+                seeds = f" of {each} seeds" if each > 1 else ""
+                self.launcher.announce(f"{self.n_trials} trials{seeds}{kept}")
                 self.run(over, running, min(wanted, self.n_jobs or self.launcher.parallel))
-        self.conclude(folder)
+        conclude(self.study, folder, self.over_seeds, self.trial_seeds)
+
+    def prepare(self, overrides: list[str], folder: Path) -> None:
+        """Tell what is searched from what is fixed and from the seeds of each trial, and open the study."""
+        from pgrun.errors import UserError
+        from pgrun.tell import remark
+
+        check_aggregate(self.over_seeds)
+        whole, _ = search_space(overrides)
+        self.trial_seeds, rest = trial_seeds(overrides, self.seeds)
+        self.search, self.fixed = search_space(rest)
+        if not self.search:
+            raise UserError("there is nothing to search: give a key values, as optimizer.lr='interval(1e-4,1e-2)'")
+        self.storage = self.storage or str(folder / "optuna.journal")
+        self.study = self.open_study()
+        if "seed" in whole and "seed" in (self.study.user_attrs.get("space") or {}):
+            remark("this study was begun with the seed among what is searched, and goes on so")
+            self.trial_seeds, self.search = [], whole
 
     def open_study(self) -> Any:
         """The study in the storage, or a new one; UserError where either can't be."""
@@ -118,23 +136,33 @@ class OptunaSweeper(Sweeper):
             raise UserError(f"{key}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
     def run(self, over: int, running: list[int], at_once: int) -> None:
-        """Keep `at_once` trials running: those that were before, then new ones."""
-        begun, busy = over, 0
+        """Keep `at_once` jobs running: those of trials that were running before, then of new ones."""
+        begun, busy, waiting = over, 0, list[Job]()
         while True:
-            while busy < at_once and begun < self.n_trials:
-                job = self.begin(running.pop(0) if running else None)
-                begun += 1
-                if (result := self.launcher.over(job)) is not None:  # killed before the storage was told
-                    self.end(job, result)
-                    self.launcher.ended += 1
+            while busy < at_once and (waiting or begun < self.n_trials):
+                if not waiting:
+                    waiting = self.begin(running.pop(0) if running else None)
+                    begun += 1
+                job = waiting.pop(0)
+                if self.settled(job):
+                    result: dict[str, Any] | None = {"status": "skipped"}
                 else:
+                    result = self.launcher.over(job)  # killed before the storage was told
+                if result is None:
                     self.launcher.submit(job)
                     busy += 1
+                else:
+                    self.launcher.count_one()
+                    self.end(job, result)
             if not busy:
                 return
-            job, result = self.launcher.next_result(self.n_trials)
+            job, result = self.launcher.next_result()
             busy -= 1
             self.end(job, result)
+
+    def settled(self, job: Job) -> bool:
+        """Whether another seed has decided what becomes of a job's trial."""
+        return any(value in ("failed", "diverged", "pruned") for value in self.results[job.number].values())
 
     def take_up(self) -> tuple[int, list[int]]:
         """What an earlier process left; -> how many trials are over, and the numbers of those that were running."""
@@ -146,20 +174,26 @@ class OptunaSweeper(Sweeper):
             if trial.state == TrialState.FAIL and trial.number not in again:
                 self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
         over = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-        self.launcher.ended = over
         return over, [trial.number for trial in trials if trial.state == TrialState.RUNNING]
 
     def check_space(self, folder: Path) -> None:
-        """UserError where the search space is not the one that the storage's trials are from."""
+        """UserError where the search space, or the seeds, are not those that the storage's trials are from."""
         from pgrun.errors import UserError
 
         space = {key: repr(distribution) for key, (distribution, _) in sorted(self.search.items())}
         before = self.study.user_attrs.get("space")
+        how = [self.trial_seeds, self.over_seeds if self.trial_seeds else ""]
         if before is None:
             self.study.set_user_attr("space", space)
+            self.study.set_user_attr("seeds", how)
         elif before != space:
             changed = ", ".join(key for key in sorted({*before, *space}) if before.get(key) != space.get(key))
             raise UserError(f"{folder} was searched over another space ({changed} changed): choose another folder")
+        elif how != (then := self.study.user_attrs.get("seeds", [[], ""])):
+            raise UserError(
+                f"{folder} was searched with other seeds a trial ({then[0] or 'one'} then, {how[0] or 'one'} now) or "
+                "another hydra.sweeper.over_seeds: choose another folder"
+            )
 
     def check_fixed(self) -> None:
         """UserError where what is not searched is composed otherwise than when the storage's trials began.
@@ -169,9 +203,9 @@ class OptunaSweeper(Sweeper):
         from pgrun.sweep import check_unchanged
 
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
-        self.launcher.enlist(t.user_attrs["folder"] for t in trials.values() if "folder" in t.user_attrs)
+        self.launcher.enlist(folder for trial in trials.values() for folder in folders_of(trial))
         for kept in self.study.user_attrs.get("fixed", {}).values():
-            job = self.launcher.job(kept["trial"], self.overrides(trials[kept["trial"]].params))
+            job = self.launcher.job(kept["trial"], self.overrides(trials[kept["trial"]].params)[0])
             what = f"the study {self.study_name} in {self.storage}"
             over = "with another hydra.sweeper.study_name or another hydra.sweep.dir"
             check_unchanged(kept["config"], job.config, what, over)
@@ -187,13 +221,14 @@ class OptunaSweeper(Sweeper):
             kept = {"trial": job.number, "config": flat(job.config)}
             self.study.set_user_attr("fixed", {**fixed, groups: kept})
 
-    def overrides(self, values: dict[str, Any]) -> list[str]:
-        """The command line of a job, with these values of what is searched."""
+    def overrides(self, values: dict[str, Any]) -> list[list[str]]:
+        """The command line of each of a trial's jobs, with these values of what is searched."""
         searched = [f"{key}={texts.get(str(values[key]), values[key])}" for key, (_, texts) in self.search.items()]
-        return [*self.fixed, *searched]
+        line = [*self.fixed, *searched]
+        return [[*line, f"seed={seed}"] for seed in self.trial_seeds] or [line]
 
-    def begin(self, number: int | None) -> Job:
-        """Ask for a trial, or go on with this one; -> its job."""
+    def begin(self, number: int | None) -> list[Job]:
+        """Ask for a trial, or go on with this one; -> its jobs."""
         import numpy as np
 
         if number is None:
@@ -205,109 +240,41 @@ class OptunaSweeper(Sweeper):
         else:
             trial = open_trial(self.study, number)
         values = {key: trial._suggest(key, distribution) for key, (distribution, _) in self.search.items()}
-        job = self.launcher.job(trial.number, self.overrides(values))
-        self.launcher.enlist([self.launcher.place(job)])
-        trial.set_user_attr("folder", self.launcher.place(job))
-        self.keep_fixed(job)
-        every = job.config.eval.every
-        if every is not None:
-            assert self.storage is not None
-            job.trial = Link(self.storage, self.study_name, trial.number, self.pruner, every)
-        return job
+        jobs = [self.launcher.job(trial.number, line) for line in self.overrides(values)]
+        self.launcher.check_folders(jobs)
+        folders = [self.launcher.place(job) for job in jobs]
+        self.launcher.enlist(folders)
+        trial.set_user_attr("folder", folders[0])
+        if len(folders) > 1:
+            trial.set_user_attr("folders", folders)
+        self.keep_fixed(jobs[0])
+        self.results[trial.number] = dict.fromkeys(folders)
+        for job, seed in zip(jobs, self.trial_seeds or [None], strict=True):
+            if (every := job.config.eval.every) is not None:
+                how = (seed, self.trial_seeds, self.over_seeds)
+                job.trial = Link(str(self.storage), self.study_name, trial.number, self.pruner, every, *how)
+        return jobs
 
     def end(self, job: Job, result: dict[str, Any]) -> None:
-        """Tell the storage what came of a job; one that was interrupted stays a running trial, for next time."""
+        """Note what came of a job, and tell the storage once each of its trial's jobs has ended.
+
+        A trial with one that was interrupted stays a running trial, for next time.
+        """
         from optuna.trial import TrialState
 
         from pgrun.sweep import WORST, objective
 
-        status = result["status"]
-        if status == "finished":
-            self.study.tell(job.number, objective(result))
-        elif status == "diverged":
-            self.study.tell(job.number, WORST if self.direction == "maximize" else -WORST)
-        elif status == "pruned":
-            self.study.tell(job.number, state=TrialState.PRUNED)
-        elif status == "failed":
+        results = self.results[job.number]
+        finished = result["status"] == "finished"
+        results[self.launcher.place(job)] = objective(result) if finished else result["status"]
+        found = list(results.values())
+        if None in found or "interrupted" in found:
+            return
+        if "failed" in found:
             self.study.tell(job.number, state=TrialState.FAIL)
-
-    def conclude(self, folder: Path) -> None:
-        """Write the best trial's values to optimization_results.yaml, and name the folders that others stand for."""
-        from optuna.trial import TrialState
-
-        from pgrun.app import replaced
-
-        trials = self.study.get_trials(deepcopy=False)
-        begun = [trial for trial in trials if trial.state != TrialState.WAITING]
-        again = {trial.user_attrs.get("again") for trial in begun}
-        replaced.update(trial.user_attrs.get("folder", "") for trial in begun if trial.number in again)
-        replaced.difference_update(trial.user_attrs.get("folder", "") for trial in begun if trial.number not in again)
-        states = [trial.state for trial in trials]
-        results: dict[str, Any] = {"name": "optuna", "trials": {s.name.lower(): states.count(s) for s in TrialState}}
-        if TrialState.COMPLETE in states:
-            best = self.study.best_trial
-            results |= {"best_trial": best.number, "best_params": best.params, "best_value": best.value}
-        OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
-
-
-def search_space(overrides: list[str]) -> tuple[dict[str, tuple[Any, dict[str, str]]], list[str]]:
-    """The keys that are searched, with their distributions and how choices are written; and the other overrides.
-
-    A key that is given twice is what it is given last: the command line's word stands over a file's.
-    """
-    given: dict[str, Override] = {}
-    for override in OverridesParser.create().parse_overrides(overrides):
-        given.pop(override.key_or_group, None)
-        given[override.key_or_group] = override
-    search, fixed = {}, []
-    for override in given.values():
-        if override.is_sweep_override():
-            search[override.get_key_element()] = distribution(override)
+        elif "diverged" in found:
+            self.study.tell(job.number, WORST if self.direction == "maximize" else -WORST)
+        elif "pruned" in found:
+            self.study.tell(job.number, state=TrialState.PRUNED)
         else:
-            fixed.append(str(override.input_line))
-    return search, fixed
-
-
-def distribution(override: Override) -> tuple[Any, dict[str, str]]:
-    """Optuna's distribution for a swept override, and the text of each choice.
-
-    Raises:
-        UserError: Optuna has none for it.
-    """
-    from pgrun.errors import UserError
-
-    value: Any = override.value()
-    try:
-        if isinstance(value, ChoiceSweep):
-            return choices(override)
-        return numbers(value), {}
-    except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"{override.input_line} can't be searched: {error}") from error
-
-
-def numbers(value: Any) -> Any:
-    """Optuna's distribution over an interval or a range; ValueError where there is none."""
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    log = "log" in getattr(value, "tags", ())
-    if isinstance(value, IntervalSweep):
-        low, high = value.start, value.end
-        whole = isinstance(low, int) and isinstance(high, int)
-        return (IntDistribution if whole else FloatDistribution)(low, high, log=log)
-    if not isinstance(value, RangeSweep):
-        raise ValueError("Optuna takes choice, interval and range")
-    low, high, step = value.start, value.stop, value.step
-    if all(isinstance(each, int) for each in (low, high, step)):
-        return IntDistribution(low, high - (high - low) % step, log=log, step=1 if log else step)
-    return FloatDistribution(low, high, step=step)
-
-
-def choices(override: Override) -> tuple[Any, dict[str, str]]:
-    """Optuna's distribution over choices, and the text of each."""
-    from optuna.distributions import CategoricalDistribution
-
-    value: Any = override.value()
-    texts = list(override.sweep_string_iterator())
-    plain = [v.text if isinstance(v, QuotedString) else v for v in value.list]
-    found = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
-    return CategoricalDistribution(found), dict(zip(map(str, found), texts, strict=True))
+            self.study.tell(job.number, aggregate([float(value) for value in found], self.over_seeds))  # type: ignore[arg-type]

@@ -124,6 +124,13 @@ class Algorithm(nn.Module):
         for step in self.steps().values():
             step.set_progress(progress)
 
+    def schedules(self) -> dict[str, float]:
+        """Read what schedules say at this point of the run, by the tag of its curve."""
+        rates = {f"schedule/{rate_name(name)}": step.lr for name, step in self.steps().items()}
+        exploration = getattr(getattr(self, "exploration", None), "figures", None)
+        explored = exploration(self.progress) if exploration else {}
+        return {**rates, **{f"schedule/{name}": value for name, value in explored.items()}}
+
     def snapshot(self) -> dict[str, Any]:
         """Parameters, normalisers and optimizers, as tensors."""
         optimizers = {name: step.optimizer.state_dict() for name, step in self.steps().items()}
@@ -226,6 +233,12 @@ class Learner(Algorithm):
             given=given,
             learners=learners,
         )
+
+
+def rate_name(step: str) -> str:
+    """Name the learning rate of a gradient step: lr, lr_actor, lr_critic."""
+    own = step.removesuffix("step").rstrip("_")
+    return f"lr_{own}" if own else "lr"
 
 
 def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:

@@ -50,6 +50,9 @@ class NaturalGradient(FittedCritic):
         """δ at this point of the run."""
         return self.first_delta * self.delta_schedule(self.progress)
 
+    def schedules(self) -> dict[str, float]:
+        return {**super().schedules(), "schedule/delta": self.delta}
+
     def natural_gradient(self, batch: Transition, whole: Transition) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """x = F⁻¹g and g, [P] both, of a rollout [T, B] and all its steps; -> metrics too."""
         objective, pi = self.surrogate(whole)

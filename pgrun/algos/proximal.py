@@ -68,6 +68,10 @@ class Proximal(OnPolicy):
         """A rollout with what the reference says of it, if there is one."""
         return batch if self.reference is None else self.reference.see(batch, self.model)
 
+    def schedules(self) -> dict[str, float]:
+        clip = self.clip_range * self.clip_schedule(self.progress) if math.isfinite(self.clip_range) else math.inf
+        return {**super().schedules(), **({"schedule/clip_range": clip} if math.isfinite(clip) else {})}
+
     def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
         """The gradient steps on a rollout [T, B]; -> the means of their metrics."""
         epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))

@@ -16,12 +16,18 @@ ILLEGAL = -1e9
 class Exploration:
     """A number that falls linearly from `first` to `final` over the first `fraction` of the run, and what it does."""
 
+    name = "exploration"  # what the number is called
+
     def __init__(self, *, first: float, final: float, fraction: float) -> None:
         self.first, self.final, self.fraction = first, final, fraction
 
     def now(self, progress: float) -> float:
         """Its value at this progress of the run, in [0, 1]."""
         return self.first + (self.final - self.first) * min(progress / self.fraction, 1.0)
+
+    def figures(self, progress: float) -> dict[str, float]:
+        """Its value now, by name, for a curve."""
+        return {self.name: self.now(progress)}
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:
         """q [B, A] -> actions [B]."""
@@ -36,6 +42,8 @@ class EpsilonGreedy(Exploration):
         final: how often when it has fallen.
         fraction: the share of the run over which it falls.
     """
+
+    name = "epsilon"
 
     def __init__(self, *, epsilon: Fraction, final: NotNegative, fraction: Share) -> None:
         if final > 1.0:
@@ -61,6 +69,8 @@ class Boltzmann(Exploration):
         final: the temperature when it has fallen.
         fraction: the share of the run over which it falls.
     """
+
+    name = "temperature"
 
     def __init__(self, *, temperature: Positive, final: NotNegative, fraction: Share) -> None:
         super().__init__(first=temperature, final=final, fraction=fraction)

@@ -23,6 +23,10 @@ class ActionNoise:
         """What it remembers at an episode's start; each [B, ...]."""
         return ()
 
+    def figures(self, progress: float) -> dict[str, float]:
+        """What changes over the run, by name, for a curve."""
+        return {}
+
     def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
         """action [B, A] -> the noisy one, and what to remember; progress of the run in [0, 1]."""
         return action, memory
@@ -43,6 +47,9 @@ class Scheduled(ActionNoise):
     def sigma(self, progress: float) -> float:
         """σ at this point of the run."""
         return self.final + (self.first - self.final) * self.schedule(progress)
+
+    def figures(self, progress: float) -> dict[str, float]:
+        return {"sigma": self.sigma(progress)}
 
 
 class Gaussian(Scheduled):

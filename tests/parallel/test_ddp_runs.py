@@ -97,7 +97,7 @@ def latest(folder):
 
 def without_time(state):
     """A checkpoint without what the wall clock says."""
-    state = {key: x for key, x in state.items() if key not in ("wall_seconds", "board", "config")}
+    state = {key: x for key, x in state.items() if key not in ("wall_seconds", "sessions", "board", "config")}
     return state | {"clock": {key: state["clock"][key] for key in ("steps", "updates")}}
 
 

@@ -1,0 +1,77 @@
+"""What Optuna searches: Hydra's sweep overrides as Optuna's distributions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
+
+
+def search_space(overrides: list[str]) -> tuple[dict[str, tuple[Any, dict[str, str]]], list[str]]:
+    """The keys that are searched, with their distributions and how choices are written; and the other overrides.
+
+    A key that is given twice is what it is given last: the command line's word stands over a file's.
+    """
+    given: dict[str, Override] = {}
+    for override in OverridesParser.create().parse_overrides(overrides):
+        given.pop(override.key_or_group, None)
+        given[override.key_or_group] = override
+    search, fixed = {}, []
+    for override in given.values():
+        if override.is_sweep_override():
+            search[override.get_key_element()] = distribution(override)
+        else:
+            fixed.append(str(override.input_line))
+    return search, fixed
+
+
+def distribution(override: Override) -> tuple[Any, dict[str, str]]:
+    """Optuna's distribution for a swept override, and the text of each choice.
+
+    Raises:
+        UserError: Optuna has none for it.
+    """
+    from pgrun.errors import UserError
+
+    value: Any = override.value()
+    try:
+        if isinstance(value, ChoiceSweep):
+            return choices(override)
+        return numbers(value), {}
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{override.input_line} can't be searched: {error}") from error
+
+
+def numbers(value: Any) -> Any:
+    """Optuna's distribution over an interval or a range; ValueError where there is none."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    log = "log" in getattr(value, "tags", ())
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        whole = isinstance(low, int) and isinstance(high, int)
+        return (IntDistribution if whole else FloatDistribution)(low, high, log=log)
+    if not isinstance(value, RangeSweep):
+        raise ValueError("Optuna takes choice, interval and range")
+    low, high, step = value.start, value.stop, value.step
+    if all(isinstance(each, int) for each in (low, high, step)):
+        return IntDistribution(low, high - (high - low) % step, log=log, step=1 if log else step)
+    return FloatDistribution(low, high, step=step)
+
+
+def choices(override: Override) -> tuple[Any, dict[str, str]]:
+    """Optuna's distribution over choices, and the text of each."""
+    from optuna.distributions import CategoricalDistribution
+
+    value: Any = override.value()
+    texts = list(override.sweep_string_iterator())
+    plain = [v.text if isinstance(v, QuotedString) else v for v in value.list]
+    found = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
+    return CategoricalDistribution(found), dict(zip(map(str, found), texts, strict=True))

@@ -1,0 +1,94 @@
+"""What was tuned for a pair: it can be dropped whole, taken from another pair, and is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from running import compose
+
+from pgrun.cli import main
+from pgrun.paths import config_dir
+from pgrun.tuning import describe_tuning, keys_of, tuned_keys
+
+# of each kind: scalars, network, optimizer, advantage, critic_fit, exploration
+PAIRS = [("ppo", "cartpole"), ("a2c", "pendulum"), ("trpo", "halfcheetah"), ("dqn", "cartpole"), ("td3", "pendulum")]
+
+
+@pytest.fixture(scope="module")
+def untuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the configs without any that is tuned."""
+    folder = tmp_path_factory.mktemp("configs") / "configs"
+    shutil.copytree(config_dir(), folder, ignore=shutil.ignore_patterns("tuned"))
+    return folder
+
+
+@pytest.mark.parametrize(("algo", "env"), PAIRS)
+def test_none_drops_what_was_tuned_of_every_kind(algo: str, env: str, untuned: Path) -> None:
+    dropped = compose(f"algo={algo}", f"env={env}", "tuned=none")
+    assert dropped != compose(f"algo={algo}", f"env={env}")
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(untuned), version_base="1.3"):
+        bare = hydra.compose("config", overrides=[f"algo={algo}", f"env={env}"])
+    assert OmegaConf.to_container(dropped) == OmegaConf.to_container(bare)
+
+
+def test_another_pair_s_tuning_is_taken_whole() -> None:
+    config = compose("algo=ppo", "env=cartpole", "tuned=ppo_acrobot")
+    assert (config.optimizer, config.network) == (
+        compose("algo=ppo", "env=acrobot").optimizer,
+        compose("algo=ppo", "env=acrobot").network,
+    )
+    assert config.env.id == "CartPole-v1"
+
+
+@pytest.mark.parametrize("line", [["tuned=ppo_cartpol"], ["-m", "tuned=none,ppo_cartpol"]])
+def test_a_mistyped_pair_is_refused(
+    line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(line)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("pgrun: tuned=ppo_cartpol is not known: tuned=none drops what was tuned")
+    assert "ppo_cartpole" in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tuned_keys_leave_out_what_the_user_gave() -> None:
+    config = compose("algo=ppo", "env=cartpole", "optimizer.lr=0.5")
+    hydra_node = OmegaConf.create(
+        {
+            "overrides": {"task": ["optimizer.lr=0.5"]},
+            "runtime": {
+                "config_sources": [{"path": str(config_dir()), "schema": "file", "provider": "main"}],
+                "choices": {"algo": "ppo", "tuned": "ppo_cartpole", "tuned/optimizer@optimizer": "ppo_cartpole_adam"},
+            },
+        }
+    )
+    found = tuned_keys(hydra_node, config)
+    assert "optimizer.schedule" in found
+    assert "algo.gamma" in found
+    assert "optimizer.lr" not in found
+
+
+def test_a_file_s_keys_have_those_that_it_takes_over(tmp_path: Path) -> None:
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "a_b.yaml").write_text("defaults: [c_d, _self_]\nalgo: {gamma: 0.9}\n")
+    (tmp_path / "tuned" / "c_d.yaml").write_text("num_envs: 3\nalgo: {gamma: 0.8}\n")
+    assert keys_of([tmp_path], "tuned", "a_b") == ["num_envs", "algo.gamma"]
+    assert keys_of([tmp_path], "tuned", "none") == []
+
+
+def test_tuning_in_words() -> None:
+    names = {"algo": "ppo", "env": "cartpole"}
+    assert describe_tuning(["a", "b.c"], names, "ppo_cartpole") == "tuned for ppo on cartpole: a, b.c"
+    assert describe_tuning([], names, "ppo_cartpole") == "nothing is tuned for ppo on cartpole"
+    assert describe_tuning([], names, "none") == "nothing tuned (tuned=none)"
+    assert describe_tuning(["a"], names, "ppo_acrobot") == "tuned for ppo_acrobot: a"
