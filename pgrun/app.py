@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.check import check_plugins, check_sweep, prepare
 from pgrun.claim import Claim, refuse_taken
-from pgrun.errors import Diverged, UserError
+from pgrun.errors import Diverged, NotBegun, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
 from pgrun.resolvers import claiming, register_resolvers
@@ -218,6 +218,10 @@ def job(config: DictConfig) -> tuple[float | None, int]:
             for claim in _claims:
                 claim.keep()
             result = run.execute()
+    except NotBegun as error:
+        for claim in _claims:
+            claim.take_back()
+        return None, fail(str(error))
     except UserError as error:
         return None, fail(str(error), error.exit_code)
     except Diverged as error:

@@ -14,6 +14,7 @@ from pgrun.tell import abridged, shown
 
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # of the names within a run directory
+RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # what a run writes
 _made: list[Path] = []  # the directories that this process made, each after its parent
 
 
@@ -27,6 +28,8 @@ class Claim:
     def __init__(self, folder: Path, named: str, records: str | None) -> None:
         """Args: the directory, what to call it in messages, and the name of Hydra's folder for the config in it."""
         self.folder, self.kept = folder.absolute(), False
+        self.files = {LOCK, *RUN_FILES, *([Path(records).parts[0]] if records else [])}
+        self.made: list[Path] = []  # its directories that this process made, once it is kept
         refuse_taken(self.folder, named, records)
         try:
             make(self.folder)
@@ -42,9 +45,18 @@ class Claim:
             raise
 
     def keep(self) -> None:
-        """From here on the directory is a run's, which nothing takes back."""
-        self.kept = True
+        """From here on the directory is a run's, which nothing takes back but `take_back`."""
+        self.kept, self.made = True, list(_made)
         _made.clear()
+
+    def take_back(self) -> None:
+        """Leave the directory as it was, of a run that ended before its first step; of its own files alone."""
+        self.lock.free()
+        for path in {path for name in self.files for path in self.folder.glob(name) if path.name not in self.before}:
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        _made[:] = self.made
+        remove_made()
 
     def withdraw(self) -> None:
         """Leave the directory as it was, if the run did not begin."""

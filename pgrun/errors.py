@@ -40,8 +40,14 @@ class EnvFailed(UserError):
         self.trace = trace
 
 
+class NotBegun(UserError):
+    """An environment that does not keep to its interface, at its first reset or step: nothing was done yet."""
+
+
 class failing:
-    """Turns what an environment raises in the block into `EnvFailed`, and lets an interrupt and a refusal pass.
+    """Turns what an environment raises in the block into `EnvFailed`, and lets an interrupt pass.
+
+    What is refused of it (UserError) before its first step is done is `NotBegun`, later it is a failure as any other.
 
     Args:
         who: the environment, in words.
@@ -50,14 +56,21 @@ class failing:
 
     def __init__(self, who: str, where: str) -> None:
         self.who, self.where = who, where
+        self.begun = False  # whether a step was done
 
     def __enter__(self) -> failing:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and not isinstance(error, (KeyboardInterrupt, GeneratorExit, UserError)):
-            whole = "".join(traceback.format_exception(error))
-            raise EnvFailed(f"{self.who} failed in {self.where} ({told(error)})", whole) from error
+        if error is None or isinstance(error, (KeyboardInterrupt, GeneratorExit, EnvFailed, NotBegun)):
+            return
+        refused = isinstance(error, UserError)
+        if refused and not self.begun:
+            raise NotBegun(str(error)) from error
+        why = str(error) if refused else told(error)
+        raise EnvFailed(
+            f"{self.who} failed in {self.where} ({why})", "".join(traceback.format_exception(error))
+        ) from error
 
 
 def told(error: BaseException) -> str:

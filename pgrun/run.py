@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun import checkpoint
 from pgrun.atomic import told
 from pgrun.build import Parts
-from pgrun.errors import Diverged, EnvFailed, UserError
+from pgrun.errors import Diverged, EnvFailed, NotBegun, UserError
 from pgrun.evaluate import Evaluation
-from pgrun.hooks import Checkpoint, Evaluate, Progress, Report
+from pgrun.hooks import Checkpoint, Evaluate, Note, Progress, Report
 from pgrun.logger import TensorBoard
 from pgrun.randomness import generators, restore_generators
 from pgrun.result import flatten, note_traceback, write_json
@@ -166,15 +166,15 @@ class Run:
 
         Raises:
             Diverged: after result.json is written.
+            NotBegun: an environment does not keep to its interface, at its very first step.
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, or the like; after result.json is written, if it can be.
         """
         config, parts, clock = self.config, self.parts, self.clock
-        if note := getattr(parts.memory, "note", ""):
-            log.info(note)
         progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
         reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
         hooks: list[Hook] = [
+            Note(getattr(parts.memory, "note", "")),
             self.board,
             Checkpoint(self.write, every=config.checkpoint.every, start=clock.steps),  # before what takes long
             *(evaluating := [self.evaluation, *reports]),
@@ -209,6 +209,10 @@ class Run:
             status = "interrupted"
             if not clock.stop:  # it was an environment's, not a second signal
                 self.write_what_is_left()
+        except NotBegun as error:
+            if not clock.steps and self.saved_at is None:
+                raise
+            raise self.kept(EnvFailed(f"an environment that came later can't be used: {error}")) from error
         except EnvFailed as error:
             raise self.kept(error) from error
         except Diverged as error:

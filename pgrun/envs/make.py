@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
+from pgrun.envs.interface import check_spaces
 from pgrun.envs.state import Stateful
 from pgrun.envs.vector import Copies, Processes
 from pgrun.envs.wrapping import wrapped
@@ -115,6 +116,7 @@ def _make(
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
             env = gym.make(id, disable_env_checker=True, **kwargs)
+            check_spaces(env, id)
             return Checked(Stateful(wrapped(env, wrappers), index), known)
 
         return build

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from pgrun.envs.interface import number
 from pgrun.errors import UserError, told
 
 # these keep statistics to themselves, which evaluation and a resumed run would begin anew
@@ -29,7 +30,7 @@ class OwnReward(gym.Wrapper):
 
     def step(self, action: Any) -> Any:
         answer = self.env.step(action)
-        self.paid += float(answer[1])
+        self.paid += number(answer[1])
         return answer
 
     def take(self) -> float:
