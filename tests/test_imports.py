@@ -25,6 +25,7 @@ CONFIGURED = {
     "sweep.py",
     "translate.py",
     "validate.py",
+    "wrapper_settings.py",
 }
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
 SINGLE = {
