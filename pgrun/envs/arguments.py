@@ -72,7 +72,7 @@ class Arguments:
             parameters, own, target = {}, {}, None
         ordered = sorted(
             parameters.items(), key=lambda item: item[0] not in own
-        )  # its own, then what a base class takes
+        )  # its own, then bases
         self.known = {
             name: p
             for name, p in ordered[first:]
