@@ -174,7 +174,7 @@ def go_on(
 ) -> int:
     """Go on with a run from a checkpoint's content, or from its start; -> the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    to_file = logging.FileHandler(folder / "pgrun.log")  # where the first session's lines are
+    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pgrun").addHandler(to_file)
     with usable(folder):
@@ -193,7 +193,7 @@ def go_on(
 def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
     """Why there is nothing to do for this run; empty where there is (if only the final evaluation)."""
     result = folder / "result.json"
-    if not result.exists() or json.loads(result.read_text()).get("status") != "finished":
+    if not result.exists() or json.loads(result.read_text(encoding="utf-8")).get("status") != "finished":
         return ""
     steps, stop_at, latest = state["clock"]["steps"], config.eval.stop_at, state["evaluation"]["latest"]
     if steps >= config.total_steps:

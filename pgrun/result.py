@@ -14,7 +14,7 @@ from pgrun.errors import EnvFailed
 
 def note_traceback(folder: Path, error: EnvFailed) -> None:
     """Append the traceback of an environment's failure to pgrun.log, where that can be written."""
-    with suppress(OSError), open(folder / "pgrun.log", "a") as file:
+    with suppress(OSError), open(folder / "pgrun.log", "a", encoding="utf-8") as file:
         file.write(f"{error}\n{error.trace}")
 
 

@@ -34,7 +34,7 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
         check_run(folder)
         if not path.exists():
             raise UserError(f"{folder} has no .hydra/config.yaml")
-        if not path.read_text().strip():
+        if not path.read_text(encoding="utf-8").strip():
             raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
         config = resolved(DictConfig(OmegaConf.load(path)))
         return config, names_of(folder, config)
@@ -56,7 +56,7 @@ def check_run(folder: Path) -> None:
 def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
     """The names of a run's algorithm and environment, as they were chosen."""
     hydra = folder / ".hydra" / "hydra.yaml"
-    text = hydra.read_text() if hydra.exists() else ""
+    text = hydra.read_text(encoding="utf-8") if hydra.exists() else ""
     choices = OmegaConf.select(OmegaConf.create(text), "hydra.runtime.choices") if text.strip() else None
     if choices is None:  # killed between the two files
         choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
@@ -66,7 +66,11 @@ def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
 def told(folder: Path) -> list[str]:
     """Read what `pgrun resume` was told to change of a run, in order."""
     path = folder / ".hydra" / TOLD
-    return [str(text) for text in OmegaConf.load(path)] if path.exists() and path.read_text().strip() else []
+    return (
+        [str(text) for text in OmegaConf.load(path)]
+        if path.exists() and path.read_text(encoding="utf-8").strip()
+        else []
+    )
 
 
 def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -84,7 +88,7 @@ def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
 def written_config(path: Path) -> dict[str, Any]:
     """A config's file as values by dotted key; empty where it is missing, torn or not to be resolved here."""
     try:
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         return flat(DictConfig(OmegaConf.create(text))) if text.strip() else {}
     except (OmegaConfBaseException, YAMLError, OSError, ValueError):
         return {}

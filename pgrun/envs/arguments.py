@@ -70,9 +70,7 @@ class Arguments:
             own = {} if target is None else inspect.signature(target).parameters
         except (ValueError, TypeError):  # of compiled code
             parameters, own, target = {}, {}, None
-        ordered = sorted(
-            parameters.items(), key=lambda item: item[0] not in own
-        )  # its own, then bases
+        ordered = sorted(parameters.items(), key=lambda item: item[0] not in own)  # its own, then bases
         self.known = {
             name: p
             for name, p in ordered[first:]
