@@ -23,12 +23,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.check import check_plugins, check_sweep, prepare
-from pgrun.claim import Claim, refuse_taken
+from pgrun.claim import Claim, refuse_empty, refuse_taken
 from pgrun.errors import Diverged, NotBegun, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
+from pgrun.quoting import explained
 from pgrun.resolvers import claiming, register_resolvers
-from pgrun.tell import fail, remark, say, shown, summary, tell
+from pgrun.shown_config import first_job
+from pgrun.tell import fail, pasted, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 
 BEGIN = time.perf_counter()
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     register_resolvers()
     drop_namesakes()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
-    argv = [any_key(whole_numbers(arg)) for arg in argv]
+    argv = first_job([any_key(whole_numbers(arg)) for arg in argv])
     outcome: list[int] = []
 
     def task(config: DictConfig) -> float | None:
@@ -65,7 +67,13 @@ def main(argv: Sequence[str]) -> int:
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         withdraw()
-        return fail(instantiation(error) if isinstance(error, InstantiationException) else translate(error, argv))
+        if isinstance(error, InstantiationException):
+            return fail(instantiation(error))
+        return fail(explained(error, argv) or translate(error, argv))
+    except ValueError as error:
+        if not str(error).startswith("Only one of --run"):
+            raise
+        return fail(str(error))
     except OSError as error:
         if not _locks and all(claim.kept for claim in _claims):
             raise
@@ -138,7 +146,9 @@ def any_key(argument: str) -> str:
 
 def check_dir(config: DictConfig) -> None:
     """Refuse a directory that holds a run or can't be, unless one is made (`${free_dir:…}`) that is free anyway."""
-    if "free_dir:" not in str(OmegaConf.to_container(config.hydra.run)["dir"]):  # type: ignore[index,call-overload]
+    written = str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[index,call-overload]
+    refuse_empty("hydra.run.dir", written)
+    if "free_dir:" not in written:
         HydraConfig.instance().set_config(config)  # which the directory's name may refer to
         named = str(config.hydra.run.dir)
         refuse_taken(Path(named).absolute(), f"hydra.run.dir={named}", config.hydra.output_subdir)
@@ -162,7 +172,7 @@ def heard(argv: Sequence[str]) -> Iterator[None]:
     except UserError as error:
         raise SystemExit(fail(str(error))) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise SystemExit(fail(translate(error, argv))) from error
+        raise SystemExit(fail(explained(error, argv) or translate(error, argv))) from error
     except Exception:
         traceback.print_exc()
         raise SystemExit(1) from None
@@ -184,6 +194,7 @@ class CheckFirst(Callback):
 
         with heard(config.hydra.overrides.task):
             check_plugins(config)
+            refuse_empty("hydra.sweep.dir", str(config.hydra.sweep.dir))
             check_sweep(config)
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
 
@@ -227,7 +238,7 @@ def job(config: DictConfig) -> tuple[float | None, int]:
     except Diverged as error:
         return None, fail(f"the run diverged: {error}", Diverged.exit_code)
     if result["status"] == "interrupted":
-        remark(f"interrupted; go on with: pgrun resume {shown(folder)}")
+        remark(f"interrupted; go on with: pgrun resume {pasted(folder)}")
         return None, 130
     summary(folder, result)
     return None, 0

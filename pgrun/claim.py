@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgrun.errors import UserError
 from pgrun.lock import Lock, held, take_alone
-from pgrun.tell import abridged, shown
+from pgrun.tell import abridged, pasted
 
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # of the names within a run directory
@@ -70,6 +70,12 @@ class Claim:
         remove_made()
 
 
+def refuse_empty(key: str, named: str) -> None:
+    """Raise UserError where a directory has no name, which Hydra takes for the working directory."""
+    if not named.strip():
+        raise UserError(f"{key} is empty: name a directory, as {key}=runs/mine, or leave it out ({key}=. is this one)")
+
+
 def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: bool = False) -> None:
     """Raise UserError where a directory holds a run, is one's that is running, or can't be; it writes nothing."""
     if (error := impossible(folder)) is not None:
@@ -78,7 +84,7 @@ def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: boo
     if not but_lock and held(lock):
         raise UserError(f"{named}: {Lock(lock).holder()} is at a run there; wait for it, or choose another directory")
     if holds_run(folder, records):
-        more = f"go on with it by pgrun resume {shown(folder)}, or choose another"
+        more = f"go on with it by pgrun resume {pasted(folder)}, or choose another"
         raise UserError(f"{named} holds a run already: {more}")
 
 

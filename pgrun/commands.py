@@ -27,12 +27,13 @@ from pgrun.errors import EnvFailed, UserError
 from pgrun.eval_env import make_eval_env
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
+from pgrun.quoting import unreadable
 from pgrun.result import note_traceback
 from pgrun.run import EVAL_SEED, Run
 from pgrun.run_directory import check_run, find_checkpoint, load_run, own_checkpoint, remember
 from pgrun.signals import interruptible
 from pgrun.suggest import nearest
-from pgrun.tell import remark, say, shown, summary
+from pgrun.tell import pasted, remark, say, shown, summary
 from pgrun.translate import instantiation
 from pgrun.types import VectorEnv
 from pgrun.validate import leaves, validate
@@ -184,7 +185,7 @@ def go_on(
     remember(folder, config, overrides)
     result = Run(config, parts, folder.resolve(), names=names, begin=begin, resume=state).execute()
     if result["status"] == "interrupted":
-        remark(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}")
+        remark(f"interrupted; go on with: pgrun resume {pasted(folder.resolve())}")
         return 130
     summary(folder.resolve(), result)
     return 0
@@ -197,9 +198,10 @@ def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
         return ""
     steps, stop_at, latest = state["clock"]["steps"], config.eval.stop_at, state["evaluation"]["latest"]
     if steps >= config.total_steps:
-        return f"{steps:,} steps; to go on: pgrun resume {folder} total_steps={2 * steps}"
+        return f"{steps:,} steps; to go on: pgrun resume {pasted(folder.absolute())} total_steps={2 * steps}"
     if stop_at is not None and latest is not None and latest >= stop_at:
-        return f"an evaluation reached eval.stop_at={stop_at}; to go on: pgrun resume {folder} eval.stop_at=null"
+        again = f"pgrun resume {pasted(folder.absolute())} eval.stop_at=null"
+        return f"an evaluation reached eval.stop_at={stop_at}; to go on: {again}"
     return ""
 
 
@@ -222,9 +224,7 @@ def override(config: DictConfig, overrides: Sequence[str], able: Sequence[str], 
             else:
                 config = DictConfig(OmegaConf.merge(config, OmegaConf.from_dotlist([text])))
         except OverrideParseException as error:
-            raise UserError(
-                f"can't read {text!r}: write key=value, quoted where the shell would take it apart"
-            ) from error
+            raise UserError(unreadable(text)) from error
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error
     validate(config, before)

@@ -21,7 +21,7 @@ from pgrun.logger import TensorBoard
 from pgrun.randomness import generators, restore_generators
 from pgrun.result import flatten, note_traceback, write_json
 from pgrun.signals import held_back, interruptible, stop_on_signals
-from pgrun.tell import shown
+from pgrun.tell import pasted, shown
 from pgrun.train import Clock, Hook, train
 from pgrun.written import Written
 
@@ -243,7 +243,11 @@ class Run:
         self.write_what_is_left()
         note_traceback(self.folder, error)
         latest, where = checkpoint.latest(self.checkpoints), shown(self.folder)
-        more = f"pgrun resume {where} goes on from {latest.resolve().stem}" if latest.exists() else "nothing was learnt"
+        more = (
+            f"pgrun resume {pasted(self.folder)} goes on from {latest.resolve().stem}"
+            if latest.exists()
+            else "nothing was learnt"
+        )
         return EnvFailed(f"{error}; the traceback is in {where / 'pgrun.log'}; {more}", error.trace)
 
     def final_evaluation(self) -> Evaluation | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -85,7 +86,7 @@ def in_first_order(argv: Sequence[str]) -> list[str]:
 def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
     """UserError where a folder holds another sweep."""
     if identity(first) != identity(argv):
-        raise UserError(f"{folder} holds another sweep (pgrun {' '.join(first)}): choose another hydra.sweep.dir")
+        raise UserError(f"{folder} holds another sweep (pgrun {shlex.join(first)}): choose another hydra.sweep.dir")
 
 
 def begin(folder: Path, argv: Sequence[str]) -> Lock:

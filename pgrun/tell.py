@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -60,8 +61,9 @@ def summary(folder: Path, result: dict[str, Any]) -> None:
     """A few lines at the end: the figures, where they are, what to do next."""
     say(f"\n{result['algo']} on {result['env']}: {figures(result)}")
     say(f"run directory  {shown(folder)}")
-    say(f"curves         tensorboard --logdir {shown(folder.parent.parent)}")
-    say(f"evaluate       pgrun eval {shown(folder)}")
+    runs = here() / "runs"  # where runs are that were given no directory: they are compared there
+    say(f"curves         tensorboard --logdir {pasted(runs if folder.parent.parent == runs else folder)}")
+    say(f"evaluate       pgrun eval {pasted(folder)}")
 
 
 def abridged(text: str, length: int = 160) -> str:
@@ -70,6 +72,20 @@ def abridged(text: str, length: int = 160) -> str:
 
 
 def shown(path: Path) -> Path:
-    """A path as short as it can be said from here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """A path as short as it can be said from the shell's folder."""
+    return path.relative_to(here()) if path.is_relative_to(here()) else path
+
+
+def pasted(path: Path) -> str:
+    """A path as it can be pasted into a command line."""
+    text = str(shown(path))
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def here() -> Path:
+    """The folder that the shell is in, which `hydra.job.chdir=true` leaves for the run's."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
+        return Path(HydraConfig.get().runtime.cwd)
+    return Path.cwd()
