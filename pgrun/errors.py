@@ -23,6 +23,23 @@ class Diverged(Exception):
     """A loss, gradient, observation or reward that is not finite. Exit code 3."""
 
     exit_code = 3
+    remedy = "A smaller optimizer.lr or algo.max_grad_norm often helps"
+    steps = 0  # environment steps up to there, from the last that the run has counted
+
+
+class EnvNotFinite(Diverged):
+    """An observation or a reward that is not finite: an environment's doing, not that of learning. Exit code 3.
+
+    Args:
+        message: what of which copy, and when.
+        steps: environment steps up to there, from the last that the run has counted.
+    """
+
+    remedy = "It came from the environment, and nothing was learnt from it"
+
+    def __init__(self, message: str, steps: int = 0) -> None:
+        super().__init__(message)
+        self.steps = steps
 
 
 class EnvFailed(UserError):

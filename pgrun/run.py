@@ -221,10 +221,8 @@ class Run:
             where = (
                 f"the last good checkpoint is {kept.resolve().name}" if kept.exists() else "there is no checkpoint yet"
             )
-            raise Diverged(
-                f"{error}, at environment step {clock.steps:,}, update {clock.updates:,}; {where}. "
-                "A smaller optimizer.lr or algo.max_grad_norm often helps"
-            ) from error
+            at = f"environment step {clock.steps + error.steps:,}, update {clock.updates:,}"
+            raise Diverged(f"{error}, at {at}; {where}. {error.remedy}") from error
         finally:
             result = self.result(status, final)
             self.close(result)

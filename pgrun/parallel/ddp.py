@@ -22,7 +22,7 @@ from torch import Tensor
 from pgrun.algos.base import Algorithm
 from pgrun.core import ranks
 from pgrun.episodes import EpisodeStats
-from pgrun.errors import Diverged, EnvFailed, Lost, NotBegun, UserError
+from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, Lost, NotBegun, UserError
 from pgrun.gradient_step import GradientStep
 from pgrun.hooks import Checkpoint
 from pgrun.parallel import torchrun
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrun")
 TIMEOUT = timedelta(hours=2)  # that one rank waits for another: for its evaluation, say. One that dies is seen at once
 PATIENCE = 30.0  # seconds that the leader gives the others to end, and to say why they ended
-SAID: tuple[type[Exception], ...] = (EnvFailed, NotBegun, UserError, Diverged)  # errors that a rank tells the leader of
+SAID: tuple[type[Exception], ...] = (EnvFailed, NotBegun, UserError, EnvNotFinite, Diverged)  # what a rank tells
 PARTED = 75  # exit code of a rank that ends because another is gone
 
 
