@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.check import check_plugins, check_sweep, prepare
-from pgrun.claim import Claim, refuse_empty, refuse_taken
+from pgrun.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.errors import Diverged, NotBegun, UserError
 from pgrun.lock import Lock, alone
 from pgrun.paths import config_dir
@@ -70,10 +70,6 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(error, InstantiationException):
             return fail(instantiation(error))
         return fail(explained(error, argv) or translate(error, argv))
-    except ValueError as error:
-        if not str(error).startswith("Only one of --run"):
-            raise
-        return fail(str(error))
     except OSError as error:
         if not _locks and all(claim.kept for claim in _claims):
             raise
@@ -120,7 +116,7 @@ def prepare_sweep(argv: list[str]) -> list[str]:
 
 def drop_namesakes() -> None:
     """Where Hydra's own plugins for joblib, Ray and Optuna are installed too, pgrun's have their names."""
-    Plugins.instance()  # imports the plugins, which store their configs
+    Plugins.instance()  # they store their configs
     for path in (config_dir() / "hydra").rglob("*.yaml"):
         *folders, name = path.relative_to(config_dir()).parts
         group = ConfigStore.instance().repo
@@ -196,6 +192,7 @@ class CheckFirst(Callback):
             check_plugins(config)
             refuse_empty("hydra.sweep.dir", str(config.hydra.sweep.dir))
             check_sweep(config)
+            refuse_foreign(config.hydra.launcher._target_, Path(config.hydra.sweep.dir))
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

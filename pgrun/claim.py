@@ -76,6 +76,17 @@ def refuse_empty(key: str, named: str) -> None:
         raise UserError(f"{key} is empty: name a directory, as {key}=runs/mine, or leave it out ({key}=. is this one)")
 
 
+def refuse_foreign(launcher: str, folder: Path) -> None:
+    """Raise UserError where a launcher that is not pgrun's (by its class) is to run a sweep in a directory that is not
+    empty: Hydra writes into each job's folder before pgrun is asked, whatever is there.
+    """
+    if not launcher.startswith("hydra_plugins.pgrun_launcher.") and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            f"hydra.sweep.dir={folder} is not empty, and {launcher} is not pgrun's: it would write over what is there. "
+            "Give it a new directory, or use hydra/launcher=basic, joblib, ray or slurm, which go on with a sweep"
+        )
+
+
 def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: bool = False) -> None:
     """Raise UserError where a directory holds a run, is one's that is running, or can't be; it writes nothing."""
     if (error := impossible(folder)) is not None:

@@ -8,6 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 
+from pgrun.errors import UserError
+
 SHOW = ("--cfg", "-c", "--info", "-i")
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
@@ -15,10 +17,17 @@ SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 def first_job(argv: Sequence[str]) -> list[str]:
     """The command line, flags first, as Hydra wants them. Where it asks to show something, it is without what makes it
     a sweep, and each key is at its first value.
+
+    Raises:
+        UserError: it asks for two things at once.
     """
     overrides = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
     flags = [arg for arg in argv if arg not in overrides]
-    if not any(arg.split("=", 1)[0] in SHOW for arg in argv):
+    asked = [flag for flag in flags if flag.split("=", 1)[0] in (*SHOW, "-r", "--run", *SWEEP[:2])]
+    shows = [flag for flag in asked if flag.split("=", 1)[0] in SHOW]
+    if len(set(asked) - set(SWEEP if shows else ())) > 1:
+        raise UserError(f"{' and '.join(asked)} can't be had at once: give one of them")
+    if not shows:
         return [*flags, *overrides]
     return [arg for arg in flags if arg not in SWEEP] + [_first_value(arg) for arg in overrides if arg not in SWEEP]
 

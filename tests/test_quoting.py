@@ -75,7 +75,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["seed=0,1"], ["may be a list, a text or a sweep", "'seed=[0,1]'", "-m seed=0,1"]),
         (["hydra.run.dir="], ["hydra.run.dir is empty", "hydra.run.dir=. is this one"]),
         (["-m", "hydra.sweep.dir=", "seed=0,1"], ["hydra.sweep.dir is empty"]),
-        (["-m", "--run"], ["Only one of --run"]),
+        (["-m", "--run"], ["-m and --run can't be had at once"]),
     ],
 )
 def test_the_shell_says_it_and_writes_nothing(
