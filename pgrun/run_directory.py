@@ -40,6 +40,8 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
         return config, names_of(folder, config)
     config = DictConfig(OmegaConf.merge(OmegaConf.create(state["config"]), OmegaConf.from_dotlist(told(folder))))
     written = written_config(path)
+    if not written and not path.parent.exists():  # hydra.output_subdir=null, or another name
+        return config, dict(state.get("names") or names_of(folder, config))
     if not written:
         remark(f"pgrun: {shown(path.absolute())} is missing or can't be read: the checkpoint's own config counts")
     elif said := differences(written, flat(config), "there", "in the checkpoint, which counts"):

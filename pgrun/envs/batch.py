@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from pgrun.envs.interface import check_form
 from pgrun.envs.masks import KEY, check_space
-from pgrun.envs.reading import look_closely, reader, shown
+from pgrun.envs.reading import look_at_bounds, look_closely, reader, shown
 from pgrun.errors import UserError
 
 spaces = gym.spaces
@@ -23,6 +23,7 @@ class Batch:
         self.num_envs, self.called = num_envs, name
         self.space, self.name, self.float64 = batch_space(space, num_envs), f"the observation of {name}", float64
         check_space(space, actions, self.name)
+        look_at_bounds(actions, name)
         self.masked = isinstance(space, spaces.Dict) and KEY in space.spaces
         if self.masked and (getattr(space[KEY], "low", np.zeros(1)) < 0).any():  # type: ignore[index]
             raise UserError(f"{self.name}[{KEY!r}] holds numbers below 0; use 0 and 1, or env.backend=sync or async")

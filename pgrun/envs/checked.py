@@ -17,7 +17,7 @@ import gymnasium as gym
 from pgrun.envs.gymnasium import action_codec, observation_codec
 from pgrun.envs.interface import FirstAnswers, flag
 from pgrun.envs.masks import KEY, MaskReader, check_space
-from pgrun.envs.reading import look_closely, reader
+from pgrun.envs.reading import look_at_bounds, look_closely, reader
 from pgrun.envs.state import Stateful
 from pgrun.errors import UserError
 from pgrun.randomness import generators, restore_generators, seed_generators
@@ -65,6 +65,7 @@ class Checked(gym.Wrapper):
         self.begun: tuple[int, Any, dict[str, Any]] | None = None
         self.first = FirstAnswers(env, known.name)
         if known.told is None:
+            look_at_bounds(actions, known.name)
             if hint:
                 log.warning("%s", hint)
             self.begin(known.seeds[self.index])

@@ -83,6 +83,8 @@ def check_methods(layer: gym.Env, name: str) -> None:
         ("reset", RESET, (), {"seed": None, "options": None}),
         ("step", STEP, (None,), {}),
     ):
+        if getattr(type(layer), method) is getattr(gym.Env, method):
+            raise UserError(f"{name} has no {method} of its own; Gymnasium's interface wants {wanted}")
         try:
             signature = inspect.signature(getattr(layer, method))
         except (ValueError, TypeError):  # of compiled code

@@ -69,6 +69,13 @@ class NoAction(Answers):
         return LOOK, 1.0, False, False, {}
 
 
+class NoStep(gym.Env):
+    observation_space, action_space = Answers.observation_space, Answers.action_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return LOOK, {}
+
+
 class NoSpace(Answers):
     observation_space = None  # type: ignore[assignment]
 
@@ -84,7 +91,7 @@ class FromZero(gym.Wrapper):
         return self.env.reset(**kwargs)[0]
 
 
-for _kind in (Answers, NoSeed, NoOptions, NoAction, NoSpace, AnyFloat):
+for _kind in (Answers, NoSeed, NoOptions, NoAction, NoStep, NoSpace, AnyFloat):
     gym.register(f"{_kind.__name__}-v0", entry_point=_kind, max_episode_steps=7)
 
 
@@ -94,6 +101,7 @@ for _kind in (Answers, NoSeed, NoOptions, NoAction, NoSpace, AnyFloat):
         ("NoSeed-v0", ["reset() of NoSeed-v0 takes no seed and no options", "reset(self, *, seed=None, options=None)"]),
         ("NoOptions-v0", ["takes no options", "reset(self, *, seed=None, options=None)"]),
         ("NoAction-v0", ["step() of NoAction-v0 can't be called", "step(self, action)"]),
+        ("NoStep-v0", ["NoStep-v0 has no step of its own", "step(self, action)"]),
         ("NoSpace-v0", ["has no observation_space", "gymnasium.spaces.Space"]),
         ("AnyFloat-v0", ["has a tuple of 2 for its action_space", "gymnasium.spaces.Space"]),
     ],
