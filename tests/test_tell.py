@@ -29,7 +29,6 @@ def test_a_path_is_quoted_and_is_no_option(here: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "folder"),
     [
-        (["hydra.run.dir=one"], "one"),
         (["hydra.run.dir='my runs/a [1]'"], "my runs/a [1]"),
         (["hydra.run.dir=runs/a/b", "hydra.job.chdir=true"], "runs/a/b"),
     ],

@@ -8,6 +8,8 @@ import breaking
 import gymnasium as gym
 import numpy as np
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from running import parts
 from test_transitions import adapter
 
@@ -109,8 +111,9 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_arguments_of_a_wrapper(wrapper):
+    given = OmegaConf.create(f"wrappers: [{wrapper}]").wrappers  # as it is written on the command line
     with pytest.raises(UserError) as caught:
-        parts("env=gym", "env.id=breaking:Game-v0", "num_envs=1", f"env.wrappers=[{wrapper}]")
+        adapter("Game-v0", 1, wrappers=[instantiate(setting, _convert_="all") for setting in wrapper_settings(given)])
     assert WRAPPERS[wrapper] in str(caught.value)
     assert "\n" not in str(caught.value)
 
