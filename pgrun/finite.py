@@ -41,7 +41,7 @@ def check_step(obs: Obs, step: Step, steps: int) -> None:
     Args:
         obs: [B, *O], before the step.
         step: what followed.
-        steps: how many steps were taken, for the message.
+        steps: how many steps all environments took in this evaluation, this one included.
 
     Raises:
         EnvNotFinite: it is not finite.
@@ -49,7 +49,7 @@ def check_step(obs: Obs, step: Step, steps: int) -> None:
     for name, x in (*named(obs).items(), ("the reward", step.reward)):
         if not finite(x):
             rows = step.valid.reshape(-1, *([1] * (x.dim() - 1)))
-            refuse(name, torch.where(rows, x, torch.zeros_like(x)), steps, "in an evaluation")
+            refuse(name, torch.where(rows, x, torch.zeros_like(x)), 0, f"in an evaluation, at its step {steps}")
 
 
 def named(obs: Obs) -> dict[str, Tensor]:

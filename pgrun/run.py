@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,8 @@ class Run:
         except NotBegun as error:
             if not clock.steps and self.saved_at is None:
                 raise
-            raise self.kept(EnvFailed(f"an environment that came later can't be used: {error}")) from error
+            trace = "".join(traceback.format_exception(error))
+            raise self.kept(EnvFailed(f"an environment can't be used: {error}", trace)) from error
         except EnvFailed as error:
             raise self.kept(error) from error
         except Diverged as error:

@@ -169,7 +169,10 @@ def test_in_an_evaluation_rows_that_are_filler_do_not_count():
     obs, zeros = torch.tensor([[torch.nan], [0.0]]), torch.zeros(2, 1)
     step = Step(zeros, zeros, torch.ones(2), torch.ones(2), none, torch.tensor([False, True]))
     check_step(obs, step, 1)
-    with pytest.raises(EnvNotFinite, match=r"^the observation of environment 0 is nan, coordinate \[0\], in an evalu"):
+    with pytest.raises(
+        EnvNotFinite,
+        match=r"^the observation of environment 0 is nan, coordinate \[0\], in an evaluation, at its step 1$",
+    ):
         check_step(obs, step._replace(valid=~none), 1)
 
 
