@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -223,7 +223,7 @@ def override(config: DictConfig, overrides: Sequence[str], able: Sequence[str], 
                 OmegaConf.update(config, key, found, force_add=True)
             else:
                 config = DictConfig(OmegaConf.merge(config, OmegaConf.from_dotlist([text])))
-        except OverrideParseException as error:
+        except HydraException as error:
             raise UserError(unreadable(text)) from error
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 
 from pgrun.errors import UserError
 
-SHOW = ("--cfg", "-c", "--info", "-i")
+SHOW = ("--cfg", "-c", "--info", "-i", "--hydra-help")
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
