@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from test_claim import run
 
+from pgrun.commands import override as change
+from pgrun.errors import UserError
 from pgrun.quoting import in_quotes, unreadable
 from pgrun.shown_config import first_job
 
@@ -94,3 +97,11 @@ def test_a_sweep_s_config_is_its_first_job_s(here: Path, capsys: pytest.CaptureF
     assert "seed: 3\n" in capsys.readouterr().out
     assert list(here.iterdir()) == []
     assert first_job(["seed=1", "--config-dir", "x", "a=b"]) == ["--config-dir", "x", "seed=1", "a=b"]
+
+
+@pytest.mark.parametrize("override", ["eval.env.id=a#b", "eval.env.kwargs.x=a=b", "eval.env.id=(1)"])
+def test_nor_can_it_be_read_after_a_run(override: str) -> None:
+    value = override.partition("=")[2]
+    with pytest.raises(UserError, match="can't read") as caught:
+        change(OmegaConf.create({"eval": {"env": {}}, "env": {"id": "x"}}), [override], ("eval.env",), "here")
+    assert f'="{value}"' in str(caught.value)
