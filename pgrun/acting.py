@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.episodes import NO_STREAMS, EpisodeStats
-from pgrun.finite import check_rollout
+from pgrun.finite import check_observations
 from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, stepped
 
 
@@ -133,7 +133,7 @@ class Bound:
 def handed_over(run: Recorder, stats: EpisodeStats) -> Transition:
     """A rollout that is whole: checked, and counted by the stats."""
     rollout = run.rollout()
-    check_rollout(rollout)
+    check_observations(rollout)
     over = _stack(run.over) if run.over else rollout.last
     stats.add(rollout.reward, over, rollout.valid, run.streams())
     return rollout

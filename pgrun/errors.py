@@ -25,21 +25,23 @@ class Diverged(Exception):
     exit_code = 3
     remedy = "A smaller optimizer.lr or algo.max_grad_norm often helps"
     steps = 0  # environment steps up to there, from the last that the run has counted
+    when = ""  # in what, in words
 
 
 class EnvNotFinite(Diverged):
     """An observation or a reward that is not finite: an environment's doing, not that of learning. Exit code 3.
 
     Args:
-        message: what of which copy, and when.
+        message: what of which copy.
         steps: environment steps up to there, from the last that the run has counted.
+        when: after a step or a reset.
     """
 
     remedy = "It came from the environment, and nothing was learnt from it"
 
-    def __init__(self, message: str, steps: int = 0) -> None:
+    def __init__(self, message: str, steps: int = 0, when: str = "") -> None:
         super().__init__(message)
-        self.steps = steps
+        self.steps, self.when = steps, when
 
 
 class EnvFailed(UserError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from pgrun.errors import Diverged, EnvNotFinite
 from pgrun.types import Obs, Step, Transition
 
 
-def check_rollout(rollout: Transition) -> None:
+def check_observations(rollout: Transition) -> None:
     """Look once at a rollout [T, B, ...] for the first thing that is not finite.
 
     Raises:
@@ -49,7 +47,7 @@ def check_step(obs: Obs, step: Step, steps: int) -> None:
     for name, x in (*named(obs).items(), ("the reward", step.reward)):
         if not finite(x):
             rows = step.valid.reshape(-1, *([1] * (x.dim() - 1)))
-            refuse(name, torch.where(rows, x, torch.zeros_like(x)), 0, f"in an evaluation, at its step {steps}")
+            refuse(f"in an evaluation, at its step {steps}, {name}", torch.where(rows, x, torch.zeros_like(x)), 0, "")
 
 
 def named(obs: Obs) -> dict[str, Tensor]:
@@ -71,11 +69,8 @@ def first(x: Tensor) -> list[int]:
 
 def refuse(name: str, x: Tensor, steps: int, when: str) -> None:
     """Raise EnvNotFinite where one of the environments' numbers [B, ...] is not finite."""
-    if not finite(x):
-        _raise(name, x, steps, when)
-
-
-def _raise(name: str, x: Tensor, steps: int, when: str) -> NoReturn:
+    if finite(x):
+        return
     b, *place = first(x)
     coordinate = f", coordinate {place}" if place else ""
-    raise EnvNotFinite(f"{name} of environment {b} is {float(x[(b, *place)])}{coordinate}, {when}", steps)
+    raise EnvNotFinite(f"{name} of environment {b} is {float(x[(b, *place)])}{coordinate}", steps, when)

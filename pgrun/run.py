@@ -223,8 +223,9 @@ class Run:
             where = (
                 f"the last good checkpoint is {kept.resolve().name}" if kept.exists() else "there is no checkpoint yet"
             )
+            found = f"{error}, {error.when}" if error.when else str(error)
             at = f"environment step {clock.steps + error.steps:,}, update {clock.updates:,}"
-            raise Diverged(f"{error}, at {at}; {where}. {error.remedy}") from error
+            raise Diverged(f"{found}, at {at}; {where}. {error.remedy}") from error
         finally:
             result = self.result(status, final)
             self.close(result)
