@@ -50,6 +50,11 @@ class Batch:
                 raise UserError(f"{self.name}[{KEY!r}] forbids every action of a copy: one at least has to be allowed")
         return read
 
+    def begin(self, answer: Any) -> Any:
+        """Read what `reset` returned, held to its form."""
+        check_form(answer, "reset", self.called)
+        return self.read(*answer)
+
     def check_step(self, answer: Any) -> None:
         """Raise UserError where all copies' first step returned anything but five parts, of which three are [B]."""
         check_form(answer, "step", self.called)

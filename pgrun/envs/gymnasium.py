@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pgrun.envs.batch import Batch
-from pgrun.envs.interface import check_reset
 from pgrun.envs.state import (
     CantCapture,
     apply_object,
@@ -90,11 +89,7 @@ class GymVectorEnv:
         self._at.where = "reset"
         with self._at:
             answer = self.env.reset(**kwargs)
-            if self._batch is not None:
-                check_reset(answer, self._batch.called)
-            obs, info = answer
-            if self._batch is not None:
-                obs = self._batch.read(obs, info)
+            obs = answer[0] if self._batch is None else self._batch.begin(answer)
         return self._tensor(obs)
 
     def _reset_groups(self, seed: int, group: int) -> Any:
