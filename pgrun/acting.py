@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgrun.algos.base import Algorithm
 from pgrun.episodes import NO_STREAMS, EpisodeStats
-from pgrun.errors import Diverged
+from pgrun.finite import check_observations
 from pgrun.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, stepped
 
 
@@ -166,15 +166,3 @@ def _stack(steps: Sequence[Tensor]) -> Tensor:
 
 def _stack_obs(steps: list[Obs]) -> Obs:
     return map_obs(lambda *parts: _stack(parts), steps[0], *steps[1:])
-
-
-def check_observations(rollout: Transition) -> None:
-    """Raise Diverged where an observation or a reward is not finite; one look at the data a rollout."""
-    seen = [obs if isinstance(obs, dict) else {"": obs} for obs in (rollout.obs, rollout.next_obs)]
-    for name, x in (*seen[0].items(), *seen[1].items(), ("reward", rollout.reward)):
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            where = (~torch.isfinite(x)).nonzero()[0].tolist()
-            what = "the reward" if name == "reward" else f"the observation{f' {name!r}' if name else ''}"
-            value = float(x[tuple(where)])
-            coordinate = f", coordinate {where[2:]}" if where[2:] else ""
-            raise Diverged(f"{what} of environment {where[1]} is {value}{coordinate}")

@@ -20,14 +20,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pgrun.check import check_plugins, check_sweep, prepare
-from pgrun.claim import Claim, refuse_taken
+from pgrun.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.config.files import yaml_line
 from pgrun.config.walk import make_absolute
-from pgrun.errors import Diverged, UserError
+from pgrun.errors import Diverged, NotBegun, UserError
 from pgrun.hydra_start import any_key, drop_namesakes, run_hydra, whole_numbers
 from pgrun.lock import Lock, alone
+from pgrun.quoting import explained
 from pgrun.resolvers import claiming, register_resolvers
-from pgrun.tell import fail, patience, remark, say, shown, summary, tell
+from pgrun.shown_config import first_job
+from pgrun.tell import fail, pasted, patience, remark, say, shown, summary, tell
 from pgrun.translate import instantiation, translate
 from pgrun.tuning import check_tuning
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     register_resolvers()
     drop_namesakes()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
-    argv = [any_key(whole_numbers(arg)) for arg in argv]
+    argv = first_job([any_key(whole_numbers(arg)) for arg in argv])
     outcome: list[int] = []
 
     def task(config: DictConfig) -> float | None:
@@ -64,7 +66,9 @@ def main(argv: Sequence[str]) -> int:
         return fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         withdraw()
-        return fail(instantiation(error) if isinstance(error, InstantiationException) else translate(error, argv))
+        if isinstance(error, InstantiationException):
+            return fail(instantiation(error))
+        return fail(explained(error, argv) or translate(error, argv))
     except YAMLError as error:
         withdraw()
         return fail(yaml_line(error))
@@ -114,7 +118,9 @@ def prepare_sweep(argv: list[str]) -> list[str]:
 
 def check_dir(config: DictConfig) -> None:
     """Refuse a directory that holds a run or can't be, unless one is made (`${free_dir:…}`) that is free anyway."""
-    if "free_dir:" not in str(OmegaConf.to_container(config.hydra.run)["dir"]):  # type: ignore[index,call-overload]
+    written = str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[index,call-overload]
+    refuse_empty("hydra.run.dir", written)
+    if "free_dir:" not in written:
         HydraConfig.instance().set_config(config)  # which the directory's name may refer to
         named = str(config.hydra.run.dir)
         refuse_taken(Path(named).absolute(), f"hydra.run.dir={named}", config.hydra.output_subdir)
@@ -138,7 +144,7 @@ def heard(argv: Sequence[str]) -> Iterator[None]:
     except UserError as error:
         raise SystemExit(fail(str(error))) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise SystemExit(fail(translate(error, argv))) from error
+        raise SystemExit(fail(explained(error, argv) or translate(error, argv))) from error
     except Exception:
         traceback.print_exc()
         raise SystemExit(1) from None
@@ -162,8 +168,10 @@ class CheckFirst(Callback):
         with heard(config.hydra.overrides.task):
             check_plugins(config)
             check_tuning(config)
+            refuse_empty("hydra.sweep.dir", str(config.hydra.sweep.dir))
             with patience(sweep.size(config), "checking"):
                 check_sweep(config)
+            refuse_foreign(config.hydra.launcher._target_, Path(config.hydra.sweep.dir))
             _locks.append(sweep.begin(Path(config.hydra.sweep.dir), sys.argv[1:]))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -197,12 +205,16 @@ def job(config: DictConfig) -> tuple[float | None, int]:
             for claim in _claims:
                 claim.keep()
             result = run.execute()
+    except NotBegun as error:
+        for claim in _claims:
+            claim.take_back()
+        return None, fail(str(error))
     except UserError as error:
         return None, fail(str(error), error.exit_code)
     except Diverged as error:
         return None, fail(f"the run diverged: {error}", Diverged.exit_code)
     if result["status"] == "interrupted":
-        remark(f"interrupted; go on with: pgrun resume {shown(folder)}")
+        remark(f"interrupted; go on with: pgrun resume {pasted(folder)}")
         return None, 130
     summary(folder, result)
     return None, 0

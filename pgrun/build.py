@@ -5,7 +5,6 @@ Nothing is written here, so every refusal comes before the first file.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from pgrun.allocator import keep_freed_memory
 from pgrun.collect import Collector
 from pgrun.compiled import check_compiler
 from pgrun.diagnostics import watch
+from pgrun.envs.arguments import accepted
 from pgrun.envs.shaping import Shaped
 from pgrun.errors import UserError
 from pgrun.eval_env import eval_settings, make_eval_env, second_env
@@ -32,6 +32,7 @@ from pgrun.nn.precision import set_matmul_precision
 from pgrun.parallel.team import Team
 from pgrun.randomness import own_randomness, seed_generators
 from pgrun.types import VectorEnv
+from pgrun.wrapper_settings import wrapper_settings
 
 
 @dataclass
@@ -117,6 +118,8 @@ def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
     """The environments of a config, or `num_envs` of them for evaluation: there, nothing shapes the reward."""
     env = config.env if num_envs is None else eval_settings(config, num_envs)
     env = OmegaConf.masked_copy(env, [str(k) for k in env if k != "shaping"])
+    if "wrappers" in env:
+        env.wrappers = wrapper_settings(env.wrappers)
     with own_randomness(config.seed) if num_envs is not None else nullcontext():
         made = call(env, seed=config.seed)
     shaping = config.env.get("shaping")
@@ -210,19 +213,3 @@ def call(config: DictConfig, **objects: Any) -> Any:
         if missing:
             raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
     return factory(**objects)
-
-
-def accepted(target: Any) -> dict[str, inspect.Parameter]:
-    """What a callable takes, by name; a class that passes **kwargs on also takes what its base classes take."""
-    if not inspect.isclass(target):
-        return dict(inspect.signature(target).parameters)
-    found: dict[str, inspect.Parameter] = {}
-    for cls in target.__mro__:
-        if "__init__" not in vars(cls):
-            continue
-        own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-        named = {k: p for k, p in own.items() if k != "self" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-        found = {**named, **found}
-        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
-            return found
-    return dict(inspect.signature(target).parameters)

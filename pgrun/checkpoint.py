@@ -31,7 +31,7 @@ def load(path: Path) -> dict[str, Any]:
     with told("can't read", path):
         path = path.resolve()
         data, sums = path.read_bytes(), beside(path)
-        digests = sums.read_text(errors="replace").split() if sums.exists() else None
+        digests = sums.read_text(encoding="utf-8", errors="replace").split() if sums.exists() else None
     if digests is not None and hashlib.sha256(data).hexdigest() not in digests:
         raise UserError(f"{path} is torn (its SHA-256 is not the one beside it); {_others(path)}")
     try:

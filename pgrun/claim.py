@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pgrun.errors import UserError
 from pgrun.lock import Lock, held, take_alone
-from pgrun.tell import abridged, shown
+from pgrun.tell import abridged, pasted
 
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # of the names within a run directory
+RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # what a run writes
 _made: list[Path] = []  # the directories that this process made, each after its parent
 
 
@@ -27,6 +28,8 @@ class Claim:
     def __init__(self, folder: Path, named: str, records: str | None) -> None:
         """Args: the directory, what to call it in messages, and the name of Hydra's folder for the config in it."""
         self.folder, self.kept = folder.absolute(), False
+        self.files = {LOCK, *RUN_FILES, *([Path(records).parts[0]] if records else [])}
+        self.made: list[Path] = []  # its directories that this process made, once it is kept
         refuse_taken(self.folder, named, records)
         try:
             make(self.folder)
@@ -42,9 +45,18 @@ class Claim:
             raise
 
     def keep(self) -> None:
-        """From here on the directory is a run's, which nothing takes back."""
-        self.kept = True
+        """From here on the directory is a run's, which nothing takes back but `take_back`."""
+        self.kept, self.made = True, list(_made)
         _made.clear()
+
+    def take_back(self) -> None:
+        """Leave the directory as it was, of a run that ended before its first step; of its own files alone."""
+        self.lock.free()
+        for path in {path for name in self.files for path in self.folder.glob(name) if path.name not in self.before}:
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        _made[:] = self.made
+        remove_made()
 
     def withdraw(self) -> None:
         """Leave the directory as it was, if the run did not begin."""
@@ -58,6 +70,23 @@ class Claim:
         remove_made()
 
 
+def refuse_empty(key: str, named: str) -> None:
+    """Raise UserError where a directory has no name, which Hydra takes for the working directory."""
+    if not named.strip():
+        raise UserError(f"{key} is empty: name a directory, as {key}=runs/mine, or leave it out ({key}=. is this one)")
+
+
+def refuse_foreign(launcher: str, folder: Path) -> None:
+    """Raise UserError where a launcher that is not pgrun's (by its class) is to run a sweep in a directory that is not
+    empty: Hydra writes into each job's folder before pgrun is asked, whatever is there.
+    """
+    if not launcher.startswith("hydra_plugins.pgrun_launcher.") and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            f"hydra.sweep.dir={folder} is not empty, and {launcher} is not pgrun's: it would write over what is there. "
+            "Give it a new directory, or use hydra/launcher=basic, joblib, ray or slurm, which go on with a sweep"
+        )
+
+
 def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: bool = False) -> None:
     """Raise UserError where a directory holds a run, is one's that is running, or can't be; it writes nothing."""
     if (error := impossible(folder)) is not None:
@@ -66,7 +95,7 @@ def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: boo
     if not but_lock and held(lock):
         raise UserError(f"{named}: {Lock(lock).holder()} is at a run there; wait for it, or choose another directory")
     if holds_run(folder, records):
-        more = f"go on with it by pgrun resume {shown(folder)}, or choose another"
+        more = f"go on with it by pgrun resume {pasted(folder)}, or choose another"
         raise UserError(f"{named} holds a run already: {more}")
 
 

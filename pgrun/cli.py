@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pgrun import __version__
@@ -17,6 +18,7 @@ from pgrun.parallel import torchrun
 from pgrun.paths import config_dir, importable
 from pgrun.signals import interrupt_on_signals
 from pgrun.tell import abridged, fail
+from pgrun.terminal import end_stdout, spell_what_is_lacking, stdout_alone
 
 HELP = """\
 pgrun trains policy-gradient reinforcement learning from configs.
@@ -66,8 +68,11 @@ GROUPS = {
 
 def entry() -> None:
     """The console script."""
+    spell_what_is_lacking()
     interrupt_on_signals()
     code = torchrun.entry(main, sys.argv[1:])
+    if "--json" in sys.argv:
+        end_stdout()
     gc.freeze()  # nothing is left to collect, and to look for it takes most of a second
     sys.exit(code)
 
@@ -119,7 +124,7 @@ def members(group: str, *folders: Path) -> dict[str, str]:
     """A config group's members, of pgrun's and of other folders, and the first line of comment in each."""
     found = {}
     for path in sorted(path for folder in (config_dir(), *folders) for path in (folder / group).glob("*.yaml")):
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
         comment = next((line for line in lines if line.startswith("# ") and not line.startswith("# @")), "# ")
         found[path.stem] = comment.removeprefix("# ").strip()
     return dict(sorted(found.items()))
@@ -176,19 +181,20 @@ def evaluate_run(argv: Sequence[str]) -> int:
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_intermixed_args(argv)
-    from pgrun.commands import evaluate_checkpoint
+    with stdout_alone() if args.json else nullcontext():
+        from pgrun.commands import evaluate_checkpoint
 
-    result = evaluate_checkpoint(
-        args.run,
-        args.checkpoint,
-        episodes=args.episodes,
-        seed=args.seed,
-        stochastic=args.stochastic,
-        record=args.record,
-        overrides=args.overrides,
-    )
+        result = evaluate_checkpoint(
+            args.run,
+            args.checkpoint,
+            episodes=args.episodes,
+            seed=args.seed,
+            stochastic=args.stochastic,
+            record=args.record,
+            overrides=args.overrides,
+        )
     if args.json:
-        print(json.dumps(result))
+        print(json.dumps(result), flush=True)
     else:
         mean, std, n = (result[f"eval_{key}"] for key in ("return_mean", "return_std", "episodes"))
         kind = "stochastic" if result["eval_stochastic"] else "deterministic"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,6 +29,7 @@ from pgrun.errors import EnvFailed, UserError
 from pgrun.eval_env import make_eval_env
 from pgrun.evaluate import evaluate
 from pgrun.lock import alone
+from pgrun.quoting import unreadable
 from pgrun.result import note_traceback
 from pgrun.run import EVAL_SEED, Run
 from pgrun.run_directory import (
@@ -43,7 +44,7 @@ from pgrun.run_directory import (
 )
 from pgrun.signals import interruptible
 from pgrun.suggest import nearest
-from pgrun.tell import remark, say, shown, summary
+from pgrun.tell import pasted, remark, say, shown, summary
 from pgrun.translate import instantiation
 from pgrun.types import VectorEnv
 
@@ -186,7 +187,7 @@ def go_on(
 ) -> int:
     """Go on with a run from a checkpoint's content, or from its start; -> the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    to_file = logging.FileHandler(folder / "pgrun.log")  # where the first session's lines are
+    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pgrun").addHandler(to_file)
     with usable(folder):
@@ -197,7 +198,7 @@ def go_on(
     known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": told(folder)}
     result = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known).execute()
     if result["status"] == "interrupted":
-        remark(f"interrupted; go on with: pgrun resume {shown(folder.resolve())}")
+        remark(f"interrupted; go on with: pgrun resume {pasted(folder.resolve())}")
         return 130
     summary(folder.resolve(), result)
     return 0
@@ -206,13 +207,14 @@ def go_on(
 def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
     """Why there is nothing to do for this run; empty where there is (if only the final evaluation)."""
     result = folder / "result.json"
-    if not result.exists() or json.loads(result.read_text()).get("status") != "finished":
+    if not result.exists() or json.loads(result.read_text(encoding="utf-8")).get("status") != "finished":
         return ""
     steps, stop_at, latest = state["clock"]["steps"], config.eval.stop_at, state["evaluation"]["latest"]
     if steps >= config.total_steps:
-        return f"{steps:,} steps; to go on: pgrun resume {folder} total_steps={2 * steps}"
+        return f"{steps:,} steps; to go on: pgrun resume {pasted(folder.absolute())} total_steps={2 * steps}"
     if stop_at is not None and latest is not None and latest >= stop_at:
-        return f"an evaluation reached eval.stop_at={stop_at}; to go on: pgrun resume {folder} eval.stop_at=null"
+        again = f"pgrun resume {pasted(folder.absolute())} eval.stop_at=null"
+        return f"an evaluation reached eval.stop_at={stop_at}; to go on: {again}"
     return ""
 
 
@@ -233,10 +235,8 @@ def override(config: DictConfig, overrides: Sequence[str], able: Sequence[str], 
                 OmegaConf.update(config, key, found, force_add=True)
             else:
                 config = DictConfig(OmegaConf.merge(config, OmegaConf.from_dotlist([text])))
-        except OverrideParseException as error:
-            raise UserError(
-                f"can't read {text!r}: write key=value, quoted where the shell would take it apart"
-            ) from error
+        except HydraException as error:
+            raise UserError(unreadable(text)) from error
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error
     validate_keys(config, (text.partition("=")[0] for text in overrides))

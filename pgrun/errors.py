@@ -23,6 +23,25 @@ class Diverged(Exception):
     """A loss, gradient, observation or reward that is not finite. Exit code 3."""
 
     exit_code = 3
+    remedy = "A smaller optimizer.lr or algo.max_grad_norm often helps"
+    steps = 0  # environment steps up to there, from the last that the run has counted
+    when = ""  # in what, in words
+
+
+class EnvNotFinite(Diverged):
+    """An observation or a reward that is not finite: an environment's doing, not that of learning. Exit code 3.
+
+    Args:
+        message: what of which copy.
+        steps: environment steps up to there, from the last that the run has counted.
+        when: after a step or a reset.
+    """
+
+    remedy = "It came from the environment, and nothing was learnt from it"
+
+    def __init__(self, message: str, steps: int = 0, when: str = "") -> None:
+        super().__init__(message)
+        self.steps, self.when = steps, when
 
 
 class EnvFailed(UserError):
@@ -40,8 +59,14 @@ class EnvFailed(UserError):
         self.trace = trace
 
 
+class NotBegun(UserError):
+    """An environment that does not keep to its interface, at its first reset or step: nothing was done yet."""
+
+
 class failing:
-    """Turns what an environment raises in the block into `EnvFailed`, and lets an interrupt and a refusal pass.
+    """Turns what an environment raises in the block into `EnvFailed`, and lets an interrupt pass.
+
+    What is refused of it (UserError) before its first step is done is `NotBegun`, later it is a failure as any other.
 
     Args:
         who: the environment, in words.
@@ -50,14 +75,21 @@ class failing:
 
     def __init__(self, who: str, where: str) -> None:
         self.who, self.where = who, where
+        self.begun = False  # whether a step was done
 
     def __enter__(self) -> failing:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and not isinstance(error, (KeyboardInterrupt, GeneratorExit, UserError)):
-            whole = "".join(traceback.format_exception(error))
-            raise EnvFailed(f"{self.who} failed in {self.where} ({told(error)})", whole) from error
+        if error is None or isinstance(error, (KeyboardInterrupt, GeneratorExit, EnvFailed, NotBegun)):
+            return
+        refused = isinstance(error, UserError)
+        if refused and not self.begun:
+            raise NotBegun(str(error)) from error
+        why = str(error) if refused else told(error)
+        raise EnvFailed(
+            f"{self.who} failed in {self.where} ({why})", "".join(traceback.format_exception(error))
+        ) from error
 
 
 def told(error: BaseException) -> str:

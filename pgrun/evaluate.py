@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgrun.acting import Bound, ask, begun_anew, never
 from pgrun.algos.base import Algorithm
+from pgrun.finite import check_step
 from pgrun.randomness import own_randomness
 from pgrun.types import WRAPPED, Obs, Step, VectorEnv, stepped
 
@@ -81,6 +82,7 @@ def evaluate(
 
     Raises:
         Interrupted: in between; nothing is known then.
+        EnvNotFinite: an environment showed or paid what is not finite.
     """
     b = env.num_envs
     share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])
@@ -88,6 +90,7 @@ def evaluate(
     lengths: list[int] = []
     streams: dict[str, list[float]] = {}
     bound, rounds, cuts, ended_before, unended = Bound(max_steps), 0, 0, 0, False
+    taken = 0
     with own_randomness(seed):
         obs, carry = env.reset(seed), algorithm.initial_carry(b)
         total, length = torch.zeros(b, dtype=torch.float64), torch.zeros(b, dtype=torch.int64)
@@ -98,6 +101,8 @@ def evaluate(
                 raise Interrupted
             action, carry, extras = ask(algorithm, obs, carry, explore=explore)
             step = stepped(env, action)
+            taken += 1
+            check_step(obs, step, taken)
             counted = (share > 0) & ~bound.over
             over = step.last if step.over is None else step.over
             cut = bound.passed(step.valid & counted, over)

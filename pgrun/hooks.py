@@ -43,6 +43,18 @@ class Every:
         self.next = None if self.n is None else (steps // self.n + 1) * self.n
 
 
+class Note:
+    """Logs a line once the first steps went well: before, the run may still be refused, which is a line alone."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if self.text:
+            log.info(self.text)
+        self.text = ""
+
+
 class Evaluate:
     """Evaluates now and then; remembers the best, and may stop the run when a return is reached.
 

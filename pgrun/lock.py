@@ -81,7 +81,7 @@ class Lock:
 
     def holder(self) -> str:
         """Who has it, in words."""
-        words = self.path.read_text().split() if self.path.exists() else []
+        words = self.path.read_text(encoding="utf-8").split() if self.path.exists() else []
         return f"process {words[1]} on {words[2]}" if len(words) == 3 else "another process"
 
 

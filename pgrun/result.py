@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgrun.atomic import replace
 from pgrun.errors import Diverged, EnvFailed
-from pgrun.tell import shown
+from pgrun.tell import pasted, shown
 
 if TYPE_CHECKING:
     from pgrun.episodes import EpisodeStats
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def note_traceback(folder: Path, error: EnvFailed) -> None:
     """Append the traceback of an environment's failure to pgrun.log, where that can be written."""
-    with suppress(OSError), open(folder / "pgrun.log", "a") as file:
+    with suppress(OSError), open(folder / "pgrun.log", "a", encoding="utf-8") as file:
         file.write(f"{error}\n{error.trace}")
 
 
@@ -55,10 +55,9 @@ def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
         kept: its last checkpoint, which may not be there.
     """
     where = f"the last good checkpoint is {kept.resolve().name}" if kept.exists() else "there is no checkpoint yet"
-    return Diverged(
-        f"{error}, at environment step {clock.steps:,}, update {clock.updates:,}; {where}. "
-        "A smaller optimizer.lr or algo.max_grad_norm often helps"
-    )
+    found = f"{error}, {error.when}" if error.when else str(error)
+    at = f"environment step {clock.steps + error.steps:,}, update {clock.updates:,}"
+    return Diverged(f"{found}, at {at}; {where}. {error.remedy}")
 
 
 def env_failed(error: EnvFailed, folder: Path, kept: Path) -> EnvFailed:
@@ -70,7 +69,9 @@ def env_failed(error: EnvFailed, folder: Path, kept: Path) -> EnvFailed:
         kept: its last checkpoint, which may not be there.
     """
     where = shown(folder)
-    more = f"pgrun resume {where} goes on from {kept.resolve().stem}" if kept.exists() else "nothing was learnt"
+    more = (
+        f"pgrun resume {pasted(folder)} goes on from {kept.resolve().stem}" if kept.exists() else "nothing was learnt"
+    )
     return EnvFailed(f"{error}; the traceback is in {where / 'pgrun.log'}; {more}", error.trace)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun import checkpoint
 from pgrun.atomic import told
 from pgrun.build import Parts
-from pgrun.errors import Diverged, EnvFailed, UserError
+from pgrun.errors import Diverged, EnvFailed, NotBegun, UserError
 from pgrun.evaluate import Evaluation
-from pgrun.hooks import Checkpoint, Compiling, Evaluate, Report
+from pgrun.hooks import Checkpoint, Compiling, Evaluate, Note, Report
 from pgrun.logger import TensorBoard
 from pgrun.opening import curves, first_line, hyperparameters, texts
 from pgrun.origin import origin
@@ -174,6 +175,7 @@ class Run:
 
         Raises:
             Diverged: after result.json is written.
+            NotBegun: an environment does not keep to its interface, at its very first step.
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, or the like; after result.json is written, if it can be.
         """
@@ -183,10 +185,11 @@ class Run:
             with told("can't write into", self.folder):
                 (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
             self.written.begin()
-            self.open()
+            said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
             reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
             hooks: list[Hook] = [
+                Note(said),
                 Compiling(parts.algorithm),
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before what takes long
@@ -218,6 +221,11 @@ class Run:
             status = "interrupted"
             if not clock.stop:  # it was an environment's, not a second signal
                 self.write_what_is_left()
+        except NotBegun as error:
+            if not clock.steps and self.saved_at is None:
+                raise
+            trace = "".join(traceback.format_exception(error))
+            raise self.kept(EnvFailed(f"an environment can't be used: {error}", trace)) from error
         except EnvFailed as error:
             raise self.kept(error) from error
         except Diverged as error:
@@ -228,17 +236,18 @@ class Run:
             self.close(result)
         return result
 
-    def open(self) -> None:
-        """Say where the run writes, on what and with what tuning it learns; describe it in TensorBoard."""
+    def open(self) -> str:
+        """Describe the run in TensorBoard; -> the lines that say where it writes, and on what and with what tuning it
+        learns.
+        """
         first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
-        for line in ("" if self.quiet else first, *self.notes, getattr(self.parts.memory, "note", "")):
-            if line:
-                log.info(line)
         self.board.describe(
             texts(self.folder, self.origin, self.config, self.told),
             hyperparameters(self.config, self.names, self.hydra),
             self.clock.steps,
         )
+        lines = ("" if self.quiet else first, *self.notes, getattr(self.parts.memory, "note", ""))
+        return "\n".join(line for line in lines if line)
 
     def write_what_is_left(self) -> None:
         """Write a checkpoint of what was learnt, after environments broke; what they were doing is not in it."""

@@ -35,12 +35,14 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
         check_run(folder)
         if not path.exists():
             raise UserError(f"{folder} has no .hydra/config.yaml")
-        if not path.read_text().strip():
+        if not path.read_text(encoding="utf-8").strip():
             raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
         config = resolved(DictConfig(OmegaConf.load(path)))
         return config, names_of(folder, config)
     config = DictConfig(OmegaConf.merge(OmegaConf.create(state["config"]), OmegaConf.from_dotlist(told(folder))))
     written = written_config(path)
+    if not written and not path.parent.exists():  # hydra.output_subdir=null, or another name
+        return config, dict(state.get("names") or names_of(folder, config))
     if not written:
         remark(f"pgrun: {shown(path.absolute())} is missing or can't be read: the checkpoint's own config counts")
     elif said := differences(written, flat(config), "there", "in the checkpoint, which counts"):
@@ -91,7 +93,11 @@ def hydra_of(folder: Path) -> DictConfig | None:
 def told(folder: Path) -> list[str]:
     """Read what `pgrun resume` was told to change of a run, in order."""
     path = folder / ".hydra" / TOLD
-    return [str(text) for text in OmegaConf.load(path)] if path.exists() and path.read_text().strip() else []
+    return (
+        [str(text) for text in OmegaConf.load(path)]
+        if path.exists() and path.read_text(encoding="utf-8").strip()
+        else []
+    )
 
 
 def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -109,7 +115,7 @@ def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
 def written_config(path: Path) -> dict[str, Any]:
     """A config's file as values by dotted key; empty where it is missing, torn or not to be resolved here."""
     try:
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         return flat(DictConfig(OmegaConf.create(text))) if text.strip() else {}
     except (OmegaConfBaseException, YAMLError, OSError, ValueError):
         return {}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -90,7 +91,7 @@ def in_first_order(argv: Sequence[str]) -> list[str]:
     """Flags, and the overrides in the order in which the sweep was begun, so that its jobs keep their numbers."""
     given = [arg.partition("=")[2] for arg in argv if arg.startswith("hydra.sweep.dir=")]
     begun = (Path(given[-1]) if given else Path("multirun") / sweep_name(argv)) / BEGUN
-    first = json.loads(begun.read_text())["arguments"] if begun.exists() else list(argv)
+    first = json.loads(begun.read_text(encoding="utf-8"))["arguments"] if begun.exists() else list(argv)
     check_same(begun.parent, first, argv)
     place = {key_of(arg): i for i, arg in enumerate(first)}
     flags = [i for i, arg in enumerate(argv) if arg.startswith("-") or "=" not in arg]
@@ -101,7 +102,7 @@ def in_first_order(argv: Sequence[str]) -> list[str]:
 def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
     """UserError where a folder holds another sweep."""
     if identity(first) != identity(argv):
-        raise UserError(f"{folder} holds another sweep (pgrun {' '.join(first)}): choose another hydra.sweep.dir")
+        raise UserError(f"{folder} holds another sweep (pgrun {shlex.join(first)}): choose another hydra.sweep.dir")
 
 
 def begin(folder: Path, argv: Sequence[str]) -> Lock:
@@ -121,7 +122,7 @@ def begin(folder: Path, argv: Sequence[str]) -> Lock:
             raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
         begun = folder / BEGUN
         if begun.exists():
-            check_same(folder, json.loads(begun.read_text())["arguments"], argv)
+            check_same(folder, json.loads(begun.read_text(encoding="utf-8"))["arguments"], argv)
         else:
             from pgrun.result import write_json
 
@@ -155,7 +156,9 @@ def enlist(folder: Path, names: Iterable[str]) -> None:
     known = jobs_of(folder) or set()
     new = [name for name in names if name not in known]
     if new:
-        with open(folder / JOBS, "a") as file:  # in one piece, whoever else writes; after what a kill left torn
+        with open(
+            folder / JOBS, "a", encoding="utf-8"
+        ) as file:  # in one piece, whoever else writes; after what a kill left torn
             file.write("\n" + "".join(f"{json.dumps(name)}\n" for name in new))
 
 
@@ -165,7 +168,7 @@ def jobs_of(folder: Path) -> set[str] | None:
     if not path.exists():
         return None
     found = set()
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):  # torn, or empty
             found.add(str(json.loads(line)))
     return found
@@ -195,7 +198,7 @@ def found(folder: Path) -> dict[str, Any]:
 
     path = folder / "result.json"
     if path.exists():
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     begun = checkpoint.latest(folder / "checkpoints").exists()
     return {"status": "interrupted" if begun else "new"}
 

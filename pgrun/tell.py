@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -114,10 +115,9 @@ def summary(folder: Path, result: dict[str, Any]) -> None:
     if evaluated := evaluation(result):
         say(f"evaluation     {evaluated}")
     say(f"run directory  {shown(folder)}")
-    others = folder.parent.parent  # by default that is runs/, where other runs are too
-    below = others != Path.cwd() and others.is_relative_to(Path.cwd())
-    say(f"curves         tensorboard --logdir {shown(others if below else folder)}")
-    say(f"evaluate       pgrun eval {shown(folder)}")
+    runs = here() / "runs"  # where runs are that were given no directory: they are compared there
+    say(f"curves         tensorboard --logdir {pasted(runs if folder.parent.parent == runs else folder)}")
+    say(f"evaluate       pgrun eval {pasted(folder)}")
 
 
 def abridged(text: str, length: int = 160) -> str:
@@ -126,6 +126,20 @@ def abridged(text: str, length: int = 160) -> str:
 
 
 def shown(path: Path) -> Path:
-    """A path as short as it can be said from here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """A path as short as it can be said from the shell's folder."""
+    return path.relative_to(here()) if path.is_relative_to(here()) else path
+
+
+def pasted(path: Path) -> str:
+    """A path as it can be pasted into a command line."""
+    text = str(shown(path))
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def here() -> Path:
+    """The folder that the shell is in, which `hydra.job.chdir=true` leaves for the run's."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
+        return Path(HydraConfig.get().runtime.cwd)
+    return Path.cwd()

@@ -188,7 +188,7 @@ class Written:
         if link.exists():  # a disk without symbolic links, or a copy that followed them
             digest = sha256(link)
         else:
-            digest = sums.read_text(errors="replace").partition(" ")[0] if sums.exists() else ""
+            digest = sums.read_text(encoding="utf-8", errors="replace").partition(" ")[0] if sums.exists() else ""
         kind = POINTERS[pointer]
         return next((name for name, each in self.wrote.items() if each == digest and name.startswith(kind)), None)
 
@@ -200,7 +200,7 @@ class Written:
 def read_list(folder: Path) -> dict[str, str] | None:
     """Read which files runs wrote here, oldest first, with their SHA-256; None where no list was kept."""
     try:
-        text = (folder / LIST).read_text(errors="replace")
+        text = (folder / LIST).read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
     pairs = (line.partition("  ") for line in text.splitlines())

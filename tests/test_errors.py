@@ -137,8 +137,11 @@ gym.register("Diverging-v0", entry_point=Diverging, max_episode_steps=20)
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["+env.kwargs.what=observation"], ["the observation of environment 0 is nan", "coordinate [1]"]),
-        (["+env.kwargs.what=reward"], ["the reward of environment 0 is nan"]),
+        (
+            ["+env.kwargs.what=observation"],
+            ["observation of environment 0 is nan, coordinate [1], after a step", "step 601,"],
+        ),
+        (["+env.kwargs.what=reward"], ["the reward of environment 0 is nan, after a step, at environment step 601"]),
         (["+env.kwargs.what=nothing", "optimizer.lr=1e30"], ["loss/", "at environment step", "update"]),
     ],
 )
@@ -163,6 +166,7 @@ def test_divergence_stops_with_the_cause(overrides: list[str], words: list[str],
     for word in words:
         assert word in line
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
+    assert ("It came from the environment" in line) == ("optimizer.lr" not in line) == ("nothing" not in overrides[0])
     if "observation" in overrides[0]:
         assert "the last good checkpoint is step_600.pt" in line
         assert pgrun_inside("eval", "run", "--episodes", "2", cwd=tmp_path).code == 0

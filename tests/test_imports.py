@@ -23,16 +23,20 @@ CONFIGURED = {
     "hydra_start.py",
     "opening.py",
     "origin.py",
+    "quoting.py",
     "resolvers.py",
     "run.py",
     "run_directory.py",
+    "shown_config.py",
     "sweep.py",
     "sweep_table.py",
+    "tell.py",
     "translate.py",
     "config/files.py",
     "config/values.py",
     "config/walk.py",
     "tuning.py",
+    "wrapper_settings.py",
 }
 LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
 SINGLE = {

@@ -8,8 +8,10 @@ from recipes import SAMPLED, demonstrations, recipe, sampled
 from running import parts
 
 from pgrun.episode_file import load
-from pgrun.errors import Diverged, UserError
-from pgrun.types import Step, finite_where, stepped
+from pgrun.errors import Diverged, EnvNotFinite, UserError
+from pgrun.evaluate import evaluate
+from pgrun.finite import check_observations, check_step
+from pgrun.types import Step, Transition, finite_where, stepped
 
 ENV = "env=gym env.id=Probe{}-v0 env.autoreset={}"
 
@@ -58,8 +60,9 @@ def test_normalisers_replays_and_shaping_take_it_too(algo, autoreset):
 @pytest.mark.parametrize("algo", ["ppo", "td3"])
 @pytest.mark.parametrize("probe", ["Cut", "Dawn"])
 def test_what_is_used_ends_the_run_and_is_named(algo, probe):
-    with pytest.raises(Diverged, match=r"^the observation of environment 0 is nan, coordinate \[0\]$"):
+    with pytest.raises(EnvNotFinite, match=r"^the observation of environment 0 is nan, coordinate \[0\]$") as caught:
         run(*words(algo, probe), "total_steps=200")
+    assert caught.value.when == {"Cut": "after a step", "Dawn": "after a reset"}[probe]
 
 
 class Once:
@@ -113,3 +116,65 @@ def test_demonstrations_that_are_cut_at_nan_are_refused(tmp_path):
     np.savez(tmp_path / "cut.npz", **data)
     with pytest.raises(UserError, match="not finite"):
         load(str(tmp_path / "cut.npz"), space.obs_space, space.action_space)
+
+
+def rollout(**changed):
+    """Three steps of two environments, of which the first ends an episode at the second."""
+    last, valid = torch.zeros(3, 2, dtype=torch.bool), torch.ones(3, 2, dtype=torch.bool)
+    last[1, 0] = True
+    parts = {
+        "obs": {"x": torch.zeros(3, 2, 4)},
+        "next_obs": {"x": torch.zeros(3, 2, 4)},
+        "action": torch.zeros(3, 2, 1),
+    }
+    parts |= {"reward": torch.ones(3, 2), "discount": torch.ones(3, 2), "last": last, "valid": valid, "extras": {}}
+    return Transition(**{**parts, **changed})
+
+
+def nan_at(*shape, at):
+    x = torch.zeros(*shape)
+    x[at] = torch.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("changed", "says", "steps"),
+    [
+        ({"obs": {"x": nan_at(3, 2, 4, at=(2, 0, 3))}}, "the observation 'x' of environment 0 ", 4),
+        (
+            {"next_obs": {"x": nan_at(3, 2, 4, at=(1, 1, 2))}},
+            r"'x' of environment 1 .*coordinate \[2\]$",
+            4,
+        ),
+        ({"reward": nan_at(3, 2, at=(0, 1))}, "^the reward of environment 1 is nan$", 2),
+    ],
+)
+def test_the_first_that_is_not_finite_is_named_with_its_step(changed, says, steps):
+    with pytest.raises(EnvNotFinite, match=says) as caught:
+        check_observations(rollout(**changed))
+    assert caught.value.steps == steps
+    check_observations(rollout())
+
+
+def test_a_policy_that_went_before_is_to_blame_itself():
+    wrong = {"action": nan_at(3, 2, 1, at=(1, 0, 0)), "reward": nan_at(3, 2, at=(1, 0))}
+    with pytest.raises(Diverged, match="the policy's action in environment 0 is nan") as caught:
+        check_observations(rollout(**wrong))
+    assert not isinstance(caught.value, EnvNotFinite)
+    assert "optimizer.lr" in caught.value.remedy
+
+
+def test_in_an_evaluation_rows_that_are_filler_do_not_count():
+    none = torch.zeros(2, dtype=torch.bool)
+    obs, zeros = torch.tensor([[torch.nan], [0.0]]), torch.zeros(2, 1)
+    step = Step(zeros, zeros, torch.ones(2), torch.ones(2), none, torch.tensor([False, True]))
+    check_step(obs, step, 1)
+    said = r"^in an evaluation, at its step 1, the observation of environment 0 is nan, coordinate \[0\]$"
+    with pytest.raises(EnvNotFinite, match=said):
+        check_step(obs, step._replace(valid=~none), 1)
+
+
+def test_an_evaluation_ends_where_an_environment_is_not_finite():
+    made = parts(*words("ppo", "Dawn"), "num_envs=1", "algo.minibatch=4")
+    with pytest.raises(EnvNotFinite, match="the observation of environment 0 is nan"):
+        evaluate(made.algorithm, made.make_eval_env(5), 5, seed=0)

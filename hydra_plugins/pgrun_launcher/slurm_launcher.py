@@ -170,7 +170,7 @@ def cause(submitted: Any, error: Exception) -> str:
     """Why a submitted job has no result, with the last lines that it printed."""
     printed: Sequence[str] = []
     with contextlib.suppress(OSError):
-        printed = Path(submitted.paths.stderr).read_text().strip().splitlines()[-3:]
+        printed = Path(submitted.paths.stderr).read_text(encoding="utf-8").strip().splitlines()[-3:]
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return "; ".join([first, *(line.strip() for line in printed)])
 

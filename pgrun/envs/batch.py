@@ -8,8 +8,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from pgrun.envs.interface import check_form
 from pgrun.envs.masks import KEY, check_space
-from pgrun.envs.reading import look_closely, reader
+from pgrun.envs.reading import look_at_bounds, look_closely, reader, shown
 from pgrun.errors import UserError
 
 spaces = gym.spaces
@@ -19,8 +20,10 @@ class Batch:
     """Reads the observations [B, *O] of all copies, and looks closely at those of the first reset and step."""
 
     def __init__(self, space: gym.Space, actions: gym.Space, num_envs: int, name: str, float64: bool) -> None:
+        self.num_envs, self.called = num_envs, name
         self.space, self.name, self.float64 = batch_space(space, num_envs), f"the observation of {name}", float64
         check_space(space, actions, self.name)
+        look_at_bounds(actions, name)
         self.masked = isinstance(space, spaces.Dict) and KEY in space.spaces
         if self.masked and (getattr(space[KEY], "low", np.zeros(1)) < 0).any():  # type: ignore[index]
             raise UserError(f"{self.name}[{KEY!r}] holds numbers below 0; use 0 and 1, or env.backend=sync or async")
@@ -46,3 +49,18 @@ class Batch:
             if (none if ended is None else none & ~ended).any():
                 raise UserError(f"{self.name}[{KEY!r}] forbids every action of a copy: one at least has to be allowed")
         return read
+
+    def begin(self, answer: Any) -> Any:
+        """Read what `reset` returned, held to its form."""
+        check_form(answer, "reset", self.called)
+        return self.read(*answer)
+
+    def check_step(self, answer: Any) -> None:
+        """Raise UserError where all copies' first step returned anything but five parts, of which three are [B]."""
+        check_form(answer, "step", self.called)
+        for value, what in zip(answer[1:4], ("reward", "terminated", "truncated"), strict=True):
+            if np.shape(value) != (self.num_envs,) or np.asarray(value).dtype.kind not in "biuf":
+                raise UserError(
+                    f"{what} of {self.called} is {shown(value)}; Gymnasium's interface wants an array of shape "
+                    f"({self.num_envs},), one for each copy"
+                )

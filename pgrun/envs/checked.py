@@ -15,8 +15,9 @@ from typing import Any
 import gymnasium as gym
 
 from pgrun.envs.gymnasium import action_codec, observation_codec
+from pgrun.envs.interface import FirstAnswers, flag
 from pgrun.envs.masks import KEY, MaskReader, check_space
-from pgrun.envs.reading import look_closely, reader
+from pgrun.envs.reading import look_at_bounds, look_closely, reader
 from pgrun.envs.state import Stateful
 from pgrun.errors import UserError
 from pgrun.randomness import generators, restore_generators, seed_generators
@@ -62,7 +63,9 @@ class Checked(gym.Wrapper):
             codec(space)  # refuses what no network could read, or no policy do
         hint = check_space(given, actions, name)
         self.begun: tuple[int, Any, dict[str, Any]] | None = None
+        self.first = FirstAnswers(env, known.name)
         if known.told is None:
+            look_at_bounds(actions, known.name)
             if hint:
                 log.warning("%s", hint)
             self.begin(known.seeds[self.index])
@@ -92,9 +95,15 @@ class Checked(gym.Wrapper):
             self.take(*self.begun[1:], False)
 
     def begin(self, seed: int) -> None:
-        """Reset once, to see what info has. What fails here fails again when the run resets, and is told of then."""
+        """Reset once, to see what info has. What fails here fails again when the run resets, and is told of then.
+
+        Raises:
+            UserError: it does not keep to the interface.
+        """
         try:
             obs, info = self.fresh(seed)
+        except UserError:
+            raise
         except (Exception, SystemExit):
             self.known.told = False
             return
@@ -129,8 +138,11 @@ class Checked(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
-        obs = self.take(obs, info, bool(terminated or truncated))
-        self.looks = False
+        ended = flag(terminated, "terminated") or flag(truncated, "truncated")
+        obs = self.take(obs, info, ended)
+        if self.looks:
+            self.looks = False
+            self.first.end()
         return obs, reward, terminated, truncated, info  # type: ignore[return-value]
 
     def capture_state(self) -> Any:
@@ -143,7 +155,3 @@ class Checked(gym.Wrapper):
         self.env.apply_state(states)  # type: ignore[attr-defined]
         if self.apart and "generators" in states[self.index]:
             restore_generators(states[self.index]["generators"])
-
-
-def _told(info: Any) -> Any:
-    return info.get(KEY) if isinstance(info, dict) else None

@@ -62,8 +62,10 @@ class GymVectorEnv:
         resize: Callable[[int], Any] | None = None,
     ) -> None:
         self.env, self.num_envs, self.same_step, self.stateful, self.remake = env, num_envs, same_step, stateful, remake
-        obs_space = getattr(env, "single_observation_space", None) or env.observation_space
-        action_space = getattr(env, "single_action_space", None) or env.action_space
+        obs_space = getattr(env, "single_observation_space", None)
+        action_space = getattr(env, "single_action_space", None)
+        obs_space = env.observation_space if obs_space is None else obs_space  # a Dict of nothing is false
+        action_space = env.action_space if action_space is None else action_space
         self.obs_space, self._tensor = observation_codec(obs_space, float64=float64)
         self._batch = Batch(obs_space, action_space, num_envs, name, float64) if name else None
         self.action_space, self._action = action_codec(action_space)
@@ -71,6 +73,7 @@ class GymVectorEnv:
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
         self.why_stateless = ""
         self.resize, self.one_object = resize, stateful == "native"
+        self._at = failing("an environment", "reset")
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
         self.pending[:] = False
@@ -83,10 +86,10 @@ class GymVectorEnv:
             self.env = self.remake(seed)
         elif seed is not None:
             kwargs["seed"] = seed if self.stateful == "native" else sub_seeds(seed, self.num_envs)
-        with failing("an environment", "reset"):
-            obs, info = self.env.reset(**kwargs)
-        if self._batch is not None:
-            obs = self._batch.read(obs, info)
+        self._at.where = "reset"
+        with self._at:
+            answer = self.env.reset(**kwargs)
+            obs = answer[0] if self._batch is None else self._batch.begin(answer)
         return self._tensor(obs)
 
     def _reset_groups(self, seed: int, group: int) -> Any:
@@ -121,11 +124,16 @@ class GymVectorEnv:
             return f"its state can't be copied: {reason}"
 
     def step(self, action: Tensor) -> Step:
-        with failing("an environment", "step"):
-            obs, reward, terminated, truncated, info = self.env.step(self._action(action))
-        last = terminated | truncated
-        if self._batch is not None:
-            obs = self._batch.read(obs, info, np.zeros_like(last) if self.same_step else last)
+        self._at.where = "step"
+        with self._at:
+            answer = self.env.step(self._action(action))
+            if self._batch is not None and not self._at.begun:
+                self._batch.check_step(answer)
+            obs, reward, terminated, truncated, info = answer
+            last = terminated | truncated
+            if self._batch is not None:
+                obs = self._batch.read(obs, info, np.zeros_like(last) if self.same_step else last)
+        self._at.begun = True
         observed = self._tensor(obs)
         successor, valid = observed, self._all_valid
         if self.same_step:
@@ -218,6 +226,8 @@ def observation_codec(space: gym.Space, *, float64: bool = False) -> tuple[gym.S
     float32 would round come in float64.
     """
     if isinstance(space, spaces.Dict):
+        if not space.spaces:
+            raise UserError("the observations are a Dict of nothing: there has to be something to see")
         if any(isinstance(part, spaces.Dict) for part in space.values()):
             flat, codec_of_flat = observation_codec(spaces.Dict(dict(_leaves(space))), float64=float64)
             return flat, lambda obs: codec_of_flat(dict(_leaves(obs)))

@@ -12,11 +12,14 @@ from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
 from pgrun.config.ranges import Count
+from pgrun.envs.arguments import Arguments
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
+from pgrun.envs.interface import check_spaces
 from pgrun.envs.state import Stateful
 from pgrun.envs.vector import Copies, Processes
 from pgrun.envs.wrapping import wrapped
@@ -26,6 +29,7 @@ from pgrun.randomness import seed_generators
 log = logging.getLogger("pgrun")
 Backend = Literal["auto", "native", "sync", "async", "envpool"]
 BACKENDS = get_args(Backend)
+GYMNASIUMS = ("num_envs", "max_episode_steps", "render_mode")  # arguments that Gymnasium itself takes or gives
 
 
 def make(
@@ -76,12 +80,12 @@ def make(
     except gym.error.Error as error:
         if "Malformed environment ID" in str(error) or "No registered env" in str(error):
             raise UserError(_unknown(id)) from error
+        if str(error).startswith("No registered env with id"):  # a name without its version
+            raise UserError(_unknown(id)) from error
         raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
     except UserError:
         raise
     except Exception as error:
-        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
-            raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
         raise UserError(f"env.id={id} can't be made ({told(error)})") from error
 
 
@@ -107,7 +111,12 @@ def _make(
     if limit is not None:
         kwargs["max_episode_steps"] = limit
     if backend == "native" or (backend == "auto" and has_native):
-        native = functools.partial(gym.make_vec, id, vectorization_mode="vector_entry_point", **kwargs)
+        arguments = given(id, spec.vector_entry_point, spec, kwargs)
+        vectorised = functools.partial(gym.make_vec, id, vectorization_mode="vector_entry_point")
+
+        def native(num_envs: int) -> Any:
+            return arguments.call(functools.partial(vectorised, num_envs=num_envs), "can't be made")
+
         env = native(num_envs=num_envs)
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if mode == AutoresetMode.DISABLED:
@@ -119,7 +128,7 @@ def _make(
             stateful="native",
             float64=float64,
             name=id,
-            resize=lambda n: native(num_envs=n),
+            resize=native,
         )
     known = Known(id, sub_seeds(seed, num_envs), float64)
 
@@ -129,7 +138,9 @@ def _make(
                 seed_generators(known.seeds[index])
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
-            env = gym.make(id, disable_env_checker=True, **kwargs)
+            arguments = given(id, spec.entry_point, spec, kwargs)
+            env = arguments.call(functools.partial(gym.make, id, disable_env_checker=True), "can't be made")
+            check_spaces(env, id)
             return Checked(Stateful(wrapped(env, wrappers), index), known)
 
         return build
@@ -162,7 +173,8 @@ def _envpool(
 
     def make(seed: int) -> Any:
         first = int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
-        return envpool.make(id, env_type="gymnasium", num_envs=num_envs, seed=first, **kwargs)
+        made = functools.partial(envpool.make, id, env_type="gymnasium", num_envs=num_envs, seed=first)
+        return Arguments(None, kwargs, label=f"env.kwargs: {id}", way="").call(made, "can't be made")
 
     return GymVectorEnv(
         make(seed),
@@ -190,6 +202,16 @@ def log_mujoco_warnings() -> None:
 
     if mujoco.get_mju_user_warning() is None:
         mujoco.set_mju_user_warning(tell)
+
+
+def given(id: str, entry_point: Any, spec: Any, kwargs: Mapping[str, Any]) -> Arguments:
+    """The arguments of an environment, held against what its entry point takes; its registration may give some."""
+    try:
+        target = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    except Exception:  # making it will say why
+        target = None
+    registered = [*GYMNASIUMS, *(name for name in spec.kwargs if name not in kwargs)]
+    return Arguments(target, kwargs, label=f"env.kwargs: {id}", way="+env.kwargs.{}=…", others=registered)
 
 
 def _imported_spec(module: str, name: str) -> Any:

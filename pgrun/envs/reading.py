@@ -14,6 +14,7 @@ from pgrun.errors import UserError
 spaces = gym.spaces
 log = logging.getLogger("pgrun")
 Reader = Callable[[Any], Any]
+WIDE, FAR = 1e4, 1e10  # half a range of actions that is hardly meant; one that says there are no bounds
 LARGEST = 2.0**24  # up to here float32 has every whole number
 
 
@@ -135,6 +136,18 @@ def look_closely(space: gym.Space, x: Any, name: str, *, float64: bool = False) 
             f"{name} holds {_odd(x, large)}, and networks read float32, which has seven digits: with "
             "network.normalize_obs=true the mean is taken off before they are rounded"
         )
+
+
+def look_at_bounds(actions: gym.Space, name: str) -> None:
+    """Warn of bounds that are hardly meant: a policy's actions are scaled to them."""
+    if isinstance(actions, spaces.Box) and actions.dtype.kind == "f":
+        low, high = actions.low.astype(np.float64), actions.high.astype(np.float64)
+        half = (high - low)[np.isfinite(high - low) & (high - low < FAR)] / 2.0
+        if half.size and half.max() > WIDE:
+            _warn(
+                f"the actions of {name} have bounds {2 * half.max():g} apart, and a policy's first ones are "
+                "spread over all of that: env.wrappers=[ClipAction] takes them as they are, cut at the bounds"
+            )
 
 
 _told: set[str] = set()

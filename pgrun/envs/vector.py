@@ -22,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array, iterate
 
+from pgrun.envs.interface import flag, number
 from pgrun.envs.wrapping import OwnReward, innermost
 from pgrun.errors import EnvFailed, UserError, failing, told
 from pgrun.signals import leave_to_leader
@@ -62,7 +63,8 @@ class Copy:
         self.at.where = "step"
         with self.at:
             obs, reward, terminated, truncated, info = self.env.step(action)
-            reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+            reward, terminated, truncated = number(reward), flag(terminated, "terminated"), flag(truncated, "truncated")
+        self.at.begun = True
         said = {} if self.own is None else {"own_reward": self.own.take()}
         if self.same_step and (terminated or truncated):
             said["final_obs"] = obs

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
 
+from pgrun.envs.arguments import Arguments
+from pgrun.envs.interface import number
 from pgrun.errors import UserError, told
 
 # these keep statistics to themselves, which evaluation and a resumed run would begin anew
@@ -29,7 +32,7 @@ class OwnReward(gym.Wrapper):
 
     def step(self, action: Any) -> Any:
         answer = self.env.step(action)
-        self.paid += float(answer[1])
+        self.paid += number(answer[1])
         return answer
 
     def take(self) -> float:
@@ -56,20 +59,24 @@ def wrapped(env: gym.Env, wrappers: Sequence[Callable[[gym.Env], gym.Env]]) -> g
     if not wrappers:
         return env
     env = bare = OwnReward(env)
-    for wrapper in wrappers:
-        name = getattr(getattr(wrapper, "func", wrapper), "__name__", type(wrapper).__name__)
+    for i, wrapper in enumerate(wrappers):
+        target, given = getattr(wrapper, "func", wrapper), getattr(wrapper, "keywords", {})
+        name = getattr(target, "__name__", type(wrapper).__name__)
         if not callable(wrapper):
             raise UserError(
                 f"env.wrappers: {wrapper!r} is no wrapper: write {{_target_: module.Class, _partial_: true}}"
             )
+        label, way = f"env.wrappers[{i}]: {name}", "{}: … beside its _target_"
         try:
-            env = wrapper(env)
+            below = (*getattr(wrapper, "args", ()), env)
+            arguments = Arguments(target, given, label=label, way=way, first=len(below))
+            env = arguments.call(functools.partial(target, *below), "can't be put round the environment")
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"env.wrappers: {name} can't be put round the environment ({told(error)})") from error
+            raise UserError(f"{label} can't be put round the environment ({told(error)})") from error
         if not isinstance(env, gym.Env):
-            raise UserError(f"env.wrappers: {name} made a {type(env).__name__} of the environment, not an environment")
+            raise UserError(f"{label} made a {type(env).__name__} of the environment, not an environment")
     layer: Any = env
     while isinstance(layer, gym.Wrapper) and layer is not bare:
         for kind, key in BUILT_IN.items():

@@ -23,7 +23,7 @@ from pgrun.algos.base import Algorithm
 from pgrun.config.ranges import Count
 from pgrun.core import ranks
 from pgrun.episodes import EpisodeStats
-from pgrun.errors import Diverged, EnvFailed, Lost, UserError
+from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, Lost, NotBegun, UserError
 from pgrun.gradient_step import GradientStep
 from pgrun.hooks import Checkpoint
 from pgrun.parallel import torchrun
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrun")
 TIMEOUT = timedelta(hours=2)  # that one rank waits for another: for its evaluation, say. One that dies is seen at once
 PATIENCE = 30.0  # seconds that the leader gives the others to end, and to say why they ended
+SAID: tuple[type[Exception], ...] = (EnvFailed, NotBegun, UserError, EnvNotFinite, Diverged)  # what a rank tells
 PARTED = 75  # exit code of a rank that ends because another is gone
 
 
@@ -211,7 +212,7 @@ class DataParallel(Team):
         """What a rank said before it ended, or how it ended, if one did."""
         if self.store.check(["failed"]):
             kind, rank, text = json.loads(self.store.get("failed"))
-            known = {"UserError": UserError, "Diverged": Diverged, "EnvFailed": EnvFailed}
+            known = {kind.__name__: kind for kind in SAID}
             return known.get(kind, Lost)(f"worker {rank}: {text}")
         for rank, process in workers.processes.items():
             if process.exitcode not in (None, 0, PARTED):
@@ -311,7 +312,7 @@ def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
         return PARTED
     except Exception as error:
         known = isinstance(error, (UserError, Diverged))
-        kind = next((k.__name__ for k in (EnvFailed, UserError, Diverged) if isinstance(error, k)), "")
+        kind = next((k.__name__ for k in SAID if isinstance(error, k)), "")
         if not known:
             traceback.print_exc()
         store.set("failed", json.dumps([kind, rank, str(error) if known else f"{type(error).__name__}: {error}"]))

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -19,13 +20,38 @@ from typing import Any
 from pgrun.errors import UserError
 from pgrun.signals import leave_to_leader
 
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+BRIEF = timedelta(seconds=20)  # for telling others, who may not be there, that there is nothing to do
 PATIENCE = timedelta(hours=2)  # for the leader to begin
 GRACE = 20.0  # seconds that a process lives on when its launcher is gone
 
 
 def here() -> bool:
-    """Whether this process is one of several that a launcher started."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    """Whether this process is one of several that a launcher started.
+
+    Clusters set these variables for purposes of their own, too: of a world of one process nobody is told, except by
+    torchrun itself, and what are no numbers is not for pgrun.
+    """
+    try:
+        own, several, _ = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    except (KeyError, ValueError):
+        return False
+    return bool(os.environ.get("MASTER_ADDR")) and 0 <= own < several and (several > 1 or by_torchrun())
+
+
+def by_torchrun() -> bool:
+    """Whether it was torchrun that started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def meant(argv: Sequence[str]) -> bool:
+    """Whether a command line is for all processes together: torchrun's always is; where other launchers or a cluster
+    set the variables, not a sweep, and no run that is told to learn in another way.
+    """
+    from pgrun.sweep import is_sweep
+
+    told = {arg.partition("=")[2] for arg in argv if arg.startswith("parallel=")} - {"ddp"}
+    return by_torchrun() or not (is_sweep(argv) or told)
 
 
 def rank() -> int:
@@ -38,9 +64,12 @@ def world() -> int:
 
 def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """The command `main`, as a launcher's processes run it; -> the exit code."""
+    if here() and not meant(argv):
+        for name in VARIABLES:  # so that nothing below takes them for a launcher's either
+            del os.environ[name]
     if not here():
         return main(argv)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if by_torchrun():
         end_with_launcher()
     if rank():
         return follow()
@@ -51,7 +80,8 @@ def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         return error.exit_code
     finally:
         if not _begun:
-            store().set("over", "")
+            with nullcontext() if by_torchrun() else suppress(Exception):  # there may be nobody to be told
+                store(PATIENCE if by_torchrun() else BRIEF).set("over", "")
 
 
 def completed(argv: Sequence[str]) -> list[str]:
@@ -74,11 +104,11 @@ def completed(argv: Sequence[str]) -> list[str]:
 
 
 @cache
-def store() -> Any:
+def store(patience: timedelta = PATIENCE) -> Any:
     """The launcher's store of keys and values, which all processes see."""
     import torch.distributed as dist
 
-    found, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    found, _, _ = next(dist.rendezvous("env://", timeout=patience))
     return found
 
 
@@ -88,6 +118,13 @@ _begun: list[bool] = []  # whether the leader has told the others what the run i
 def lead(settings: dict[str, Any]) -> Any:
     """Tell the others what the run is; -> the store."""
     _begun.append(True)
+    if not by_torchrun():
+        print(
+            f"RANK={rank()} and WORLD_SIZE={world()} are set: waiting for the other processes to learn with "
+            "(parallel=none learns without them)",
+            file=sys.stderr,
+            flush=True,
+        )
     store().set("settings", json.dumps(settings))
     return store()
 

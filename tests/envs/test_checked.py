@@ -209,3 +209,22 @@ def test_64_bit_observations_are_centred_before_they_are_rounded(offset, scale):
     assert bool((seen[:, 0].abs() > 0.5).all())
     assert bool((seen[:, 1] == 0).all())  # a constant
     assert make_env(compose(*words), 1).obs_space.dtype == np.float32  # where nothing is taken off, nothing is kept
+
+
+def test_bounds_that_are_hardly_meant_are_told_of_once(caplog):
+    class Wide(odd.Shows):
+        def __init__(self, high: float) -> None:
+            super().__init__("right")
+            self.action_space = gym.spaces.Box(-high, high, (1,), np.float32)
+
+    gym.register("Wide-v0", entry_point=Wide)
+    for high in (100.0, 1e38, np.inf):
+        adapter("Wide-v0", kwargs={"high": high})
+    assert not [record for record in caplog.records if "bounds" in record.message]
+    for _ in range(2):
+        adapter("Wide-v0", kwargs={"high": 1e6})
+    (said,) = [record.message for record in caplog.records if "bounds" in record.message]
+    assert "2e+06 apart" in said
+    assert "env.wrappers=[ClipAction]" in said
+    wrappers = [gym.wrappers.ClipAction]
+    assert adapter("Wide-v0", kwargs={"high": 1e6}, wrappers=wrappers).action_space.high == np.inf

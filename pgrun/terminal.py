@@ -1,0 +1,79 @@
+"""What a command prints through: characters that a terminal lacks, and a result that stands alone on stdout."""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+import io
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+
+SPELT = {
+    **{"±": "+/-", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "×": "x", "·": "*", "≥": ">=", "≤": "<="},
+    **{"∇": "grad ", "Σ": "sum", "∞": "inf", "‖": "||", "’": "'", "‘": "'", "“": '"', "”": '"', "′": "'", "√": "sqrt"},
+}
+
+
+def spelt(character: str) -> str:
+    """Write a character in ASCII, as readable as it can be."""
+    if character in SPELT:
+        return SPELT[character]
+    name = unicodedata.name(character, "")
+    if name.startswith("GREEK SMALL LETTER "):
+        return name.removeprefix("GREEK SMALL LETTER ").split()[0].lower()
+    if name.startswith("GREEK CAPITAL LETTER "):
+        return name.removeprefix("GREEK CAPITAL LETTER ").split()[0].capitalize()
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return plain or character.encode("ascii", "backslashreplace").decode()
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Handle a character that can't be encoded; what was no character in the first place becomes its byte again."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if "\udc80" <= character <= "\udcff":
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    return spelt(character), error.start + 1
+
+
+codecs.register_error("pgrun.spelt", _replaced)
+
+
+def spell_what_is_lacking() -> None:
+    """Make stdout and stderr write what their encoding lacks in ASCII, instead of failing or showing numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="pgrun.spelt")
+
+
+@contextmanager
+def stdout_alone() -> Iterator[None]:
+    """Send to stderr what is printed in the block: by Python, by code in C, and by processes that are started."""
+    own = sys.stdout
+    kept = None
+    with suppress(OSError, ValueError):  # one of them is closed
+        own.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with suppress(OSError, ValueError):
+            own.flush()  # what was printed by a name for it that is older than the block
+        with suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).fflush(None)  # what C has not yet written
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def end_stdout() -> None:
+    """Send to stderr what is still printed as the process ends."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        os.dup2(2, 1)

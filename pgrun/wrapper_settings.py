@@ -1,0 +1,91 @@
+"""Settings of wrappers as users write them: a name alone, no `_partial_`, one that is not in a list."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from contextlib import suppress
+from typing import Any
+
+import gymnasium as gym
+from omegaconf import OmegaConf
+
+from pgrun.errors import UserError, told
+
+FORM = "{_target_: module.Class, _partial_: true, …}"
+
+
+def wrapper_settings(given: Any, key: str = "env.wrappers") -> list[dict[str, Any]]:
+    """The wrappers of a config, each as Hydra instantiates it into what takes an environment.
+
+    Args:
+        given: a list of `_target_`s with arguments, or of names; one of them alone; or None.
+        key: what to call it in refusals.
+
+    Raises:
+        UserError: one that is not there, or is no wrapper.
+    """
+    plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+    each = [] if plain is None else plain if isinstance(plain, list) else [plain]
+    return [_setting(wrapper, f"{key}[{i}]") for i, wrapper in enumerate(each)]
+
+
+def _setting(wrapper: Any, key: str) -> dict[str, Any]:
+    if isinstance(wrapper, str):
+        wrapper = {"_target_": wrapper}
+    if not isinstance(wrapper, dict) or not isinstance(wrapper.get("_target_"), str):
+        raise UserError(f"{key}={wrapper} is no wrapper: write {FORM}")
+    path = wrapper["_target_"]
+    if "." not in path and hasattr(gym.wrappers, path):
+        path = f"gymnasium.wrappers.{path}"
+    target = _found(path, key)
+    arguments = {name: value for name, value in wrapper.items() if name[:1] != "_"}
+    partial = bool(wrapper.get("_partial_")) or takes_environment(target, arguments)
+    return {**wrapper, "_target_": path, "_partial_": partial}
+
+
+def takes_environment(target: Any, arguments: dict[str, Any]) -> bool:
+    """Whether one more argument, the environment, comes before these; else they make something that takes it."""
+    if inspect.isclass(target) and issubclass(target, gym.Env):
+        return True
+    try:
+        signature = inspect.signature(target)
+    except (ValueError, TypeError):
+        return False
+    if next(iter(signature.parameters), "") == "env":
+        return True
+    for before in ((), (None,)):
+        with suppress(TypeError):
+            signature.bind(*before, **arguments)
+            return bool(before)
+    return True  # whatever is wrong with the arguments is told when there is an environment
+
+
+def _found(path: str, key: str) -> Any:
+    """What a dotted path names."""
+    *parents, name = path.split(".")
+    if not parents:
+        near = difflib.get_close_matches(name, gym.wrappers.__all__, 2)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise UserError(f"{key}: gymnasium.wrappers has no {name}{hint}; one of yours is named module.Class")
+    for depth in range(len(parents), 0, -1):
+        module = ".".join(parents[:depth])
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+                continue
+            raise UserError(f"{key}: {module} can't be imported ({told(error)})") from error
+        except Exception as error:
+            raise UserError(f"{key}: {module} can't be imported ({told(error)})") from error
+        for part in [*parents[depth:], name]:
+            if not hasattr(found, part):
+                near = difflib.get_close_matches(part, dir(found), 1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                raise UserError(f"{key}: {getattr(found, '__name__', module)} has no {part}{hint}")
+            found = getattr(found, part)
+        return found
+    raise UserError(
+        f"{key}: there is no module {parents[0]}; a module of yours is found in the folder where pgrun runs"
+    )
