@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException, Ove
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.files import user_folder
+from pgrun.config.types import words
 from pgrun.config.walk import every_key
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
@@ -58,9 +59,19 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
         return unknown_member(match[1], match[2], members)
     if match := re.search(r"Could not (?:override|delete|append[^']*) '?([^'\n]+)'?", text):
         return unknown_key(match[1].rstrip("."), argv)
+    if match := re.search(r"Error merging override \+{0,2}([\w.]+)=(.*)", text):
+        return f"{match[1]}={match[2]} {other_kind(match[1])}"
     if isinstance(error, (MissingConfigException, ConfigCompositionException)):
         return " ".join(line.strip() for line in text.splitlines() if line.strip())
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def other_kind(key: str) -> str:
+    """What a key that is given a mapping for a list, or the like, should be."""
+    from pgrun.explain import index
+
+    entry = index().get(key)
+    return f"should be {words(entry.settings[0].type)}" if entry else "is of another kind than what stands there"
 
 
 def unknown_member(group: str, name: str, members: list[str]) -> str:
