@@ -18,6 +18,7 @@ from pgrun.build import resolved
 from pgrun.check import check_plugins
 from pgrun.cli import main
 from pgrun.errors import UserError
+from pgrun.paths import config_dir
 from pgrun.resolvers import constant_keys
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -55,12 +56,15 @@ def test_a_class_or_a_key_that_is_gone(
     ("group", "name"), [("launcher", n) for n in ("joblib", "ray", "slurm")] + [("sweeper", "optuna")]
 )
 def test_a_package_that_is_missing(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = app.config_dir() / "hydra" / group
+    folder = config_dir() / "hydra" / group
     parts = {
         "launcher": {"_target_": LAUNCHER},
         "sweeper": {"_target_": SWEEPER},
         group: OmegaConf.load(folder / f"{name}.yaml"),
     }
+    for key in parts[group].pop("defaults", []):
+        ((part, choice),) = key.items()
+        parts[group][part] = OmegaConf.load(folder / part / f"{choice}.yaml")
     config = OmegaConf.create({"hydra": parts})
     check_plugins(config)
     real = importlib.util.find_spec

@@ -18,7 +18,7 @@ class GridSweeper(BasicSweeper):
         params: values for keys, as on the command line: {optimizer.lr: '1e-3,1e-4'}.
     """
 
-    def __init__(self, max_batch_size: Count | None, params: Mapping[str, str] | None = None) -> None:
+    def __init__(self, max_batch_size: Count | None = None, params: Mapping[str, str] | None = None) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)  # type: ignore[arg-type]
 
     def validate_batch_is_legal(self, batch: Any) -> None:

@@ -96,8 +96,8 @@ def test_atari_images_and_training(tmp_path, caplog):
     state = checkpoint.load(run.checkpoints / "step_64.pt")
     with caplog.at_level("INFO", logger="pgrun"):
         again = new_run(tmp_path / "b", *overrides, resume=state)
+        assert again.execute()["env_steps"] == 128
     assert any("ALE" in record.getMessage() and "fresh episodes" in record.getMessage() for record in caplog.records)
-    assert again.execute()["env_steps"] == 128
 
 
 @pytest.mark.parametrize("backend", ["native", "sync", "async", "envpool"])
