@@ -11,7 +11,8 @@ from hydra.errors import ConfigCompositionException, MissingConfigException, Ove
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.files import user_folder
-from pgrun.config.types import words
+from pgrun.config.types import core
+from pgrun.config.values import kind_of_node
 from pgrun.config.walk import every_key
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
@@ -71,7 +72,9 @@ def other_kind(key: str) -> str:
     from pgrun.explain import index
 
     entry = index().get(key)
-    return f"should be {words(entry.settings[0].type)}" if entry else "is of another kind than what stands there"
+    if entry is None:
+        return "is of another kind than what stands there"
+    return f"should be {kind_of_node(core(entry.settings[0].type))}"
 
 
 def unknown_member(group: str, name: str, members: list[str]) -> str:

@@ -149,8 +149,10 @@ def check_choices(overrides: Sequence[str], folder: Path | None) -> None:
         places = [place / key for place in (config_dir(), folder) if place is not None]
         if not equals or "." in key or not key or not any(place.is_dir() for place in places):
             continue
-        if value and re.fullmatch(r"null|true|false|[-+\d.eE]+|\[\s*[-+\d.].*\]|\{.*\}", value.strip()):
+        if value and re.fullmatch(r"null|true|false|[-+.]?\d[\d.eE+-]*|\[\s*[-+\d.].*\]|\{.*\}", value.strip()):
             members = sorted({path.stem for place in places for path in place.glob("*.yaml")})
+            if value in members:
+                continue
             raise UserError(
                 f"{key}={value} should be one of {', '.join(members)}; what that has is set key by key, as {key}.KEY=…"
             )

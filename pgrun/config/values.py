@@ -163,7 +163,7 @@ def kind_of_node(type_: Any) -> str:
         taken = signature(type_.target)
         assert taken is not None
         return f"keys of its own: {', '.join(taken.settings)}"
-    return words(type_) if is_mapping(type_) else "a part with keys of its own"
+    return "a part with keys of its own" if isinstance(type_, Part) else words(type_)
 
 
 def advice(key: str, type_: Any, name: str = "NAME") -> str:

@@ -8,6 +8,7 @@ Of `info` nothing is read but the keys in `READ`; each becomes a list, a copy's 
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import pickle
@@ -270,6 +271,7 @@ class Processes(Copies):
 
 def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
     """The process of one copy: do what it is told until it is told to close, or nobody is left to tell."""
+    gc.freeze()  # a fork must not finalise what its parent left: threads that this needs are not here
     parents.close()
     leave_to_leader()
     copy: Copy | None = None
