@@ -37,7 +37,7 @@ PAIRS = (
     *(("sac", "pendulum"), ("td3", "pendulum"), ("acer", "cartpole"), ("grpo", "contextual_bandit")),
 )
 SMALL = ("total_steps=64", "num_envs=2", "eval.every=null", "eval.final_episodes=1", "eval.max_steps=50")
-SHORT = {"ppo": ("algo.rollout=16", "algo.minibatch=16"), "trpo": ("algo.rollout=16",)}
+SHORT = {"ppo": ("algo.rollout=16", "algo.minibatch=16"), "trpo": ("algo.rollout=16",), "grpo": ("env.num_envs=8",)}
 OF_NOBODY = ("env.kwargs.", "hydra.")  # what belongs to the environment's own class is not checked
 
 

@@ -38,9 +38,9 @@ def known_of(target: str) -> Signature | None:
 
 def of_users(target: str) -> Signature | None:
     """What a class or function of the user's takes, and what it inherits of pgrun's."""
-    from hydra.utils import get_object
+    from hydra._internal.utils import _locate  # hydra.utils.get_object logs what goes wrong, on stdout
 
-    made = get_object(target)
+    made: Any = _locate(target)
     settings: dict[str, Setting] = {}
     classes = made.__mro__ if inspect.isclass(made) else (made,)
     for one in classes:
