@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
+from omegaconf import DictConfig
 
 from pgrun.config.root import EXTRAS, GIVEN
 from pgrun.config.signatures import Setting, signature
@@ -19,6 +20,8 @@ from pgrun.config.walk import ROOT, every_key, is_section
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
 from pgrun.suggest import nearest
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of the C library, where there is one
 
 
 @dataclass
@@ -52,10 +55,12 @@ def index() -> dict[str, Entry]:
     for key, setting in root_keys():
         found.setdefault(key, Entry(key)).add(setting, "")
     for path in sorted(config_dir().rglob("*.yaml")):
-        group, content = path.parent.relative_to(config_dir()).as_posix(), OmegaConf.load(path)
-        if group == "." or group.startswith("tuned") or not isinstance(content, DictConfig):
+        group = path.parent.relative_to(config_dir()).as_posix()
+        if group == "." or group.startswith(("tuned", "sweep")):
             continue
-        at_root = "# @package _global_" in path.read_text(encoding="utf-8").splitlines()[:1]
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=LOADER)
+        at_root = "# @package _global_" in text.splitlines()[:1]
         base = "" if at_root else group.replace("/", ".")
         for key, setting in keys_of_parts(base, content):
             found.setdefault(key, Entry(key)).add(setting, f"{group}={path.stem}")
@@ -76,18 +81,19 @@ def root_keys() -> Iterator[tuple[str, Setting]]:
                 yield f"{name}.{part}", of_part
 
 
-def keys_of_parts(path: str, node: DictConfig) -> Iterator[tuple[str, Setting]]:
+def keys_of_parts(path: str, node: Mapping[str, Any] | None) -> Iterator[tuple[str, Setting]]:
     """The keys of each node with a `_target_` in a config file."""
-    target = None if OmegaConf.is_missing(node, "_target_") else node.get("_target_")
-    taken = signature(str(target)) if target else None
+    if not node:
+        return
+    taken = signature(str(node.get("_target_")))
     if taken is not None:
         extra = signature(EXTRAS[path]) if path in EXTRAS else None
         for name, setting in {**taken.settings, **(extra.settings if extra else {})}.items():
             if name not in GIVEN.get(path, ()):
                 yield f"{path}.{name}", setting
-    for key, value in node.items_ex(resolve=False):
-        if isinstance(value, DictConfig):
-            yield from keys_of_parts(f"{path}.{key!s}" if path else f"{key!s}", value)
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from keys_of_parts(f"{path}.{key}" if path else str(key), value)
 
 
 def explain(arguments: Sequence[str]) -> int:

@@ -365,7 +365,10 @@ def test_a_checkpoint_s_own_config_counts(tmp_path, capsys, monkeypatch):
         state = checkpoint.load(tmp_path / "run" / "checkpoints" / "latest.pt")
         return state["config"]["algo"]["gamma"], state["config"]["total_steps"]
 
-    assert main(["eval", "run", "--episodes", "1"]) == 0  # without .hydra
+    assert main(["eval", "run", "--episodes", "1"]) == 0  # without .hydra, as hydra.output_subdir=null has it
+    assert capsys.readouterr().err == ""
+    written.parent.mkdir()
+    assert main(["eval", "run", "--episodes", "1"]) == 0
     assert "run/.hydra/config.yaml is missing" in capsys.readouterr().err
     assert main(["resume", "run", "total_steps=128"]) == 0
     assert trained() == (0.9, 128)
