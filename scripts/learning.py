@@ -88,7 +88,7 @@ ROWS = [
     Row("acktr", "cartpole", 300_000, 475),
     Row("offpolicy_pg", "cartpole", 500_000, 450, seeds=10, first=1000),
     Row("acer", "cartpole", 200_000, 475, seeds=10, first=1000),
-    Row("acer", "pendulum", 200_000, None),
+    Row("acer", "pendulum", 200_000, None, first=1000),
     Row(
         *("behaviour_cloning", "cartpole", 500_000, 400),
         demonstrations="pgrun eval ppo-cartpole/s0 --episodes 50 --record demos.npz",  # after the row ppo-cartpole
