@@ -165,7 +165,7 @@ def test_by_torchrun_and_resumed_without_it(tmp_path):
         assert process.wait(120) == 0, (tmp_path / "out.txt").read_text()
         none_left(there)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.txt", "run"]
-    assert (tmp_path / "out.txt").read_text().count("ppo on cartpole: ") == 1
+    assert (tmp_path / "out.txt").read_text().count("\nppo on cartpole: ") == 1
     by_torchrun = latest(tmp_path / "run")
     new_run(tmp_path / "spawned", *words, *DDP).execute()
     spawned = {**latest(tmp_path / "spawned"), "names": by_torchrun["names"]}  # which a run in a test has not
