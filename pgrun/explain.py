@@ -147,7 +147,7 @@ def print_page(entry: Entry, values: dict[str, Any], choices: str) -> None:
 
 
 def meaning(setting: Setting) -> str:
-    """What a setting means, in the words of a config file."""
+    """Say what a setting means, in the words of a config file."""
     return re.sub(r"\bNone\b", "null", setting.meaning).removesuffix(".")
 
 
@@ -161,7 +161,7 @@ def by_group(users: Sequence[str]) -> str:
 
 
 def kind(setting: Setting) -> str:
-    """What a key that holds no plain value is."""
+    """Say what a key is that holds no plain value."""
     inner = core(setting.type)
     if is_section(inner):
         return "keys of its own"

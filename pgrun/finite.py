@@ -58,12 +58,12 @@ def named(obs: Obs) -> dict[str, Tensor]:
 
 
 def finite(x: Tensor) -> bool:
-    """Whether all numbers are."""
+    """Tell whether all numbers are finite."""
     return not x.is_floating_point() or bool(torch.isfinite(x).all())
 
 
 def first(x: Tensor) -> list[int]:
-    """Where the first number is that is not finite."""
+    """Find the first number that is not finite."""
     return [int(i) for i in (~torch.isfinite(x)).nonzero()[0]]
 
 

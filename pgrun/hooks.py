@@ -1,4 +1,4 @@
-"""What watches the loop: evaluations and checkpoints. Each knows when it is due."""
+"""Hooks that watch the loop: evaluations and checkpoints. Each knows when it is due."""
 
 from __future__ import annotations
 

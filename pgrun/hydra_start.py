@@ -40,7 +40,7 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
 
 
 def drop_namesakes() -> None:
-    """Where Hydra's own plugins for joblib, Ray and Optuna are installed too, pgrun's have their names."""
+    """Give pgrun's plugins for joblib, Ray and Optuna the names of Hydra's own, where these are installed too."""
     Plugins.instance()  # imports the plugins, which store their configs
     for path in (config_dir() / "hydra").rglob("*.yaml"):
         *folders, name = path.relative_to(config_dir()).parts

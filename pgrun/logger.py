@@ -183,7 +183,7 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def is_hyperparameters(event: bytes) -> bool:
-    """Whether an event is of the HParams tab: a row of it, or a final figure."""
+    """Tell whether an event is of the HParams tab: a row of it, or a final figure."""
     if not any(tag.encode() in event for tag in (*FINAL, *DROPPED)):
         return False
     tags = [value.tag for value in Event.FromString(event).summary.value]

@@ -127,7 +127,7 @@ class Trajectories:
             yield map_transition(lambda x: x.to(self.learn_device, non_blocking=True), batch)
 
     def figures(self) -> dict[str, float]:
-        """How full it is, for a curve: the share of its capacity."""
+        """Report how full it is, for a curve: the share of its capacity."""
         return {"fill": len(self.lengths) / self.capacity}
 
     def draws(self) -> int:
@@ -215,7 +215,7 @@ class Guided:
         yield side_by_side(parts)
 
     def figures(self) -> dict[str, float]:
-        """How full it is, for a curve: the share of the rollouts that it keeps."""
+        """Report how full it is, for a curve: the share of the rollouts that it keeps."""
         return {"fill": len(self.rollouts) / (self.rollouts.maxlen or 1)}
 
     def snapshot(self) -> dict[str, Any]:

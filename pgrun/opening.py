@@ -1,4 +1,4 @@
-"""What a run says of itself as it begins: its first line, and its pages in TensorBoard."""
+"""A run's words as it begins: its first line, and its pages in TensorBoard."""
 
 from __future__ import annotations
 

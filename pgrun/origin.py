@@ -1,4 +1,4 @@
-"""Where a run comes from: its command line, its environment, and the versions that it was made with."""
+"""The origin of a run: its command line, its environment, and the versions that it was made with."""
 
 from __future__ import annotations
 

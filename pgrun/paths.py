@@ -1,4 +1,4 @@
-"""Where the configs lie (in the wheel beside the package, or in the checkout), and where Python looks for code."""
+"""Places: of the configs (in the wheel beside the package, or in the checkout), and of code that Python finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run is, on the terminal: a live bar, or a line now and then where a file takes the output."""
+"""Progress of a run on the terminal: a live bar, or a line now and then where a file takes the output."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def quoted(value: str) -> str:
 
 
 def reads(override: str) -> bool:
-    """Whether Hydra can read an override."""
+    """Tell whether Hydra can read an override."""
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:

@@ -130,7 +130,7 @@ class Replay:
         return Ring(like, length=self.length, n=self.n_step, gamma=self.gamma, once=self.once)
 
     def figures(self) -> dict[str, float]:
-        """How full it is, for a curve: the share of its capacity."""
+        """Report how full it is, for a curve: the share of its capacity."""
         return {"fill": 0.0 if self.ring is None else self.ring.filled / self.length}
 
     @property

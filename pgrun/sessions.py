@@ -1,4 +1,4 @@
-"""How long a run took: this session of it, and those that its checkpoints know of."""
+"""Durations of a run: of this session, and of those that its checkpoints know of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command prints through: characters that a terminal lacks, and a result that stands alone on stdout."""
+"""The way of a command's output: characters that a terminal lacks, and a result that stands alone on stdout."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Clock:
 
     @property
     def train_seconds(self) -> float:
-        """How long it has trained: the loop's time without compiling and evaluating."""
+        """Time that it has trained: the loop's time without compiling and evaluating."""
         return sum(self.seconds.values())
 
     def snapshot(self) -> dict[str, Any]:

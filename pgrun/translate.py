@@ -68,7 +68,7 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
 
 
 def other_kind(key: str) -> str:
-    """What a key that is given a mapping for a list, or the like, should be."""
+    """Say what a key should be that is given a mapping for a list, or the like."""
     from pgrun.explain import index
 
     entry = index().get(key)
@@ -121,7 +121,7 @@ def unknown_key(key: str, argv: Sequence[str]) -> str:
 
 
 def likeness(word: str, name: str) -> float:
-    """How much two words are alike, from 0 to 1."""
+    """Measure how much two words are alike, from 0 to 1."""
     return difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio()
 
 

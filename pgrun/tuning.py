@@ -1,4 +1,4 @@
-"""What was tuned for a pair of algorithm and environment: the group `tuned`, and those within it."""
+"""Tuned values of a pair of algorithm and environment: the group `tuned`, and those within it."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _setting(wrapper: Any, key: str) -> dict[str, Any]:
 
 
 def takes_environment(target: Any, arguments: dict[str, Any]) -> bool:
-    """Whether one more argument, the environment, comes before these; else they make something that takes it."""
+    """Tell whether one more argument, the environment, comes before these; else they make something that takes it."""
     if inspect.isclass(target) and issubclass(target, gym.Env):
         return True
     try:
@@ -63,7 +63,7 @@ def takes_environment(target: Any, arguments: dict[str, Any]) -> bool:
 
 
 def _found(path: str, key: str) -> Any:
-    """What a dotted path names."""
+    """Find what a dotted path names."""
     *parents, name = path.split(".")
     if not parents:
         near = difflib.get_close_matches(name, gym.wrappers.__all__, 2)

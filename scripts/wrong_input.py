@@ -43,7 +43,7 @@ OF_NOBODY = ("env.kwargs.", "hydra.")  # what belongs to the environment's own c
 
 @dataclass
 class Case:
-    """What is given to pgrun.
+    """A command line, and files, that are given to pgrun.
 
     Args:
         kind: the kind of fault, or `right`.
@@ -60,7 +60,7 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What came of a case."""
+    """The outcome of a case."""
 
     kind: str
     words: str
@@ -161,7 +161,7 @@ class Maker:
         return "new key", [*self.base(pair), f"+{key}={self.random.choice(['1', 'true', 'x'])}"], key
 
     def of_syntax(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """What can't be read as key=value."""
+        """A word that can't be read as key=value."""
         key = self.random.choice(self.settings[pair])[0]
         text = self.random.choice([key, f"{key}=[", f"{key}={{a:", f"{key}='x", f"={key}"])
         return "syntax", [*self.base(pair), text], key

@@ -1,4 +1,4 @@
-"""What can be combined composes; tuned values reach what they were tuned for alone; comments don't repeat."""
+"""Combinations compose; tuned values reach what they were tuned for alone; comments don't repeat."""
 
 import re
 from functools import cache

@@ -20,7 +20,7 @@ SHORT = ("num_envs=2", "eval.every=null", "eval.final_episodes=1", "log.every=1"
 
 
 def events(folder: Path) -> EventAccumulator:
-    """What TensorBoard reads in a folder."""
+    """Read a folder as TensorBoard does."""
     board = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
     board.Reload()
     return board

@@ -1,4 +1,4 @@
-"""What a run says of itself: its first line, where result.json says it comes from, and which session took how long."""
+"""A run says of itself: its first line, where result.json says it comes from, and which session took how long."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pgrun.train import Clock
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, columns: int, steps: list[int], total: int) -> str:
-    """What a terminal of this width is sent over these steps."""
+    """The text that a terminal of this width is sent over these steps."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     terminal = os.fdopen(theirs, "w")

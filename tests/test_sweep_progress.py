@@ -22,7 +22,7 @@ from pgrun.tell import patience
 
 @pytest.fixture
 def composer(monkeypatch: pytest.MonkeyPatch) -> Composer:
-    """What composes a sweep's jobs."""
+    """The composer of a sweep's jobs."""
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     register_resolvers()
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""What is printed can be read on any terminal, and JSON stands alone on stdout."""
+"""Prints can be read on any terminal, and JSON stands alone on stdout."""
 
 from __future__ import annotations
 

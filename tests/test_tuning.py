@@ -1,4 +1,4 @@
-"""What was tuned for a pair: it can be dropped whole, taken from another pair, and is named."""
+"""Tuning of a pair: it can be dropped whole, taken from another pair, and is named."""
 
 from __future__ import annotations
 

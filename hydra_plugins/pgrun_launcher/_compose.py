@@ -49,6 +49,6 @@ class Composer:
         return config
 
     def chooses_group(self, override: Override) -> bool:
-        """Whether an override chooses a group's member, as Hydra tells."""
+        """Tell whether an override chooses a group's member, as Hydra does."""
         repository: Any = self.loader.repository  # type: ignore[attr-defined]
         return not isinstance(override.value(), dict) and repository.group_exists(override.key_or_group)

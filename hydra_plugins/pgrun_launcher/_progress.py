@@ -1,4 +1,4 @@
-"""How far a sweep is: a count beside each job that ends, and a line where nothing was said for a while."""
+"""Progress of a sweep: a count beside each job that ends, and a line where nothing was said for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study came to: its best trial, how much each key matters, and what is written of it."""
+"""The end of a study: its best trial, how much each key matters, and what is written of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Optuna searches: Hydra's sweep overrides as Optuna's distributions."""
+"""Search spaces: Hydra's sweep overrides as Optuna's distributions."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class OptunaSweeper(Sweeper):
             self.end(job, result)
 
     def settled(self, job: Job) -> bool:
-        """Whether another seed has decided what becomes of a job's trial."""
+        """Tell whether another seed has decided what becomes of a job's trial."""
         return any(value in ("failed", "diverged", "pruned") for value in self.results[job.number].values())
 
     def take_up(self) -> tuple[int, list[int]]:

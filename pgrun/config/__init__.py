@@ -1,4 +1,4 @@
-"""How settings are declared, read from the code, checked and explained.
+"""Settings: declared beside constructors' arguments, read from there, checked and explained.
 
 Nothing here imports torch: a wrong value is refused before anything heavy is loaded.
 """

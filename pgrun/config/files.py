@@ -166,7 +166,7 @@ def grouped(entry: dict[str, Any]) -> str:
 
 
 def where(folder: Path | None, key: str, choices: Mapping[str, str]) -> str:
-    """Where a file of the user's has a key, as ` (conf/experiment/x.yaml, line 3)`; empty where none has.
+    """Find where a file of the user's has a key; -> as ` (conf/experiment/x.yaml, line 3)`; empty where none has.
 
     Args:
         folder: the user's folder.

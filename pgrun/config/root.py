@@ -53,7 +53,7 @@ class Checkpoints:
 
 @dataclass
 class Curves:
-    """What TensorBoard gets.
+    """Curves in TensorBoard.
 
     Args:
         every: environment steps between two points of a curve.
@@ -64,7 +64,7 @@ class Curves:
 
 @dataclass
 class Diagnostics:
-    """What an update measures of itself; it changes nothing of the run, and costs nothing while false.
+    """Measures that an update takes of itself; they change nothing of the run, and cost nothing while false.
 
     Args:
         gradient_variance: gradient/variance and gradient/snr: the noise of the gradient, over episodes or environments.

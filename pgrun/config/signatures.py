@@ -1,4 +1,4 @@
-"""What a class or function takes, read from its source file: names, types, ranges, meanings.
+"""The arguments of classes and functions, read from their source: names, types, ranges, meanings.
 
 The source is parsed and not imported, so that a config can be checked before torch is loaded.
 """
@@ -96,7 +96,7 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.Assign
 
 
 def find(target: str) -> tuple[str, Definition] | None:
-    """Where a name such as `pgrun.nn.MLP` is defined: the module, and the statement there."""
+    """Find where a name such as `pgrun.nn.MLP` is defined: the module, and the statement there."""
     module, _, name = target.rpartition(".")
     tree = parsed(module) if module else None
     if tree is None:
@@ -139,7 +139,7 @@ def evaluated(node: ast.expr, module: str) -> Any:
 
 @cache
 def signature(target: str) -> Signature | None:
-    """What a class or function of pgrun's takes; None of any other."""
+    """Read what a class or function of pgrun's takes; None of any other."""
     found = find(target)
     if found is None or isinstance(found[1], ast.Assign):
         return None
@@ -231,7 +231,7 @@ def plain(node: ast.expr) -> Any:
 
 
 def meanings(text: str) -> dict[str, str]:
-    """What a docstring's Args say of each name."""
+    """Read what a docstring's Args say of each name."""
     found: dict[str, str] = {}
     for block in re.findall(r"(?:^|\n)Args:\n((?: +.*\n?|\n)+)", inspect.cleandoc(text) + "\n"):
         names: list[str] = []

@@ -167,7 +167,7 @@ def kind_of_node(type_: Any) -> str:
 
 
 def advice(key: str, type_: Any, name: str = "NAME") -> str:
-    """How to give a part, or a value, to a key."""
+    """Say how to give a part, or a value, to a key."""
     inner = core(type_)
     if is_section(inner):
         return f"as {key}.{next(iter(signature(inner.target).settings))}=…"  # type: ignore[union-attr]

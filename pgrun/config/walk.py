@@ -24,12 +24,12 @@ def makes(node: DictConfig) -> bool:
 
 
 def taken_by(target: str) -> Signature | None:
-    """What a class or function takes; of the user's own, only names are known. None where it can't be told."""
+    """Find what a class or function takes; of the user's own, only names are known. None where it can't be told."""
     return signature(target) or of_users(target)
 
 
 def known_of(target: str) -> Signature | None:
-    """What a class or function takes; None where it can't be imported."""
+    """Find what a class or function takes; None where it can't be imported."""
     try:
         return taken_by(target)
     except Exception:
@@ -37,7 +37,7 @@ def known_of(target: str) -> Signature | None:
 
 
 def of_users(target: str) -> Signature | None:
-    """What a class or function of the user's takes, and what it inherits of pgrun's."""
+    """Find what a class or function of the user's takes, and what it inherits of pgrun's."""
     from hydra._internal.utils import _locate  # hydra.utils.get_object logs what goes wrong, on stdout
 
     made: Any = _locate(target)

@@ -24,7 +24,7 @@ class ActionNoise:
         return ()
 
     def figures(self, progress: float) -> dict[str, float]:
-        """What changes over the run, by name, for a curve."""
+        """Values that change over the run, by name, for a curve."""
         return {}
 
     def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:

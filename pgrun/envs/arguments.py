@@ -24,7 +24,7 @@ LONGEST = 240  # characters of a list of arguments
 
 
 def accepted(target: Any) -> dict[str, inspect.Parameter]:
-    """What a callable takes, by name; a class that passes **kwargs on also takes what its base classes take."""
+    """Find what a callable takes, by name; a class that passes **kwargs on also takes what its base classes take."""
     if not inspect.isclass(target):
         return dict(inspect.signature(target).parameters)
     found: dict[str, inspect.Parameter] = {}
@@ -40,7 +40,7 @@ def accepted(target: Any) -> dict[str, inspect.Parameter]:
 
 
 class Arguments:
-    """What one environment or wrapper is called with.
+    """Arguments that one environment or wrapper is called with.
 
     Args:
         target: what takes them; None where that isn't known, and then nothing is checked.
@@ -127,7 +127,7 @@ class Arguments:
 
 
 def says_tuple(parameter: inspect.Parameter) -> bool:
-    """Whether a parameter is a tuple by its default or annotation."""
+    """Tell whether a parameter is a tuple by its default or annotation."""
     if isinstance(parameter.default, tuple):
         return True
     annotation = "" if parameter.annotation is parameter.empty else str(parameter.annotation).lower()

@@ -124,7 +124,7 @@ class Pieces:
 
 @dataclass(kw_only=True)
 class Network:
-    """What algorithms ask of a network factory; the keys are explained in configs/network/*.yaml.
+    """A network factory, as algorithms ask it for encoders.
 
     Args:
         hidden: units of each layer; of a recurrent network, of those before its cell.

@@ -27,7 +27,7 @@ GRACE = 20.0  # seconds that a process lives on when its launcher is gone
 
 
 def here() -> bool:
-    """Whether this process is one of several that a launcher started.
+    """Tell whether this process is one of several that a launcher started.
 
     Clusters set these variables for purposes of their own, too: of a world of one process nobody is told, except by
     torchrun itself, and what are no numbers is not for pgrun.
@@ -40,13 +40,15 @@ def here() -> bool:
 
 
 def by_torchrun() -> bool:
-    """Whether it was torchrun that started this process."""
+    """Tell whether it was torchrun that started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def meant(argv: Sequence[str]) -> bool:
-    """Whether a command line is for all processes together: torchrun's always is; where other launchers or a cluster
-    set the variables, not a sweep, and no run that is told to learn in another way.
+    """Tell whether a command line is for all processes together.
+
+    torchrun's always is; where other launchers or a cluster set the variables, not a sweep, and no run that is told to
+    learn in another way.
     """
     from pgrun.sweep import is_sweep
 

@@ -1,4 +1,4 @@
-"""What a constructor takes is read from its source as Python itself would say it."""
+"""A constructor's arguments are read from its source as Python itself would say them."""
 
 import inspect
 import subprocess

@@ -1,4 +1,4 @@
-"""What does not keep to Gymnasium's interface is one line: what came and what is wanted. Nothing is written."""
+"""An environment that breaks Gymnasium's interface is one line: what came and what is wanted. Nothing is written."""
 
 from __future__ import annotations
 
