@@ -45,7 +45,7 @@ def make(
     seed: int,
     float64: bool = False,
 ) -> GymVectorEnv:
-    """B copies of a Gymnasium environment; the keys are explained in configs/env/gym.yaml.
+    """B copies of a Gymnasium environment.
 
     Args:
         id: the environment's Gymnasium id, or module:Id-v0 of a package of yours.

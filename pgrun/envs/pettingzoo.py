@@ -38,7 +38,7 @@ def make_parallel(
     kwargs: Mapping[str, Any],
     seed: int,
 ) -> Parallel:
-    """B copies of a parallel environment; the keys are explained in configs/env/pettingzoo.yaml.
+    """B copies of a parallel environment.
 
     Args:
         id: the module that has its parallel_env.
