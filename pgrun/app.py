@@ -106,7 +106,8 @@ def withdraw() -> None:
 
 def prepare_sweep(argv: list[str]) -> list[str]:
     """Before Hydra reads a sweep's command line: what it can't be, and the order in which it was first given."""
-    from pgrun.sweep import in_first_order, is_sweep
+    from pgrun.command_line import is_sweep
+    from pgrun.sweep import in_first_order
 
     if not is_sweep(argv):
         return argv
@@ -188,6 +189,7 @@ class CheckFirst(Callback):
 def job(config: DictConfig) -> tuple[float | None, int]:
     """One run in the directory that Hydra made; -> its objective and exit code."""
     hydra_config = HydraConfig.get()
+    make_absolute(config)
     folder = Path(hydra_config.runtime.output_dir)
     if hydra_config.mode == RunMode.MULTIRUN:  # of a launcher that is not pgrun's
         from pgrun.sweep import OVER, enlist, objective

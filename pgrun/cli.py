@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pgrun import __version__
+from pgrun.command_line import flag
 from pgrun.errors import Diverged, UserError
 from pgrun.parallel import torchrun
 from pgrun.paths import config_dir, importable
@@ -111,12 +112,8 @@ def main(argv: Sequence[str]) -> int:
 
 def add_user_paths(argv: Sequence[str]) -> None:
     """Make the working directory and a `--config-dir`'s parent importable, which a console script does not."""
-    paths = [str(Path.cwd())]
-    for i, arg in enumerate(argv):
-        if arg in ("--config-dir", "-cd") and i + 1 < len(argv):
-            paths.append(str(Path(argv[i + 1]).resolve().parent))
-        elif arg.startswith("--config-dir="):
-            paths.append(str(Path(arg.split("=", 1)[1]).resolve().parent))
+    folder = flag(argv, "--config-dir", "-cd")
+    paths = [str(Path.cwd()), *([str(Path(folder).resolve().parent)] if folder else [])]
     importable(paths)
 
 

@@ -12,7 +12,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from pgrun.config.files import check_choices, check_files, root_name, user_folder
+from pgrun.command_line import user_folder
+from pgrun.config.files import check_choices, check_files, root_name
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
 

@@ -55,12 +55,11 @@ def use_search_path(folder: Path) -> None:
 
     Hydra keeps in .hydra/hydra.yaml where the run was started and which folders its configs came from.
     """
-    path = folder / ".hydra" / "hydra.yaml"
-    try:
-        kept = OmegaConf.select(OmegaConf.create(path.read_text()), "hydra.runtime")
-        places = [kept.cwd, *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
-    except (OSError, AttributeError, YAMLError, OmegaConfBaseException, TypeError):
-        return  # killed while it was written, or of an older version
+    hydra = hydra_of(folder)
+    if hydra is None:  # killed while it was written
+        return
+    kept = hydra.runtime
+    places = [str(kept.cwd), *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
     importable([place for place in places if Path(place) != config_dir().parent])
 
 

@@ -31,11 +31,6 @@ JOBS = "jobs.jsonl"  # there, too: the folders of its jobs, one a line
 requeued = threading.Event()  # set where a scheduler is about to end this process, and to start its job again
 
 
-def is_sweep(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for many jobs; the files of the group sweep ask for them too."""
-    return any(arg in ("-m", "--multirun", "hydra.mode=MULTIRUN") or arg.startswith("+sweep=") for arg in argv)
-
-
 def size(config: DictConfig) -> int:
     """Count a sweep's jobs from its composed config; 0 where its command line can't be read that far."""
     if "n_trials" in config.hydra.sweeper:

@@ -10,7 +10,8 @@ import hydra
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.config.files import user_folder
+from pgrun.command_line import user_folder
+from pgrun.config.index import index
 from pgrun.config.types import core
 from pgrun.config.values import kind_of_node
 from pgrun.config.walk import every_key
@@ -69,8 +70,6 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
 
 def other_kind(key: str) -> str:
     """Say what a key should be that is given a mapping for a list, or the like."""
-    from pgrun.explain import index
-
     entry = index().get(key)
     if entry is None:
         return "is of another kind than what stands there"

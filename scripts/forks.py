@@ -20,8 +20,18 @@ from pgrun import app, build, check, cli, commands, logger, run, written  # noqa
 OUT = "out.txt"  # what a run prints
 
 
-def start(words: tuple[str, ...], folder: Path, disk: Disk | None = None) -> int:
-    """Run `pgrun WORDS` in a folder, in a fork of this process, which has imported all it needs; -> its process."""
+def start(
+    words: tuple[str, ...], folder: Path, disk: Disk | None = None, *, out: str = OUT, err: str | None = None
+) -> int:
+    """Run `pgrun WORDS` in a folder, in a fork of this process, which has imported all it needs; -> its process.
+
+    Args:
+        words: the command line.
+        folder: the folder.
+        disk: counts the calls that checkpoints make, or lets one fail.
+        out: the file, seen from the folder, of what it prints.
+        err: the file of its stderr; None: the same.
+    """
     sys.stdout.flush()
     process = os.fork()
     if process:
@@ -30,9 +40,8 @@ def start(words: tuple[str, ...], folder: Path, disk: Disk | None = None) -> int
     try:
         os.setsid()
         os.chdir(folder)
-        file = os.open(OUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+        for stream, name in ((1, out), (2, err or out)):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         sys.modules["__main__"] = pgrun.__main__  # which processes that it spawns look for
         sys.argv = ["pgrun", *words]
         if disk is not None:
@@ -44,6 +53,7 @@ def start(words: tuple[str, ...], folder: Path, disk: Disk | None = None) -> int
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         if disk is not None:
             Path("calls.json").write_text(json.dumps(disk.calls))
         os._exit(code if isinstance(code, int) else 1)

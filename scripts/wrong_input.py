@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
+from forks import start, wait
 
 from pgrun.config.ranges import Range
 from pgrun.config.signatures import Setting
@@ -270,34 +269,10 @@ def by_shell(words: list[str], folder: Path) -> tuple[int, str, str]:
 
 def by_fork(words: list[str], folder: Path) -> tuple[int, str, str]:
     """The same in a fork of this process, which has imported all that a run needs: that saves most of its time."""
-    import pgrun.__main__
-    from pgrun import app, build, check, cli, commands, logger, run  # noqa: F401  what a run would import
-
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        sys.stdout.flush()
-        process = os.fork()
-        if not process:
-            code: object = 1
-            try:
-                os.chdir(folder)
-                os.dup2(out.fileno(), 1)
-                os.dup2(err.fileno(), 2)
-                sys.modules["__main__"], sys.argv = pgrun.__main__, ["pgrun", *words]
-                code = cli.main(words)
-            except SystemExit as end:
-                code = end.code
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code if isinstance(code, int) else 1)
-        status = os.waitpid(process, 0)[1]
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode())
-    return os.waitstatus_to_exitcode(status), texts[0], texts[1]
+    with tempfile.TemporaryDirectory() as said:
+        out, err = Path(said, "out"), Path(said, "err")
+        code = wait(start(tuple(words), folder, out=str(out), err=str(err)))
+        return -1 if code is None else code, out.read_text(), err.read_text()
 
 
 def judge(case: Case, run: Callable[[list[str], Path], tuple[int, str, str]], folder: Path, limit: float) -> Outcome:

@@ -11,10 +11,10 @@ from recipes import sampled
 from running import compose
 
 from pgrun.build import build, make_env, resolved
+from pgrun.config.index import index
 from pgrun.config.values import validate
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
-from pgrun.explain import index
 from pgrun.paths import config_dir
 
 CONFIGS = config_dir()

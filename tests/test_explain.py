@@ -3,9 +3,10 @@
 import pytest
 from running import compose
 
+from pgrun.config.index import index
 from pgrun.config.walk import every_key
 from pgrun.errors import UserError
-from pgrun.explain import explain, index
+from pgrun.explain import explain
 from pgrun.paths import config_dir
 
 ENTRIES = index()

@@ -11,6 +11,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from pgrun.command_line import flag
 from pgrun.errors import UserError
 from pgrun.paths import config_dir
 
@@ -18,31 +19,6 @@ SHIPPED = "shipped_config"  # the shipped root, by a name that no file of the us
 SETTINGS = "shipped_hydra"  # its settings of Hydra alone, for a root that has none of its defaults
 HYDRAS = ({"override hydra/callbacks": "pgrun"}, {"override hydra/job_logging": "pgrun"})  # the shipped root's
 OWN = "own_config"  # the user's root, where it builds on the shipped one of the same name
-
-
-def user_folder(argv: Sequence[str]) -> Path | None:
-    """The folder that `--config-dir` (or `-cd`) names on a command line, absolute; None without one.
-
-    Raises:
-        UserError: it is no folder.
-    """
-    named = flag(argv, "--config-dir", "-cd")
-    if named is None:
-        return None
-    folder = Path(named).absolute()
-    if not folder.is_dir():
-        raise UserError(f"--config-dir {named} is no folder")
-    return folder
-
-
-def flag(argv: Sequence[str], long: str, short: str) -> str | None:
-    """A flag's value on a command line."""
-    for i, word in enumerate(argv):
-        if word in (long, short):
-            return argv[i + 1] if i + 1 < len(argv) else None
-        if word.startswith(f"{long}="):
-            return word.partition("=")[2]
-    return None
 
 
 def root_name(folder: Path | None, argv: Sequence[str]) -> str:

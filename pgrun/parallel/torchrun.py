@@ -17,6 +17,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+from pgrun.command_line import is_sweep
 from pgrun.errors import UserError
 from pgrun.signals import leave_to_leader
 
@@ -50,8 +51,6 @@ def meant(argv: Sequence[str]) -> bool:
     torchrun's always is; where other launchers or a cluster set the variables, not a sweep, and no run that is told to
     learn in another way.
     """
-    from pgrun.sweep import is_sweep
-
     told = {arg.partition("=")[2] for arg in argv if arg.startswith("parallel=")} - {"ddp"}
     return by_torchrun() or not (is_sweep(argv) or told)
 
@@ -89,10 +88,8 @@ def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
 def completed(argv: Sequence[str]) -> list[str]:
     """A training's command line, with what follows from being started by a launcher; UserError where that can't be."""
     argv = list(argv)
-    if argv and argv[0] in ("resume", "eval", "list", "help", "-h", "--help", "--version"):
+    if argv and argv[0] in ("resume", "eval", "list", "explain", "help", "-h", "--help", "--version"):
         return argv
-    from pgrun.sweep import is_sweep
-
     if is_sweep(argv):
         raise UserError("a sweep starts its own processes: run it without torchrun, with parallel=ddp workers=2 or so")
     given = dict(arg.split("=", 1) for arg in argv if "=" in arg)
