@@ -50,6 +50,17 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
     return config, dict(state.get("names") or names_of(folder, config))
 
 
+# What is read of a run's `hydra` node, for a file in which some of it is missing.
+READ_OF_HYDRA = OmegaConf.create(
+    {
+        "runtime": {"cwd": None, "config_sources": [], "choices": {}},
+        "overrides": {"task": [], "hydra": []},
+        "mode": None,
+        "job": {"config_name": None},
+    }
+)
+
+
 def use_search_path(folder: Path) -> None:
     """Let Python find the code of the user's that a run was trained with, wherever that lies.
 
@@ -59,7 +70,8 @@ def use_search_path(folder: Path) -> None:
     if hydra is None:  # killed while it was written
         return
     kept = hydra.runtime
-    places = [str(kept.cwd), *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
+    started = [str(kept.cwd)] if kept.cwd else []
+    places = [*started, *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
     importable([place for place in places if Path(place) != config_dir().parent])
 
 
@@ -83,10 +95,11 @@ def hydra_of(folder: Path) -> DictConfig | None:
     path = folder / ".hydra" / "hydra.yaml"
     try:
         content = OmegaConf.create(path.read_text()) if path.exists() else OmegaConf.create()
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError):
+        node = OmegaConf.select(content, "hydra") if OmegaConf.is_dict(content) else None
+        node = OmegaConf.merge(READ_OF_HYDRA, node) if node is not None else None
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError):
         return None
-    node = OmegaConf.select(content, "hydra") if OmegaConf.is_dict(content) else None
-    return node if node is not None and OmegaConf.select(node, "runtime.choices") is not None else None
+    return node if isinstance(node, DictConfig) and node.runtime.choices else None
 
 
 def told(folder: Path) -> list[str]:
