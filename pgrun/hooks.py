@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,11 +86,8 @@ class Evaluate:
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
         if not self.due.passed(clock.steps):
             return
-        begin = time.perf_counter()
-        try:
+        with clock.aside("evaluate"):
             self.at_work(clock)
-        finally:
-            clock.move("evaluate", "hooks", time.perf_counter() - begin)
 
     def at_work(self, clock: Clock) -> None:
         """Evaluate now, unless that is interrupted."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +27,7 @@ class Clock:
         self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at" or "pruned"
         self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
         self.apart = dict.fromkeys(("compile", "evaluate"), 0.0)  # what is counted in none of these; this session's
+        self.begun = time.perf_counter()  # when the loop's part that it is in began
 
     @property
     def running(self) -> bool:
@@ -50,14 +52,29 @@ class Clock:
         """Count an update."""
         self.updates += 1
 
-    def lap(self, part: str, begin: float) -> float:
-        """Add the time since `begin` to a part; -> now."""
+    def start(self) -> None:
+        """Begin to measure the loop's first part."""
+        self.begun = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """End a part of the loop, and begin the next."""
         now = time.perf_counter()
-        self.seconds[part] += now - begin
-        return now
+        self.seconds[part] += now - self.begun
+        self.begun = now
+
+    @contextmanager
+    def aside(self, part: str) -> Iterator[None]:
+        """Count the time within the block apart, and not in the loop's part that it is in."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - begin
+            self.apart[part] += seconds
+            self.begun += seconds
 
     def move(self, part: str, source: str, seconds: float) -> None:
-        """Count seconds apart that are, or will be, in one of the loop's parts."""
+        """Count seconds apart that a part of the loop has been given already."""
         self.apart[part] += seconds
         self.seconds[source] -= seconds
 
@@ -87,19 +104,19 @@ def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clo
     """Collect, remember, learn, until the clock says stop."""
     collector.interrupted = lambda: clock.interrupted
     while clock.running:
-        now = time.perf_counter()
+        clock.start()
         algorithm.set_progress(clock.progress)  # every schedule reads this
         if (rollout := collector.collect(algorithm)) is None:
             break
         clock.advance(rollout)
-        now = clock.lap("collect", now)
+        clock.lap("collect")
         memory.add(rollout)
         metrics = mean_of(learn(algorithm, memory, clock))  # {} while a memory still fills
         check_finite(metrics, clock)
-        now = clock.lap("learn", now)
+        clock.lap("learn")
         for hook in hooks:
             hook(clock, metrics)
-        clock.lap("hooks", now)
+        clock.lap("hooks")
 
 
 def learn(algorithm: Algorithm, memory: Memory, clock: Clock) -> Iterable[dict[str, Tensor]]:

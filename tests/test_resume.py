@@ -205,6 +205,13 @@ def test_each_step_has_one_evaluation(tmp_path):
     assert run.clock.steps in steps
 
 
+def test_no_checkpoint_has_trained_for_less_than_no_time(tmp_path):
+    run = new_run(tmp_path, *PPO, "eval.every=64", "eval.episodes=20")  # evaluations that take longer than training
+    finish(run)
+    for path in run.checkpoints.glob("step_*.pt"):
+        assert min(checkpoint.load(path)["clock"]["seconds"].values()) >= 0.0
+
+
 def test_wall_seconds_add_up_and_rates_do_not(tmp_path):
     first = new_run(tmp_path / "a", *PPO)
     first.sessions.begin -= 100.0  # as if it had taken so much longer

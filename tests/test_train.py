@@ -151,13 +151,27 @@ def test_clock_progress_stays_below_1():
 def test_clock_snapshot_and_laps():
     clock, other = Clock(10), Clock(10)
     clock.steps, clock.updates = 7, 3
-    now = clock.lap("collect", 0.0)
-    assert clock.seconds["collect"] == now
-    assert clock.seconds["learn"] == clock.seconds["hooks"] == 0.0
+    clock.begun = 0.0
+    clock.lap("collect")
+    took = clock.begun
+    assert clock.seconds == {"collect": took, "learn": 0.0, "hooks": 0.0}
     saved = clock.snapshot()
-    clock.lap("learn", 0.0)  # a snapshot is no view
+    clock.lap("learn")  # a snapshot is no view
     other.restore(saved)
-    assert (other.steps, other.updates, other.seconds) == (7, 3, {"collect": now, "learn": 0.0, "hooks": 0.0})
+    assert (other.steps, other.updates, other.seconds) == (7, 3, {"collect": took, "learn": 0.0, "hooks": 0.0})
+
+
+def test_an_evaluation_is_in_no_part_of_the_loop_at_any_moment(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("pgrun.train.time.perf_counter", lambda: now[0])
+    clock = Clock(10)
+    now[0] += 5.0  # five seconds of hooks, then an evaluation of a minute
+    with clock.aside("evaluate"):
+        now[0] += 60.0
+    assert sum(clock.seconds.values()) == 0.0  # as a checkpoint in the middle of the hooks has it
+    now[0] += 2.0
+    clock.lap("hooks")
+    assert (clock.seconds["hooks"], clock.apart["evaluate"]) == (7.0, 60.0)
 
 
 def test_the_seconds_of_a_run_are_accounted_for():
