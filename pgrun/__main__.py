@@ -1,6 +1,6 @@
 """`python -m pgrun`."""
 
-from pgrun.cli import entry
+from pgrun.shell.cli import entry
 
 if __name__ == "__main__":
     entry()

@@ -53,10 +53,10 @@ def profile(overrides: list[str]) -> int:
     import hydra
 
     lap("import hydra")
-    from pgrun import run as run_module
-    from pgrun.build import build, resolved
-    from pgrun.paths import config_dir
-    from pgrun.resolvers import register_resolvers
+    from pgrun.config.paths import config_dir
+    from pgrun.run import run as run_module
+    from pgrun.run.build import build, resolved
+    from pgrun.sweep.resolvers import register_resolvers
 
     lap("import pgrun, gymnasium, tensorboard")
     register_resolvers()

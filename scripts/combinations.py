@@ -16,10 +16,10 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.build import build
+from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
+from pgrun.run.build import build
+from pgrun.sweep.resolvers import register_resolvers
 
 PER_PARAMETER = "optimal, per parameter"
 EXTRA = ("collector=episodes", "algo.normalize=none", "algo.normalize_advantage=false")

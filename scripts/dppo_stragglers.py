@@ -15,14 +15,14 @@ from typing import Any
 import hydra
 from torch import Tensor
 
-from pgrun.algos.base import Algorithm
-from pgrun.build import build, resolved
-from pgrun.collect import Rollouts
-from pgrun.parallel.crew import Crew
-from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
-from pgrun.train import Clock, train
-from pgrun.types import Transition
+from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.rollouts import Rollouts
+from pgrun.config.paths import config_dir
+from pgrun.data.types import Transition
+from pgrun.loop.train import Clock, train
+from pgrun.parallel.ray.actors import Crew
+from pgrun.run.build import build, resolved
+from pgrun.sweep.resolvers import register_resolvers
 
 
 class SlowRollouts(Rollouts):

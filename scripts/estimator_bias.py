@@ -50,10 +50,10 @@ from pgrun.core.advantages import (
 )
 from pgrun.core.baselines import Average, Baseline, Optimal, Value, Zero
 from pgrun.core.importance import WEIGHTS
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.nn import MLP
-from pgrun.optim import SGD
-from pgrun.types import Transition
+from pgrun.optim.rules import SGD
 
 RESULTS = Path(__file__).resolve().parent / "results" / "estimator_bias.csv"
 GAMMA = 0.8

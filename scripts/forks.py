@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from faults import Disk
 
 import pgrun.__main__
-from pgrun import app, build, check, cli, commands, logger, run, written  # noqa: F401  what a run would import
+from pgrun.run import checkpoint_files as written
+from pgrun.shell import cli
 
 OUT = "out.txt"  # what a run prints
 

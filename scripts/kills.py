@@ -31,7 +31,7 @@ import torch
 from faults import Disk
 from forks import OUT, die, start, wait
 
-from pgrun import checkpoint
+from pgrun.run import checkpoint
 
 SHORT = ("eval.episodes=2", "eval.final_episodes=2", "log.every=64", "checkpoint.keep=2")
 PPO = (

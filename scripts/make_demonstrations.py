@@ -13,14 +13,14 @@ import hydra
 import torch
 from torch import Tensor
 
-from pgrun.build import make_env, resolved
-from pgrun.demonstrations import Recorder
-from pgrun.episode_file import episodes, save
-from pgrun.evaluate import evaluate
+from pgrun.collect.demonstrations import Recorder
+from pgrun.config.paths import config_dir
+from pgrun.data.types import Carry, Obs
+from pgrun.envs.episode_file import episodes, save
+from pgrun.loop.evaluate import evaluate
 from pgrun.nn.distributions import Gaussian
-from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
-from pgrun.types import Carry, Obs
+from pgrun.run.build import make_env, resolved
+from pgrun.sweep.resolvers import register_resolvers
 
 
 class Scripted:

@@ -20,9 +20,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from pgrun.replay import Prioritized, Replay
-from pgrun.room import shown
-from pgrun.types import Transition
+from pgrun.data.types import Transition
+from pgrun.memory.replay import Prioritized, Replay
+from pgrun.system.free_memory import shown
 
 SPACES = {
     "vector": gym.spaces.Box(-1.0, 1.0, (17,), np.float32),

@@ -24,11 +24,11 @@ from matplotlib.patches import Circle, Rectangle
 from runs import train
 from torch import Tensor
 
-from pgrun import checkpoint
-from pgrun.algos.base import Algorithm
-from pgrun.build import make_algorithm, make_env
+from pgrun.algos.parts.base import Algorithm
 from pgrun.envs.goals import MultiGoal
-from pgrun.run_directory import find_checkpoint, load_run
+from pgrun.run import checkpoint
+from pgrun.run.build import make_algorithm, make_env
+from pgrun.run.directory import find_checkpoint, load_run
 
 RESULTS = Path(__file__).parent / "results"
 GOALS = MultiGoal.NAMES

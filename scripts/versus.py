@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from runs import ROOT, interval, iqm
 
-from pgrun import checkpoint
-from pgrun.build import make_algorithm, make_env
-from pgrun.evaluate import evaluate
-from pgrun.run_directory import find_checkpoint, load_run
+from pgrun.loop.evaluate import evaluate
+from pgrun.run import checkpoint
+from pgrun.run.build import make_algorithm, make_env
+from pgrun.run.directory import find_checkpoint, load_run
 
 RESULTS = ROOT / "scripts" / "results" / "versus.csv"
 LEARNING = ROOT / "scripts" / "results" / "learning.csv"

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from running import compose
 
-from pgrun.build import Parts, build
-from pgrun.train import Clock, train
+from pgrun.loop.train import Clock, train
+from pgrun.run.build import Parts, build
 
 
 class Probe(gym.Env):

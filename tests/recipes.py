@@ -8,11 +8,11 @@ import pytest
 import torch
 from running import compose
 
-from pgrun.build import build
-from pgrun.collect import Episodes
-from pgrun.demonstrations import with_log_prob
-from pgrun.episode_file import episodes, save
-from pgrun.paths import config_dir
+from pgrun.collect.demonstrations import with_log_prob
+from pgrun.collect.rollouts import Episodes
+from pgrun.config.paths import config_dir
+from pgrun.envs.episode_file import episodes, save
+from pgrun.run.build import build
 
 
 def sampled(cases: Sequence[Any], keep: Collection[Any] | int) -> list[Any]:

@@ -11,12 +11,12 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun import checkpoint
-from pgrun.build import Parts, build
-from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
-from pgrun.run import Run
-from pgrun.written import beside, sha256, sum_line
+from pgrun.config.paths import config_dir
+from pgrun.run import checkpoint
+from pgrun.run.build import Parts, build
+from pgrun.run.checkpoint_files import beside, sha256, sum_line
+from pgrun.run.run import Run
+from pgrun.sweep.resolvers import register_resolvers
 
 
 def compose(*overrides: str) -> DictConfig:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from pgrun import claim, resolvers
-from pgrun.cli import main
+from pgrun.run import claim
+from pgrun.shell.cli import main
+from pgrun.sweep import resolvers
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pgrun.gradient_step import GradientStep
+from pgrun.optim.gradient_step import GradientStep
 
 
 class Net(nn.Module):

@@ -5,7 +5,7 @@ import sys
 
 COUNT = """
 import resource, torch
-from pgrun.allocator import keep_freed_memory
+from pgrun.system.allocator import keep_freed_memory
 
 def faults():
     torch.ones(250_000)  # 1 MB

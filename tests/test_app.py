@@ -13,13 +13,15 @@ from omegaconf import OmegaConf
 from running import change_config, compose
 from shell import pgrun
 
-from pgrun import app, checkpoint, hydra_start
-from pgrun.build import resolved
-from pgrun.check import check_plugins
-from pgrun.cli import main
+from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-from pgrun.paths import config_dir
-from pgrun.resolvers import constant_keys
+from pgrun.run import checkpoint
+from pgrun.run.build import resolved
+from pgrun.run.preflight import check_plugins
+from pgrun.shell import hydra_app as app
+from pgrun.shell import hydra_start
+from pgrun.shell.cli import main
+from pgrun.sweep.resolvers import constant_keys
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -77,8 +79,8 @@ def test_a_package_that_is_missing(group: str, name: str, monkeypatch: pytest.Mo
 def test_jobs_one_by_one_are_pgrun_s_own() -> None:
     config = OmegaConf.create({"hydra": {"launcher": {"_target_": LAUNCHER}, "sweeper": {"_target_": SWEEPER}}})
     check_plugins(config)
-    assert config.hydra.launcher._target_ == "hydra_plugins.pgrun_launcher.launcher.BasicLauncher"
-    assert config.hydra.sweeper._target_ == "hydra_plugins.pgrun_sweeper.grid_sweeper.GridSweeper"
+    assert config.hydra.launcher._target_ == "hydra_plugins.pgrun_plugins.BasicLauncher"
+    assert config.hydra.sweeper._target_ == "hydra_plugins.pgrun_plugins.GridSweeper"
 
 
 def test_constant_keys() -> None:
@@ -96,7 +98,7 @@ def test_namesakes_of_other_plugins_give_way() -> None:
 
 
 def test_composing_loads_nothing_heavy(tmp_path: Path) -> None:
-    code = "import sys; from pgrun.cli import main; main(['--cfg', 'job'])\n"
+    code = "import sys; from pgrun.shell.cli import main; main(['--cfg', 'job'])\n"
     code += "print(*(name for name in ('torch', 'numpy', 'ray', 'optuna') if name in sys.modules), file=sys.stderr)"
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert said.stderr.split() == []

@@ -14,9 +14,9 @@ from running import compose, new_run, same
 from shell import pgrun
 from test_resume import PPO, SAC, finish
 
-from pgrun import checkpoint
-from pgrun.build import build
 from pgrun.errors import EnvFailed, UserError
+from pgrun.run import checkpoint
+from pgrun.run.build import build
 
 SMALL = (
     *("env=gym", "network.hidden=[8]", "num_envs=2", "algo.rollout=10", "algo.minibatch=20", "total_steps=400"),

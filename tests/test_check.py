@@ -8,9 +8,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from shell import pgrun
 
-from pgrun.check import check_plugin, check_plugins
+from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-from pgrun.paths import config_dir
+from pgrun.run.preflight import check_plugin, check_plugins
 
 SHIPPED = {
     path.stem: path for group in ("launcher", "sweeper") for path in (config_dir() / "hydra" / group).glob("*.yaml")

@@ -10,8 +10,9 @@ import pytest
 import torch
 from running import new_run, same
 
-from pgrun import checkpoint, randomness
 from pgrun.errors import UserError
+from pgrun.run import checkpoint
+from pgrun.system import randomness
 
 SMALL = ("network.hidden=[8]", "num_envs=2", "eval.final_episodes=1", "eval.every=null")
 ALGORITHMS = {

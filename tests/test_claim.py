@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from pgrun import app, claim
-from pgrun.claim import Claim, holds_run, refuse_taken
-from pgrun.cli import main
 from pgrun.errors import UserError
-from pgrun.resolvers import free_dir
+from pgrun.run import claim
+from pgrun.run.claim import Claim, holds_run, refuse_taken
+from pgrun.shell import hydra_app as app
+from pgrun.shell.cli import main
+from pgrun.sweep.resolvers import free_dir
 
 SHORT = ["algo=reinforce", "total_steps=64", "num_envs=2", "network.hidden=[8]", "eval.every=null"]
 SHORT += ["eval.final_episodes=1"]
@@ -29,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     monkeypatch.setattr(claim, "_made", [])
-    monkeypatch.setattr("pgrun.resolvers._claimed", {})
+    monkeypatch.setattr("pgrun.sweep.resolvers._claimed", {})
     return tmp_path
 
 
@@ -92,7 +93,7 @@ def test_files_of_others_are_no_run(here: Path) -> None:
 
 
 def test_of_two_runs_started_together_one_writes_nothing(here: Path) -> None:
-    code = "import sys; from pathlib import Path; from pgrun.claim import Claim\nClaim(Path('run'), 'run', None)"
+    code = "import sys; from pathlib import Path; from pgrun.run.claim import Claim\nClaim(Path('run'), 'run', None)"
     first = Claim(Path("run"), "run", ".hydra")
     before = tree(here)
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -103,7 +104,9 @@ def test_of_two_runs_started_together_one_writes_nothing(here: Path) -> None:
 
 
 def test_who_is_refused_by_the_lock_alone_leaves_the_winner_s(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgrun.lock.Lock.take", lambda self: False)  # the other came between the look and the lock
+    monkeypatch.setattr(
+        "pgrun.system.lock.Lock.take", lambda self: False
+    )  # the other came between the look and the lock
     with pytest.raises(UserError, match="is at this very run"):
         Claim(Path("runs/a"), "runs/a", None)
     assert not (here / "runs").exists()
@@ -113,13 +116,13 @@ def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path, mo
     said: list[str] = []
 
     def execute(self: Any) -> dict[str, Any]:
-        code = "import sys; from pgrun.cli import main; sys.exit(main(sys.argv[1:]))"
+        code = "import sys; from pgrun.shell.cli import main; sys.exit(main(sys.argv[1:]))"
         end = subprocess.run([sys.executable, "-c", code, "resume", "run"], capture_output=True, text=True)
         assert end.returncode == 2
         said.append(end.stderr)
         return {"status": "interrupted"}
 
-    monkeypatch.setattr("pgrun.run.Run.execute", execute)
+    monkeypatch.setattr("pgrun.run.run.Run.execute", execute)
     assert run("hydra.run.dir=run") == 130
     assert f"run: process {os.getpid()} on" in said[0]
 

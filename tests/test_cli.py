@@ -16,9 +16,9 @@ import pytest
 from omegaconf import OmegaConf
 from shell import pgrun, pgrun_inside
 
-from pgrun.cli import help_page, main
-from pgrun.hydra_start import whole_numbers
-from pgrun.resolvers import claiming, free_dir, register_resolvers
+from pgrun.shell.cli import help_page, main
+from pgrun.shell.hydra_start import whole_numbers
+from pgrun.sweep.resolvers import claiming, free_dir, register_resolvers
 
 FIELDS = {
     "status",
@@ -177,7 +177,7 @@ def test_small_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert config.dir == "runs/a"
     assert free_dir("runs/a") == "runs/a"  # the same run asks again
     assert Path("runs/a").is_dir()
-    monkeypatch.setattr("pgrun.resolvers._claimed", {})
+    monkeypatch.setattr("pgrun.sweep.resolvers._claimed", {})
     assert free_dir("runs/a") == "runs/a_2"  # another run of the same second
     assert whole_numbers("total_steps=1e6") == "total_steps=1000000"
     assert whole_numbers("total_steps=1e5,2.5e5") == "total_steps=100000,250000"

@@ -2,8 +2,8 @@ import pytest
 from running import parts
 from shell import free_port
 
-from pgrun import cluster
 from pgrun.errors import UserError
+from pgrun.parallel.ray import connection as cluster
 
 
 @pytest.mark.parametrize(

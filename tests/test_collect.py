@@ -8,13 +8,13 @@ import torch
 from running import parts
 from torch import nn
 
-from pgrun.acting import ask, check_observations
-from pgrun.algos.base import Algorithm
-from pgrun.collect import Actor, Episodes, Rollouts
+from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.acting import ask, check_observations
+from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.collect.rollouts import Actor, Episodes, Rollouts
+from pgrun.data.types import Step, Transition
 from pgrun.envs import make
-from pgrun.episodes import EpisodeStats
 from pgrun.errors import Diverged, UserError
-from pgrun.types import Step, Transition
 
 spaces = gym.spaces
 OBS = spaces.Box(-np.inf, np.inf, (2,), np.float32)

@@ -5,8 +5,8 @@ import torch
 from combinations import ADVANTAGES, BASELINES, Combination, algorithms, cell, sample
 from running import compose
 
-from pgrun.build import build
-from pgrun.train import Clock, train
+from pgrun.loop.train import Clock, train
+from pgrun.run.build import build
 
 SMALL = ("num_envs=2", "network.hidden=[8]")
 

@@ -11,12 +11,12 @@ import torch
 from running import parts
 from torch.testing import assert_close
 
-from pgrun.compiled import Compiled, which_may_change
 from pgrun.errors import UserError
+from pgrun.optim.compiled import Compiled, which_may_change
 
 PROGRAM = """
 import torch
-from pgrun.compiled import Compiled
+from pgrun.optim.compiled import Compiled
 from pgrun.errors import UserError
 try:
     print(Compiled(lambda x: x + x)(torch.ones(64)).sum())

@@ -10,12 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from recipes import sampled
 from running import compose
 
-from pgrun.build import build, make_env, resolved
 from pgrun.config.index import index
+from pgrun.config.paths import config_dir
 from pgrun.config.values import validate
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
-from pgrun.paths import config_dir
+from pgrun.run.build import build, make_env, resolved
 
 CONFIGS = config_dir()
 

@@ -13,8 +13,8 @@ from running import new_run, parts, same
 from test_resume import RUNS, SAC, finish
 from torch.overrides import TorchFunctionMode
 
-from pgrun import checkpoint
 from pgrun.errors import UserError
+from pgrun.run import checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 

@@ -8,10 +8,10 @@ from running import new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 
-from pgrun.diagnostics import noise
+from pgrun.data.types import mask_mean
 from pgrun.errors import UserError
-from pgrun.train import Clock, train
-from pgrun.types import mask_mean
+from pgrun.loop.diagnostics import noise
+from pgrun.loop.train import Clock, train
 
 ON = ["diagnostics.gradient_variance=true", "diagnostics.step_size=true"]
 SMALL = ["network.hidden=[8]", "env=cartpole", "env.num_envs=4"]

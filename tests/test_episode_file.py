@@ -10,11 +10,11 @@ import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from torch.testing import assert_close
 
+from pgrun.data.types import Transition
+from pgrun.envs.episode_file import canonical, describe, episodes, load, save
 from pgrun.envs.gymnasium import action_codec
 from pgrun.envs.make import make
-from pgrun.episode_file import canonical, describe, episodes, load, save
 from pgrun.errors import UserError
-from pgrun.types import Transition
 
 spaces = gym.spaces
 OBS, BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Box(-1.0, 1.0, (2,), np.float32)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from shell import pgrun, pgrun_inside
 
-from pgrun import app, resolvers
-from pgrun.cli import main
+from pgrun.shell import hydra_app as app
+from pgrun.shell.cli import main
+from pgrun.sweep import resolvers
 
 # arguments, what the line must name
 REFUSALS = [

@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from running import compose, new_run, parts
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pgrun.build import build, resolved
-from pgrun.cli import main
 from pgrun.errors import UserError
-from pgrun.evaluate import evaluate
+from pgrun.loop.evaluate import evaluate
+from pgrun.run.build import build, resolved
+from pgrun.shell.cli import main
 
 WRAPPERS = (
     "env.wrappers=[{_target_: breaking.OneLife, _partial_: true},"

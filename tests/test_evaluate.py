@@ -10,12 +10,12 @@ from omegaconf import OmegaConf
 from recipes import sampled
 from running import change_config, new_run, parts, same
 
-from pgrun import randomness
-from pgrun.build import resolved
-from pgrun.commands import evaluate_checkpoint
-from pgrun.evaluate import Evaluation, evaluate
+from pgrun.data.types import Step
+from pgrun.loop.evaluate import Evaluation, evaluate
 from pgrun.nn.precision import set_matmul_precision
-from pgrun.types import Step
+from pgrun.run.build import resolved
+from pgrun.shell.commands import evaluate_checkpoint
+from pgrun.system import randomness
 
 
 class Countdown:

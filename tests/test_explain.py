@@ -4,10 +4,10 @@ import pytest
 from running import compose
 
 from pgrun.config.index import index
+from pgrun.config.paths import config_dir
 from pgrun.config.walk import every_key
 from pgrun.errors import UserError
-from pgrun.explain import explain
-from pgrun.paths import config_dir
+from pgrun.shell.explain import explain
 
 ENTRIES = index()
 

@@ -6,8 +6,8 @@ import torch
 from stepping import Net, data
 from torch.testing import assert_close
 
-from pgrun.gradient_step import GradientStep, flatten_parameters
-from pgrun.optim import SGD
+from pgrun.optim.gradient_step import GradientStep, flatten_parameters
+from pgrun.optim.rules import SGD
 
 
 def test_the_clip_bounds_the_gradient_and_the_metric_tells_its_norm_before():

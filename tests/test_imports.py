@@ -134,7 +134,9 @@ def test_only_the_shells_side_knows_hydra():
 
 
 def test_what_a_run_is_made_of_does_not_reach_up():
-    assert_none(lower(), *(f"pgrun.{Path(name).stem}" for name in CONFIGURED), "pgrun.hooks", "pgrun.logger")
+    assert_none(
+        lower(), *(f"pgrun.{Path(name).stem}" for name in CONFIGURED), "pgrun.loop.hooks", "pgrun.run.tensorboard"
+    )
 
 
 def test_algorithms_see_no_environments_and_no_loop():
@@ -164,7 +166,7 @@ def test_environments_see_no_algorithms_and_no_networks():
     assert_none(in_folder("envs"), *(f"pgrun.{name}" for name in above))
 
 
-@pytest.mark.parametrize("module", ["pgrun", "pgrun.cli"])
+@pytest.mark.parametrize("module", ["pgrun", "pgrun.shell.cli"])
 def test_the_shells_entry_loads_nothing_heavy(module):
     heavy = ("torch", "hydra", "omegaconf", "gymnasium", "numpy")
     code = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"

@@ -8,8 +8,8 @@ import kills as script
 import pytest
 import torch
 
-from pgrun import checkpoint
-from pgrun.written import Written
+from pgrun.run import checkpoint
+from pgrun.run.checkpoint_files import Written
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from hydra_plugins.pgrun_launcher._worker import Job, run_in_folder
-from pgrun import sweep
 from pgrun.errors import UserError
-from pgrun.lock import Lock, alone
+from pgrun.sweep import folder as sweep
+from pgrun.sweep.launchers.worker import Job, run_in_folder
+from pgrun.system.lock import Lock, alone
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EAGAIN, errno.ENOLCK, errno.EOPNOTSUPP])
@@ -40,7 +40,8 @@ def test_a_lock_that_can_t_be_written(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_one_run(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from pgrun.lock import alone\nwith alone(Path(sys.argv[1])): print(1)"
+    code = "import sys; from pathlib import Path; from pgrun.system.lock import alone\n"
+    code += "with alone(Path(sys.argv[1])): print(1)"
 
     def other() -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)

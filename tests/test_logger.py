@@ -12,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from torch.utils.tensorboard import SummaryWriter
 
-from pgrun.episodes import EpisodeStats
-from pgrun.logger import TensorBoard, forget_hyperparameters
-from pgrun.opening import curves, hyperparameters
+from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.run.opening import curves, hyperparameters
+from pgrun.run.tensorboard import TensorBoard, forget_hyperparameters
 
 SHORT = ("num_envs=2", "eval.every=null", "eval.final_episodes=1", "log.every=1", "network.hidden=[8]")
 

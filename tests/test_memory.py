@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pgrun.memory import Guided, Latest, Trajectories, pad, side_by_side, tensors
-from pgrun.types import Transition
+from pgrun.data.types import Transition
+from pgrun.memory.memory import Guided, Latest, Trajectories, pad, side_by_side, tensors
 
 
 def rollout(first, t, b=1, valid=None, *, as_dict=False):

@@ -7,11 +7,11 @@ from probes import run
 from recipes import SAMPLED, demonstrations, recipe, sampled
 from running import parts
 
-from pgrun.episode_file import load
+from pgrun.collect.finite import check_observations, check_step
+from pgrun.data.types import Step, Transition, finite_where, stepped
+from pgrun.envs.episode_file import load
 from pgrun.errors import Diverged, EnvNotFinite, UserError
-from pgrun.evaluate import evaluate
-from pgrun.finite import check_observations, check_step
-from pgrun.types import Step, Transition, finite_where, stepped
+from pgrun.loop.evaluate import evaluate
 
 ENV = "env=gym env.id=Probe{}-v0 env.autoreset={}"
 

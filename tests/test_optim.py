@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from pgrun.errors import UserError
-from pgrun.optim import SGD, Adam, Optimizer, RMSprop
+from pgrun.optim.rules import SGD, Adam, Optimizer, RMSprop
 
 STEPS = 20
 ADAM = {"betas": (0.8, 0.95), "eps": 1e-3}

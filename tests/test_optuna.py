@@ -14,12 +14,12 @@ from running import compose
 from shell import Said, pgrun, pgrun_inside
 from sweeping import LAUNCHERS, MORTAL, SHORT, assert_none_left, figures, interrupt, results, start, wait_for
 
-from hydra_plugins.pgrun_sweeper._trial import Link, open_storage
-from hydra_plugins.pgrun_sweeper.optuna_sweeper import search_space
+from pgrun.config.paths import config_dir
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
-from pgrun.paths import config_dir
-from pgrun.sweep import LAUNCHERS as PLACES
+from pgrun.sweep.folder import LAUNCHERS as PLACES
+from pgrun.sweep.optuna.sweeper import search_space
+from pgrun.sweep.optuna.trial import Link, open_storage
 
 SPACES = sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml") if path.stem not in PLACES)
 ALGOS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))

@@ -10,11 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 from sweeping import MORTAL
 
-from hydra_plugins.pgrun_sweeper._conclude import importance
-from hydra_plugins.pgrun_sweeper._seeds import aggregate, check_aggregate, trial_seeds
-from hydra_plugins.pgrun_sweeper._trial import Link, open_storage
-from pgrun.cli import main
 from pgrun.errors import UserError
+from pgrun.shell.cli import main
+from pgrun.sweep.optuna.conclude import importance
+from pgrun.sweep.optuna.seeds import aggregate, check_aggregate, trial_seeds
+from pgrun.sweep.optuna.trial import Link, open_storage
 
 SEARCH = "optimizer.lr=interval(1e-4,1e-2)"
 LINE = ["-m", "hydra/sweeper=optuna", SEARCH, "algo=reinforce", "total_steps=64", "num_envs=2", "eval.every=null"]

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 from running import new_run
 
-from pgrun import checkpoint
-from pgrun.cli import main
-from pgrun.origin import command_line, env_id
-from pgrun.tell import duration, figures
+from pgrun.run import checkpoint
+from pgrun.run.console import duration, figures
+from pgrun.run.origin import command_line, env_id
+from pgrun.shell.cli import main
 
 SHORT = ["algo=reinforce", "num_envs=2", "total_steps=64", "eval.every=null", "eval.final_episodes=1"]
 

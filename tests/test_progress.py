@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from pgrun.progress import Progress
-from pgrun.train import Clock
+from pgrun.loop.train import Clock
+from pgrun.run.progress import Progress
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, columns: int, steps: list[int], total: int) -> str:

@@ -10,10 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from test_claim import run
 
-from pgrun.commands import override as change
+from pgrun.config.quoting import in_quotes, unreadable
 from pgrun.errors import UserError
-from pgrun.quoting import in_quotes, unreadable
-from pgrun.shown_config import first_job
+from pgrun.shell.commands import override as change
+from pgrun.shell.shown_config import first_job
 
 VALUES = (
     "s/0_seed=0",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pgrun.random_actions import legal, random_actions
+from pgrun.collect.random_actions import legal, random_actions
 
 spaces = gym.spaces
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pgrun import replay
 from pgrun.core.sum_tree import SumTree
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.memory import tensors
-from pgrun.replay import LARGE, Prioritized, Replay, size_of
-from pgrun.types import Transition
+from pgrun.memory import replay
+from pgrun.memory.memory import tensors
+from pgrun.memory.replay import LARGE, Prioritized, Replay, size_of
 
 GAMMA = 0.9
 VECTOR = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from running import same
 
-from pgrun.replay import Prioritized, Replay
-from pgrun.types import Transition, map_transition
+from pgrun.data.types import Transition, map_transition
+from pgrun.memory.replay import Prioritized, Replay
 
 GAMMA, B, N = 0.9, 3, 2
 OBS = gym.spaces.Dict({name: gym.spaces.Box(-np.inf, np.inf, (1,), np.float32) for name in ("one", "two")})

@@ -16,9 +16,9 @@ from running import new_run, same
 from shell import pgrun_inside
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pgrun import checkpoint
-from pgrun.cli import main
-from pgrun.run_directory import load_run, remember
+from pgrun.run import checkpoint
+from pgrun.run.directory import load_run, remember
+from pgrun.shell.cli import main
 
 SMALL = ("network.hidden=[16]", "eval.episodes=2", "eval.final_episodes=2", "checkpoint.keep=100", "log.every=64")
 ON_POLICY = (*SMALL, "num_envs=4", "total_steps=640", "checkpoint.every=128", "eval.every=160")

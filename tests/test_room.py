@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pgrun import room
-from pgrun.room import free_memory, shown
+from pgrun.system import free_memory as room
+from pgrun.system.free_memory import free_memory, shown
 
 CPU = torch.device("cpu")
 

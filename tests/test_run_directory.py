@@ -8,8 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 from running import compose
 
-from pgrun.origin import origin
-from pgrun.run_directory import hydra_of, names_of, use_search_path
+from pgrun.run.directory import hydra_of, names_of, use_search_path
+from pgrun.run.origin import origin
 
 WHOLE = {
     "runtime.cwd": "/somewhere",

@@ -8,10 +8,10 @@ from probes import run
 from recipes import OF_AGENTS, OF_NUMBERS, SAMPLED, demonstrations, recipe, sampled
 from running import compose, new_run, parts
 
-from pgrun.build import build
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
-from pgrun.types import Transition
+from pgrun.run.build import build
 
 GAMMA = 0.99
 REFUSE_OBS = OF_NUMBERS | OF_AGENTS | {"dqn", "sac_discrete", "sql", "gps"}

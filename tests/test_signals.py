@@ -20,8 +20,11 @@ from typing import Any
 import pytest
 from running import new_run
 
-from pgrun import checkpoint, signals, written
-from pgrun.signals import (
+from pgrun.loop.train import Clock
+from pgrun.run import checkpoint
+from pgrun.run import checkpoint_files as written
+from pgrun.system import signals
+from pgrun.system.signals import (
     WARNINGS,
     heard,
     held_back,
@@ -31,7 +34,6 @@ from pgrun.signals import (
     stop_on_signals,
     unheard_by_children,
 )
-from pgrun.train import Clock
 
 ALL = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
 SHORT = ("algo=reinforce", "total_steps=100_000", "num_envs=2", "network.hidden=[8]", "eval.every=null")
@@ -154,7 +156,7 @@ def test_the_first_signal_is_answered_at_once_and_only_once() -> None:
 
 
 CHILD = "import time; print('up', flush=True); time.sleep(60)"
-LEFT = "from pgrun.signals import leave_to_leader; leave_to_leader(); " + CHILD
+LEFT = "from pgrun.system.signals import leave_to_leader; leave_to_leader(); " + CHILD
 
 
 @pytest.mark.parametrize("code", [CHILD, LEFT], ids=["masked", "left to the leader"])
@@ -215,7 +217,7 @@ def test_a_terminal_that_is_gone_costs_no_checkpoint(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if not pid:
         os.chdir(tmp_path)
-        code = "from pgrun.cli import entry; entry()"
+        code = "from pgrun.shell.cli import entry; entry()"
         os.execv(sys.executable, [sys.executable, "-c", code, *SHORT, "total_steps=100_000_000", "hydra.run.dir=run"])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))  # rows, columns
     seen, end = b"", time.monotonic() + 90

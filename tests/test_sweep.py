@@ -25,9 +25,10 @@ from sweeping import (
     wait_for,
 )
 
-from pgrun import sweep, sweep_table
 from pgrun.errors import UserError
-from pgrun.lock import Lock, held
+from pgrun.sweep import folder as sweep
+from pgrun.sweep import table as sweep_table
+from pgrun.system.lock import Lock, held
 
 SLOW = pytest.mark.slow
 
@@ -85,7 +86,7 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 from pathlib import Path
-from pgrun.lock import Lock
+from pgrun.system.lock import Lock
 lock = Lock(Path({str(path)!r}))
 assert lock.take()
 child = os.fork()  # outlives it, and must not keep the lock

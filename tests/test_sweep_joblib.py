@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hydra_plugins.pgrun_launcher.joblib_launcher import JoblibLauncher
+from pgrun.sweep.launchers.joblib import JoblibLauncher
 
 
 def test_ctrl_c_while_workers_are_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from hydra_plugins.pgrun_launcher._compose import Composer
-from hydra_plugins.pgrun_launcher._progress import SweepProgress
-from pgrun import sweep
-from pgrun.paths import config_dir
-from pgrun.resolvers import register_resolvers
-from pgrun.tell import patience
+from pgrun.config.paths import config_dir
+from pgrun.run.console import patience
+from pgrun.sweep import folder as sweep
+from pgrun.sweep.launchers.compose import Composer
+from pgrun.sweep.launchers.progress import SweepProgress
+from pgrun.sweep.resolvers import register_resolvers
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import ray
 from shell import free_port, pgrun, pgrun_inside
 from sweeping import alive, assert_none_left, results, wait_for
 
-from hydra_plugins.pgrun_launcher.ray_launcher import RayLauncher
-from pgrun import cluster as connection
 from pgrun.errors import UserError
+from pgrun.parallel.ray import connection
+from pgrun.sweep.launchers.ray import RayLauncher
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

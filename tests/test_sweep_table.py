@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 from scipy.stats import t as student_t
 
-from pgrun import sweep
-from pgrun.sweep_table import by_setting, interval, student, table
+from pgrun.sweep import folder as sweep
+from pgrun.sweep.table import by_setting, interval, student, table
 
 
 def job(folder: Path, name: str, overrides: list[str], value: float | None, status: str = "finished") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_claim import run
 
-from pgrun.tell import pasted, shown
+from pgrun.run.console import pasted, shown
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from running import new_run
 from shell import pgrun
 
-from pgrun.cli import main
-from pgrun.terminal import spell_what_is_lacking, spelt, stdout_alone
+from pgrun.shell.cli import main
+from pgrun.shell.terminal import spell_what_is_lacking, spelt, stdout_alone
 
 HERE = sys.stdout
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pgrun.errors import Diverged
-from pgrun.train import Clock, check_finite, learn, mean_of, train
+from pgrun.loop.train import Clock, check_finite, learn, mean_of, train
 
 
 def scalar(x):

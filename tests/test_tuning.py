@@ -11,9 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from running import compose
 
-from pgrun.cli import main
-from pgrun.paths import config_dir
-from pgrun.tuning import describe_tuning, keys_of, tuned_keys
+from pgrun.config.paths import config_dir
+from pgrun.config.tuning import describe_tuning, keys_of, tuned_keys
+from pgrun.shell.cli import main
 
 # of each kind: scalars, network, optimizer, advantage, critic_fit, exploration
 PAIRS = [("ppo", "cartpole"), ("a2c", "pendulum"), ("trpo", "halfcheetah"), ("dqn", "cartpole"), ("td3", "pendulum")]

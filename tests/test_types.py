@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from pgrun.types import Transition, flatten_time, map_obs, map_transition, mask_mean, rows
+from pgrun.data.types import Transition, flatten_time, map_obs, map_transition, mask_mean, rows
 
 
 def transition(t=3, b=2):

@@ -12,10 +12,10 @@ from shell import pgrun_inside
 ALGORITHM = '''
 from torch import Tensor
 
-from pgrun.algos.base import Algorithm
+from pgrun.algos.parts.base import Algorithm
 from pgrun.core.returns import linear_scan
 from pgrun.nn import ActorCritic
-from pgrun.gradient_step import GradientStep
+from pgrun.optim.gradient_step import GradientStep
 
 
 class Mine(Algorithm):
@@ -76,12 +76,12 @@ algo:
   gamma: 0.9
 
 collector:
-  _target_: pgrun.collect.Episodes
+  _target_: pgrun.collect.rollouts.Episodes
   _partial_: true
   episodes: ${env.num_envs}
 
 memory:
-  _target_: pgrun.memory.Latest
+  _target_: pgrun.memory.memory.Latest
   _partial_: true
 """
 
@@ -114,7 +114,7 @@ def folder(tmp_path: Path) -> Path:
 
 def shell(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`pgrun ARGUMENTS` in this folder; like the console script, it starts without the folder in its path."""
-    code = "import sys; from pgrun.cli import entry; sys.path[:] = [p for p in sys.path if p]; entry()"
+    code = "import sys; from pgrun.shell.cli import entry; sys.path[:] = [p for p in sys.path if p]; entry()"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", code, *arguments]

@@ -48,12 +48,12 @@ def test_an_installed_copy_composes_and_trains(wheel, tmp_path):
         "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel), cwd=elsewhere
     )
 
-    where = "import pgrun, pgrun.paths, hydra_plugins.pgrun_launcher.launcher as l\n"
-    where += "print(pgrun.__file__, pgrun.paths.config_dir(), l.__file__, sep='\\n')"
+    where = "import pgrun, pgrun.config.paths, pgrun.sweep.launchers.basic as l\n"
+    where += "print(pgrun.__file__, pgrun.config.paths.config_dir(), l.__file__, sep='\\n')"
     found = run("-c", where, cwd=elsewhere, path=str(target)).stdout.splitlines()
     assert found[0] == str(target / "pgrun" / "__init__.py")
     assert found[1] == str(target / "pgrun" / "configs")
-    assert found[2] == str(target / "hydra_plugins" / "pgrun_launcher" / "launcher.py")
+    assert found[2] == str(target / "hydra_plugins" / "pgrun_plugins.py")
 
     shown = run("-m", "pgrun", "--cfg", "job", cwd=elsewhere, path=str(target)).stdout
     assert "id: CartPole-v1" in shown

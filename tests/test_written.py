@@ -12,9 +12,9 @@ import torch
 from faults import Disk
 from running import new_run, same
 
-from pgrun import checkpoint
 from pgrun.errors import UserError
-from pgrun.written import LIST, Written, current
+from pgrun.run import checkpoint
+from pgrun.run.checkpoint_files import LIST, Written, current
 
 SMALL = ("network.hidden=[8]", "num_envs=2", "eval.final_episodes=1", "eval.every=null", "algo.rollout=16")
 

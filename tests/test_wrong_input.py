@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from wrong_input import Case, cases, judge
 
-from pgrun import app, claim, resolvers
-from pgrun.cli import main
+from pgrun.run import claim
+from pgrun.shell import hydra_app as app
+from pgrun.shell.cli import main
+from pgrun.sweep import resolvers
 
 SLICE = cases(0, lines=40, files=20, right=0)
 RIGHT = cases(1, lines=0, files=0, right=30)

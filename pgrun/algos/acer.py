@@ -8,14 +8,14 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from pgrun.algos.acer_critics import ActorQ
-from pgrun.algos.base import Learner
+from pgrun.algos.parts.acer_critics import ActorQ
+from pgrun.algos.parts.base import Learner
 from pgrun.config.ranges import Count, Decay, NotNegative, Positive
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project
-from pgrun.gradient_step import slow_copy
-from pgrun.types import Carry, Obs, Transition, mask_mean
+from pgrun.data.types import Carry, Obs, Transition, mask_mean
+from pgrun.optim.gradient_step import slow_copy
 
 
 class ACER(Learner):

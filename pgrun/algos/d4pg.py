@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.deterministic import DeterministicReplay
+from pgrun.algos.parts.deterministic import DeterministicReplay
 from pgrun.config.ranges import Range
 from pgrun.core.categorical import project
+from pgrun.data.types import Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn.deterministic import atom_critic
-from pgrun.types import Obs, Transition
 
 
 class D4PG(DeterministicReplay):

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.deterministic import Deterministic
+from pgrun.algos.parts.deterministic import Deterministic
 from pgrun.config.ranges import Count
+from pgrun.data.types import Obs, Transition, flatten_time, mask_mean
 from pgrun.errors import UserError
 from pgrun.nn.deterministic import jacobian_product
 from pgrun.nn.models import Critic
-from pgrun.types import Obs, Transition, flatten_time, mask_mean
 
 
 class DPGOffPolicy(Deterministic):

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.fitted_critic import FittedCritic
+from pgrun.algos.parts.fitted_critic import FittedCritic
 from pgrun.config.ranges import Count, Fraction, NotNegative, Positive, Range
 from pgrun.core import losses
-from pgrun.types import Transition, mask_mean, mean_over_ranks
+from pgrun.data.types import Transition, mask_mean, mean_over_ranks
 
 
 class DPPO(FittedCritic):

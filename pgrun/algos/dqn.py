@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Count
 from pgrun.core.exploration import Exploration
+from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn.q import DiscreteQ
-from pgrun.types import Carry, Obs, Transition
 
 
 class DQN(OffPolicy):

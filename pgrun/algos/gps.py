@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.base import Learner
+from pgrun.algos.parts.base import Learner
 from pgrun.config.ranges import Count, CountOrZero, NotNegative
+from pgrun.data.types import Carry, Obs, Transition, mask_mean
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
-from pgrun.types import Carry, Obs, Transition, mask_mean
 
 
 class GPS(Learner):

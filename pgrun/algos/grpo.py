@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.proximal import Proximal
+from pgrun.algos.parts.proximal import Proximal
 from pgrun.config.ranges import Count
 from pgrun.core import groups, losses
+from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
-from pgrun.types import Transition, mask_mean
 
 
 class GRPO(Proximal):

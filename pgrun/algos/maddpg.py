@@ -8,14 +8,14 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Count, NotNegative, Positive
 from pgrun.core.gumbel import gumbel_like
 from pgrun.core.noise import ActionNoise
+from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
-from pgrun.gradient_step import slow_copy
 from pgrun.nn.joint import JointAction, JointActors, JointCritics
-from pgrun.types import Carry, Obs, Transition
+from pgrun.optim.gradient_step import slow_copy
 
 
 class MADDPG(OffPolicy):

@@ -10,7 +10,7 @@ from torch import Tensor
 from pgrun.algos.ppo import PPO
 from pgrun.config.ranges import Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
-from pgrun.types import Transition, mean_over_ranks
+from pgrun.data.types import Transition, mean_over_ranks
 
 
 class MDPO(PPO):

@@ -10,8 +10,8 @@ from torch import Tensor
 from pgrun.algos.sac import SAC
 from pgrun.config.ranges import Count, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
-from pgrun.gradient_step import slow_copy
-from pgrun.types import Obs, Transition
+from pgrun.data.types import Obs, Transition
+from pgrun.optim.gradient_step import slow_copy
 
 
 class MDPOOffPolicy(SAC):

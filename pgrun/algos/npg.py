@@ -7,13 +7,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pgrun.algos.fitted_critic import FittedCritic
+from pgrun.algos.parts.fitted_critic import FittedCritic
 from pgrun.config.ranges import Count, NotNegative, Positive, Schedule
 from pgrun.core import ranks
 from pgrun.core.schedules import SCHEDULES
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
-from pgrun.gradient_step import flatten_parameters
-from pgrun.types import Transition, mask_mean, mean_over_ranks
+from pgrun.data.types import Transition, mask_mean, mean_over_ranks
+from pgrun.optim.gradient_step import flatten_parameters
 
 
 class NaturalGradient(FittedCritic):

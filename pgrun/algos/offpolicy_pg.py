@@ -11,8 +11,8 @@ from pgrun.algos.policy_gradient import PolicyGradient
 from pgrun.config.ranges import Positive
 from pgrun.core.advantages import NORMALIZE, Returns
 from pgrun.core.importance import WEIGHTS, importance_weights, v_trace
+from pgrun.data.types import Carry, Obs, Transition, mask_mean
 from pgrun.errors import UserError
-from pgrun.types import Carry, Obs, Transition, mask_mean
 
 
 class OffPolicyPG(PolicyGradient):

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pgrun.algos.on_policy import OnPolicy
+from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.config.ranges import NotNegative
 from pgrun.core import losses, ranks
 from pgrun.core.advantages import NORMALIZE, steps_weight
+from pgrun.data.types import Carry, Obs, Transition, mask_mean, pad, time_step
 from pgrun.errors import UserError
-from pgrun.types import Carry, Obs, Transition, mask_mean, pad, time_step
 
 
 class PolicyGradient(OnPolicy):

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.proximal import Proximal
+from pgrun.algos.parts.proximal import Proximal
 from pgrun.config.ranges import NotNegative
 from pgrun.core import losses
 from pgrun.core.advantages import normalize
+from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
-from pgrun.types import Transition, mask_mean
 
 
 class PPO(Proximal):

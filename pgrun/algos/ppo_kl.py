@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pgrun.algos.ppo import PPO
 from pgrun.config.ranges import Positive
-from pgrun.types import Transition, mean_over_ranks
+from pgrun.data.types import Transition, mean_over_ranks
 
 
 class PPOKL(PPO):

@@ -9,11 +9,11 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Positive
+from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
-from pgrun.types import Carry, Obs, Transition
 
 
 class SAC(OffPolicy):

@@ -9,12 +9,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Fraction, Positive
 from pgrun.core.soft import policy_value
+from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn.models import Actor
 from pgrun.nn.q import DiscreteQ
-from pgrun.types import Carry, Obs, Transition
 
 
 class SACDiscrete(OffPolicy):

@@ -8,13 +8,13 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Positive
-from pgrun.gradient_step import slow_copy
+from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import Critic, SquashedActor
 from pgrun.nn.modes import statistics
-from pgrun.types import Carry, Obs, Transition
+from pgrun.optim.gradient_step import slow_copy
 
 
 class SACv1(OffPolicy):

@@ -10,15 +10,15 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.off_policy import OffPolicy
+from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Count, FileName, Positive, Range
+from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn import q_functions
 from pgrun.nn.layers import flat_size
 from pgrun.nn.models import check_bounded
 from pgrun.nn.q import DiscreteQ
 from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, SoftPolicy
-from pgrun.types import Carry, Obs, Transition
 
 
 class SQL(OffPolicy):

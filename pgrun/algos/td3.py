@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.deterministic import DeterministicReplay
+from pgrun.algos.parts.deterministic import DeterministicReplay
 from pgrun.config.ranges import Count, NotNegative
 from pgrun.core.noise import smoothed
+from pgrun.data.types import Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.critics import first
-from pgrun.types import Obs, Transition
 
 
 class TD3(DeterministicReplay):

@@ -11,7 +11,7 @@ from pgrun.algos.npg import NaturalGradient
 from pgrun.config.ranges import Between, Count
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, line_search
-from pgrun.types import Transition, mean_over_ranks
+from pgrun.data.types import Transition, mean_over_ranks
 
 
 class TRPO(NaturalGradient):

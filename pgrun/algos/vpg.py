@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.fitted_critic import FittedCritic
-from pgrun.types import Transition, mask_mean, mean_over_ranks
+from pgrun.algos.parts.fitted_critic import FittedCritic
+from pgrun.data.types import Transition, mask_mean, mean_over_ranks
 
 
 class VPG(FittedCritic):

@@ -11,9 +11,9 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.command_line import flag
+from pgrun.config.command_line import flag
+from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-from pgrun.paths import config_dir
 
 SHIPPED = "shipped_config"  # the shipped root, by a name that no file of the user's takes
 SETTINGS = "shipped_hydra"  # its settings of Hydra alone, for a root that has none of its defaults

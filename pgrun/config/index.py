@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
+from pgrun.config.paths import config_dir
 from pgrun.config.root import EXTRAS, GIVEN
 from pgrun.config.signatures import Setting, signature
 from pgrun.config.types import core
 from pgrun.config.walk import ROOT, is_section
-from pgrun.paths import config_dir
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of the C library, where there is one
 

@@ -11,10 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.config.root import EXTRAS, GIVEN
 from pgrun.config.signatures import Part, Setting, Signature, signature
+from pgrun.config.suggest import nearest
 from pgrun.config.types import core, is_mapping, is_plain, may_be_null, problem, said, words
 from pgrun.config.walk import HYDRAS, ROOT, every_key, is_section, makes, taken_by
 from pgrun.errors import UserError
-from pgrun.suggest import nearest
 
 
 class WrongSetting(UserError):

@@ -20,7 +20,7 @@ from pgrun.envs.masks import KEY, MaskReader, check_space
 from pgrun.envs.reading import look_at_bounds, look_closely, reader
 from pgrun.envs.state import Stateful
 from pgrun.errors import UserError
-from pgrun.randomness import generators, restore_generators, seed_generators
+from pgrun.system.randomness import generators, restore_generators, seed_generators
 
 spaces = gym.spaces
 log = logging.getLogger("pgrun")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.data.types import WRAPPED, Obs, Step
 from pgrun.envs.batch import Batch
 from pgrun.envs.state import (
     CantCapture,
@@ -25,7 +26,6 @@ from pgrun.envs.state import (
     offers_state,
 )
 from pgrun.errors import UserError, failing, told
-from pgrun.types import WRAPPED, Obs, Step
 
 spaces = gym.spaces
 log = logging.getLogger("pgrun")

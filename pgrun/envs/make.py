@@ -24,7 +24,7 @@ from pgrun.envs.state import Stateful
 from pgrun.envs.vector import Copies, Processes
 from pgrun.envs.wrapping import wrapped
 from pgrun.errors import UserError, told
-from pgrun.randomness import seed_generators
+from pgrun.system.randomness import seed_generators
 
 log = logging.getLogger("pgrun")
 Backend = Literal["auto", "native", "sync", "async", "envpool"]

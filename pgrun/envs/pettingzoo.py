@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgrun.config.ranges import Count
-from pgrun.envs.copies import Parallel
+from pgrun.data.types import Obs, Step, from_blocks, map_obs, width
+from pgrun.envs.agent_copies import Parallel
 from pgrun.envs.masks import check_space
 from pgrun.errors import UserError
-from pgrun.types import Obs, Step, from_blocks, map_obs, width
 
 spaces = gym.spaces
 

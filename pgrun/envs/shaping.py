@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pgrun.config.ranges import CountOrZero
+from pgrun.data.types import Obs, Step, VectorEnv
 from pgrun.errors import UserError
-from pgrun.types import Obs, Step, VectorEnv
 
 Potential = Callable[[Obs], Tensor]  # Φ: observations [B, *O] -> [B]
 

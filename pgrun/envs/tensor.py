@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from pgrun.config.ranges import Count
+from pgrun.data.types import Obs, Step, map_obs
 from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
 from pgrun.errors import UserError, failing
-from pgrun.types import Obs, Step, map_obs
 
 spaces = gym.spaces
 

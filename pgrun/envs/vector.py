@@ -26,7 +26,7 @@ from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate,
 from pgrun.envs.interface import flag, number
 from pgrun.envs.wrapping import OwnReward, innermost
 from pgrun.errors import EnvFailed, UserError, failing, told
-from pgrun.signals import leave_to_leader
+from pgrun.system.signals import leave_to_leader
 
 log = logging.getLogger("pgrun")
 READ: tuple[str, ...] = ()  # the keys of `info` that are handed on

@@ -6,12 +6,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.encoders import CNN, MLP, Network, Recurrent
 from pgrun.nn.layers import Layers, flat_size, is_image, linear
 from pgrun.nn.models import Twin
 from pgrun.nn.precision import Product, between
-from pgrun.types import Obs
 
 
 def q_functions(network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> nn.Module:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.types import Obs
 from pgrun.nn.critics import Reader, reads_vectors
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import Flatten, Layers, flat_size, linear
-from pgrun.types import Obs
 
 
 class DeterministicActor(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pgrun.types import Obs, Transition
+from pgrun.data.types import Obs, Transition
 
 
 class Encoder(nn.Module):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.config.ranges import Count, NotNegative
+from pgrun.data.types import Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.images import CNNEncoder, check_layout, holds_image
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image
-from pgrun.types import Obs, Transition
 
 
 class MLPEncoder(Encoder):

@@ -10,10 +10,10 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.layers import ACTIVATIONS, Layers, is_image
-from pgrun.types import Obs
 
 
 class CNNEncoder(Encoder):

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pgrun.core.gumbel import gumbel_softmax, one_hot_max
+from pgrun.data.types import Obs, blocks, width
 from pgrun.errors import UserError
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, between
-from pgrun.types import Obs, blocks, width
 
 NONE = -1e9  # the logit of what can't be chosen
 

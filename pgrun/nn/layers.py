@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
 from pgrun.nn.precision import Product, between
-from pgrun.types import Obs
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,

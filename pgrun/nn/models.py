@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import MLP, Encoder, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, between
-from pgrun.types import Carry, Obs, Transition, fresh, map_obs
 
 spaces = gym.spaces
 

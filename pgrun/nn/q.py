@@ -11,10 +11,10 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.types import Obs
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
 from pgrun.nn.precision import Product, between
-from pgrun.types import Obs
 
 
 class DiscreteQ(nn.Module):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.core import soft, svgd
+from pgrun.data.types import Obs, map_obs
 from pgrun.nn.critics import Reader, reads_vectors
 from pgrun.nn.distributions import Categorical
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import Flatten, Layers, flat_size, linear
-from pgrun.types import Obs, map_obs
 
 Q = Any  # a module: q(obs [M, *O], action [M, *A]) -> [1, M], and q.all(obs) -> [1, M, K] of discrete actions
 

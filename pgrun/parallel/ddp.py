@@ -19,24 +19,24 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from pgrun.algos.base import Algorithm
+from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.config.ranges import Count
 from pgrun.core import ranks
-from pgrun.episodes import EpisodeStats
+from pgrun.data.types import Transition
 from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, Lost, NotBegun, UserError
-from pgrun.gradient_step import GradientStep
-from pgrun.hooks import Checkpoint
+from pgrun.loop.hooks import Checkpoint
+from pgrun.loop.team import Team, own
+from pgrun.loop.train import Clock, Hook, train
+from pgrun.optim.gradient_step import GradientStep
 from pgrun.parallel import torchrun
 from pgrun.parallel.messages import broadcast, gather, packed, unpacked
-from pgrun.parallel.team import Team, own
-from pgrun.parallel.worker import Workers, end_with_parent, how
-from pgrun.randomness import generators, restore_generators
-from pgrun.signals import leave_to_leader
-from pgrun.train import Clock, Hook, train
-from pgrun.types import Transition
+from pgrun.parallel.workers import Workers, end_with_parent, how
+from pgrun.system.randomness import generators, restore_generators
+from pgrun.system.signals import leave_to_leader
 
 if TYPE_CHECKING:
-    from pgrun.build import Parts
+    from pgrun.run.build import Parts
 
 log = logging.getLogger("pgrun")
 TIMEOUT = timedelta(hours=2)  # that one rank waits for another: for its evaluation, say. One that dies is seen at once
@@ -296,7 +296,7 @@ def follow(settings: dict[str, Any], rank: int, port: int) -> None:
 def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
     """The loop of a rank that is not the leader, which tells of failures; -> the exit code."""
     leave_to_leader()
-    from pgrun.build import build
+    from pgrun.run.build import build
 
     parts = None
     try:

@@ -12,18 +12,18 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from pgrun.algos.base import Algorithm
+from pgrun.algos.parts.base import Algorithm
 from pgrun.config.ranges import Count
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.gradient_step import GradientStep
-from pgrun.optim import Optimizer
-from pgrun.parallel.team import Team, afresh, check_gradient_steps, own
-from pgrun.replay import Replay
-from pgrun.train import Clock, Hook
-from pgrun.types import Transition
+from pgrun.loop.team import Team, afresh, check_gradient_steps, own
+from pgrun.loop.train import Clock, Hook
+from pgrun.memory.replay import Replay
+from pgrun.optim.gradient_step import GradientStep
+from pgrun.optim.rules import Optimizer
 
 if TYPE_CHECKING:
-    from pgrun.build import Parts
+    from pgrun.run.build import Parts
 
 log = logging.getLogger("pgrun")
 PATIENCE = 30.0  # seconds that the leader waits, at the end, for a worker to finish the update it is in
@@ -151,7 +151,7 @@ class Hogwild(Team):
             tensor.share_memory_()
         clock.tie(shared, 0)
         join(algorithm, shared)
-        from pgrun.parallel.worker import Workers, work
+        from pgrun.parallel.workers import Workers, work
 
         if self.workers > 1 and clock.steps:
             log.info("all processes but the first start afresh: episodes, and memory")

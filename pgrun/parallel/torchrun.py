@@ -17,9 +17,9 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from pgrun.command_line import is_sweep
+from pgrun.config.command_line import is_sweep
 from pgrun.errors import UserError
-from pgrun.signals import leave_to_leader
+from pgrun.system.signals import leave_to_leader
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 BRIEF = timedelta(seconds=20)  # for telling others, who may not be there, that there is nothing to do

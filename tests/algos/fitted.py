@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import distributions as reference
 
-from pgrun.algos.critic_fit import Regression
 from pgrun.algos.npg import NPG
+from pgrun.algos.parts.critic_fit import Regression
 from pgrun.algos.trpo import TRPO
 from pgrun.algos.vpg import VPG
 from pgrun.core.advantages import GAE
 from pgrun.core.baselines import Value
+from pgrun.data.types import Transition
 from pgrun.nn import MLP
-from pgrun.optim import SGD
-from pgrun.types import Transition
+from pgrun.optim.rules import SGD
 
 INPUTS, ACTIONS = 3, 4
 DISCRETE, BOX = gym.spaces.Discrete(ACTIONS), gym.spaces.Box(-1.0, 1.0, (2,), np.float32)

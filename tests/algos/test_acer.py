@@ -10,9 +10,9 @@ from torch.distributions import Categorical, Normal, kl_divergence
 from torch.testing import assert_close
 
 from pgrun.algos.acer import ACER
+from pgrun.data.types import Transition
 from pgrun.nn import MLP
-from pgrun.optim import SGD
-from pgrun.types import Transition
+from pgrun.optim.rules import SGD
 
 GAMMA, ACTIONS, SIZE, DIM = 0.9, 3, 4, 2
 DISCRETE = gym.spaces.Discrete(ACTIONS)

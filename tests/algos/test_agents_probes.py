@@ -5,7 +5,7 @@ import torch
 from probes import run
 from recipes import sampled
 
-from pgrun.evaluate import evaluate
+from pgrun.loop.evaluate import evaluate
 
 SMALL = ("network.hidden=[32]", "num_envs=4")
 REPLAY = ("algo.rollout=4", "memory.warmup=64", "memory.batch_size=64", "optimizer.lr=1e-2")

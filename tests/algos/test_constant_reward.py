@@ -10,8 +10,8 @@ from recipes import sampled
 from running import parts
 from torch import Tensor
 
-from pgrun.paths import config_dir
-from pgrun.types import Transition
+from pgrun.config.paths import config_dir
+from pgrun.data.types import Transition
 
 ALGORITHMS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
 SMALL = ("network=mlp", "network.hidden=[]", "algo.gamma=0.98", "num_envs=8", "optimizer.schedule=linear")

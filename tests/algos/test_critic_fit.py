@@ -6,7 +6,7 @@ from fitted import BOX, DISCRETE, flat, make, network, rollout
 from running import parts
 from torch.testing import assert_close
 
-from pgrun.algos.critic_fit import Regression, TrustRegion
+from pgrun.algos.parts.critic_fit import Regression, TrustRegion
 from pgrun.algos.trpo import TRPO
 from pgrun.algos.vpg import VPG
 

@@ -8,8 +8,8 @@ from probes import Trained, run
 from running import parts
 from torch.testing import assert_close
 
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.types import Transition
 
 SMALL = ("env=pendulum", "network.hidden=[16]", "memory.warmup=40", "memory.capacity=200", "memory.batch_size=12")
 SUPPORT = ("algo.atoms=9", "algo.v_min=-4", "algo.v_max=4")

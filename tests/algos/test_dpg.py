@@ -12,9 +12,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from pgrun.algos.dpg import DPG
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.evaluate import evaluate
-from pgrun.types import Transition
+from pgrun.loop.evaluate import evaluate
 
 GAMMA = 0.9
 A = torch.tensor([[1.0, 0.2], [-0.1, 0.9]], dtype=torch.float64)

@@ -9,9 +9,9 @@ from recipes import sampled
 from running import compose
 from torch.testing import assert_close
 
-from pgrun.build import build
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.types import Transition
+from pgrun.run.build import build
 
 SMALL = (
     *("algo=dqn", "env=cartpole", "network.hidden=[16]", "memory.warmup=40", "memory.capacity=400"),

@@ -13,13 +13,13 @@ from torch.distributions import Normal
 from torch.testing import assert_close
 
 from pgrun.algos.gps import GPS
-from pgrun.build import build
-from pgrun.episode_file import save
-from pgrun.evaluate import evaluate
-from pgrun.memory import tensors
+from pgrun.data.types import Transition
+from pgrun.envs.episode_file import save
+from pgrun.loop.evaluate import evaluate
+from pgrun.memory.memory import tensors
 from pgrun.nn import MLP
-from pgrun.optim import SGD, Adam
-from pgrun.types import Transition
+from pgrun.optim.rules import SGD, Adam
+from pgrun.run.build import build
 
 GAMMA, SIZE, DIM = 0.9, 3, 2
 

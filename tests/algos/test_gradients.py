@@ -14,9 +14,9 @@ from pgrun.algos.ppo import PPO
 from pgrun.algos.sac import SAC
 from pgrun.core.advantages import GAE, TD, NStep, RewardToGo, TotalReturn
 from pgrun.core.baselines import Value, Zero
+from pgrun.data.types import Transition
 from pgrun.nn import MLP
-from pgrun.optim import SGD, Adam
-from pgrun.types import Transition
+from pgrun.optim.rules import SGD, Adam
 
 GAMMA = 0.8
 STATES, ACTIONS = 5, 2

@@ -14,16 +14,16 @@ from running import compose, new_run, parts, same
 from shell import pgrun_inside
 from torch.testing import assert_close
 
-from pgrun import checkpoint
 from pgrun.algos.grpo import GRPO
-from pgrun.build import build
 from pgrun.core.advantages import TotalReturn
 from pgrun.core.baselines import Zero
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.evaluate import evaluate
+from pgrun.loop.evaluate import evaluate
 from pgrun.nn import MLP
-from pgrun.optim import SGD
-from pgrun.types import Transition
+from pgrun.optim.rules import SGD
+from pgrun.run import checkpoint
+from pgrun.run.build import build
 
 ARMS = 4
 

@@ -8,9 +8,9 @@ from running import compose, parts
 from torch.testing import assert_close
 
 from pgrun.config.values import validate
+from pgrun.data.types import mask_mean
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Categorical, Gaussian
-from pgrun.types import mask_mean
 
 SMALL = ("algo=mdpo", "num_envs=4", "network.hidden=[8]", "algo.rollout=32", "algo.minibatch=128")
 BARE = ("algo.value_coef=0", "algo.normalize_advantage=false", "algo.max_grad_norm=null")

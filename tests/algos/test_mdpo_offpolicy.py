@@ -6,7 +6,7 @@ from probes import Trained, run
 from running import compose
 from torch.testing import assert_close
 
-from pgrun.build import build
+from pgrun.run.build import build
 
 REPLAY = (
     *("algo=mdpo_offpolicy", "env=pendulum", "network.hidden=[16]", "memory.warmup=40", "memory.capacity=200"),

@@ -11,7 +11,7 @@ from pgrun.algos.vpg import VPG
 from pgrun.core.advantages import RewardToGo
 from pgrun.core.baselines import Optimal
 from pgrun.core.trust_region import hessian_product
-from pgrun.types import mask_mean
+from pgrun.data.types import mask_mean
 
 # few states, so that the scores of all of them are quick to have
 FEW = {"t": 6, "b": 3}

@@ -11,15 +11,15 @@ from probes import run
 from running import compose, parts
 from torch.testing import assert_close
 
+from pgrun.algos.parts.scores import where_episodes_are
 from pgrun.algos.policy_gradient import PolicyGradient
-from pgrun.algos.scores import where_episodes_are
 from pgrun.config.values import validate
 from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Ones, Q, RewardToGo, TotalReturn
 from pgrun.core.baselines import Average, Optimal, Value, Zero
+from pgrun.data.types import Transition, map_transition
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Recurrent
-from pgrun.optim import SGD
-from pgrun.types import Transition, map_transition
+from pgrun.optim.rules import SGD
 
 GAMMA = 0.7
 STATES, ACTIONS = 3, 2

@@ -7,11 +7,11 @@ import torch
 from running import new_run, parts
 from torch.testing import assert_close
 
-from pgrun import checkpoint
-from pgrun.build import build
 from pgrun.core.losses import kl_estimate
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RewardScale
+from pgrun.run import checkpoint
+from pgrun.run.build import build
 
 S, A = 4, 3
 SMALL = ("env=cartpole", "num_envs=2", "network.hidden=[8]", "eval.every=null", "eval.final_episodes=1")

@@ -8,7 +8,7 @@ from probes import Trained, run
 from running import parts
 from torch.testing import assert_close
 
-from pgrun.types import Transition
+from pgrun.data.types import Transition
 
 SMALL = ("algo=sac_v1", "env=pendulum", "network.hidden=[16]", "memory.capacity=100")
 

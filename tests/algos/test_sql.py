@@ -9,10 +9,10 @@ from recipes import sampled
 from running import compose, new_run, parts
 from torch.testing import assert_close
 
-from pgrun import checkpoint
-from pgrun.build import build
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
-from pgrun.types import Transition
+from pgrun.run import checkpoint
+from pgrun.run.build import build
 
 SMALL = ("network.hidden=[16]", "memory.capacity=100", "num_envs=1")
 DISCRETE = ("algo=sql", "env=cartpole", *SMALL)

@@ -8,9 +8,9 @@ from probes import Trained, run
 from running import compose, parts
 from torch.testing import assert_close
 
-from pgrun.build import build
+from pgrun.data.types import Transition
 from pgrun.errors import UserError, WrongSpace
-from pgrun.types import Transition
+from pgrun.run.build import build
 
 SMALL = ("env=pendulum", "network.hidden=[16]", "memory.warmup=40", "memory.capacity=200", "memory.batch_size=16")
 

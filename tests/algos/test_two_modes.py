@@ -10,14 +10,14 @@ from recipes import ALGORITHMS, demonstrations, recipe, sampled
 from running import compose
 from torch import nn
 
-from pgrun import build as building
-from pgrun.build import build
 from pgrun.errors import UserError
-from pgrun.evaluate import evaluate
+from pgrun.loop.evaluate import evaluate
+from pgrun.loop.train import Clock, train
 from pgrun.nn import MLP
 from pgrun.nn.encoders import Encoder
 from pgrun.nn.modes import two_modes
-from pgrun.train import Clock, train
+from pgrun.run import build as building
+from pgrun.run.build import build
 
 
 class Dropout(nn.Module):

@@ -7,7 +7,7 @@ from recipes import sampled
 from running import parts
 from torch.testing import assert_close
 
-from pgrun.algos.critic_fit import Regression
+from pgrun.algos.parts.critic_fit import Regression
 from pgrun.algos.vpg import VPG
 from pgrun.core.advantages import GAE, Ones, Returns
 from pgrun.errors import UserError

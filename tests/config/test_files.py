@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pgrun import claim, resolvers
-from pgrun.cli import main
+from pgrun.run import claim
+from pgrun.shell.cli import main
+from pgrun.sweep import resolvers
 
 SMALL = ["total_steps=64", "num_envs=2", "algo.rollout=16", "algo.minibatch=16", "network.hidden=[8]", "threads=1"]
 SMALL += ["eval.every=null", "eval.final_episodes=1", "hydra.run.dir=run"]

@@ -9,11 +9,11 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from pgrun.build import accepted
+from pgrun.config.paths import config_dir
 from pgrun.config.ranges import Fraction, Positive
 from pgrun.config.signatures import meanings, signature
 from pgrun.config.types import core
-from pgrun.paths import config_dir
+from pgrun.run.build import accepted
 
 
 def targets() -> list[str]:
@@ -49,7 +49,7 @@ def test_the_names_are_those_that_python_takes(target):
 def test_types_ranges_and_meanings():
     ppo = signature("pgrun.algos.ppo.PPO").settings
     assert ppo["gamma"].type == Fraction
-    assert ppo["gamma"].owner == "pgrun.algos.base.Learner"
+    assert ppo["gamma"].owner == "pgrun.algos.parts.base.Learner"
     assert core(ppo["clip_range"].type) == Positive
     assert typing.get_args(ppo["kl_in"].type) == ("loss", "reward")
     assert ppo["value_coef"].meaning == "weight of the value loss."

@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 from running import compose
 
+from pgrun.config.paths import config_dir
 from pgrun.config.values import WrongSetting, validate
 from pgrun.config.walk import every_key, make_absolute
-from pgrun.paths import config_dir
 
 GYM = ("env=gym", "env.id=CartPole-v1")
 WRONG = [
@@ -26,7 +26,7 @@ WRONG = [
     (("+eval.evry=3",), "there is no key eval.evry; did you mean eval.every"),
     (("+optimizer.foo=1",), "there is no key optimizer.foo: Adam takes no 'foo'"),
     (("+algo.obs_space=1",), "algo.obs_space is no key: the run itself gives obs_space to PPO"),
-    (("optimizer._target_=pgrun.optim.SGD",), "there is no key optimizer.betas: SGD takes no 'betas'"),
+    (("optimizer._target_=pgrun.optim.rules.SGD",), "there is no key optimizer.betas: SGD takes no 'betas'"),
     (("network._target_=nowhere.Net",), "network._target_=nowhere.Net can't be had.*No module named 'nowhere'"),
     (("++eval.env.num_env=3",), "there is no key eval.env.num_env: make takes no 'num_env'"),
     (("+eval.env.max_episode_steps=0",), "eval.env.max_episode_steps=0 is out of range"),

@@ -1,8 +1,8 @@
 import pytest
 
+from pgrun.config.paths import config_dir
 from pgrun.core.advantages import GAE, TD, NStep, RewardToGo, TotalReturn
 from pgrun.core.baselines import BASELINES, KEYS, Average, Optimal, Value, Zero, check_combination
-from pgrun.paths import config_dir
 
 CRITIC = [TD(), NStep(n=3), GAE(lambda_=0.9)]
 

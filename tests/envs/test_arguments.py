@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from running import parts
 from test_transitions import adapter
 
+from pgrun.envs.wrapper_settings import wrapper_settings
 from pgrun.errors import UserError
-from pgrun.wrapper_settings import wrapper_settings
 
 W = "gymnasium.wrappers"
 

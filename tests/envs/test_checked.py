@@ -8,10 +8,10 @@ import torch
 from running import compose, parts
 from test_transitions import adapter
 
-from pgrun.build import make_env
+from pgrun.data.types import map_obs
 from pgrun.envs.tensor import Outcome, TensorEnv, World
 from pgrun.errors import UserError
-from pgrun.types import map_obs
+from pgrun.run.build import make_env
 
 spaces = gym.spaces
 ALIKE = torch.tensor([[0.0], [1.0]])

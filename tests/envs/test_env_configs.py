@@ -7,11 +7,11 @@ import pytest
 import torch
 from running import compose, new_run, parts
 
-from pgrun import checkpoint
-from pgrun.build import make_env, resolved
-from pgrun.paths import config_dir
-from pgrun.random_actions import random_actions
-from pgrun.types import width
+from pgrun.collect.random_actions import random_actions
+from pgrun.config.paths import config_dir
+from pgrun.data.types import width
+from pgrun.run import checkpoint
+from pgrun.run.build import make_env, resolved
 
 FILES = {path.stem: path.read_text() for path in (config_dir() / "env").glob("*.yaml")}
 AGENTS = sorted(name for name in FILES if "  - pettingzoo" in FILES[name])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from running import compose
 
-from pgrun.build import make_env, resolved
 from pgrun.envs.goals import BimodalBandit, MultiGoal
 from pgrun.errors import UserError
+from pgrun.run.build import make_env, resolved
 
 RNG = torch.Generator()
 

@@ -13,9 +13,9 @@ import torch
 from running import new_run
 from test_transitions import adapter
 
-from pgrun.cli import main
 from pgrun.envs.interface import FirstAnswers, flag, number
 from pgrun.errors import EnvFailed, NotBegun, UserError
+from pgrun.shell.cli import main
 
 LOOK = np.zeros(2, np.float32)
 RESET: dict[str, Any] = {"alone": LOOK, "nothing": None, "three": (LOOK, {}, 1), "text": "ab", "pair": (LOOK, LOOK)}

@@ -9,8 +9,8 @@ from running import parts
 
 from pgrun.envs.masks import MaskReader
 from pgrun.errors import UserError
-from pgrun.evaluate import evaluate
-from pgrun.train import Clock, train
+from pgrun.loop.evaluate import evaluate
+from pgrun.loop.train import Clock, train
 
 spaces = gym.spaces
 ACTIONS = {

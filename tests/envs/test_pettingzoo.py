@@ -12,12 +12,12 @@ from mpe2 import simple_speaker_listener_v4, simple_tag_v3
 from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pgrun.build import make_env, resolved
+from pgrun.collect.random_actions import random_actions
 from pgrun.config.values import validate
 from pgrun.envs import make_parallel
 from pgrun.errors import UserError
-from pgrun.evaluate import evaluate
-from pgrun.random_actions import random_actions
+from pgrun.loop.evaluate import evaluate
+from pgrun.run.build import make_env, resolved
 
 KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}
 

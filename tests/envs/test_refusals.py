@@ -8,8 +8,8 @@ import worlds
 from running import compose, parts
 from test_transitions import adapter
 
-from pgrun.build import build
 from pgrun.errors import UserError
+from pgrun.run.build import build
 
 
 def line(*overrides: str) -> str:

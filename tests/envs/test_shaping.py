@@ -11,13 +11,13 @@ from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_transitions import adapter
 
-from pgrun import checkpoint
-from pgrun.build import resolved, shaped
-from pgrun.commands import evaluate_checkpoint
 from pgrun.envs.shaping import Coordinate, Distance, Shaped
 from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.worlds import CartPole, RewardHack
 from pgrun.errors import UserError
+from pgrun.run import checkpoint
+from pgrun.run.build import resolved, shaped
+from pgrun.shell.commands import evaluate_checkpoint
 
 GAMMA = 0.9
 

@@ -10,7 +10,7 @@ from running import parts
 
 from pgrun.envs.gymnasium import action_codec, observation_codec
 from pgrun.errors import UserError
-from pgrun.train import Clock, train
+from pgrun.loop.train import Clock, train
 
 spaces = gym.spaces
 SMALL = ("network.hidden=[8]", "num_envs=3", "env.max_episode_steps=6")

@@ -8,12 +8,12 @@ import worlds
 from running import same
 from test_transitions import adapter
 
-from pgrun.collect import Episodes
+from pgrun.collect.rollouts import Episodes
+from pgrun.data.types import Transition, map_transition
 from pgrun.envs.state import CantCapture, copies_of, copy_axes, encode
 from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.worlds import CartPole
 from pgrun.errors import UserError
-from pgrun.types import Transition, map_transition
 
 WAYS = {
     "native": lambda n: adapter("CartPole-v1", num_envs=n, backend="native"),

@@ -14,9 +14,9 @@ from recipes import sampled
 from running import same
 from test_transitions import adapter
 
+from pgrun.collect.random_actions import random_actions
 from pgrun.envs.state import CantCapture, Stateful, capture, capture_object, decode, encode
 from pgrun.errors import UserError
-from pgrun.random_actions import random_actions
 
 WORLDS = {
     "native cartpole": ("CartPole-v1", {"backend": "native"}),

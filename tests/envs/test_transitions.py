@@ -7,11 +7,11 @@ import pytest
 import torch
 import worlds  # noqa: F401 (registers the test environments)
 
+from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.data.types import Step, Transition
 from pgrun.envs import make
 from pgrun.envs.state import encode
-from pgrun.episodes import EpisodeStats
-from pgrun.train import Clock
-from pgrun.types import Step, Transition
+from pgrun.loop.train import Clock
 
 
 def adapter(

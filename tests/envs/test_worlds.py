@@ -6,10 +6,10 @@ import pytest
 import torch
 from running import compose
 
-from pgrun.build import make_env, resolved
+from pgrun.collect.random_actions import random_actions
 from pgrun.envs.worlds import CartPole, ContextualBandit, RewardHack, SparseReach
 from pgrun.errors import UserError
-from pgrun.random_actions import random_actions
+from pgrun.run.build import make_env, resolved
 
 RNG = torch.Generator()
 

@@ -9,10 +9,10 @@ from running import parts
 from torch import nn
 
 from pgrun.errors import UserError
+from pgrun.loop.train import Clock, train
 from pgrun.nn import MLP
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.layers import Flatten, flat_size, linear
-from pgrun.train import Clock, train
 
 
 class Sines(Encoder):

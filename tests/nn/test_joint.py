@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pgrun.data.types import from_blocks, to_blocks, width
 from pgrun.errors import UserError
 from pgrun.nn import MLP
 from pgrun.nn.joint import JointAction, JointActors, JointCritics, Side
-from pgrun.types import from_blocks, to_blocks, width
 
 spaces = gym.spaces
 NETWORK = MLP(

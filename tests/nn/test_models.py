@@ -5,11 +5,11 @@ import torch
 from test_encoders import VECTOR, cnn, image, mlp
 from torch.testing import assert_close
 
+from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.nn import Actor, ActorCritic, Twin, q_functions
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.models import SquashedActor
-from pgrun.types import Transition
 
 spaces = gym.spaces
 BOX = spaces.Box(-1, 1, (2,), np.float32)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from running import compose
 from torch.testing import assert_close
 
-from pgrun import build
 from pgrun.nn import MLP, precision
 from pgrun.nn.critics import first
 from pgrun.nn.joint import Side
@@ -17,6 +16,7 @@ from pgrun.nn.layers import Layers
 from pgrun.nn.models import Twin
 from pgrun.nn.precision import between, in_full, medium_rounds, set_matmul_precision
 from pgrun.nn.q import DiscreteQ
+from pgrun.run import build
 
 VECTOR = gym.spaces.Box(-1, 1, (3,))
 BOX = gym.spaces.Box(-1, 1, (2,))

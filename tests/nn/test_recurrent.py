@@ -8,9 +8,9 @@ from test_encoders import COMMON, VECTOR, image
 from test_models import seen
 from torch.testing import assert_close
 
+from pgrun.data.types import columns, flatten_time, sequences
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic, Recurrent
-from pgrun.types import columns, flatten_time, sequences
 
 CELLS = ["lstm", "gru"]
 DISCRETE = gym.spaces.Discrete(3)

@@ -14,10 +14,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from pgrun.build import build
 from pgrun.core import ranks
+from pgrun.data.types import Transition, columns, map_transition
 from pgrun.parallel import messages
-from pgrun.types import Transition, columns, map_transition
+from pgrun.run.build import build
 
 RANKS = 2
 
@@ -126,7 +126,7 @@ def of_one(case: Case) -> dict[str, Tensor]:
         return updates(algorithm, case, None)
 
 
-ALONE = {"_target_": "pgrun.parallel.team.Alone", "_partial_": True, "workers": 1}
+ALONE = {"_target_": "pgrun.loop.team.Alone", "_partial_": True, "workers": 1}
 
 
 class GradientsAlone:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pgrun.nn.normalize import RunningNorm
-from pgrun.optim import SGD, Adam
-from pgrun.parallel.chief import Chief, Held
+from pgrun.optim.rules import SGD, Adam
+from pgrun.parallel.ray.chief import Chief, Held
 
 
 def held(optimizer=SGD, max_grad_norm=None, learners=1, n=3, **options):

@@ -16,8 +16,8 @@ from running import new_run, same
 from shell import pgrun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pgrun import checkpoint
 from pgrun.parallel import torchrun
+from pgrun.run import checkpoint
 
 WORDS = ("algo=ppo", "env=cartpole", "env.num_envs=4", "algo.rollout=32", "algo.minibatch=64", "network.hidden=[16]")
 NORMALIZED = ("network.normalize_obs=true", "algo.normalize_reward=true")

@@ -17,11 +17,11 @@ import torch.multiprocessing as mp
 from running import compose, new_run, parts, same
 from shell import pgrun
 
-from pgrun import checkpoint
 from pgrun.errors import UserError
+from pgrun.loop.team import afresh
 from pgrun.parallel.hogwild import Hogwild, SharedClock
-from pgrun.parallel.team import afresh
-from pgrun.parallel.worker import Workers
+from pgrun.parallel.workers import Workers
+from pgrun.run import checkpoint
 
 SMALL = ("env=cartpole", "network.hidden=[16]", "eval.final_episodes=2", "eval.every=null", "num_envs=4")
 
@@ -148,7 +148,7 @@ def test_replays_are_each_processes_own():
 
 
 def parts_of_rank(rank, *words):
-    from pgrun.build import build
+    from pgrun.run.build import build
 
     return build(compose(*words), rank=rank)
 

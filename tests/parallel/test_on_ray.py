@@ -14,11 +14,12 @@ import pytest
 from running import new_run, parts, same
 from shell import free_port, pgrun
 
-from pgrun import checkpoint
-from pgrun.collect import Rollouts
-from pgrun.commands import RESUMABLE, override
+from pgrun.collect.rollouts import Rollouts
 from pgrun.errors import Lost, UserError
-from pgrun.parallel import crew, on_ray
+from pgrun.parallel.ray import actors as crew
+from pgrun.parallel.ray import team as on_ray
+from pgrun.run import checkpoint
+from pgrun.shell.commands import RESUMABLE, override
 
 SMALL = ("algo=dppo", "env=cartpole", "num_envs=4", "network.hidden=[16]", "algo.rollout=64", "algo.policy_substeps=4",
          "algo.critic_fit.epochs=3", "eval.final_episodes=2", "eval.every=null")  # fmt: skip

@@ -1,1 +1,0 @@
-"""Hydra finds sweepers only in this namespace package; `hydra/sweeper=optuna` chooses this one."""

@@ -1,0 +1,253 @@
+"""What every algorithm is: a policy that acts and an update that learns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.config.ranges import Fraction, Positive
+from pgrun.data.types import Carry, Obs, Transition
+from pgrun.errors import UserError, WrongSpace
+from pgrun.nn.encoders import Network
+from pgrun.nn.modes import mixes_rows, named, two_modes
+from pgrun.optim.gradient_step import GradientStep, Loss
+from pgrun.optim.rules import Fisher
+
+spaces = gym.spaces
+
+
+class Algorithm(nn.Module):
+    """A policy and how it is updated. Subclasses build their networks, call `place(device)`, then build their
+    `GradientStep`s (they hold views of parameters that must have come to rest).
+
+    It is in evaluation mode always: acting, evaluating, and computing targets. A gradient step puts the networks that
+    it changes into training mode, for its loss alone.
+
+    Raises UserError where the action space is none of `action_spaces`.
+    """
+
+    action_spaces: ClassVar[tuple[type[gym.Space], ...]] = (
+        spaces.Discrete,
+        spaces.MultiDiscrete,
+        spaces.MultiBinary,
+        spaces.Box,
+    )
+    elsewhere: ClassVar[str] = ""  # what is nearest to it where it can't act
+    own_steps = False  # whether it learns from steps of its own policy alone, so that random ones would mislead it
+    learns_from: ClassVar[str] = ""  # "rollouts" [T, B, ...] or single "steps" [M, ...]; empty: either will do
+    policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # how those of the policy's tensors begin
+    compares = False  # whether it compares its policy as it learns with the one that acted, so that both must be one
+
+    def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
+        super().__init__()
+        if not isinstance(action_space, self.action_spaces):
+            needs = " or ".join(space.__name__ for space in self.action_spaces)
+            says = f"{type(self).__name__} can't act in {action_space}: it needs {needs} actions"
+            raise WrongSpace(f"{says}; {self.elsewhere}" if self.elsewhere else says, action_space)
+        self.obs_space, self.action_space = obs_space, action_space
+        self.progress = 0.0  # how much of total_steps is done; every schedule reads this
+        self.device = torch.device("cpu")
+
+    def place(self, device: str | torch.device) -> None:
+        """Move everything to a device, before any GradientStep is built."""
+        self.device = torch.device(device)
+        self.to(self.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in nn.Module; but recurrent layers without dropout stay in training mode, in which alone cuDNN gives
+        gradients.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.RNNBase) and not two_modes(module):
+                module.training = True
+        return self
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """obs [B, *O] -> action [B, *A], the carry for the next step, and what to record beside the transition."""
+        raise NotImplementedError
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Learn from what the memory offers; -> 0-dim metrics, left on the device."""
+        raise NotImplementedError
+
+    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        """Before the first step of a fresh run: take what is wanted from other runs; `load(RUN)` gives its tensors."""
+
+    def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
+        """Take another run's policy, and whatever else has its name and shape here; UserError if the policy differs."""
+        mine = self.state_dict()
+        policy = [k for k in mine if k.startswith(self.policy_names)]
+        odd = [k for k in policy if k not in tensors or tensors[k].shape != mine[k].shape]
+        if odd or not policy:
+            raise UserError(f"{name} holds another policy than this one" + (f": see {odd[0]}" if odd else ""))
+        same = {k: v for k, v in tensors.items() if k in mine and v.shape == mine[k].shape}
+        self.load_state_dict({**mine, **same})
+
+    def forget_episodes(self) -> None:
+        """Let go of what is known of the open episodes: all environments begin new ones."""
+
+    def log_prob(self, batch: Transition) -> Tensor | None:
+        """log π(a_t|s_t) of a rollout's actions, [T, B]; None where the policy has no density."""
+        return None
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        """What a policy remembers at an episode's start; each [B, ...]."""
+        return ()
+
+    def replica(self, device: str | torch.device) -> Self:
+        """A copy that acts on another device; it can't learn."""
+        bare = copy.copy(self)
+        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep)}
+        twin = copy.deepcopy(bare)
+        twin.place(device)
+        return twin
+
+    def steps(self) -> dict[str, GradientStep]:
+        """The gradient steps, by attribute name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, GradientStep)}
+
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling has taken."""
+        return sum(step.compile_seconds for step in self.steps().values())
+
+    def set_progress(self, progress: float) -> None:
+        """Tell every schedule how much of the run is done, in [0, 1]."""
+        self.progress = progress
+        for step in self.steps().values():
+            step.set_progress(progress)
+
+    def schedules(self) -> dict[str, float]:
+        """Read what schedules say at this point of the run, by the tag of its curve."""
+        rates = {f"schedule/{rate_name(name)}": step.lr for name, step in self.steps().items()}
+        exploration = getattr(getattr(self, "exploration", None), "figures", None)
+        explored = exploration(self.progress) if exploration else {}
+        return {**rates, **{f"schedule/{name}": value for name, value in explored.items()}}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Parameters, normalisers and optimizers, as tensors."""
+        optimizers = {name: step.optimizer.state_dict() for name, step in self.steps().items()}
+        return {"module": {k: v.detach() for k, v in self.state_dict().items()}, "optimizers": optimizers}
+
+    def restore(self, state: dict[str, Any], *, optimizers: bool = True) -> None:
+        """Put a snapshot back; UserError if it is another network's."""
+        mine, theirs = self.state_dict(), state["module"]
+        odd = [k for k in mine if k not in theirs] + [k for k in theirs if k not in mine]
+        shapes = [k for k in mine if k in theirs and mine[k].shape != theirs[k].shape and not k.endswith(".carry")]
+        if odd or shapes:
+            key = (odd + shapes)[0]
+            has = tuple(mine[key].shape) if key in mine else "nothing"
+            holds = tuple(theirs[key].shape) if key in theirs else "nothing"
+            raise UserError(f"the checkpoint is of another network: at {key} it holds {holds}, this network {has}")
+        self.load_state_dict(theirs)
+        if optimizers:
+            for name, step in self.steps().items():
+                step.optimizer.load_state_dict(state["optimizers"][name])
+
+
+class Learner(Algorithm):
+    """An algorithm that makes networks and learns them by gradient steps: it keeps what both are made with.
+
+    Subclasses build their networks, call `settle()`, then make their steps by `gradient_step`.
+
+    Args:
+        obs_space, action_space: the environments'.
+        network: makes the encoders.
+        optimizer: makes the optimizer of each gradient step.
+        device: where it learns.
+        compile: compile the gradient steps.
+        gamma: discount γ.
+        max_grad_norm: clip each gradient's norm to this; None leaves it.
+    """
+
+    def __init__(
+        self,
+        *,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        network: Network,
+        optimizer: Callable[..., Any],
+        device: str,
+        compile: bool,
+        gamma: Fraction,
+        max_grad_norm: Positive | None,
+    ) -> None:
+        super().__init__(obs_space=obs_space, action_space=action_space)
+        self.network, self.optimizer, self.compile_steps = network, optimizer, compile
+        self.gamma, self.max_grad_norm = gamma, max_grad_norm
+        self.device = torch.device(device)
+
+    def settle(self) -> None:
+        """Bring the networks to where they learn, before any gradient step is made of them.
+
+        Raises:
+            UserError: layers that compute one thing in training and another when acting, where that can't be right.
+        """
+        self.place(self.device)
+        self.check_modes()
+        self.eval()
+
+    def check_modes(self) -> None:
+        """Raise UserError where layers with two modes would falsify what is learnt."""
+        name, two = type(self).__name__, [module for child in self.children() for module in two_modes(child)]
+        mixing = [module for module in two if mixes_rows(module)]
+        if two and self.compares:
+            raise UserError(
+                f"{name} compares its policy with the one that acted, and {named(two)} makes it another one while it "
+                "learns: use a network without (nn.LayerNorm has one mode), or algo=sac, td3, dqn or sac_discrete"
+            )
+        if mixing and self.learns_from != "steps":
+            raise UserError(
+                f"{name} learns from whole rollouts, with rows that don't count, and {named(mixing)} would take its "
+                "statistics from them too: use nn.LayerNorm, or an algorithm with a replay of steps, such as algo=sac"
+            )
+
+    def gradient_step(
+        self,
+        parameters: Iterable[nn.Parameter],
+        loss: Loss,
+        *,
+        name: str = "",
+        lr: float | None = None,
+        fisher: Fisher | None = None,
+        given: Callable[..., tuple[Any, ...]] | None = None,
+        learners: int = 1,
+    ) -> GradientStep:
+        """A step of the configured optimizer, or of one with another learning rate, along a loss's gradient."""
+        return GradientStep(
+            self,
+            parameters,
+            loss,
+            self.optimizer if lr is None else partial(self.optimizer, lr=lr),
+            max_grad_norm=self.max_grad_norm,
+            compile=self.compile_steps,
+            name=name,
+            fisher=fisher,
+            given=given,
+            learners=learners,
+        )
+
+
+def rate_name(step: str) -> str:
+    """Name the learning rate of a gradient step: lr, lr_actor, lr_critic."""
+    own = step.removesuffix("step").rstrip("_")
+    return f"lr_{own}" if own else "lr"
+
+
+def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load an actor from another run's tensors; UserError if that run's policy is of another shape."""
+    policy = {
+        key.partition("actor.")[2]: value for key, value in tensors.items() if key.startswith(Algorithm.policy_names)
+    }
+    mine = actor.state_dict()
+    odd = [k for k in mine if k not in policy or policy[k].shape != mine[k].shape]
+    if odd:
+        raise UserError(f"{name} holds another policy than this network's: see {odd[0]}")
+    actor.load_state_dict({key: policy[key] for key in mine})

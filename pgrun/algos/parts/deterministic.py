@@ -1,0 +1,68 @@
+"""What deterministic policies share: noise where they explore and, with replay, slow copies of actor and critic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from pgrun.algos.parts.base import Learner
+from pgrun.algos.parts.off_policy import OffPolicy, check_network
+from pgrun.config.ranges import Positive
+from pgrun.core.noise import ActionNoise
+from pgrun.data.types import Carry, Obs
+from pgrun.errors import UserError
+from pgrun.nn.deterministic import DeterministicActor
+from pgrun.nn.modes import statistics
+from pgrun.optim.gradient_step import slow_copy
+
+
+class Deterministic(Learner):
+    """μ(s), learned along ∇_θμ(s) ∇_aQ(s, a) at a = μ(s): Silver et al. 2014, https://proceedings.mlr.press/v32/silver14
+
+    Args:
+        exploration: the noise on actions.
+        actor_lr: the actor's learning rate; None: the optimizer's, which is the critic's.
+    """
+
+    action_spaces = (gym.spaces.Box,)
+
+    def __init__(self, *, exploration: ActionNoise, actor_lr: Positive | None, **common: Any) -> None:
+        super().__init__(**common)
+        check_network(self.network)
+        if not isinstance(exploration, ActionNoise):
+            name = type(exploration).__name__
+            raise UserError(f"{name} is no noise for continuous actions; use algo/exploration=gaussian, ou or none")
+        self.exploration, self.actor_lr = exploration, actor_lr
+        self.actor = DeterministicActor(self.network, self.obs_space, self.action_space)
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        return self.exploration.initial(num_envs, self.actor.edge.numel(), self.device)
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        action = self.actor(obs)
+        if explore:
+            action, carry = self.exploration(action, carry, self.progress)
+            action = torch.clamp(action, -self.actor.edge, self.actor.edge)
+        return action, carry, {}
+
+
+class DeterministicReplay(Deterministic, OffPolicy):
+    """μ and Q from replay, and copies μ̄ and Q̄ that follow them slowly."""
+
+    def learn(self, q: nn.Module, *, target: bool = True) -> None:
+        super().learn(q, target=target)
+        self.actor_target, self.phi_target = slow_copy(self.actor)
+        self.statistics += statistics(self.actor_target, self.actor)
+        self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
+
+    def follow(self) -> None:
+        """Q̄ and μ̄ move the share τ of the way."""
+        super().follow()
+        self.phi_target.lerp_(self.actor_step.theta, self.tau)
+
+    def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
+        """−E[Q(s, μ(s))]."""
+        raise NotImplementedError

@@ -1,0 +1,95 @@
+"""On-policy algorithms whose policy and critic learn apart: the policy takes its step, then the critic is fitted."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from pgrun.algos.parts.critic_fit import CriticFit
+from pgrun.algos.parts.on_policy import OnPolicy
+from pgrun.config.ranges import NotNegative
+from pgrun.core import losses
+from pgrun.core.advantages import NORMALIZE
+from pgrun.data.types import Transition, mask_mean
+from pgrun.errors import UserError
+
+
+class FittedCritic(OnPolicy):
+    """An on-policy algorithm that steps its policy along the gradient of E[ρ_t Ψ_t], then fits its critic.
+
+    A subclass writes `improve`. Advantages are taken before the fit, so the critic never sees what it weighs.
+
+    Args:
+        critic_fit: how V is fitted once the policy has made its step.
+        normalize: Ψ_t before the step: none; episode: by each episode's mean and deviation; batch: by the rollout's.
+        entropy_coef: weight of the entropy bonus.
+    """
+
+    adds_correction = True
+
+    def __init__(
+        self,
+        *,
+        critic_fit: CriticFit,
+        normalize: Literal["none", "episode", "batch"],
+        entropy_coef: NotNegative,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        name = type(self).__name__.lower()
+        if self.model.shared:
+            raise UserError(
+                f"algo={name} steps the policy and fits the critic apart, which one trunk for both can't be: "
+                "network.shared=true must be network.shared=false"
+            )
+        if normalize == "episode" and not common["whole_episodes"]:
+            raise UserError("algo.normalize=episode needs whole episodes: add collector=episodes, or use batch or none")
+        if normalize != "none" and not self.advantage.of_rewards:
+            raise UserError(
+                f"algo.normalize={normalize} leaves nothing of a Ψ that is always 1; use algo.normalize=none"
+            )
+        self.normalize, self.entropy_coef = normalize, entropy_coef
+        self.actor = list(self.model.actor.parameters())
+        self.critic_fit = critic_fit
+        self.value_step = None if self.model.critic is None else critic_fit.prepare(self)
+
+    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        psi, target = super().weigh(batch, value)
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
+
+    def update(self, batch: Transition) -> dict[str, Tensor]:
+        batch = self.estimate(batch)
+        metrics = self.improve(batch)
+        if self.model.critic is not None:
+            metrics |= self.critic_fit(self, batch)
+        value, target = batch.extras["value"], batch.extras["target"]
+        metrics["value/explained_variance"] = losses.explained_variance(value, target, batch.valid)
+        self.model.observe(batch)
+        return metrics
+
+    def improve(self, batch: Transition) -> dict[str, Tensor]:
+        """The policy's step, from a rollout [T, B] as `estimate` returns it; -> metrics."""
+        raise NotImplementedError
+
+    def sample(self, batch: Transition, size: int | None = None) -> Transition:
+        """All of a rollout [T, B], or `size` random steps of it: rows [M], or sequences of a network with a memory."""
+        extras = dict(batch.extras)
+        constant = {key: extras.pop(key) for key in ("correction",) if key in extras}  # not of steps
+        part = next(self.minibatches(batch._replace(extras=extras), 1, size))
+        return part._replace(extras=part.extras | constant)
+
+    def surrogate(self, batch: Transition) -> tuple[Tensor, Any]:
+        """L(θ) = E[ρ_t Ψ_t] and the entropy bonus, whose gradient at θ_old is the policy gradient; 0-dim. And π_θ."""
+        pi = self.model.policy(batch)
+        ratio = (pi.log_prob(batch.action) - batch.extras["log_prob"]).exp()  # ρ_t
+        objective = mask_mean(ratio * batch.extras["psi"], batch.valid) - self.correction(batch)
+        if self.entropy_coef:
+            objective = objective + self.entropy_coef * mask_mean(pi.entropy(), batch.valid)
+        return objective, pi
+
+    def value_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
+        """½ mean (V − V̂)² on rows [M] or sequences [L, M]."""
+        error = losses.value_error(self.model.value(batch), batch.extras["target"])
+        loss = mask_mean(error, batch.valid)
+        return loss, {"loss/value": loss.detach()}

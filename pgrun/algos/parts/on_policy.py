@@ -1,0 +1,184 @@
+"""What on-policy algorithms share: an actor, perhaps a critic, and Ψ_t; each adds its step along the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.algos.parts.base import Learner
+from pgrun.algos.parts.scores import subtract_optimal
+from pgrun.config.ranges import Count
+from pgrun.core import ranks
+from pgrun.core.advantages import Advantage, Returns
+from pgrun.core.baselines import Baseline, check_combination
+from pgrun.data.types import Carry, Obs, Transition, columns, flatten_time, fresh, rows, sequences
+from pgrun.errors import UserError
+from pgrun.nn import ActorCritic
+from pgrun.nn.normalize import RewardScale
+from pgrun.optim.gradient_step import GradientStep, Loss
+
+
+class OnPolicy(Learner):
+    """A policy, a critic where the baseline is learned, and what weighs the score.
+
+    Args:
+        advantage: the form of Ψ_t, which weighs the score.
+        baseline: what is taken off Ψ_t.
+        rollout: T, steps in each environment between updates, which the collector takes.
+        whole_episodes: whether the collector brings whole episodes instead.
+        normalize_reward: divide rewards by the running standard deviation of the discounted return.
+
+    Raises:
+        UserError: advantage, baseline, collector and step don't go together.
+    """
+
+    own_steps = True
+    learns_from = "rollouts"
+    adds_correction: ClassVar[bool] = False  # whether its policy's loss has the term `correction`
+
+    def __init__(
+        self,
+        *,
+        advantage: Advantage,
+        baseline: Baseline,
+        rollout: Count | None,
+        whole_episodes: bool,
+        normalize_reward: bool,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if wrong := check_combination(advantage, baseline, whole_episodes):
+            raise UserError(wrong)
+        if baseline.per_parameter and not self.adds_correction:
+            raise UserError(
+                "algo.baseline.per_parameter=true makes a gradient, not a weight of the score: it goes with plain and "
+                "natural steps, as algo=reinforce, vpg and npg take; here use algo.baseline.per_parameter=false"
+            )
+        if normalize_reward and not (advantage.of_rewards or baseline.learned):
+            raise UserError(
+                "algo.normalize_reward=true: rewards count for nothing here, as Ψ is always 1; "
+                "use algo.normalize_reward=false"
+            )
+        self.compares = advantage.of_rewards  # else what it climbs is a likelihood
+        self.advantage, self.baseline = advantage, baseline
+        self.rollout = None if whole_episodes else rollout
+        self.whole_episodes = whole_episodes
+        learned = baseline.learned or advantage.critic != "v"
+        self.model = ActorCritic(self.network, self.obs_space, self.action_space, critic=learned, kind=advantage.critic)
+        if self.compile_steps and self.model.recurrent:
+            raise UserError("compile=true can't unroll a network with a memory; use compile=false")
+        self.reward_scale = RewardScale(self.gamma) if normalize_reward else None
+        self.settle()
+
+    def gradient_step(self, parameters: Iterable[nn.Parameter], loss: Loss, **options: Any) -> GradientStep:
+        return super().gradient_step(parameters, loss, **{"fisher": self.fisher, **options})
+
+    def fisher(self, batch: Transition, *_: Any) -> tuple[Tensor, Tensor]:
+        """log π(a|s) + log N(v; V(s), 1) of draws from the model itself, and which steps are valid; both [...]."""
+        pi, value = self.model(batch)
+        with torch.no_grad():
+            action, v = pi.sample(), value + torch.randn_like(value)
+        return pi.log_prob(action) - 0.5 * (value - v).square(), batch.valid
+
+    def forget_episodes(self) -> None:
+        if self.reward_scale is not None:
+            self.reward_scale.carry.zero_()
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        return self.model.initial_carry(num_envs)
+
+    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        pi, after = self.model.step(obs, carry)
+        return (pi.sample() if explore else pi.mode()), after, {"carry": carry[0]} if carry else {}
+
+    def log_prob(self, batch: Transition) -> Tensor:
+        return self.model.policy(batch).log_prob(batch.action)
+
+    def scaled(self, batch: Transition) -> Transition:
+        """A rollout with its rewards scaled by statistics that have seen them, where that is asked for. A penalty that
+        was taken off them is as it was.
+        """
+        if self.reward_scale is None:
+            return batch
+        penalty = batch.extras.get("penalty", torch.zeros_like(batch.reward))
+        paid = batch.reward + penalty
+        new = fresh(batch)
+        mine = slice(None) if new is None else new.any(0)  # whole columns: their episodes go on
+        if (r := paid[:, mine]).numel():
+            self.reward_scale.observe(r, batch.last[:, mine], batch.valid[:, mine])
+        return batch._replace(reward=self.reward_scale(paid) - penalty)
+
+    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Ψ_t and the critic's target, [T, B], from what the critic says of a rollout, [T, B]."""
+        last = batch.last | ~batch.valid  # filler is no part of the episode after it
+        v = self.model.state_value(batch) if self.model.of_actions else value
+        returns = Returns(batch.reward, batch.discount, last, v, self.model.next_value(batch), value)
+        psi, target = self.advantage(returns, self.gamma)
+        return self.baseline(psi, last, batch.valid, self.weight_inside(batch)), target
+
+    def prepared(self, batch: Transition) -> Transition:
+        """What the memory offers with what `weigh` and `factor` ask for beside it: the same for most."""
+        return batch
+
+    def factor(self, batch: Transition) -> Tensor:
+        """What Ψ_t, and with it any baseline, is multiplied by, [T, B]: nothing else than 1 for most."""
+        return torch.ones_like(batch.reward)
+
+    def weight_inside(self, batch: Transition) -> Tensor | None:
+        """Importance weights w_t that Ψ_t contains already, so that a baseline needs them too, [T, B]; None: 1."""
+        return None
+
+    @torch.no_grad()
+    def estimate(self, batch: Transition) -> Transition:
+        """A rollout [T, B] with what its update needs in extras: `psi` (Ψ_t), `target` and `value` (of the critic),
+        `log_prob` and `pi` (log π_old(a_t|s_t) and π_old's parameters), all [T, B, ...]. The successors are let go.
+
+        With a baseline per parameter also `correction` [P]: see `correction`.
+        """
+        batch = self.scaled(batch)
+        pi, value = self.model(batch)
+        psi, target = self.weigh(batch, value)
+        factor = self.factor(batch)
+        found = {"target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
+        if self.baseline.needs_scores:
+            inside = self.weight_inside(batch)
+            of_baseline = factor if inside is None else factor * inside
+            found |= subtract_optimal(self.model, batch, psi * factor, of_baseline, self.baseline.per_parameter)
+        else:
+            found["psi"] = psi * factor
+        return batch._replace(next_obs=batch.obs, extras={**batch.extras, **found})
+
+    def correction(self, batch: Transition) -> Tensor | float:
+        """What a loss −mean(Ψ_t log π(a_t|s_t)) over the valid steps adds, so that its gradient has the baseline per
+        parameter taken off: ⟨c, θ⟩ with a constant c. 0 with any other baseline.
+        """
+        if "correction" not in batch.extras:
+            return 0.0
+        return torch.dot(batch.extras["correction"], torch.cat([p.flatten() for p in self.model.actor.parameters()]))
+
+    def minibatches(self, batch: Transition, epochs: int, size: int | None) -> Iterator[Transition]:
+        """`epochs` times a rollout [T, B] in random order, in pieces of `size` steps (None: all): rows [size] of a
+        network without memory, sequences [L, size / L] of one with. What is left over of an epoch is left out.
+
+        Of several ranks each brings to every piece its share of all rows.
+        """
+        if self.model.recurrent:
+            longest = ranks.largest_count(batch.reward.shape[0])
+            length = min(self.model.sequence or longest, longest)
+            whole, pick = sequences(batch, min(length, batch.reward.shape[0])), columns
+            n, size = whole.reward.shape[1], None if size is None else max(size // length, 1)
+        else:
+            whole, pick = flatten_time(batch), rows
+            if self.whole_episodes:  # much of a rollout of unequal episodes is padding
+                whole = rows(whole, whole.valid.nonzero().squeeze(-1))
+            n = whole.reward.shape[0]
+        total = ranks.total_count(n)
+        m = total if size is None else min(size, total)
+        for _ in range(epochs):
+            order = torch.randperm(n, device=batch.reward.device)
+            for i in range(total // m):
+                mine = slice(i * m * n // total, (i + 1) * m * n // total)
+                yield whole if m == total else pick(whole, order[mine])

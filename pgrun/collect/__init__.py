@@ -1,0 +1,1 @@
+"""Acting in environments: rollouts, whole episodes, recorded ones. No gradients here."""

@@ -1,0 +1,83 @@
+"""Demonstrations: whole episodes of somebody's, recorded and learnt from; `episode_file` has the format."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.config.ranges import Count, FileName
+from pgrun.data.types import Obs, Step, Transition, VectorEnv, columns, map_obs, map_transition
+from pgrun.envs.episode_file import load
+from pgrun.errors import UserError
+
+
+class Recorder:
+    """Watches an evaluation and keeps the steps that it counts."""
+
+    def __init__(self) -> None:
+        self.rows: list[Transition] = []
+
+    def __call__(self, obs: Obs, action: Tensor, extras: dict[str, Tensor], step: Step, counted: Tensor) -> None:
+        """Take one step of B environments; counted [B] says whose episode counts."""
+        real = step.valid & counted
+        self.rows.append(
+            Transition(obs, action, step.reward, step.discount, step.next_obs, step.last & real, real, extras)
+        )
+
+    def rollout(self) -> Transition:
+        """Everything, [T, B, ...]."""
+        first, *others = self.rows
+        return Transition(
+            *(map_obs(lambda *x: torch.stack(x), field, *(o[i] for o in others)) for i, field in enumerate(first))
+        )
+
+
+class Demonstrations:
+    """A collector that acts not: `episodes` demonstrations at a time, each once an epoch, in random order.
+
+    What it hands out counts as environment steps, so `total_steps` is how much data is learnt from. Each rollout has
+    extras["log_prob"], log μ of the policy that demonstrated; NaN where nobody knows it.
+
+    Args:
+        source: an .npz file or minari:ID.
+        episodes: how many at a time, each once an epoch.
+    """
+
+    def __init__(self, *, env: VectorEnv, source: FileName | None, episodes: Count) -> None:
+        if source is None:
+            raise UserError("there is nothing to learn from: give demonstrations=FILE.npz or demonstrations=minari:ID")
+        self.env, self.episodes = env, episodes
+        self.data = with_log_prob(load(source, env.obs_space, env.action_space))
+        self.stats = EpisodeStats(min(episodes, self.data.reward.shape[1]))
+        self.order = torch.zeros(0, dtype=torch.int64)
+
+    def collect(self, algorithm: Any) -> Transition:
+        """-> [L, M, ...]."""
+        count = self.data.reward.shape[1]
+        m = min(self.episodes, count)
+        if len(self.order) < m:
+            self.order = torch.randperm(count)
+        index, self.order = self.order[:m], self.order[m:]
+        rollout = columns(self.data, index)
+        length = math.ceil(int(rollout.valid.sum(0).max()))
+        rollout = map_transition(lambda x: x[:length], rollout)
+        self.stats.add(rollout.reward, rollout.last, rollout.valid)
+        return rollout
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"env": None, "order": self.order, "stats": self.stats.snapshot()}
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        self.order = state["order"]
+        self.stats.restore(state["stats"], open_episodes=True)
+        return True
+
+
+def with_log_prob(data: Transition) -> Transition:
+    """The same with extras["log_prob"], NaN where nobody knows it."""
+    known = data.extras.get("log_prob", torch.full_like(data.reward, math.nan))
+    return data._replace(extras={"log_prob": known})

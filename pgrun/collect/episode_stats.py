@@ -1,0 +1,106 @@
+"""What is known of episodes, open and finished: returns and lengths."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.data.types import WRAPPED
+
+NO_STREAMS: dict[str, Tensor] = {}  # never written to
+
+
+class EpisodeStats:
+    """Returns and lengths of episodes, open and finished, from what the environment paid; and the returns of its other
+    streams of rewards, by name.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self.returns = np.zeros(num_envs)  # of the open episodes
+        self.lengths = np.zeros(num_envs, dtype=np.int64)
+        self.streams: dict[str, np.ndarray] = {}
+        self.finished: list[tuple[float, int]] = []  # since somebody last took them
+        self.finished_streams: dict[str, list[float]] = {}
+        self.recent: deque[float] = deque(maxlen=100)
+        self.count = 0
+        self.differ = False  # whether wrappers have changed a return
+
+    def add(self, reward: Tensor, last: Tensor, valid: Tensor, streams: dict[str, Tensor] = NO_STREAMS) -> None:
+        """Account for a rollout, all [T, B], rows that are not valid nowhere. Where several agents are paid, reward
+        [T, B, N], there is a stream `return`.
+        """
+        real = valid.cpu().numpy()
+        ends = last.cpu().numpy() & real
+        where = ends.nonzero() if ends.any() else None
+        returns, self.returns = per_episode(self.returns, _numbers(streams.get("return", reward)) * real, where)
+        lengths, self.lengths = per_episode(self.lengths, real, where)
+        self.finished += zip(returns, lengths, strict=True)
+        self.recent += returns
+        self.count += len(returns)
+        for name in streams:
+            if name == "return":
+                continue
+            before = self.streams.get(name, np.zeros_like(self.returns))
+            sums, self.streams[name] = per_episode(before, _numbers(streams[name]) * real, where)
+            self.differ = self.differ or (name == WRAPPED and sums != returns)
+            self.finished_streams.setdefault(name, []).extend(sums)
+
+    def take(self) -> list[tuple[float, int]]:
+        """The (return, length) of the episodes finished since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def take_streams(self) -> dict[str, list[float]]:
+        """The other streams' returns in the episodes finished since the last call, by name."""
+        finished, self.finished_streams = self.finished_streams, {}
+        return {name: returns for name, returns in finished.items() if name != WRAPPED or self.differ}
+
+    def snapshot(self) -> dict[str, Any]:
+        """As tensors and plain values."""
+        return {
+            "returns": torch.from_numpy(self.returns.copy()),
+            "lengths": torch.from_numpy(self.lengths.copy()),
+            "streams": {name: torch.from_numpy(x.copy()) for name, x in sorted(self.streams.items())},
+            "finished": list(self.finished),
+            "finished_streams": {name: list(x) for name, x in sorted(self.finished_streams.items())},
+            "recent": list(self.recent),
+            "count": self.count,
+            "differ": self.differ,
+        }
+
+    def restore(self, state: dict[str, Any], *, open_episodes: bool) -> None:
+        """Put a snapshot back, the open episodes only where their environments came back too."""
+        if open_episodes:
+            self.returns, self.lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
+            self.streams = {name: x.numpy().copy() for name, x in state["streams"].items()}
+        self.finished = [tuple(episode) for episode in state["finished"]]
+        self.finished_streams = {name: list(x) for name, x in state["finished_streams"].items()}
+        self.recent.extend(state["recent"])
+        self.count, self.differ = state["count"], state.get("differ", False)
+
+
+def per_episode(
+    opened: np.ndarray, x: np.ndarray, ends: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[list[Any], np.ndarray]:
+    """Sums of x [T, B] over each episode that ends at one of `ends` (t and b, in order of time) and over the open ones.
+
+    `opened` [B] is what the episodes that were open before had come to.
+    """
+    if ends is None:
+        return [], opened + x.sum(0)
+    total = opened + x.cumsum(0)  # since the rollout's start, episode ends not yet taken off
+    left, done, sums = total[-1], dict[int, Any](), []
+    for b, value in zip(ends[1].tolist(), total[ends].tolist(), strict=True):
+        sums.append(value - done.get(b, 0))
+        done[b] = value
+    for b, value in done.items():
+        left[b] -= value
+    return sums, left
+
+
+def _numbers(x: Tensor) -> np.ndarray:
+    return x.cpu().numpy().astype(np.float64)

@@ -1,0 +1,76 @@
+"""Numbers of environments that are not finite: found before anything learns from them, and named as theirs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pgrun.data.types import Obs, Step, Transition
+from pgrun.errors import Diverged, EnvNotFinite
+
+
+def check_observations(rollout: Transition) -> None:
+    """Look once at a rollout [T, B, ...] for the first thing that is not finite.
+
+    Raises:
+        EnvNotFinite: an environment showed or paid it.
+        Diverged: the policy did it, before any environment.
+    """
+    before, after = named(rollout.obs), named(rollout.next_obs)
+    shown = (*before.items(), *after.items(), ("the reward", rollout.reward))
+    if all(finite(x) for _, x in shown):
+        return
+    valid = rollout.valid
+    for t in range(len(valid)):
+        steps = int(valid[: t + 1].sum())
+        for name, x in before.items():  # what an earlier step led to was looked at there
+            refuse(name, x[t], steps - int(valid[t].sum()), "after a reset")
+        action = rollout.action[t]
+        if not finite(action):
+            b = first(action)[0]
+            raise Diverged(f"the policy's action in environment {b} is {float(action[tuple(first(action))])}")
+        for name, x in (*after.items(), ("the reward", rollout.reward)):
+            refuse(name, x[t], steps, "after a step")
+
+
+def check_step(obs: Obs, step: Step, steps: int) -> None:
+    """Look at what a policy acted on, and what that was paid, in environments whose row is no filler.
+
+    Args:
+        obs: [B, *O], before the step.
+        step: what followed.
+        steps: how many steps all environments took in this evaluation, this one included.
+
+    Raises:
+        EnvNotFinite: it is not finite.
+    """
+    for name, x in (*named(obs).items(), ("the reward", step.reward)):
+        if not finite(x):
+            rows = step.valid.reshape(-1, *([1] * (x.dim() - 1)))
+            refuse(f"in an evaluation, at its step {steps}, {name}", torch.where(rows, x, torch.zeros_like(x)), 0, "")
+
+
+def named(obs: Obs) -> dict[str, Tensor]:
+    """The parts of an observation by what they are called in messages."""
+    if isinstance(obs, dict):
+        return {f"the observation {key!r}": x for key, x in obs.items()}
+    return {"the observation": obs}
+
+
+def finite(x: Tensor) -> bool:
+    """Tell whether all numbers are finite."""
+    return not x.is_floating_point() or bool(torch.isfinite(x).all())
+
+
+def first(x: Tensor) -> list[int]:
+    """Find the first number that is not finite."""
+    return [int(i) for i in (~torch.isfinite(x)).nonzero()[0]]
+
+
+def refuse(name: str, x: Tensor, steps: int, when: str) -> None:
+    """Raise EnvNotFinite where one of the environments' numbers [B, ...] is not finite."""
+    if finite(x):
+        return
+    b, *place = first(x)
+    coordinate = f", coordinate {place}" if place else ""
+    raise EnvNotFinite(f"{name} of environment {b} is {float(x[(b, *place)])}{coordinate}", steps, when)

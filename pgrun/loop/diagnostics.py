@@ -1,0 +1,180 @@
+"""What a run can be asked to measure of itself: how noisy its gradient is, and how far each update moves the policy.
+
+Nothing of it changes a run, and nothing of it is there unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from pgrun.algos.parts.base import Algorithm
+from pgrun.algos.parts.on_policy import OnPolicy
+from pgrun.algos.parts.scores import trajectory_gradients, where_episodes_are
+from pgrun.core import ranks
+from pgrun.core.advantages import normalize
+from pgrun.core.baselines import optimal_of_others
+from pgrun.data.types import Transition, map_transition, mean_over_ranks
+from pgrun.errors import UserError
+from pgrun.nn.normalize import RunningNorm
+from pgrun.optim.gradient_step import GradientStep
+
+PIECES = 64  # that a batch of rows is cut into, at most
+
+
+def watch(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num_envs: int) -> None:
+    """Make an algorithm's updates return more metrics.
+
+    gradient_variance: `gradient/variance` and `gradient/snr`, see `noise`. Of an on-policy algorithm, the policy
+    gradient's: of Σ_t Ψ_t ∇log π(a_t|s_t) over episodes, or environments where rollouts have a fixed length, before the
+    update's first step. Of any other, every gradient step's (with `_<name>`, where there are several), over rows.
+    step_size: `step/norm`, the length of θ_new − θ_old, and of an on-policy algorithm `policy/kl_step`,
+    KL(π_old‖π_new) at the rollout's observations.
+
+    Raises UserError where there is nothing to measure.
+    """
+    if not gradient_variance and not step_size:
+        return
+    if not isinstance(algorithm, Algorithm) or not (algorithm.steps() or isinstance(algorithm, OnPolicy)):
+        raise UserError(f"diagnostics measure gradient steps, and {type(algorithm).__name__} takes none that they know")
+    if gradient_variance and not isinstance(algorithm, OnPolicy):
+        for step in algorithm.steps().values():
+            step.watch = step_noise
+    elif gradient_variance and not algorithm.whole_episodes and num_envs < 2:
+        raise UserError("diagnostics.gradient_variance=true compares environments: give it env.num_envs=2 or more")
+    update = algorithm.update
+
+    def watched(batch: Transition) -> dict[str, Tensor]:
+        found = {}
+        if gradient_variance and isinstance(algorithm, OnPolicy):
+            found = noise(policy_gradients(algorithm, batch))
+        before = Before(algorithm, batch) if step_size else None
+        metrics = update(batch)
+        return {**metrics, **found, **(before.moved(batch) if before else {})}
+
+    algorithm.update = watched  # type: ignore[method-assign]
+
+
+def noise(parts: Tensor, suffix: str = "") -> dict[str, Tensor]:
+    """Of n independent contributions to a gradient [n, P], and those of the other ranks: the trace of the covariance of
+    their sum, and the signal-to-noise ratio, the sum's squared length over that trace (its own noise included).
+    """
+    n, total = ranks.total_count(len(parts)), ranks.total(parts.sum(0))
+    variance = ranks.total((parts - total / n).square().sum()) * (n / (n - 1.0))
+    snr = total.square().sum() / variance.clamp(min=1e-20)
+    return {f"gradient/variance{suffix}": variance, f"gradient/snr{suffix}": snr}
+
+
+def policy_gradients(algorithm: OnPolicy, batch: Transition) -> Tensor:
+    """What each episode, or each environment, adds to the mean of Ψ_t ∇log π(a_t|s_t) over a rollout; [n, P]."""
+    with untouched(algorithm):
+        batch = algorithm.estimate(algorithm.prepared(batch))
+    psi, factor = batch.extras["psi"], algorithm.factor(batch)
+    batch = batch._replace(extras={key: batch.extras[key] for key in ("carry",) if key in batch.extras})
+    if getattr(algorithm, "normalize_advantage", False):
+        psi = normalize(psi, batch.valid)
+    if algorithm.whole_episodes:
+        row, column, there = where_episodes_are(batch)
+        psi, factor = psi[row, column], factor[row, column]
+        batch = map_transition(lambda x: x[row, column], batch)._replace(valid=there)
+    weight = batch.valid.to(psi.dtype)
+    if not algorithm.baseline.per_parameter:
+        parts = trajectory_gradients(algorithm.model, batch, psi * weight)[:, 0]
+    else:
+        g, g_hat = trajectory_gradients(algorithm.model, batch, factor * weight, psi * weight).unbind(1)
+        parts = g_hat - optimal_of_others(g, g_hat, True) * g
+    return parts / ranks.total(weight.sum())
+
+
+def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
+    """The noise of a gradient step's gradient over pieces of its batch; nothing where the loss has no batch."""
+    pieces, dim = batch_size(args)
+    n = min(pieces, PIECES)
+    if n < 2:
+        return {}
+    gradient_of, parameters = step.functional(), [p.detach() for p in step.parameters]
+    leaves, form = tree_flatten(args)
+    cut = {i: along for i, x in enumerate(leaves) if (along := where_rows_are(x, pieces, dim)) is not None}
+    k = pieces // n  # rows a piece; what is left over is left out
+    parts = [leaves[i].narrow(at, 0, n * k).unflatten(at, (n, k)).movedim(at, 0) for i, at in cut.items()]
+
+    def gradient(*mine: Tensor) -> Tensor:
+        every = list(leaves)
+        for i, x in zip(cut, mine, strict=True):
+            every[i] = x
+        return gradient_of(parameters, *tree_unflatten(every, form))[0]
+
+    transition = next((x for x in args if isinstance(x, Transition)), None)
+    weight = step.theta.new_ones(n)
+    if transition is not None:  # the loss is a mean over valid entries
+        valid = transition.valid.narrow(dim, 0, n * k).unflatten(dim, (n, k)).movedim(dim, 0)
+        weight = valid.flatten(1).sum(1).to(weight.dtype)
+    weight = weight / ranks.total(weight.sum()).clamp(min=1.0)
+    suffix = step.norm_key.removeprefix("gradient/norm")
+    return noise(torch.func.vmap(gradient)(*parts).detach() * weight.unsqueeze(-1), suffix)
+
+
+def where_rows_are(x: Any, pieces: int, dim: int) -> int | None:
+    """The axis of a loss's argument along which its rows lie: `dim`, or the last, as of targets [N agents, rows]."""
+    if not isinstance(x, Tensor) or x.dim() <= dim:
+        return None
+    return next((axis for axis in (dim, x.dim() - 1) if x.shape[axis] == pieces), None)
+
+
+def batch_size(args: tuple[Any, ...]) -> tuple[int, int]:
+    """How many rows, or columns of a rollout, a loss's arguments hold, and in which dimension they lie."""
+    for x in args:
+        if isinstance(x, Transition):
+            return x.reward.shape[-1], x.reward.dim() - 1
+    sizes = [x.shape[0] for x in tree_flatten(args)[0] if isinstance(x, Tensor) and x.dim()]
+    return (sizes[0] if sizes else 0), 0
+
+
+class Before:
+    """Where the parameters and the policy are before an update."""
+
+    def __init__(self, algorithm: Algorithm, batch: Transition) -> None:
+        self.algorithm = algorithm
+        self.theta = self.parameters().clone()
+        self.pi = self.policy(batch)
+
+    def parameters(self) -> Tensor:
+        """The policy's, of an on-policy algorithm; else those that gradient steps change; flat."""
+        if isinstance(self.algorithm, OnPolicy):
+            return torch.cat([p.detach().flatten() for p in self.algorithm.model.actor.parameters()])
+        return torch.cat([step.theta.detach() for step in self.algorithm.steps().values()])
+
+    @torch.no_grad()
+    def policy(self, batch: Transition) -> Any:
+        """π at the batch's observations, where the algorithm is on-policy."""
+        return self.algorithm.model.policy(batch) if isinstance(self.algorithm, OnPolicy) else None
+
+    def moved(self, batch: Transition) -> dict[str, Tensor]:
+        """How far the update has gone since."""
+        found = {"step/norm": torch.linalg.vector_norm(self.parameters() - self.theta)}
+        if self.pi is not None:
+            found["policy/kl_step"] = mean_over_ranks(self.pi.kl(self.policy(batch)), batch.valid)
+        return found
+
+
+@contextmanager
+def untouched(algorithm: Algorithm) -> Iterator[None]:
+    """Put an algorithm's running statistics back afterwards."""
+    kept = [x.clone() for x in algorithm.buffers()]
+    norms = [module for module in algorithm.modules() if isinstance(module, RunningNorm)]
+    merged = [None if norm.merged is None else list(norm.merged) for norm in norms]
+    try:
+        yield
+    finally:
+        for norm, before in zip(norms, merged, strict=True):
+            norm.merged = before
+        for x, old in zip(algorithm.buffers(), kept, strict=True):
+            if x.shape == old.shape:
+                x.copy_(old)
+            else:  # it only now learnt how many environments there are
+                x.zero_()

@@ -1,0 +1,178 @@
+"""Hooks that watch the loop: evaluations and checkpoints. Each knows when it is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.acting import never
+from pgrun.data.types import VectorEnv
+from pgrun.loop.evaluate import Evaluation, Interrupted, evaluate
+from pgrun.loop.train import Clock
+
+log = logging.getLogger("pgrun")
+
+
+class Every:
+    """Due once each time the step count passes a multiple of `n`; never where n is None.
+
+    It depends on nothing but the step count, so a resumed run is due at the same moments.
+    """
+
+    def __init__(self, n: int | None, start: int) -> None:
+        self.n = n
+        self.next = None if n is None else (start // n + 1) * n
+
+    def __call__(self, steps: int) -> bool:
+        if not self.passed(steps):
+            return False
+        self.pass_by(steps)
+        return True
+
+    def passed(self, steps: int) -> bool:
+        """Whether it is due, without counting that as done."""
+        return self.next is not None and steps >= self.next
+
+    def pass_by(self, steps: int) -> None:
+        """It is done for this step."""
+        self.next = None if self.n is None else (steps // self.n + 1) * self.n
+
+
+class Note:
+    """Logs a line once the first steps went well: before, the run may still be refused, which is a line alone."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if self.text:
+            log.info(self.text)
+        self.text = ""
+
+
+class Evaluate:
+    """Evaluates now and then; remembers the best, and may stop the run when a return is reached.
+
+    One that is interrupted, or breaks, is due again when the run is resumed.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        make_env: Callable[[int], VectorEnv],
+        *,
+        every: int | None,
+        episodes: int,
+        stop_at: float | None,
+        stochastic: bool,
+        max_steps: int | None,
+        seed: int,
+        start: int,
+        record: Callable[[str, float, int], None],
+        on_best: Callable[[], None],
+    ) -> None:
+        self.algorithm, self.make_env, self.episodes, self.seed = algorithm, make_env, episodes, seed
+        self.stop_at, self.due, self.record, self.on_best = stop_at, Every(every, start), record, on_best
+        self.stochastic, self.max_steps, self.told = stochastic, max_steps, False
+        self.env: VectorEnv | None = None
+        self.best: float | None = None
+        self.latest: float | None = None
+        self.latest_at = -1  # the environment step of that evaluation
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if not self.due.passed(clock.steps):
+            return
+        with clock.aside("evaluate"):
+            self.at_work(clock)
+
+    def at_work(self, clock: Clock) -> None:
+        """Evaluate now, unless that is interrupted."""
+        if self.env is None:
+            self.env = self.make_env(self.episodes)
+        try:
+            result = self.evaluated(self.env, self.episodes, lambda: clock.stop == "interrupted")
+        except Interrupted:
+            return
+        self.due.pass_by(clock.steps)
+        self.latest, self.latest_at = result.mean, clock.steps
+        self.record("eval/return", result.mean, clock.steps)
+        for name, mean in result.stream_means.items():
+            self.record(f"eval/{name}", mean, clock.steps)
+        self.record("eval/episode_length", sum(result.lengths) / len(result.lengths), clock.steps)
+        if self.best is None or result.mean > self.best:
+            self.best = result.mean
+            self.on_best()
+        if self.reached:
+            clock.stop = "stop_at"
+
+    def evaluated(self, env: VectorEnv, episodes: int, interrupted: Callable[[], bool] = never) -> Evaluation:
+        """Evaluate the policy in these environments, and say so, once, where episodes were cut."""
+        how: dict[str, Any] = {"explore": self.stochastic, "max_steps": self.max_steps, "interrupted": interrupted}
+        result = evaluate(self.algorithm, env, episodes, seed=self.seed, **how)
+        if result.note and not self.told:
+            log.warning(result.note)
+            self.told = True
+        return result
+
+    @property
+    def reached(self) -> bool:
+        """Whether the latest evaluation reached `stop_at`."""
+        return self.stop_at is not None and self.latest is not None and self.latest >= self.stop_at
+
+    def snapshot(self) -> dict[str, Any]:
+        """The best return so far, the latest, and when the next one is due."""
+        return {"best": self.best, "latest": self.latest, "latest_at": self.latest_at, "next": self.due.next}
+
+    def restore(self, state: dict[str, Any], steps: int) -> None:
+        """Put them back, at this step; an evaluation that was due there is due still."""
+        self.best, self.latest, self.latest_at = state["best"], state["latest"], state["latest_at"]
+        due = state.get("next")
+        if self.due.n is not None and due is not None and due <= steps:
+            self.due.next = due
+
+    def close(self) -> None:
+        """Free the environments."""
+        if self.env is not None:
+            self.env.close()
+            self.env = None
+
+
+class Report:
+    """Tells of each evaluation, and ends the run where the answer is that it is hopeless beside others."""
+
+    def __init__(self, evaluation: Evaluate, hopeless: Callable[[int, float], bool]) -> None:
+        self.evaluation, self.hopeless = evaluation, hopeless
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        latest = self.evaluation.latest
+        if self.evaluation.latest_at != clock.steps or latest is None or clock.stop:
+            return
+        if self.hopeless(clock.steps, latest):
+            clock.stop = "pruned"
+
+
+class Checkpoint:
+    """Writes a checkpoint every so many steps."""
+
+    def __init__(self, write: Callable[[], None], *, every: int | None, start: int) -> None:
+        self.write, self.due = write, Every(every, start)
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if self.due(clock.steps):
+            self.write()
+
+
+class Compiling:
+    """A hook that counts the time of compiling apart from learning's."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.algorithm, self.seconds = algorithm, algorithm.compile_seconds
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        now = self.algorithm.compile_seconds
+        clock.move("compile", "learn", now - self.seconds)
+        self.seconds = now

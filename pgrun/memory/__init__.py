@@ -1,0 +1,1 @@
+"""What an update learns from: the latest rollout, replays, demonstrations. No networks here."""

@@ -1,0 +1,259 @@
+"""Replay of single transitions, sampled uniformly or by priority.
+
+Shapes: B environments, L time rows of them in the ring, N = L·B transitions; M rows a sample.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgrun.config.ranges import Count, CountOrZero, Fraction
+from pgrun.core.sum_tree import SumTree
+from pgrun.data.types import Transition, VectorEnv, map_transition, width
+from pgrun.errors import UserError
+from pgrun.memory.ring import Ring
+from pgrun.system.free_memory import free_memory, shown
+
+log = logging.getLogger("pgrun")
+
+LARGE = 1024  # bytes of an observation, from which on it is kept once, not twice
+AT_ONCE = 4_000_000  # bytes gathered for several samples at once, at most
+
+
+class Replay:
+    """The last transitions, sampled uniformly with the global torch generator.
+
+    A sample's rows [M] are n-step: `reward` is Σ_{k<m} γ^k r_k, `discount` is γ^{m−1}, or 0 where the MDP terminated,
+    and `next_obs` the true successor of the window's last step, so that r + γ · discount · Q(next_obs) is the target.
+    The window has m ≤ n steps: it ends where an episode does, and at the newest row.
+
+    Args:
+        capacity: N, rows kept, of all environments together; rows between episodes take room but are never sampled.
+        batch_size: rows a sample, M.
+        warmup: environment steps before the first update.
+        updates: samples, and so updates, after each rollout.
+        n_step: rewards summed up before a target bootstraps; fewer at an episode's end.
+        gamma: γ of the n-step returns.
+        save: put the ring into checkpoints.
+        device: where the ring lies; samples go to `learn_device`.
+
+    Raises:
+        UserError: the ring does not fit into the memory that is free.
+    """
+
+    offers = "steps"
+
+    def __init__(
+        self,
+        *,
+        capacity: Count,
+        batch_size: Count,
+        warmup: CountOrZero,
+        updates: Count,
+        n_step: Count,
+        gamma: Fraction,
+        save: bool,
+        device: str,
+        env: VectorEnv,
+        learn_device: str,
+    ) -> None:
+        self.b = env.num_envs
+        self.length = capacity // self.b
+        if self.length < n_step:
+            raise UserError(
+                f"memory.capacity={capacity} has no room for {n_step} steps of {self.b} environments; "
+                f"use memory.capacity={n_step * self.b} or more"
+            )
+        self.batch_size, self.warmup, self.updates = batch_size, warmup, updates
+        self.n_step, self.gamma, self.save = n_step, gamma, save
+        self.device, self.learn_device = torch.device(device), torch.device(learn_device)
+        self.once = size_of(env.obs_space) >= LARGE
+        self.row_bytes = self.bytes_per_row(env)
+        self.note = self.check_room()
+        self.ring: Ring | None = None
+        self.seen = self.forgotten = 0  # transitions ever added; those of them that a checkpoint left out
+
+    def bytes_per_row(self, env: VectorEnv) -> int:
+        """What one transition takes."""
+        obs, space = size_of(env.obs_space), env.action_space
+        joint = isinstance(space, gym.spaces.Dict)
+        action, agents = (4 * width(space), len(space)) if joint else (size_of(space), 1)  # type: ignore[arg-type]
+        # and for each agent 8 for reward and discount, 5 for end and valid; 8 for where the successor is
+        return (obs + 8 if self.once else 2 * obs) + action + 8 * agents + 5
+
+    def share(self, processes: int, here: int) -> None:
+        """Know that so many processes, `here` of them on this machine, have a memory like this, each for its part of
+        the run's steps; UserError where these don't fit together.
+        """
+        self.note = self.check_room(here)
+
+    def check_room(self, processes: int = 1) -> str:
+        """How large it will be, in a line; UserError where that is more than there is."""
+        rows, free = self.length * self.b, free_memory(self.device)
+        size = rows * self.row_bytes
+        line = f"replay: {rows:,} × {self.row_bytes:,} bytes = {shown(size)}"
+        if processes > 1:
+            line += f" in each of {processes} processes"
+        if free is not None and size * processes > free:
+            fits = max(free // (self.row_bytes * processes), 1)
+            digits = 10 ** (len(str(fits)) - 1)
+            raise UserError(
+                f"memory.capacity={rows} does not fit: {line}, but {shown(free)} are free on {self.device}; "
+                f"use memory.capacity={fits // digits * digits} or less"
+            )
+        return line
+
+    def add(self, rollout: Transition) -> None:
+        """Take a rollout [T, B, ...]."""
+        t, b = rollout.valid.shape
+        if b != self.b:
+            raise UserError(f"a replay of {self.b} environments can't take {b} columns; use collector=rollouts")
+        if t > self.length:
+            self.seen += int(rollout.valid[: -self.length].sum())
+            rollout = map_transition(lambda x: x[-self.length :], rollout)
+        if rollout.reward.device != self.device:
+            rollout = map_transition(lambda x: x.to(self.device), rollout)
+        if self.ring is None:
+            self.ring = self.make_ring(rollout)
+        self.seen += self.ring.add(rollout)
+
+    def make_ring(self, like: Transition) -> Ring:
+        """An empty ring for rollouts like this one."""
+        return Ring(like, length=self.length, n=self.n_step, gamma=self.gamma, once=self.once)
+
+    def figures(self) -> dict[str, float]:
+        """Report how full it is, for a curve: the share of its capacity."""
+        return {"fill": 0.0 if self.ring is None else self.ring.filled / self.length}
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is enough to learn from."""
+        return self.ring is not None and self.ring.size > 0 and self.seen - self.forgotten >= self.warmup
+
+    def batches(self) -> Iterator[Transition]:
+        """`updates` samples [M, ...]."""
+        if not self.ready:
+            return
+        assert self.ring is not None
+        at_once = max(AT_ONCE // (self.batch_size * self.row_bytes), 1)
+        for start in range(0, self.updates, at_once):
+            k = min(at_once, self.updates - start)
+            rank = torch.randint(self.ring.size, (k * self.batch_size,), device=self.device)
+            yield from self.ring.gather(self.ring.locate(rank), k, self.learn_device)
+
+    def snapshot(self) -> dict[str, Any]:
+        ring = self.ring.snapshot() if self.ring is not None and self.save else None
+        return {"ring": ring, "seen": self.seen, "forgotten": self.forgotten}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.seen, self.forgotten = state["seen"], state["forgotten"]
+        if state["ring"] is not None:
+            like = Transition(**state["ring"]["like"])
+            self.ring = self.make_ring(map_transition(lambda x: x.to(self.device), like))
+            self.ring.restore(state["ring"])
+        elif self.seen:
+            self.forgotten = self.seen
+            log.info(
+                "the replay starts empty, because memory.save=false left it out of the checkpoint: it fills again "
+                "before anything is learnt, and the run is no longer the one that it would have been"
+            )
+
+
+class Prioritized(Replay):
+    """Sampled with P(i) = p_i^α / Σ_j p_j^α, p = |δ| + ε, and weighed by w_i = (N · P(i))^−β over the sample's largest.
+
+    Schaul et al. 2016, https://arxiv.org/abs/1511.05952, section 3.3 (proportional) and algorithm 1. A sample has its
+    weights in extras["weight"], and takes |δ| in extras["priority"]; new transitions have the largest p so far.
+
+    Args:
+        alpha: α, how much priorities count; 0: not at all.
+        beta: β at the start; it grows linearly to 1.
+        anneal: environment steps until it is there.
+        epsilon: added to every error, so that none has no chance.
+    """
+
+    def __init__(self, *, alpha: Fraction, beta: Fraction, anneal: Count, epsilon: Fraction, **common: Any) -> None:
+        super().__init__(**common)
+        self.alpha, self.beta_0, self.anneal, self.epsilon = alpha, beta, anneal, epsilon
+        self.tree: SumTree | None = None
+        self.largest = torch.ones((), dtype=torch.float64, device=self.device)  # p_1 = 1; then max_{i<t} p_i
+
+    def bytes_per_row(self, env: VectorEnv) -> int:
+        return super().bytes_per_row(env) + 8
+
+    def share(self, processes: int, here: int) -> None:
+        super().share(processes, here)
+        self.anneal = max(self.anneal // processes, 1)
+
+    def figures(self) -> dict[str, float]:
+        return {**super().figures(), "beta": self.beta}
+
+    @property
+    def beta(self) -> float:
+        """β now."""
+        return self.beta_0 + (1.0 - self.beta_0) * min(self.seen / self.anneal, 1.0)
+
+    def add(self, rollout: Transition) -> None:
+        super().add(rollout)
+        assert self.ring is not None
+        if self.tree is None:
+            self.tree = SumTree(self.ring.rows, device=self.device)
+        index = self.ring.newest(min(rollout.reward.shape[0], self.length))
+        self.tree.set(index, self.ring.valid[index] * self.largest**self.alpha)
+
+    def batches(self) -> Iterator[Transition]:
+        """`updates` samples [M, ...], each drawn when the one before has its priorities."""
+        if not self.ready:
+            return
+        assert self.ring is not None
+        assert self.tree is not None
+        for _ in range(self.updates):
+            index = self.tree.draw(self.batch_size)
+            (batch,) = self.ring.gather(index, 1, self.learn_device)
+            weight = (self.ring.size * self.tree.get(index) / self.tree.total) ** -self.beta
+            batch.extras["weight"] = (weight / weight.max()).to(self.learn_device, torch.float32)
+            batch.extras["priority"] = delta = torch.zeros_like(weight, dtype=torch.float32, device=self.learn_device)
+            unwritten = delta._version
+            yield batch
+            if delta._version != unwritten:
+                self.learn(index, delta.to(self.device, torch.float64))
+
+    def learn(self, index: Tensor, delta: Tensor) -> None:
+        """Take |δ| [M] as priorities of these rows."""
+        assert self.tree is not None
+        p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # of an update that diverged, which the loop reports
+        self.largest = torch.maximum(self.largest, p.max())
+        self.tree.set(index, p**self.alpha)
+
+    def snapshot(self) -> dict[str, Any]:
+        state = super().snapshot()
+        kept = state["ring"] is not None and self.tree is not None
+        priorities = self.tree.leaves[: len(state["ring"]["valid"])].clone() if kept and self.tree else None
+        return {**state, "priorities": priorities, "largest": self.largest}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.largest = state["largest"].to(self.device)
+        if self.ring is not None:
+            self.tree = SumTree(self.ring.rows, device=self.device)
+            priorities = state["priorities"].to(self.device)
+            self.tree.set(torch.arange(len(priorities), device=self.device), priorities)
+
+
+def size_of(space: gym.Space) -> int:
+    """Bytes of an observation or an action, as tensors have them."""
+    if isinstance(space, gym.spaces.Dict):
+        return sum(size_of(part) for part in space.values())
+    if isinstance(space, gym.spaces.Box):
+        return math.prod(space.shape) * np.dtype(space.dtype).itemsize  # type: ignore[arg-type]
+    if isinstance(space, gym.spaces.MultiBinary):
+        return 4 * math.prod(space.shape)
+    return 8 * math.prod(space.shape or ())

@@ -1,0 +1,280 @@
+"""A ring over time of all environments' transitions, and samples of them over one or several steps.
+
+Shapes: B environments, L time rows in the ring, N = L·B transitions, numbered t·B + b; k samples of M rows at once.
+Rewards and discounts of several agents have one more axis at their end, …, which is empty where there is one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgrun.data.types import Obs, Transition, map_obs, map_transition
+from pgrun.memory.storage import Fields, Frames, Segments, Table, split
+
+
+class Ring:
+    """The last L time rows of B environments. Memory is touched as rows are first written.
+
+    Args:
+        like: a rollout [T, B, ...] of what is to be kept.
+        length: L.
+        n: how many steps a sample may run over.
+        gamma: γ of several steps.
+        once: keep an observation once: a row's successor is the next row's, except where it is not (see `Frames`).
+    """
+
+    def __init__(self, like: Transition, *, length: int, n: int, gamma: float, once: bool) -> None:
+        self.length, self.b, self.n, self.gamma = length, like.reward.shape[1], n, gamma
+        self.rows = length * self.b  # N
+        self.device = like.reward.device
+        self.like = map_transition(lambda x: x[:1].clone(), like)
+        self.position = self.filled = 0  # the time row to write next; time rows written
+        self.size = 0  # valid transitions
+        self.valid = self.empty(torch.bool)
+        self.order: Tensor | None = None  # once a row was invalid: the valid ones' numbers, from `oldest` on, modulo N
+        self.oldest = 0
+        self.keys = list(like.obs) if isinstance(like.obs, dict) else None
+        self.once = once
+        fields = self.fields(like, like.last)
+        later = {name for name in fields if n > 1 and name.partition(".")[0] == "next_obs"}
+        outcome = {"reward", "discount", "onward"} if n > 1 else set()
+        self.here = Table({name: x for name, x in fields.items() if name not in later | outcome}, self.rows)
+        self.there = Table({name: fields[name] for name in sorted(later)}, self.rows)
+        self.outcome = Table({name: fields[name] for name in sorted(outcome)}, self.rows)
+        self.outcome.matrix.zero_()  # windows read past the newest row, with weight 0, which would not make a NaN 0
+        self.tables = [table for table in (self.here, self.there, self.outcome) if table.names]
+        self.frames = Frames(like.obs, self.rows, self.b) if once else None
+        self.extras: Fields = {}
+        self.beyond: Obs = None  # [B, *O]: the newest rows' successors
+        self.onward: Tensor | None = None  # [B]: what the rewards after them count for, should they be joined
+        self.ahead = torch.arange(n, device=self.device).unsqueeze(-1) * self.b  # [n, 1]
+        self.true: dict[Any, Tensor] = {}
+
+    def empty(self, dtype: torch.dtype, *shape: int) -> Tensor:
+        """[N, *shape], not yet touched."""
+        return torch.empty(self.rows, *shape, dtype=dtype, device=self.device)
+
+    def fields(self, rollout: Transition, end: Tensor) -> Fields:
+        """What the tables keep of a rollout, by name, each [T, B, ...]; `end` [T, B]: no window goes on after it."""
+        found = {"action": rollout.action, "reward": rollout.reward, "discount": rollout.discount}
+        if self.n == 1:
+            found["last"] = rollout.last.float()
+        else:
+            found["onward"] = self.gamma * onwards(rollout.discount, ~end)  # what the rewards after it count for
+        if not self.once:
+            for name, obs in (("obs", rollout.obs), ("next_obs", rollout.next_obs)):
+                found |= {f"{name}.{key}": x for key, x in obs.items()} if isinstance(obs, dict) else {name: obs}
+        return found
+
+    # ------------------------------------------------------------ writing
+
+    def add(self, rollout: Transition) -> int:
+        """Take a rollout [T, B, ...], T ≤ L; -> how many of its rows are valid."""
+        t = rollout.reward.shape[0]
+        segments = self.segments(t)
+        end = rollout.last
+        if self.n > 1 or self.frames is not None:
+            # a row's successor need not be the next one's observation: after a reset, or where a run was resumed
+            joined = torch.cat([equal(rollout.next_obs, rollout.obs, ahead=1), torch.zeros_like(end[:1])])
+            self.join(rollout)
+            if self.frames is not None:
+                self.frames.forget(segments)
+                self.frames.write(segments, rollout, joined)
+            end = end | ~rollout.valid
+            self.beyond = map_obs(lambda x: x[-1].clone(), rollout.next_obs)
+            self.onward = self.gamma * onwards(rollout.discount[-1], ~end[-1])
+            end = end | ~joined  # the newest row too, until there is a newer one
+        self.forget(segments)
+        fields = self.fields(rollout, end)
+        for table in self.tables:
+            table.write(fields, segments)
+        if rollout.extras or self.extras:
+            self.write_extras(rollout.extras, segments)
+        count = self.write_valid(rollout.valid, segments)
+        self.position = (self.position + t) % self.length
+        self.filled = min(self.filled + t, self.length)
+        return count
+
+    def segments(self, t: int) -> Segments:
+        """Where the next t time rows go: one piece, or two around the ring's end."""
+        head, b = min(t, self.length - self.position), self.b
+        pieces = [(self.position * b, 0, head * b), (0, head * b, (t - head) * b)]
+        return pieces if t > head else pieces[:1]
+
+    def newest(self, t: int) -> Tensor:
+        """The numbers of the last t time rows, [t·B], oldest first."""
+        first = (self.position - t) % self.length * self.b
+        return (first + torch.arange(t * self.b, device=self.device)) % self.rows
+
+    def join(self, rollout: Transition) -> None:
+        """Go on from the newest rows, where the rollout's observations are their successors."""
+        if self.onward is None:
+            return
+        joined = equal(self.beyond, rollout.obs, first=True)
+        before = (self.position - 1) % self.length * self.b
+        if self.n > 1:
+            self.outcome.put("onward", before, onwards(self.onward, joined))
+        if self.frames is not None:
+            self.frames.join(before, self.position * self.b, joined, self.valid[before : before + self.b])
+
+    def forget(self, segments: Segments) -> None:
+        """Take what is about to be overwritten off the count."""
+        for at, _, n in segments:
+            there = max(min(n, self.filled * self.b - at), 0)
+            gone = int(self.valid[at : at + there].sum()) if there and self.order is not None else there
+            self.size -= gone
+            self.oldest += gone
+
+    def write_valid(self, valid: Tensor, segments: Segments) -> int:
+        """Note which rows may be sampled; -> how many."""
+        flat = valid.flatten()
+        for at, start, n in segments:
+            self.valid[at : at + n] = flat[start : start + n]
+        count = len(flat)
+        if self.order is None and not bool(flat.all()):
+            self.number_valid(segments)
+        if self.order is not None:
+            parts = [flat[start : start + n].nonzero().squeeze(-1) + at for at, start, n in segments]
+            fresh = torch.cat(parts)
+            count = len(fresh)
+            self.order[(self.oldest + self.size + torch.arange(count, device=self.device)) % self.rows] = fresh
+        self.size += count
+        return count
+
+    def number_valid(self, segments: Segments) -> None:
+        """Begin to keep the valid rows' numbers: all that were there before these segments."""
+        self.order, self.oldest = self.empty(torch.long), 0
+        after = self.position * self.b + sum(n for *_, n in segments)
+        first = after if self.filled == self.length or after > self.rows else 0
+        self.order[: self.size] = (first + torch.arange(self.size, device=self.device)) % self.rows
+
+    def write_extras(self, extras: Fields, segments: Segments) -> None:
+        """Keep what `act` recorded; zero where it recorded nothing, as for random actions."""
+        for key, x in extras.items():
+            if key not in self.extras:
+                self.extras[key] = torch.zeros(self.rows, *x.shape[2:], dtype=x.dtype, device=self.device)
+        for key, ring in self.extras.items():
+            for at, start, n in segments:
+                ring[at : at + n] = extras[key].flatten(0, 1)[start : start + n] if key in extras else 0
+
+    # ------------------------------------------------------------ sampling
+
+    def locate(self, rank: Tensor) -> Tensor:
+        """The numbers of valid rows, by their ranks in [0, size)."""
+        return rank if self.order is None else self.order[(rank + self.oldest) % self.rows]
+
+    def gather(self, index: Tensor, k: int, device: torch.device) -> list[Transition]:
+        """The transitions at `index` [k·M] over up to n steps, as k samples [M, ...] on a device."""
+        samples = self.here.take(index, k, device)
+        final = index
+        if self.n > 1:
+            window, final = self.window(index)
+            add(samples, self.there.take(final, k, device))
+            add(samples, split(window, k, device))
+        if self.frames is not None:
+            add(samples, split(self.frames.take("obs", index), k, device))
+            add(samples, split(self.frames.take("next_obs", self.frames.after(final)), k, device))
+        extras = split({key: ring.index_select(0, index) for key, ring in self.extras.items()}, k, device)
+        true = self.ones(len(index) // k, device)
+        return [self.transition(x, more, true) for x, more in zip(samples, extras, strict=True)]
+
+    def transition(self, x: Fields, extras: Fields, true: Tensor) -> Transition:
+        """One sample from its fields."""
+        obs, next_obs = ({k: x[f"{n}.{k}"] for k in self.keys} if self.keys else x[n] for n in ("obs", "next_obs"))
+        last = x["last"].to(torch.bool)
+        return Transition(obs, x["action"], x["reward"], x["discount"], next_obs, last, true, extras)
+
+    def ones(self, m: int, device: torch.device) -> Tensor:
+        """[M] bool, the same one each time."""
+        if (m, device) not in self.true:
+            self.true[m, device] = torch.ones(m, dtype=torch.bool, device=device)
+        return self.true[m, device]
+
+    def window(self, index: Tensor) -> tuple[Fields, Tensor]:
+        """Rewards and discounts over windows from `index` [K] on, and the number of each one's last row [K]."""
+        path = (index + self.ahead) % self.rows  # [n, K]
+        x = self.outcome.take(path.view(-1), 1, self.device)[0]
+        reward, discount, onward = (x[name].unflatten(0, path.shape) for name in ("reward", "discount", "onward"))
+        weight = torch.cat([torch.ones_like(onward[:1]), onward[:-1].cumprod(0)])  # γ^k Π_{j<k} d_j, 0 past the window
+        goes_on = weight[1:] > 0
+        m = (goes_on.flatten(2).any(-1) if onward.dim() > 2 else goes_on).sum(0, keepdim=True)  # steps before its last
+        last = [rows_of(x, m) for x in (path, weight * discount, onward)]
+        end = (last[2] == 0).flatten(1).all(-1) if onward.dim() > 2 else last[2] == 0
+        return {"reward": (weight * reward).sum(0), "discount": last[1], "last": end}, last[0]
+
+    # ------------------------------------------------------------ saving
+
+    def snapshot(self) -> dict[str, Any]:
+        """As tensors and plain values, that no later step changes."""
+        n = self.filled * self.b
+        return {
+            "like": self.like._asdict(),
+            "position": self.position,
+            "filled": self.filled,
+            "size": self.size,
+            "valid": self.valid[:n].clone(),
+            "ordered": self.order is not None,
+            "tables": [table.snapshot(n) for table in self.tables],
+            "extras": {key: x[:n].clone() for key, x in self.extras.items()},
+            "frames": None if self.frames is None else self.frames.snapshot(n),
+            "beyond": self.beyond,
+            "onward": self.onward,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a snapshot back."""
+        self.position, self.filled, self.size = state["position"], state["filled"], state["size"]
+        n = self.filled * self.b
+        self.valid[:n] = state["valid"].to(self.device)
+        for table, saved in zip(self.tables, state["tables"], strict=True):
+            table.restore(saved, n)
+        for key, x in state["extras"].items():
+            self.extras[key] = torch.zeros(self.rows, *x.shape[1:], dtype=x.dtype, device=self.device)
+            self.extras[key][:n] = x
+        if self.frames is not None:
+            self.frames.restore(state["frames"], n)
+        if state["onward"] is not None:
+            self.beyond = map_obs(lambda x: x.to(self.device), state["beyond"])
+            self.onward = state["onward"].to(self.device)
+        if state["ordered"]:
+            chronological = self.newest(self.filled)
+            self.order, self.oldest = self.empty(torch.long), 0
+            self.order[: self.size] = chronological[self.valid[chronological]]
+
+
+def onwards(discount: Tensor, goes_on: Tensor) -> Tensor:
+    """What rewards after a row count for: discounts [..., B, …] where it goes on [..., B], else 0."""
+    return discount * (goes_on if discount.dim() == goes_on.dim() else goes_on.unsqueeze(-1))
+
+
+def rows_of(x: Tensor, row: Tensor) -> Tensor:
+    """The elements of x [n, K, …] at the rows [1, K] of its first axis; -> [K, …]."""
+    if x.dim() > 2:
+        row = row.unsqueeze(-1).expand(1, *x.shape[1:])
+    return x.gather(0, row).squeeze(0)
+
+
+def add(samples: list[Fields], more: list[Fields]) -> None:
+    """Add fields to samples, one by one."""
+    for x, y in zip(samples, more, strict=True):
+        x |= y
+
+
+def equal(before: Obs, after: Obs, *, ahead: int = 0, first: bool = False) -> Tensor:
+    """Whether observations are the same: each [T, B, *O] and the one `ahead` after it -> [T − ahead, B]; or, with
+    `first`, [B, *O] and the first of the others -> [B].
+    """
+    found: list[Tensor] = []
+
+    def compare(x: Tensor, y: Tensor) -> None:
+        y = y[0] if first else y[ahead:]
+        x = x if first else x[: len(x) - ahead]
+        same = x == y
+        lead = 1 if first else 2
+        found.append(same.flatten(lead).all(-1) if same.dim() > lead else same)
+
+    map_obs(compare, before, after)
+    return torch.stack(found).all(0) if len(found) > 1 else found[0]

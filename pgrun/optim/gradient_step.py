@@ -1,0 +1,295 @@
+"""The gradient step: gradient, clip, optimizer.
+
+All parameters of one loss lie in one flat vector, of which the modules hold views; so do the gradients. One kernel
+then clips, one updates, one averages over processes, one mixes into a target network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pgrun.errors import UserError
+from pgrun.nn.modes import named, training, two_modes
+from pgrun.optim.compiled import Compiled
+from pgrun.optim.rules import Fisher, Optimizer
+
+Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+Pieces = list[tuple[Tensor, dict[str, Tensor]]]
+
+
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Move the parameters into one new vector [P], of which each becomes a view; the vector's `.grad` likewise."""
+    parameters = list(parameters)
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    flat.grad = torch.zeros_like(flat)
+    offset = 0
+    for p in parameters:
+        n = p.numel()
+        p.data = flat[offset : offset + n].view(p.shape)
+        p.grad = flat.grad[offset : offset + n].view(p.shape)
+        offset += n
+    return flat
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def slow_copy(module: Module) -> tuple[Module, Tensor]:
+    """A frozen copy for a target network or an average policy, and its parameters as one flat vector [P], to be moved
+    towards the learned ones by one lerp. The module must have come to its device.
+    """
+    copy = deepcopy(module).requires_grad_(False)
+    return copy, flatten_parameters(copy.parameters())
+
+
+class Exchange(Protocol):
+    """What several processes that learn together do with their gradients, instead of `GradientStep.descend` alone."""
+
+    def step(self, step: GradientStep, *args: Any) -> Tensor:
+        """The gradient of these arguments is there, not yet clipped: see to it that the parameters take their step, by
+        `descend` or by another process; -> the gradient's norm, as `descend` returns it.
+        """
+
+    def begin(self, step: GradientStep, progress: float) -> None:
+        """A rollout begins, at the run's progress in [0, 1]: make the parameters what they should be now."""
+
+
+def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
+    """Clip a gradient [P] in place, or each row of [learners, P] laid flat; -> the norm before, 0-dim or [learners, 1].
+
+    With no `max_norm` it stays.
+    """
+    each = grad if learners == 1 else grad.view(learners, -1)
+    norm = torch.linalg.vector_norm(each, dim=-1, keepdim=learners > 1)
+    if max_norm is not None:
+        each.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
+    return norm
+
+
+class GradientStep:
+    """One step along one loss's gradient: gradient, clip, optimizer. `compile=true` compiles all of it as one, or
+    gradient and loss alone where the optimizer's rule is of the whole vector or processes exchange their gradients.
+
+    Args:
+        owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.
+        parameters: what the step changes.
+        loss: arguments -> (0-dim loss, 0-dim metrics); it draws no random numbers (noise comes as an argument).
+        optimizer: a factory, called with a list of one flat vector.
+        max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
+        compile: trace it into one compiled function.
+        name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
+        learners: how many learn side by side, each with its row of the one parameter [learners, P]; each one's
+            gradient is clipped by itself.
+        fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
+            which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
+        given: what the step is called with -> the loss's arguments, through which no gradient flows, as targets are; it
+            draws no random numbers. None: they are the same.
+    """
+
+    def __init__(
+        self,
+        owner: nn.Module,
+        parameters: Iterable[nn.Parameter],
+        loss: Loss,
+        optimizer: Callable[..., Any],
+        *,
+        max_grad_norm: float | None,
+        compile: bool,
+        name: str = "",
+        fisher: Fisher | None = None,
+        given: Callable[..., tuple[Any, ...]] | None = None,
+        learners: int = 1,
+    ) -> None:
+        self.learners, self.given = learners, given
+        self.parameters = list(parameters)
+        self.theta = flatten_parameters(self.parameters)
+        self.loss = loss
+        self.optimizer = optimizer([self.theta])
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.bind(self.parameters, fisher)
+        self.max_grad_norm = max_grad_norm
+        self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
+        self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
+        self.exchange: Exchange | None = None  # with other processes
+        self.metrics: dict[str, Tensor] = {}  # of the last call's loss
+        self.compile = compile
+        self._owner = owner
+        mine = {id(p) for p in self.parameters}
+        learning = [child for child in owner.children() if any(id(p) in mine for p in child.parameters())]
+        self.two_modes = [module for child in learning for module in two_modes(child)]
+        if compile and self.two_modes:
+            raise UserError(
+                f"compile=true traces a network in one mode, and {named(self.two_modes)} has two: use compile=false"
+            )
+
+    def __call__(self, *args: Any) -> dict[str, Tensor]:
+        """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
+        more = {} if self.watch is None else self.watch(self, *self.known(*args))
+        if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
+            assert isinstance(self.optimizer, Optimizer)
+            norm, self.metrics = self._whole(self._pieces, self.optimizer.rates(), *args)
+        else:
+            args = self.known(*args)
+            self.metrics = self.differentiate(*args)
+            norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
+        self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
+        return self.metrics | more
+
+    def known(self, *args: Any) -> tuple[Any, ...]:
+        """The loss's arguments, from those of a call."""
+        if self.given is None:
+            return args
+        if self.compile:
+            return self._known(*args)
+        with torch.no_grad():
+            return self.given(*args)
+
+    def differentiate(self, *args: Any) -> dict[str, Tensor]:
+        """Put the gradient where it belongs, of the loss's arguments; -> the loss's metrics."""
+        grad = self.theta.grad
+        assert grad is not None
+        if self.compile:
+            gradient, metrics = self._gradient([p.detach() for p in self.parameters], *args)
+            grad.copy_(gradient)
+        else:
+            grad.zero_()
+            with training(self.two_modes):
+                value, metrics = self.loss(*args)
+            value.backward(inputs=self.parameters)
+        return metrics
+
+    def descend(self, *args: Any) -> Tensor:
+        """Clip the gradient of these arguments, and step; -> the norm before the clip, as `clip` returns it."""
+        grad = self.theta.grad
+        assert grad is not None
+        norm = clip(grad, self.max_grad_norm, self.learners)
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.observe(*args)
+        self.optimizer.step()
+        return norm
+
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling has taken."""
+        return sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
+
+    @property
+    def _by_number(self) -> bool:
+        """Whether the optimizer's rule can be applied piece by piece."""
+        return isinstance(self.optimizer, Optimizer) and self.optimizer.by_number
+
+    @cached_property
+    def _gradient(self) -> Compiled:
+        """`functional`, compiled."""
+        return Compiled(self.functional())
+
+    @cached_property
+    def _known(self) -> Compiled:
+        """`given`, compiled."""
+        assert self.given is not None
+        return Compiled(self.given)
+
+    @cached_property
+    def _whole(self) -> Compiled:
+        """`whole`, compiled."""
+        return Compiled(self.whole())
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        """Of each parameter, the same memory as plain tensors: it, and the optimizer's state of it."""
+        assert isinstance(self.optimizer, Optimizer)
+        state = self.optimizer.pieces([p.numel() for p in self.parameters])
+        return [
+            (p.detach(), {key: x.view_as(p) for key, x in of_p.items()})
+            for p, of_p in zip(self.parameters, state, strict=True)
+        ]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate at this point of the run."""
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer.lr
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def set_progress(self, progress: float) -> None:
+        """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.set_progress(progress)
+        if self.exchange is not None:
+            self.exchange.begin(self, progress)
+
+    def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        """The gradient [P] and the metrics as a function of the parameters, a list in their order, and the loss's
+        arguments.
+        """
+        by_parameter = self.by_parameter()
+
+        def gradient(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            parts, metrics = by_parameter(parameters, *args)
+            return torch.cat([g.flatten() for g in parts]), metrics
+
+        return gradient
+
+    def whole(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        """The step as a function of what `_pieces` are, the optimizer's rates and a call's arguments: it changes the
+        pieces in place; -> the gradient's norm before the clip, and the metrics. (Of pieces, not of θ: joined, the
+        gradient's parts would be told apart number by number. The gradient itself is kept nowhere.)
+        """
+        by_parameter, max_norm, optimizer = self.by_parameter(), self.max_grad_norm, self.optimizer
+        known = None if self.given is None else self.swapped(self.given)
+        assert isinstance(optimizer, Optimizer)
+
+        def step(pieces: Pieces, rates: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            parameters = [theta for theta, _ in pieces]
+            if known is not None:
+                args = known(parameters, *args)
+            parts, metrics = by_parameter(parameters, *args)
+            norm = torch.stack([g.square().sum() for g in parts]).sum().sqrt()
+            factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            for (theta, state), g in zip(pieces, parts, strict=True):
+                optimizer.move(theta, g if factor is None else factor * g, state, rates)
+            return norm, metrics
+
+        return step
+
+    def by_parameter(self) -> Callable[..., tuple[list[Tensor], dict[str, Tensor]]]:
+        """The gradient of each parameter and the metrics as a function of the parameters, a list in their order, and
+        the loss's arguments. (Not of θ: the gradient of slices is a sum over all of θ for each of them.)
+        """
+        return torch.func.grad(self.swapped(self.loss), has_aux=True)
+
+    def swapped(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the owner as a function of the parameters, a list in their order, and the method's arguments."""
+        places = {id(p): i for i, p in enumerate(self.parameters)}
+        # each module once: functional_call would swap one that is reached by two paths twice, and not back
+        layout = [
+            (".".join(filter(None, ("owner", path, name))), places[id(p)])
+            for path, module in self._owner.named_modules()
+            for name, p in module._parameters.items()
+            if id(p) in places
+        ]
+        module = _Call(self._owner, method)
+
+        def function(parameters: list[Tensor], *args: Any) -> Any:
+            swapped = {name: parameters[i] for name, i in layout}
+            return torch.func.functional_call(module, swapped, args, tie_weights=False)
+
+        return function
+
+
+class _Call(nn.Module):
+    """A method as a module, so that functional_call can swap its owner's parameters."""
+
+    def __init__(self, owner: nn.Module, method: Callable[..., Any]) -> None:
+        super().__init__()
+        self.owner = owner
+        self.method = method
+
+    def forward(self, *args: Any) -> Any:
+        return self.method(*args)

@@ -1,0 +1,215 @@
+"""Workers on Ray that send their gradients to a chief: on this machine, or on a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pgrun.algos.parts.base import Algorithm
+from pgrun.config.ranges import Count, NotNegative
+from pgrun.data.types import Transition
+from pgrun.errors import UserError
+from pgrun.loop.team import Team, afresh, check_gradient_steps, own
+from pgrun.loop.train import Clock, Hook
+from pgrun.memory.replay import Replay
+from pgrun.nn.normalize import RunningNorm
+from pgrun.optim.gradient_step import GradientStep
+from pgrun.optim.rules import Optimizer
+from pgrun.parallel.ray.actors import Crew, Line, cluster
+from pgrun.parallel.ray.chief import Held, Tally
+from pgrun.parallel.ray.connection import knock
+
+if TYPE_CHECKING:
+    from pgrun.run.build import Parts
+
+log = logging.getLogger("pgrun")
+
+
+class OnRay(Team):
+    """W workers, each with environments of its own, that send every gradient to a chief, which steps when D are there.
+
+    The leader is worker 0, in this process; the others and the chief are Ray actors.
+
+    Args:
+        workers: W, processes that run the loop together.
+        wait_for: D, gradients that an update waits for; None: those of all W.
+        address: of a running Ray cluster, or "auto" for this machine's; None: Ray is started here, for this run.
+        cpus: that Ray sets apart for each worker but the leader.
+    """
+
+    def __init__(
+        self, *, workers: Count, wait_for: Count | None, address: str | None, cpus: NotNegative, rank: int = 0
+    ) -> None:
+        super().__init__(workers=workers, rank=rank)
+        if wait_for is not None and wait_for > workers:
+            raise UserError(
+                f"parallel.wait_for={wait_for} gradients never come from workers={workers}: use at most as many"
+            )
+        if importlib.util.find_spec("ray") is None:
+            raise UserError("parallel=ray needs a package that is not installed: pip install 'pgrun[ray]'")
+        self.wait_for, self.address, self.cpus = wait_for or workers, address, cpus
+        self.line: Line | None = None
+
+    def clock(self, total_steps: int) -> ChiefClock:
+        return ChiefClock(total_steps)
+
+    def check(self, algorithm: Algorithm) -> None:
+        """Raise UserError where the chief can't take every step, or no cluster answers."""
+        if self.address is not None and not self.rank:
+            knock(self.address, "parallel.address")
+        if algorithm.device.type != "cpu":
+            raise UserError("parallel=ray learns on CPUs: use device=cpu")
+        for step in algorithm.steps().values():
+            if isinstance(step.optimizer, Optimizer) and not step.optimizer.shareable:
+                name = type(step.optimizer).__name__
+                raise UserError(
+                    f"parallel=ray steps from gradients alone, and {name} asks for more: "
+                    "use optimizer=adam, adamw, rmsprop or sgd"
+                )
+        check_gradient_steps(algorithm, "ray")
+
+    def take(self, parts: Parts) -> None:
+        if self.workers > 1 and isinstance(parts.memory, Replay):
+            parts.memory.share(self.workers, here=self.workers if self.address is None else 1)
+
+    @contextmanager
+    def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
+        assert isinstance(clock, ChiefClock)
+        if self.rank:
+            with tied(algorithm, Line(self.shared, self.rank), clock):
+                yield ()
+            return
+        if self.workers > 1:
+            where = f"the Ray cluster {self.address}" if self.address else "this machine"
+            fresh = "; all but the first start afresh: episodes, and memory" if clock.steps else ""
+            log.info("%d workers on %s; %d gradients a step%s", self.workers, where, self.wait_for, fresh)
+        with cluster(self.address, self.workers, self.cpus):
+            held = {
+                "wait_for": self.wait_for,
+                "held": {name: Held.of(step) for name, step in algorithm.steps().items()},
+                "norms": normalizers(algorithm),
+                "module": {name: x.detach() for name, x in algorithm.state_dict().items() if not own(name)},
+                "steps": clock.steps,
+                "updates": clock.updates,
+                "threads": torch.get_num_threads(),
+            }
+            with (
+                Crew(held, afresh(settings, clock.steps), workers=self.workers - 1, cpus=self.cpus) as crew,
+                tied(algorithm, crew.line, clock),
+            ):
+                self.line = crew.line
+                crew.gather(clock)
+                try:
+                    yield (crew.watch,)
+                    self.line.call("end")  # no step after those that the last checkpoint has
+                    self.gather(algorithm)
+                    clock.take(self.line.call("advance", 0, 0))
+                finally:
+                    self.line = None
+                    crew.tell(clock)
+
+    def gather(self, algorithm: Algorithm) -> None:
+        if self.line is None:
+            return
+        for name, (theta, state) in self.line.call("state").items():
+            step = algorithm.steps()[name]
+            step.theta.copy_(theta)
+            step.optimizer.load_state_dict(state)
+
+
+class ChiefClock(Clock):
+    """A clock whose steps and updates are those of all workers together, as the chief counts them."""
+
+    line: Line
+    over = False  # whether the leader has ended the run
+
+    def take(self, count: Tally) -> None:
+        """Show what the chief has counted."""
+        self.steps, self.updates, self.over = count
+
+    @property
+    def running(self) -> bool:
+        return super().running and not self.over
+
+    def advance(self, rollout: Transition) -> None:
+        self.take(self.line.call("advance", int(rollout.valid.sum()), 0))
+
+    def count_update(self) -> None:
+        self.take(self.line.call("advance", 0, 1))
+
+
+class ToChief:
+    """The chief takes the steps of an algorithm: gradients go there, parameters come back."""
+
+    def __init__(self, line: Line, algorithm: Algorithm) -> None:
+        self.line, self.norms = line, normalizers(algorithm)
+        self.steps = algorithm.steps()
+        self.names = {id(step): name for name, step in self.steps.items()}
+        self.versions: dict[str, int] = {}
+
+    def step(self, step: GradientStep, *args: Any) -> Tensor:
+        """Send g_r and the number of its rows; -> its norm."""
+        grad, name = step.theta.grad, self.names[id(step)]
+        assert grad is not None
+        norm = torch.linalg.vector_norm(grad.view(step.learners, -1), dim=-1, keepdim=True)
+        sent = self.line.rank, name, self.versions[name], grad.numpy(), weight(*args)
+        self.take(name, self.line.call("push", *sent))
+        return norm if step.learners > 1 else norm.squeeze()
+
+    def begin(self, step: GradientStep, progress: float) -> None:
+        """Before the first step's rollout fetch θ of all, and the statistics of all for what came in here."""
+        if step is not next(iter(self.steps.values())):
+            return
+        moments = {
+            name: [tuple(x.numpy() for x in batch) for batch in norm.merged or ()] for name, norm in self.norms.items()
+        }
+        parameters, statistics = self.line.call("begin", self.line.rank, progress, moments)
+        for name, found in parameters.items():
+            self.take(name, found)
+        for name, norm in self.norms.items():
+            norm.merged = []
+            for key, tensor in norm.named_buffers():
+                tensor.copy_(torch.tensor(statistics[name][key]))
+
+    def take(self, name: str, found: Any) -> None:
+        """Go on with these parameters."""
+        self.versions[name], theta = found
+        self.steps[name].theta.copy_(torch.tensor(theta))
+
+
+def weight(*args: Any) -> float:
+    """How many rows a loss's arguments hold: the valid ones of a batch."""
+    return max(float(args[0].valid.sum()), 1.0) if args and isinstance(args[0], Transition) else 1.0
+
+
+def normalizers(algorithm: Algorithm) -> dict[str, RunningNorm]:
+    """Those of an algorithm, by name."""
+    return {name: module for name, module in algorithm.named_modules() if isinstance(module, RunningNorm)}
+
+
+@contextmanager
+def tied(algorithm: Algorithm, line: Line, clock: ChiefClock) -> Iterator[None]:
+    """In the block, the chief takes this algorithm's gradient steps, and the clock counts there."""
+    module, count = line.call("join", line.rank)
+    if line.rank:
+        algorithm.load_state_dict({**algorithm.state_dict(), **module})
+    clock.line = line
+    clock.take(count)
+    exchange = ToChief(line, algorithm)
+    for norm in exchange.norms.values():
+        norm.merged = []
+    try:
+        for step in exchange.steps.values():
+            step.exchange = exchange
+        yield
+    finally:
+        for step in exchange.steps.values():
+            step.exchange = None
+        for norm in exchange.norms.values():
+            norm.merged = None

@@ -1,0 +1,160 @@
+"""Taking a directory for a new run before anything is written there, and giving it back as it was."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from pgrun.errors import UserError
+from pgrun.run.console import abridged, pasted
+from pgrun.system.lock import Lock, held, take_alone
+
+LOCK = ".lock"
+LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # of the names within a run directory
+RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # what a run writes
+_made: list[Path] = []  # the directories that this process made, each after its parent
+
+
+class Claim:
+    """A directory that is this process's alone, for a run that is about to begin there.
+
+    Raises:
+        UserError: it holds a run, another process has it, or it can't be made.
+    """
+
+    def __init__(self, folder: Path, named: str, records: str | None) -> None:
+        """Args: the directory, what to call it in messages, and the name of Hydra's folder for the config in it."""
+        self.folder, self.kept = folder.absolute(), False
+        self.files = {LOCK, *RUN_FILES, *([Path(records).parts[0]] if records else [])}
+        self.made: list[Path] = []  # its directories that this process made, once it is kept
+        refuse_taken(self.folder, named, records)
+        try:
+            make(self.folder)
+            self.before = set(os.listdir(self.folder))
+            self.lock = Lock(self.folder / LOCK)
+            take_alone(self.lock)
+            refuse_taken(self.folder, named, records, but_lock=True)  # by one that has ended since
+        except OSError as error:
+            remove_made()
+            raise UserError(unmakeable(named, error)) from error
+        except UserError:
+            remove_made()
+            raise
+
+    def keep(self) -> None:
+        """From here on the directory is a run's, which nothing takes back but `take_back`."""
+        self.kept, self.made = True, list(_made)
+        _made.clear()
+
+    def take_back(self) -> None:
+        """Leave the directory as it was, of a run that ended before its first step; of its own files alone."""
+        self.lock.free()
+        for path in {path for name in self.files for path in self.folder.glob(name) if path.name not in self.before}:
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        _made[:] = self.made
+        remove_made()
+
+    def withdraw(self) -> None:
+        """Leave the directory as it was, if the run did not begin."""
+        self.lock.free()
+        if self.kept:
+            return
+        with suppress(OSError):
+            for name in set(os.listdir(self.folder)) - self.before:
+                path = self.folder / name
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        remove_made()
+
+
+def refuse_empty(key: str, named: str) -> None:
+    """Raise UserError where a directory has no name, which Hydra takes for the working directory."""
+    if not named.strip():
+        raise UserError(f"{key} is empty: name a directory, as {key}=runs/mine, or leave it out ({key}=. is this one)")
+
+
+def refuse_foreign(launcher: str, folder: Path) -> None:
+    """Raise UserError where a launcher that is not pgrun's (by its class) is to run a sweep in a directory that is not
+    empty: Hydra writes into each job's folder before pgrun is asked, whatever is there.
+    """
+    if not launcher.startswith("hydra_plugins.pgrun_plugins.") and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            f"hydra.sweep.dir={folder} is not empty, and {launcher} is not pgrun's: it would write over what is there. "
+            "Give it a new directory, or use hydra/launcher=basic, joblib, ray or slurm, which go on with a sweep"
+        )
+
+
+def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: bool = False) -> None:
+    """Raise UserError where a directory holds a run, is one's that is running, or can't be; it writes nothing."""
+    if (error := impossible(folder)) is not None:
+        raise UserError(unmakeable(named, error))
+    lock = folder / LOCK
+    if not but_lock and held(lock):
+        raise UserError(f"{named}: {Lock(lock).holder()} is at a run there; wait for it, or choose another directory")
+    if holds_run(folder, records):
+        more = f"go on with it by pgrun resume {pasted(folder)}, or choose another"
+        raise UserError(f"{named} holds a run already: {more}")
+
+
+def holds_run(folder: Path, records: str | None = None) -> bool:
+    """Whether there is anything of a run in a directory: its config, its log, its checkpoints or its result.
+
+    Args:
+        folder: the directory.
+        records: where Hydra keeps the config in it, if not in .hydra.
+    """
+    names = {".hydra", records or ".hydra", "result.json", "pgrun.log"}
+    return any((folder / name).exists() for name in names) or any(folder.glob("checkpoints/*.pt.sha256"))
+
+
+def impossible(folder: Path) -> OSError | None:
+    """Why a directory of this name can't be: a name too long for the disk, or a file in its way; None where it can."""
+    there, missing = Path(folder.anchor), False
+    for part in folder.parts[1:]:
+        try:
+            os.lstat(there / part) if missing else os.stat(there / part)
+            there = there if missing else there / part
+        except FileNotFoundError:
+            missing = True
+            if (there / part).is_symlink():
+                return OSError(errno.ENOENT, "it is a link to what is not there", str(there / part))
+        except OSError as error:
+            if not missing or error.errno == errno.ENAMETOOLONG:
+                return error
+    if not missing and not folder.is_dir():
+        return NotADirectoryError(errno.ENOTDIR, "Not a directory", str(folder))
+    try:
+        os.lstat(folder / LONGEST)
+    except OSError as error:
+        return error if error.errno == errno.ENAMETOOLONG else None
+    return None
+
+
+def unmakeable(named: str, error: OSError) -> str:
+    """That a directory can't be made and why, in one line."""
+    where = Path(str(error.filename)) if error.filename else None
+    place = f" ({abridged(str(where))})" if where is not None and str(where) not in named else ""
+    return f"{abridged(named)} can't be made: {error.strerror or error}{place}; choose another"
+
+
+def make(folder: Path) -> bool:
+    """Make a directory and its parents, and remember which were made; -> whether it was made now, by this process."""
+    for path in (*reversed(folder.parents), folder):
+        try:
+            if not path.is_dir():
+                path.mkdir()
+                _made.append(path)
+        except FileExistsError:  # by another process, in this moment
+            if not path.is_dir():
+                raise
+    return folder in _made
+
+
+def remove_made() -> None:
+    """Remove the directories that this process made, as far as they are empty."""
+    while _made:
+        with suppress(OSError):
+            _made.pop().rmdir()

@@ -1,0 +1,163 @@
+"""What a run left in its directory, for what comes after it: resuming, evaluating, drawing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pgrun.config.paths import config_dir, importable
+from pgrun.errors import UserError
+from pgrun.run import checkpoint
+from pgrun.run.build import resolved
+from pgrun.run.console import remark, shown
+from pgrun.system.atomic import replace
+
+TOLD = "resumed.yaml"  # beside the config: what `pgrun resume` was told to change, in order
+
+
+def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictConfig, dict[str, str]]:
+    """A run directory's config and the names of its algorithm and environment.
+
+    Args:
+        folder: the run directory.
+        state: a checkpoint of this run, whose own config counts, with what `pgrun resume` was told since. Where
+            .hydra/config.yaml says something else, that is told.
+
+    Raises:
+        UserError: it is no run directory.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if state is None:
+        check_run(folder)
+        if not path.exists():
+            raise UserError(f"{folder} has no .hydra/config.yaml")
+        if not path.read_text(encoding="utf-8").strip():
+            raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
+        config = resolved(DictConfig(OmegaConf.load(path)))
+        return config, names_of(folder, config)
+    config = DictConfig(OmegaConf.merge(OmegaConf.create(state["config"]), OmegaConf.from_dotlist(told(folder))))
+    written = written_config(path)
+    if not written and not path.parent.exists():  # hydra.output_subdir=null, or another name
+        return config, dict(state.get("names") or names_of(folder, config))
+    if not written:
+        remark(f"pgrun: {shown(path.absolute())} is missing or can't be read: the checkpoint's own config counts")
+    elif said := differences(written, flat(config), "there", "in the checkpoint, which counts"):
+        remark(f"pgrun: {shown(path.absolute())} is not what the checkpoint was trained with: {said}")
+    return config, dict(state.get("names") or names_of(folder, config))
+
+
+# What is read of a run's `hydra` node, for a file in which some of it is missing.
+READ_OF_HYDRA = OmegaConf.create(
+    {
+        "runtime": {"cwd": None, "config_sources": [], "choices": {}},
+        "overrides": {"task": [], "hydra": []},
+        "mode": None,
+        "job": {"config_name": None},
+    }
+)
+
+
+def use_search_path(folder: Path) -> None:
+    """Let Python find the code of the user's that a run was trained with, wherever that lies.
+
+    Hydra keeps in .hydra/hydra.yaml where the run was started and which folders its configs came from.
+    """
+    hydra = hydra_of(folder)
+    if hydra is None:  # killed while it was written
+        return
+    kept = hydra.runtime
+    started = [str(kept.cwd)] if kept.cwd else []
+    places = [*started, *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
+    importable([place for place in places if Path(place) != config_dir().parent])
+
+
+def check_run(folder: Path) -> None:
+    """Raise UserError where there is nothing of a run."""
+    if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
+        raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
+
+
+def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
+    """The names of a run's algorithm and environment, as they were chosen."""
+    hydra = hydra_of(folder)
+    choices: Any = None if hydra is None else hydra.runtime.choices
+    if choices is None:  # killed between the two files
+        choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
+    return {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
+
+
+def hydra_of(folder: Path) -> DictConfig | None:
+    """Read the `hydra` node that a run was composed with; None where that was lost, or is of another program's."""
+    path = folder / ".hydra" / "hydra.yaml"
+    try:
+        content = OmegaConf.create(path.read_text()) if path.exists() else OmegaConf.create()
+        node = OmegaConf.select(content, "hydra") if OmegaConf.is_dict(content) else None
+        node = OmegaConf.merge(READ_OF_HYDRA, node) if node is not None else None
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError):
+        return None
+    return node if isinstance(node, DictConfig) and node.runtime.choices else None
+
+
+def told(folder: Path) -> list[str]:
+    """Read what `pgrun resume` was told to change of a run, in order."""
+    path = folder / ".hydra" / TOLD
+    return (
+        [str(text) for text in OmegaConf.load(path)]
+        if path.exists() and path.read_text(encoding="utf-8").strip()
+        else []
+    )
+
+
+def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Write what `pgrun resume` was told, and the config that the run goes on with."""
+    path = folder / ".hydra" / "config.yaml"
+    path.parent.mkdir(exist_ok=True)
+    if overrides:
+        values = dict(text.split("=", 1) for text in [*told(folder), *overrides])
+        lines = OmegaConf.to_yaml(OmegaConf.create([f"{key}={value}" for key, value in values.items()]))
+        replace(path.with_name(TOLD), lines.encode())
+    if overrides or differences(written_config(path), flat(config), "", ""):
+        replace(path, OmegaConf.to_yaml(config).encode())
+
+
+def written_config(path: Path) -> dict[str, Any]:
+    """A config's file as values by dotted key; empty where it is missing, torn or not to be resolved here."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return flat(DictConfig(OmegaConf.create(text))) if text.strip() else {}
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError):
+        return {}
+
+
+def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """A config as values by dotted key, without its `hydra` node."""
+    from pgrun.run.result_file import flatten
+
+    config = OmegaConf.create(config) if isinstance(config, dict) else config
+    return flatten(OmegaConf.to_container(resolved(config)))
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_other: str) -> str:
+    """In what two configs differ, in words; empty where they are the same."""
+    changed = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+    said = [f"{key}={one.get(key, '(none)')} {of_one}, {other.get(key, '(none)')} {of_other}" for key in changed[:3]]
+    return "; ".join(said) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+
+
+def find_checkpoint(folder: Path, which: str) -> Path:
+    """The checkpoint file that `latest`, `best` or a path names."""
+    if which == "latest":
+        return checkpoint.latest(folder / "checkpoints")
+    if which == "best":
+        return checkpoint.best(folder / "checkpoints")
+    path = Path(which)
+    return path if path.exists() or path.is_absolute() else folder / path
+
+
+def own_checkpoint(folder: Path, path: Path) -> bool:
+    """Whether a checkpoint file is one of the run in this directory."""
+    return path.resolve().parent == (folder / "checkpoints").resolve()

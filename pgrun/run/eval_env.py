@@ -1,0 +1,80 @@
+"""The environments that a policy is evaluated in: how many, and how they differ from training's."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.config.suggest import nearest
+from pgrun.data.types import VectorEnv
+from pgrun.errors import EnvFailed, UserError
+
+EVAL_ENVS = 32  # copies that an evaluation runs side by side where all are one object, at most
+
+
+def second_env(config: DictConfig, episodes: int) -> VectorEnv:
+    """Environments for an evaluation in the middle of a run, or at its end."""
+    try:
+        return make_eval_env(config, episodes)
+    except UserError as error:
+        raise EnvFailed(
+            f"evaluation needs environments of its own (here {eval_copies(config, episodes)}, eval.num_envs), and they "
+            f"can't be had beside training's: {error}; without evaluation: eval.every=null eval.final_episodes=0"
+        ) from error
+
+
+def eval_copies(config: DictConfig, episodes: int) -> int:
+    """How many copies an evaluation of so many episodes runs side by side."""
+    return min(episodes, config.eval.get("num_envs") or config.env.get("num_envs", 1))
+
+
+def make_eval_env(config: DictConfig, episodes: int, beside: VectorEnv | None = None) -> VectorEnv:
+    """Environments to evaluate so many episodes in: as many copies as in training, or as `eval.num_envs` says.
+
+    Where copies are rows of arrays, and cost nothing, there are more. `beside`: to have the spaces of.
+    """
+    from pgrun.run.build import make_env
+
+    env = make_env(config, copies := eval_copies(config, episodes))
+    if config.eval.get("num_envs") is None and getattr(env, "one_object", False) and copies < min(episodes, EVAL_ENVS):
+        env.close()
+        env = make_env(config, min(episodes, EVAL_ENVS))
+    if beside is not None:
+        for what, ours, theirs in (
+            ("observations", env.obs_space, beside.obs_space),
+            ("actions", env.action_space, beside.action_space),
+        ):
+            if not alike(ours, theirs):
+                env.close()
+                raise UserError(
+                    f"eval.env: evaluation's {what} would be {ours}, and training's are {theirs}; the policy takes "
+                    "no others"
+                )
+    return env
+
+
+def alike(a: gym.Space, b: gym.Space) -> bool:
+    """Whether a policy for one space fits the other; bounds don't matter, as actions are canonical."""
+    if isinstance(a, gym.spaces.Dict) and isinstance(b, gym.spaces.Dict):
+        return list(a) == list(b) and all(alike(a[key], b[key]) for key in a)
+    if isinstance(a, gym.spaces.Box):
+        return isinstance(b, gym.spaces.Box) and (a.shape, a.dtype) == (b.shape, b.dtype)
+    return a == b
+
+
+def eval_settings(config: DictConfig, num_envs: int) -> DictConfig:
+    """The `env` group as evaluation has it, changed by what `eval.env` says."""
+    changes = config.eval.get("env") or {}
+    for key in changes:
+        if key == "num_envs":
+            raise UserError("eval.env.num_envs: evaluation's number of copies is eval.num_envs")
+        if key == "shaping":
+            raise UserError("eval.env.shaping: in evaluation nothing is added to the reward")
+        if key not in config.env:
+            close = nearest(str(key), [str(k) for k in config.env], 1)[0]
+            raise UserError(f"there is no key eval.env.{key}, as there is no env.{key}; did you mean eval.env.{close}?")
+    env = DictConfig(OmegaConf.merge(config.env, changes))
+    env.num_envs = num_envs
+    if env.get("backend") == "async" and "backend" not in changes:
+        env.backend = "sync"  # one process is faster for a few episodes, and ends with the run
+    return env

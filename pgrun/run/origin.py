@@ -1,0 +1,59 @@
+"""The origin of a run: its command line, its environment, and the versions that it was made with."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun import __version__
+from pgrun.config.tuning import overrides_of, tuned_keys
+
+PACKAGES = ("torch", "gymnasium", "numpy")
+OWN = ("hydra.mode=", "hydra.sweep.")  # what a sweep adds to a job's own overrides, or Hydra to every command's
+
+
+def origin(hydra: DictConfig | None, config: DictConfig) -> dict[str, Any]:
+    """Describe where a run comes from, as fields of result.json.
+
+    Args:
+        hydra: the `hydra` node that the run was composed with; None where that is lost.
+        config: the run's config.
+    """
+    return {
+        "env_id": env_id(config.env),
+        "command": "" if hydra is None else command_line(hydra),
+        "tuned": [] if hydra is None else tuned_keys(hydra, config),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """List the versions that decide what a run computes."""
+    found = {"pgrun": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def env_id(env: DictConfig) -> str:
+    """Name the environment itself, which several configs may share: its id, or its class where it has none."""
+    found = env.get("id") or OmegaConf.select(env, "world._target_") or env.get("_target_")
+    return str(found)
+
+
+def command_line(hydra: DictConfig) -> str:
+    """Write the command line that makes this run; of a sweep's job, the one that makes it alone."""
+    job = str(hydra.mode).rpartition(".")[2] == "MULTIRUN"
+    kept = [text for text in overrides_of(hydra, "hydra") if not text.startswith(OWN)]
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    flags = [word for folder in folders for word in ("--config-dir", str(folder))]
+    if hydra.job.config_name not in (None, "config"):
+        flags += ["--config-name", str(hydra.job.config_name)]
+    return shlex.join(["pgrun", *flags, *overrides_of(hydra), *([] if job else kept)])

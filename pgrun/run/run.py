@@ -1,0 +1,309 @@
+"""One run from its config to its result: build, train, checkpoint, resume, report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.errors import Diverged, EnvFailed, NotBegun, UserError
+from pgrun.loop.evaluate import Evaluation
+from pgrun.loop.hooks import Checkpoint, Compiling, Evaluate, Note, Report
+from pgrun.loop.train import Clock, Hook, train
+from pgrun.run import checkpoint
+from pgrun.run.build import Parts
+from pgrun.run.checkpoint_files import Written
+from pgrun.run.console import above_bar
+from pgrun.run.opening import curves, first_line, hyperparameters, texts
+from pgrun.run.origin import origin
+from pgrun.run.progress import Progress
+from pgrun.run.result_file import diverged, env_failed, fields, note_traceback, write_json
+from pgrun.run.sessions import Sessions
+from pgrun.run.tensorboard import TensorBoard
+from pgrun.system.atomic import told
+from pgrun.system.randomness import generators, restore_generators
+from pgrun.system.signals import held_back, interruptible, stop_on_signals
+
+log = logging.getLogger("pgrun")
+logging.raiseExceptions = False  # where a disk is full, each line for pgrun.log would be a traceback
+
+EVAL_SEED = 1_000_003  # evaluation's episodes are not training's: seed + this
+
+
+class Run:
+    """A run in its directory.
+
+    Args:
+        config: the composed config.
+        parts: what `build` made of it.
+        folder: the run directory.
+        names: the `algo` and `env` that were chosen.
+        begin: `time.perf_counter()` when the process began.
+        quiet: say nothing and show no progress (one of several jobs at once).
+        answers: answer a signal at once; None: unless it is quiet.
+        hydra: the `hydra` node that it was composed with, if that is known.
+        told: what `pgrun resume` was told to change.
+        resume: a checkpoint's content to go on from.
+        hopeless: is told of each evaluation (environment steps, mean return), and ends the run by saying yes.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        parts: Parts,
+        folder: Path,
+        *,
+        names: dict[str, str],
+        begin: float,
+        quiet: bool = False,
+        answers: bool | None = None,
+        hydra: DictConfig | None = None,
+        told: Sequence[str] = (),
+        resume: dict[str, Any] | None = None,
+        hopeless: Callable[[int, float], bool] | None = None,
+    ) -> None:
+        self.config, self.parts, self.folder, self.names = config, parts, folder, names
+        self.quiet, self.hopeless = quiet, hopeless
+        self.answers = not quiet if answers is None else answers
+        self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
+        self.clock = parts.team.clock(config.total_steps)
+        self.sessions = Sessions(self.clock, begin)
+        self.checkpoints = folder / "checkpoints"
+        self.written = Written(self.checkpoints, keep=config.checkpoint.keep, resumed=resume is not None)
+        self.saved_at: Any = None  # where it stood at its last checkpoint
+        if resume is not None:
+            self.clock.restore(resume["clock"])
+        start, stats = self.clock.steps, parts.collector.stats
+        self.board = TensorBoard(folder, config.log.every, start, stats, lambda: curves(parts))
+        self.evaluation = Evaluate(
+            parts.algorithm,
+            parts.make_eval_env,
+            every=config.eval.every,
+            episodes=config.eval.episodes,
+            stop_at=config.eval.stop_at,
+            stochastic=config.eval.get("stochastic", False),
+            max_steps=config.eval.get("max_steps"),
+            seed=config.seed + EVAL_SEED,
+            start=start,
+            record=self.board.scalar,
+            on_best=self.write_best,
+        )
+        self.closers = [self.evaluation.close, parts.collector.env.close]
+        self.notes: list[str] = []  # what to say once it begins
+        if resume is not None:
+            self.restore(resume)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a checkpoint back."""
+        parts = self.parts
+        parts.algorithm.restore(state["algorithm"])
+        if not parts.collector.restore(state["collector"]):
+            why = state["why_stateless"]
+            line = "the environments start fresh episodes: their state could not be saved"
+            self.notes.append(f"{line} ({why})" if why else line)
+            parts.algorithm.forget_episodes()
+        parts.memory.restore(state["memory"])
+        parts.team.restore(state.get("ranks", []))
+        self.evaluation.restore(state["evaluation"], self.clock.steps)
+        if self.evaluation.reached:
+            self.clock.stop = "stop_at"
+        self.board.restore(state["board"])
+        self.sessions.restore(state)
+        restore_generators(state["generators"])
+        self.saved_at = self.stands()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values."""
+        parts = self.parts
+        others = parts.team.snapshot()
+        collector = parts.collector.snapshot()
+        return {
+            **({"ranks": others} if others else {}),
+            **self.policy(),
+            "collector": collector,
+            "why_stateless": getattr(parts.collector.env, "why_stateless", ""),
+            "memory": parts.memory.snapshot(),
+            "generators": generators(),
+            "evaluation": self.evaluation.snapshot(),
+            "board": self.board.snapshot(),
+            "wall_seconds": self.sessions.whole()["wall_seconds"],
+            "sessions": self.sessions.all(),
+        }
+
+    def policy(self) -> dict[str, Any]:
+        """What evaluation needs."""
+        return {
+            "algorithm": self.parts.algorithm.snapshot(),
+            "clock": self.clock.snapshot(),
+            "names": self.names,
+            "config": OmegaConf.to_container(self.config, resolve=True),
+        }
+
+    def write(self) -> None:
+        """Write step_<n>.pt, and point `latest.pt` to it."""
+        if self.saved_at == self.stands():
+            return
+        self.board.flush()
+        self.parts.team.gather(self.parts.algorithm)
+        state = self.snapshot()
+        with held_back():
+            self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(state))
+        self.saved_at = self.stands()
+
+    def complete(self, clock: Clock, metrics: dict[str, Any]) -> None:
+        """A hook: the checkpoint that was written before an evaluation gets what that found."""
+        if self.parts.team.apart and self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]:
+            self.write()
+
+    def stands(self) -> tuple[Any, ...]:
+        """Return what differs from one checkpoint to the next."""
+        return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
+
+    def write_best(self) -> None:
+        """Write best_<n>.pt, the policy alone, for evaluation, and point `best.pt` to it."""
+        with held_back():
+            self.written.write(f"best_{self.clock.steps}", "best.pt", checkpoint.dump(self.policy()))
+
+    def execute(self) -> dict[str, Any]:
+        """Train to the end, whatever the end is; -> what result.json holds.
+
+        Raises:
+            Diverged: after result.json is written.
+            NotBegun: an environment does not keep to its interface, at its very first step.
+            EnvFailed: an environment broke; after a checkpoint and result.json are written.
+            UserError: the disk is full, or the like; after result.json is written, if it can be.
+        """
+        parts, clock = self.parts, self.clock
+        status, final = "failed", None
+        try:
+            with told("can't write into", self.folder):
+                (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
+            self.written.begin()
+            said = self.open()
+            progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
+            reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
+            hooks: list[Hook] = [
+                Note(said),
+                Compiling(parts.algorithm),
+                self.board,
+                Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before what takes long
+                *(evaluating := [self.evaluation, *reports]),
+                self.complete,
+                progress,
+            ]
+            with stop_on_signals(clock, *((above_bar,) if self.answers else ())):
+                try:
+                    self.sessions.startup = time.perf_counter() - self.sessions.begin
+                    with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
+                        for hook in evaluating:  # what was due as the checkpoint was written
+                            hook(clock, {})
+                        train(parts.algorithm, parts.collector, parts.memory, clock, [*watches, *hooks])
+                finally:
+                    progress.close(clock)
+                if not clock.updates and not clock.stop:
+                    log.warning("nothing was learnt: the run ended before its first update (see memory.warmup)")
+                self.write()
+            if clock.stop in ("interrupted", "pruned"):
+                status = clock.stop
+            else:
+                begin = time.perf_counter()
+                with interruptible():
+                    final = self.final_evaluation()
+                self.sessions.after_loop = time.perf_counter() - begin
+                status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            if not clock.stop:  # it was an environment's, not a second signal
+                self.write_what_is_left()
+        except NotBegun as error:
+            if not clock.steps and self.saved_at is None:
+                raise
+            trace = "".join(traceback.format_exception(error))
+            raise self.kept(EnvFailed(f"an environment can't be used: {error}", trace)) from error
+        except EnvFailed as error:
+            raise self.kept(error) from error
+        except Diverged as error:
+            status = "diverged"
+            raise diverged(error, clock, checkpoint.latest(self.checkpoints)) from error
+        finally:
+            result = self.result(status, final)
+            self.close(result)
+        return result
+
+    def open(self) -> str:
+        """Describe the run in TensorBoard; -> the lines that say where it writes, and on what and with what tuning it
+        learns.
+        """
+        first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
+        self.board.describe(
+            texts(self.folder, self.origin, self.config, self.told),
+            hyperparameters(self.config, self.names, self.hydra),
+            self.clock.steps,
+        )
+        lines = ("" if self.quiet else first, *self.notes, getattr(self.parts.memory, "note", ""))
+        return "\n".join(line for line in lines if line)
+
+    def write_what_is_left(self) -> None:
+        """Write a checkpoint of what was learnt, after environments broke; what they were doing is not in it."""
+        if self.parts.team.apart and self.clock.steps:
+            try:
+                self.write()
+            except UserError as error:
+                log.error(str(error))
+
+    def kept(self, error: EnvFailed) -> EnvFailed:
+        """Keep what is left after an environment failed, and its traceback in pgrun.log; -> the error to tell."""
+        self.write_what_is_left()
+        note_traceback(self.folder, error)
+        return env_failed(error, self.folder, checkpoint.latest(self.checkpoints))
+
+    def final_evaluation(self) -> Evaluation | None:
+        """Evaluate the final policy, if that is asked for; the environments of training are no longer needed."""
+        if not (episodes := self.config.eval.final_episodes):
+            return None
+        self.free()
+        env = self.parts.make_eval_env(episodes)
+        try:
+            final = self.evaluation.evaluated(env, episodes)
+        finally:
+            env.close()
+        if self.evaluation.latest_at != self.clock.steps:  # else this step has its point
+            for name, mean in {"return": final.mean, **final.stream_means}.items():
+                self.board.scalar(f"eval/{name}", mean, self.clock.steps)
+        if self.evaluation.best is None:
+            self.evaluation.best = final.mean
+            self.write_best()
+        return final
+
+    def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
+        """The fields of result.json."""
+        found = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
+        found |= {"env_steps": self.clock.steps, "updates": self.clock.updates, **self.sessions.whole()}
+        return found | fields(self.parts.collector.stats, self.evaluation, final)
+
+    def close(self, result: dict[str, Any]) -> None:
+        """Write result.json, and close files and environments whatever fails on the way."""
+        ended = isinstance(sys.exception(), UserError)  # what ended the run, perhaps what the disk says here, too
+        closers: list[Callable[[], None]] = [
+            lambda: write_json(self.folder / "result.json", result),
+            lambda: self.board.close(result, self.clock.steps),
+            self.free,
+        ]
+        for closer in closers:
+            try:
+                closer()
+            except Exception as error:  # it must not hide what ended the run
+                if not (ended and isinstance(error, OSError)):
+                    log.error("at the end of the run: %s: %s", type(error).__name__, error)
+
+    def free(self) -> None:
+        """Close the environments of training and of evaluation, once."""
+        closers, self.closers = self.closers, []
+        for closer in closers:
+            closer()

@@ -1,0 +1,67 @@
+"""Durations of a run: of this session, and of those that its checkpoints know of."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pgrun.loop.train import Clock
+
+# what adds up over the sessions of a run
+SUMS = ("wall_seconds", "startup_seconds", "train_seconds", "compile_seconds", "eval_seconds")
+Figures = dict[str, Any]
+
+
+class Sessions:
+    """The sessions of a run. A resumed run has several: each ends with the checkpoint that the next one goes on from.
+
+    Args:
+        clock: the run's, before anything is restored.
+        begin: `time.perf_counter()` when this session began.
+    """
+
+    def __init__(self, clock: Clock, begin: float) -> None:
+        self.clock, self.begin = clock, begin
+        self.earlier: list[Figures] = []
+        self.startup = 0.0
+        self.after_loop = 0.0  # seconds of the final evaluation
+        self.mark()
+
+    def mark(self) -> None:
+        """Begin to count at what the clock shows now."""
+        self.steps, self.updates, self.trained = self.clock.steps, self.clock.updates, self.clock.train_seconds
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the earlier sessions from a checkpoint's content, once the clock is restored."""
+        self.mark()
+        whole = {"first_step": 0, "env_steps": self.steps, "updates": self.updates}
+        unknown = dict.fromkeys((*SUMS, "steps_per_second"))  # an older version kept their time alone
+        self.earlier = list(state.get("sessions") or [{**whole, **unknown, "wall_seconds": state["wall_seconds"]}])
+
+    def this(self) -> Figures:
+        """Return this session's figures up to now."""
+        steps, trained = self.clock.steps - self.steps, round(self.clock.train_seconds - self.trained, 3)
+        return {
+            "first_step": self.steps,
+            "env_steps": steps,
+            "updates": self.clock.updates - self.updates,
+            "wall_seconds": round(time.perf_counter() - self.begin, 3),
+            "startup_seconds": round(self.startup, 3),
+            "train_seconds": trained,
+            "compile_seconds": round(self.clock.apart["compile"], 3),
+            "eval_seconds": round(self.clock.apart["evaluate"] + self.after_loop, 3),
+            "steps_per_second": round(steps / trained, 1) if trained > 0 else None,
+        }
+
+    def all(self) -> list[Figures]:
+        """Return the figures of each session, this one's last."""
+        return [*self.earlier, self.this()]
+
+    def whole(self) -> Figures:
+        """Return the run's figures: sums over its sessions, of what is known, and its speed while it trained."""
+        sessions = self.all()
+        sums = {key: round(sum(each[key] or 0.0 for each in sessions), 3) for key in SUMS}
+        timed = [each for each in sessions if each["train_seconds"]]
+        seconds = sum(each["train_seconds"] for each in timed)
+        steps = sum(each["env_steps"] for each in timed)
+        return {**sums, "steps_per_second": round(steps / seconds, 1) if seconds else None, "sessions": sessions}

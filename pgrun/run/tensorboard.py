@@ -1,0 +1,190 @@
+"""TensorBoard: the one place that imports it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.compat.proto.event_pb2 import Event
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.loop.hooks import Every
+from pgrun.loop.train import Clock
+from pgrun.system.atomic import replace, told
+
+FAILED = "can't write curves into"
+DROPPED = ("_hparams_/", "final/")  # how tags of that tab begin, the latter of an older version
+FINAL = ("eval_return_mean", "train_return_mean", "best_eval_return_mean")  # a run's own figures in that tab
+METRICS = (*FINAL, "time/steps_per_second")
+
+
+def without_disk_errors(excepthook: Any) -> Any:
+    """Leave out what the thread that writes events says of an I/O error, which its next call raises here, too."""
+
+    def hook(args: Any) -> None:
+        if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
+            excepthook(args)
+
+    return hook
+
+
+threading.excepthook = without_disk_errors(threading.excepthook)
+
+
+def nothing() -> dict[str, float]:
+    """Return no figures."""
+    return {}
+
+
+class TensorBoard:
+    """Writes scalars over environment steps; a hook. An I/O error is a UserError.
+
+    Args:
+        folder: the run directory.
+        every: environment steps between two points.
+        start: the step it goes on from; points after it that an earlier, killed run wrote are dropped.
+        stats: where finished episodes come from.
+        figures: gives what else has a curve, by tag: learning rates, exploration, how full a replay is.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        start: int,
+        stats: EpisodeStats,
+        figures: Callable[[], dict[str, float]] = nothing,
+    ) -> None:
+        again = any(folder.glob("events.out.tfevents.*"))
+        self.folder, self.figures = folder, figures
+        with told(FAILED, folder):
+            self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
+        self.due = Every(every, start)
+        self.stats = stats
+        self.pending: list[dict[str, Tensor]] = []
+        self.steps = start
+        self.seconds: dict[str, float] = {}
+        self.end_of_session: Any = None
+
+    def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        if metrics:
+            self.pending.append(metrics)
+        if self.due(clock.steps):
+            with told(FAILED, self.folder):
+                self.write(clock)
+
+    def write(self, clock: Clock) -> None:
+        """One point of every curve: means since the last one."""
+        step = clock.steps
+        if episodes := self.stats.take():
+            n = len(episodes)
+            self.writer.add_scalar("train/return", sum(r for r, _ in episodes) / n, step)
+            self.writer.add_scalar("train/episode_length", sum(length for _, length in episodes) / n, step)
+        for name, returns in self.stats.take_streams().items():
+            if returns:
+                self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
+        if self.pending:
+            for key in {key: None for each in self.pending for key in each}:
+                self.writer.add_scalar(key, float(self.column(key).mean()), step)  # sync point
+            self.pending.clear()
+        for tag, value in self.figures().items():
+            self.writer.add_scalar(tag, value, step)
+        since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
+        if (total := sum(since.values())) > 0 and self.seconds:
+            self.writer.add_scalar("time/steps_per_second", (step - self.steps) / total, step)
+            self.writer.add_scalar("time/collect", since["collect"] / total, step)
+            self.writer.add_scalar("time/learn", since["learn"] / total, step)
+        self.steps, self.seconds = step, dict(clock.seconds)
+
+    def column(self, key: str) -> Tensor:
+        """The values of one metric since the last point; of a resumed run, those of its checkpoint are on the CPU."""
+        values = [each[key] for each in self.pending if key in each]
+        return torch.stack([x.to(values[-1].device) for x in values])
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """One point of one curve."""
+        with told(FAILED, self.folder):
+            self.writer.add_scalar(tag, value, step)
+
+    def describe(self, texts: dict[str, str], hyperparameters: dict[str, bool | float | str], step: int) -> None:
+        """Write what the run is: texts in Markdown for the text tab, and its row of the HParams tab.
+
+        A row's figures are those that `close` writes last, so a run that is killed has a row, too.
+        """
+        with told(FAILED, self.folder):
+            forget_hyperparameters(self.folder)
+            for tag, text in texts.items():
+                self.writer.add_text(tag, text, step)
+            # add_hparams would open a second run beside this one
+            experiment, begin, self.end_of_session = hparams(hyperparameters, dict.fromkeys(METRICS, 0.0))
+            for summary in (experiment, begin):
+                self.writer._get_file_writer().add_summary(summary)
+            self.writer.flush()
+
+    def snapshot(self) -> dict[str, Any]:
+        """What goes into the next point, so that a resumed run's curves are the undisturbed run's."""
+        keys = {key: None for each in self.pending for key in each}
+        return {"pending": {key: self.column(key) for key in keys}, "steps": self.steps, "seconds": dict(self.seconds)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put it back."""
+        columns = {key: values.unbind() for key, values in state["pending"].items()}
+        rows = max((len(values) for values in columns.values()), default=0)
+        self.pending = [{key: values[i] for key, values in columns.items() if i < len(values)} for i in range(rows)]
+        self.steps, self.seconds = state["steps"], dict(state["seconds"])
+
+    def flush(self) -> None:
+        """Put everything on disk: done with each checkpoint, so that a killed run's curves reach its last one."""
+        with told(FAILED, self.folder):
+            self.writer.flush()
+
+    def close(self, result: dict[str, Any], step: int) -> None:
+        """Write the final figures of the HParams tab into the same event file, and close."""
+        for tag in FINAL:
+            if result.get(tag) is not None:
+                self.writer.add_scalar(tag, float(result[tag]), step)
+        if self.end_of_session is not None:
+            self.writer._get_file_writer().add_summary(self.end_of_session)
+        self.writer.close()
+
+
+def code_block(text: str, language: str = "") -> str:
+    """Write a text as Markdown shows it as it is."""
+    return f"```{language}\n{text.rstrip()}\n```"
+
+
+def forget_hyperparameters(folder: Path) -> None:
+    """Drop what earlier sessions of a run wrote for the HParams tab: of several, TensorBoard shows the first's."""
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        data = path.read_bytes()
+        if DROPPED[0].encode() not in data:
+            continue
+        kept = [record for record, event in records(data) if not is_hyperparameters(event)]
+        with suppress(PermissionError):
+            replace(path, b"".join(kept))
+
+
+def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Split an event file into its records, each with the event in it, up to where it is torn."""
+    at = 0
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 8], "little") + 4  # length, its checksum; event, its checksum
+        if end > len(data):
+            return
+        yield data[at:end], data[at + 12 : end - 4]
+        at = end
+
+
+def is_hyperparameters(event: bytes) -> bool:
+    """Tell whether an event is of the HParams tab: a row of it, or a final figure."""
+    if not any(tag.encode() in event for tag in (*FINAL, *DROPPED)):
+        return False
+    tags = [value.tag for value in Event.FromString(event).summary.value]
+    return any(tag.startswith(DROPPED) or tag in FINAL for tag in tags)

@@ -1,0 +1,120 @@
+"""`pgrun explain [KEY]`: a setting's meaning, type, range and default, and what uses it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from pgrun.config.index import Entry, index
+from pgrun.config.paths import config_dir
+from pgrun.config.signatures import Setting
+from pgrun.config.suggest import nearest
+from pgrun.config.types import core, is_plain, said, words
+from pgrun.config.walk import every_key, is_section
+from pgrun.errors import UserError
+
+
+def explain(arguments: Sequence[str]) -> int:
+    """`pgrun explain [KEY] [GROUP=NAME ...]`: print a key's page, or the list of those that a word is found in.
+
+    Raises:
+        UserError: a word that is in no key and no meaning.
+    """
+    chosen = [word for word in arguments if "=" in word]
+    asked = [word for word in arguments if "=" not in word]
+    entries = index()
+    values = {key: value for key, _, value in every_key(composed(chosen))}
+    if not asked:
+        print_list(list(entries.values()))
+        print(f"\n{len(entries)} keys; pgrun explain KEY says more of one, pgrun explain WORD finds")
+        return 0
+    for i, word in enumerate(asked):
+        if i:
+            print()
+        explain_word(word, entries, values, " ".join(chosen) or "algo=ppo env=cartpole")
+    return 0
+
+
+def explain_word(word: str, entries: dict[str, Entry], values: dict[str, Any], choices: str) -> None:
+    """Print the page of the key that a word names, or the list of those that it is found in."""
+    by_last_name = [key for key in entries if key.endswith(f".{word}")]
+    key = word if word in entries else by_last_name[0] if len(by_last_name) == 1 else ""
+    if key:
+        print_page(entries[key], values, choices)
+        return
+    low = word.lower()
+    hits = [e for e in entries.values() if low in e.key.lower() or any(low in s.meaning.lower() for s in e.settings)]
+    if not hits:
+        raise UserError(f"no key and no meaning has {word!r} in it; did you mean {nearest(word, entries, 1)[0]}?")
+    print_list(hits)
+
+
+def print_page(entry: Entry, values: dict[str, Any], choices: str) -> None:
+    """Print all that is known of a key."""
+    print(entry.key)
+    for setting, users in zip(entry.settings, entry.users, strict=True):
+        print(textwrap.fill(meaning(setting), 100, initial_indent="  ", subsequent_indent="    "))
+        print(f"    {words(setting.type) if is_plain(core(setting.type)) else kind(setting)}")
+        if users:
+            print(textwrap.fill(f"used by {by_group(users)}", 100, initial_indent="    ", subsequent_indent="      "))
+        print(f"    declared in {setting.owner}")
+    if entry.key in values:
+        value = values[entry.key]
+        shown = f"{entry.key}.…" if isinstance(value, DictConfig) else said(value)
+        print(f"  with {choices}: {shown}")
+
+
+def meaning(setting: Setting) -> str:
+    """Say what a setting means, in the words of a config file."""
+    return re.sub(r"\bNone\b", "null", setting.meaning).removesuffix(".")
+
+
+def by_group(users: Sequence[str]) -> str:
+    """`algo=a2c, algo=ppo, collector=episodes` as `algo=a2c, ppo; collector=episodes`."""
+    groups: dict[str, list[str]] = {}
+    for user in users:
+        group, _, name = user.partition("=")
+        groups.setdefault(group, []).append(name)
+    return "; ".join(f"{group}={', '.join(names)}" for group, names in groups.items())
+
+
+def kind(setting: Setting) -> str:
+    """Say what a key is that holds no plain value."""
+    inner = core(setting.type)
+    if is_section(inner):
+        return "keys of its own"
+    return words(setting.type)
+
+
+def print_list(entries: list[Entry]) -> None:
+    """Print a line for each key, as wide as the terminal."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    longest = min(max(len(entry.key) for entry in entries), 40)
+    for entry in entries:
+        said_of_it = "; ".join(dict.fromkeys(meaning(setting) for setting in entry.settings))
+        line = f"{entry.key:{longest}}  {said_of_it}"
+        print(line if len(line) <= width else f"{line[: width - 1]}…")
+
+
+def composed(choices: Sequence[str], folder: Path | None = None) -> DictConfig:
+    """The config that some group choices compose to."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    from pgrun.config.hydra_errors import translate
+    from pgrun.sweep.resolvers import register_resolvers
+
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(folder or config_dir()), version_base="1.3"):
+        try:
+            return hydra.compose("config", overrides=list(choices))
+        except HydraException as error:
+            raise UserError(translate(error, choices)) from error

@@ -1,0 +1,66 @@
+"""Starting Hydra: on whose files, with which plugins, on which words of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
+
+from pgrun.config.command_line import user_folder
+from pgrun.config.files import check_choices, check_files, root_name
+from pgrun.config.paths import config_dir
+from pgrun.errors import UserError
+
+OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hydra.sweeper.params.")
+
+
+def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
+    """Let Hydra compose the config and run the task on it, or on a sweep's jobs.
+
+    Hydra appends a `--config-dir` to its search path. Here the user's folder comes first, and the shipped one after it.
+    """
+    version.setbase("1.3")
+    parser = get_args_parser()
+    args = parser.parse_intermixed_args(list(argv))  # overrides on both sides of a flag
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
+    folder = user_folder(argv)
+    check_choices(args.overrides, folder)
+    if folder is not None:
+        check_files(folder)
+        args.config_dir = str(config_dir())
+    args.config_name = root_name(folder, argv)
+    where = str(folder or config_dir())
+    _run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
+
+
+def drop_namesakes() -> None:
+    """Give pgrun's plugins for joblib, Ray and Optuna the names of Hydra's own, where these are installed too."""
+    Plugins.instance()  # imports the plugins, which store their configs
+    for path in (config_dir() / "hydra").rglob("*.yaml"):
+        *folders, name = path.relative_to(config_dir()).parts
+        group = ConfigStore.instance().repo
+        for folder in folders:
+            group = group.get(folder, {})
+        group.pop(name, None)
+
+
+def whole_numbers(argument: str) -> str:
+    """`total_steps=1e6` as `total_steps=1000000`: a number that is whole is written as one, which fits floats too."""
+
+    def rewrite(match: re.Match[str]) -> str:
+        value = float(match[0])
+        return str(int(value)) if value.is_integer() and value < 1e18 else match[0]
+
+    return re.sub(r"(?<=[=,])\d+(?:\.\d*)?[eE]\+?\d+(?=,|$)", rewrite, argument)
+
+
+def any_key(argument: str) -> str:
+    """`env.kwargs.size=3` as `++env.kwargs.size=3`, where any name may stand."""
+    return f"++{argument}" if argument.startswith(OPEN) else argument

@@ -1,0 +1,272 @@
+"""A sweep's directory: named by the command line, held by one process at a time, with a folder for each job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shlex
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from pgrun.config.tuning import overrides_of
+from pgrun.errors import UserError
+from pgrun.run.claim import holds_run, impossible, make, remove_made, unmakeable
+from pgrun.system.lock import Lock
+
+WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
+OVER = ("finished", "pruned")  # what is not run again
+LAUNCHERS = ("joblib", "ray", "slurm")  # members of the group sweep that say where jobs run, not which
+RUNNING = ("n_trials", "n_jobs", "storage", "max_batch_size")  # keys of hydra.sweeper that say how far it goes
+BEGUN = "sweep.json"  # in a sweep's folder: its command line
+JOBS = "jobs.jsonl"  # there, too: the folders of its jobs, one a line
+requeued = threading.Event()  # set where a scheduler is about to end this process, and to start its job again
+
+
+def size(config: DictConfig) -> int:
+    """Count a sweep's jobs from its composed config; 0 where its command line can't be read that far."""
+    if "n_trials" in config.hydra.sweeper:
+        return int(config.hydra.sweeper.n_trials)
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides_of(config.hydra))
+        swept = [override for override in given if override.is_sweep_override()]
+        return math.prod(sum(1 for _ in override.sweep_string_iterator()) for override in swept)
+    except Exception:  # what is wrong with it is told where its values are checked
+        return 0
+
+
+def key_of(argument: str) -> str:
+    """The key of `+key=value`."""
+    return argument.partition("=")[0].lstrip("+~")
+
+
+def identity(argv: Sequence[str]) -> list[str]:
+    """What a command line sweeps over, in an order that doesn't depend on that of the arguments.
+
+    Where its jobs run, and how many at a time, is left out: it changes no result, so it may change when the sweep goes
+    on. So is the number of trials, which may grow.
+    """
+    found, rest = [], list(argv)
+    while rest:
+        argument = re.sub(r"\s*,\s*", ",", rest.pop(0).strip())
+        key = key_of(argument)
+        if argument in ("", "-m", "--multirun"):
+            continue
+        if argument.startswith("-"):
+            value = rest.pop(0) if "=" not in argument and rest and "=" not in rest[0] and rest[0][:1] != "-" else ""
+            found.append(f"{argument} {value}".strip())
+        elif key == "sweep":
+            spaces = [name for name in argument.partition("=")[2].strip("[]").split(",") if name not in LAUNCHERS]
+            found += [f"sweep={','.join(sorted(spaces))}"] if spaces else []
+        elif not key.startswith(("hydra.", "hydra/")) or (
+            key.startswith(("hydra.sweeper", "hydra/sweeper")) and key.split(".")[-1] not in RUNNING
+        ):
+            found.append(argument)
+    return sorted(found)
+
+
+def sweep_name(argv: Sequence[str]) -> str:
+    """A folder's name for a command line: readable as far as it goes, and a hash of all of it."""
+    parts = identity(argv)
+    plain = (re.sub(r"[^\w.,=+-]+", "-", part.removeprefix("hydra.sweeper.")).strip("-.") for part in parts)
+    readable = "_".join(plain)[:70].rstrip("-.,_") or "sweep"
+    return f"{readable}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:8]}"
+
+
+def in_first_order(argv: Sequence[str]) -> list[str]:
+    """Flags, and the overrides in the order in which the sweep was begun, so that its jobs keep their numbers."""
+    given = [arg.partition("=")[2] for arg in argv if arg.startswith("hydra.sweep.dir=")]
+    begun = (Path(given[-1]) if given else Path("multirun") / sweep_name(argv)) / BEGUN
+    first = json.loads(begun.read_text(encoding="utf-8"))["arguments"] if begun.exists() else list(argv)
+    check_same(begun.parent, first, argv)
+    place = {key_of(arg): i for i, arg in enumerate(first)}
+    flags = [i for i, arg in enumerate(argv) if arg.startswith("-") or "=" not in arg]
+    overrides = [arg for i, arg in enumerate(argv) if i not in flags]
+    return [argv[i] for i in flags] + sorted(overrides, key=lambda arg: place.get(key_of(arg), len(first)))
+
+
+def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
+    """UserError where a folder holds another sweep."""
+    if identity(first) != identity(argv):
+        raise UserError(f"{folder} holds another sweep (pgrun {shlex.join(first)}): choose another hydra.sweep.dir")
+
+
+def begin(folder: Path, argv: Sequence[str]) -> Lock:
+    """Make or enter a sweep's directory; -> the lock on it, to be held as long as the sweep runs.
+
+    Raises:
+        UserError: another process is at this sweep, it is another sweep's, or it can't be made.
+    """
+    named = f"hydra.sweep.dir={folder}"
+    if (error := impossible(folder.absolute())) is not None:
+        raise UserError(unmakeable(named, error))
+    lock = Lock(folder / ".lock")
+    try:
+        make(folder.absolute())
+        lock.found = {file.name for file in folder.iterdir()}
+        if not lock.take():
+            raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
+        begun = folder / BEGUN
+        if begun.exists():
+            check_same(folder, json.loads(begun.read_text(encoding="utf-8"))["arguments"], argv)
+        else:
+            from pgrun.run.result_file import write_json
+
+            (folder / JOBS).touch()
+            write_json(begun, {"arguments": list(argv)})
+    except (OSError, UserError) as error:
+        if lock.file is not None:
+            withdraw(lock)
+            lock.free()
+        remove_made()
+        raise UserError(unmakeable(named, error) if isinstance(error, OSError) else str(error)) from error
+    return lock
+
+
+def withdraw(lock: Lock) -> None:
+    """Leave a sweep's directory as it was, if the sweep was refused before a job began."""
+    folder = lock.path.parent
+    if BEGUN in lock.found:  # an earlier session's, whose trials may be in it
+        return
+    with suppress(OSError):  # submitit's, where it is empty
+        (folder / ".submitit").rmdir()
+    new = {file.name for file in folder.iterdir()} - lock.found
+    if new <= {lock.path.name, BEGUN, JOBS, "multirun.yaml", "optuna.journal"}:
+        for name in new:
+            (folder / name).unlink()
+        remove_made()
+
+
+def enlist(folder: Path, names: Iterable[str]) -> None:
+    """Note that these folders in a sweep's are its jobs', before they begin."""
+    known = jobs_of(folder) or set()
+    new = [name for name in names if name not in known]
+    if new:
+        with open(
+            folder / JOBS, "a", encoding="utf-8"
+        ) as file:  # in one piece, whoever else writes; after what a kill left torn
+            file.write("\n" + "".join(f"{json.dumps(name)}\n" for name in new))
+
+
+def jobs_of(folder: Path) -> set[str] | None:
+    """The folders of a sweep's own jobs, of all its sessions; None where an earlier version kept no list."""
+    path = folder / JOBS
+    if not path.exists():
+        return None
+    found = set()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # torn, or empty
+            found.add(str(json.loads(line)))
+    return found
+
+
+def job_name(number: int, overrides: Sequence[str], constant: set[str]) -> str:
+    """A job's folder: its number, and what sets it apart from the others, which is all but the constant keys."""
+    own = ",".join(sorted(arg for arg in overrides if key_of(arg) not in constant))
+    text = no_slash(f"{number}_{own}" if own else str(number))
+    text = rounded(text)
+    return text if len(text) <= 120 else f"{text[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def rounded(text: str) -> str:
+    """Shorten the numbers that a sampler drew."""
+    return re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", text)
+
+
+def no_slash(text: str) -> str:
+    """A folder's name without slashes and spaces."""
+    return text.replace("/", ".").replace(" ", "")
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """What became of the job in this folder; its status is that of result.json, "interrupted" or "new"."""
+    from pgrun.run import checkpoint
+
+    path = folder / "result.json"
+    if path.exists():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    begun = checkpoint.latest(folder / "checkpoints").exists()
+    return {"status": "interrupted" if begun else "new"}
+
+
+def goes_on(folder: Path, config: DictConfig, *, own: bool = True) -> str:
+    """What starting the job with this config in this folder means, in words; empty for a new one.
+
+    Args:
+        folder: the job's.
+        config: the job's, composed now.
+        own: whether the folder, where it is there, is one of this sweep's jobs.
+
+    Raises:
+        UserError: what the folder holds was made with another config, or is no job of this sweep.
+    """
+    from pgrun.run import checkpoint
+
+    if (error := impossible(folder)) is not None:
+        raise UserError(unmakeable(f"the job's folder {folder}", error) + " hydra.sweep.subdir")
+    if not own and holds_run(folder):
+        raise UserError(f"{folder} holds a run that is no job of this sweep: choose another hydra.sweep.dir or subdir")
+    status = found(folder)["status"]
+    kept = checkpoint.latest(folder / "checkpoints").exists()
+    if status in OVER or (kept and status != "diverged"):
+        check_config(folder, config)
+    if status in OVER:
+        return f"{status} before"
+    if status == "interrupted":
+        return "interrupted before: goes on from its checkpoint" if kept else "interrupted before: starts again"
+    if status in ("failed", "diverged"):
+        from_where = "from its checkpoint" if kept and status == "failed" else "from the start"
+        return f"{status} before: tried again, {from_where}"
+    return ""
+
+
+def check_config(folder: Path, config: DictConfig) -> None:
+    """UserError where a job was made with another config than the command line composes now."""
+    from pgrun.run import checkpoint
+    from pgrun.run.directory import flat, written_config
+
+    before = written_config(folder / ".hydra" / "config.yaml")
+    if not before:  # killed while it was written
+        latest = checkpoint.latest(folder / "checkpoints")
+        before = flat(checkpoint.load(latest)["config"]) if latest.exists() else {}
+    if before:
+        check_unchanged(before, config, str(folder), f"with another hydra.sweep.dir or without {folder.parent}")
+
+
+def check_unchanged(before: dict[str, Any], config: DictConfig, what: str, over: str) -> None:
+    """UserError where what was run with these values is composed with others now; `over`: how to start over."""
+    from pgrun.run.directory import differences, flat
+
+    if said := differences(before, flat(config), "then", "now"):
+        raise UserError(
+            f"{what} was run with another config ({said}): put the configs back as they were, or start over, {over}"
+        )
+
+
+def objective(result: dict[str, Any]) -> float:
+    """What a sweeper maximises: the final evaluation's mean return."""
+    value = result.get("eval_return_mean")
+    return WORST if value is None else float(value)
+
+
+def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
+    """Write into a job's result.json, which may be there already, why it failed; -> its content."""
+    from pgrun.run.result_file import write_json
+
+    result = found(folder)
+    if result["status"] not in ("failed", "diverged"):
+        result = {"status": "failed"}
+    result |= {"error": line, "traceback": trace}
+    with suppress(OSError):  # a full disk is told, too, and stops no other job
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "result.json", result)
+    return result

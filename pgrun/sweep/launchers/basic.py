@@ -1,0 +1,36 @@
+"""Jobs one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import configure_log
+
+from pgrun.sweep.launchers.base import SweepLauncher
+from pgrun.sweep.launchers.worker import Job, run_in_folder
+
+
+class BasicLauncher(SweepLauncher):
+    """One job after the other, in this process."""
+
+    def open(self, jobs: int) -> None:
+        """Nothing is running yet."""
+        self.waiting: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        """Remember it."""
+        self.waiting.append(job)
+
+    def next(self) -> tuple[Job, dict[str, Any]]:
+        """Run it now."""
+        job = self.waiting.pop(0)
+        state = Singleton.get_state()
+        try:
+            result = run_in_folder(job, self.hydra_context)
+        finally:
+            Singleton.set_state(state)
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        if result["status"] == "interrupted":
+            raise KeyboardInterrupt
+        return job, result

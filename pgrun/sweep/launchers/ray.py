@@ -1,0 +1,119 @@
+"""Jobs as Ray tasks: on this machine, or spread over the nodes of a cluster."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Annotated, Any
+
+from pgrun.config.ranges import Count, NotNegative, Range
+from pgrun.sweep.launchers.base import SweepLauncher
+from pgrun.sweep.launchers.worker import GRACE, Job, run_in_worker
+
+
+class RayLauncher(SweepLauncher):
+    """A Ray task for each job, spread over nodes. They write into the sweep's folder, which nodes have to share.
+
+    Args:
+        address: host:port of a cluster's head, or auto; null: Ray on this machine, for as long as the sweep takes.
+        n_jobs: jobs at a time; null: as many as there are CPUs for.
+        cpus_per_job: cores that Ray sets apart for a job.
+        gpus_per_job: GPUs for a job; may be a fraction.
+        retries: how often a job whose worker or node died goes on elsewhere, from its checkpoint.
+    """
+
+    def __init__(
+        self,
+        address: str | None,
+        n_jobs: Count | None,
+        cpus_per_job: NotNegative,
+        gpus_per_job: NotNegative,
+        retries: Annotated[int, Range(-1)],
+    ) -> None:
+        self.address, self.n_jobs, self.retries = address, n_jobs, retries
+        self.cpus_per_job, self.gpus_per_job = cpus_per_job, gpus_per_job
+        self.waiting: list[Job] = []
+        self.running: dict[Any, Job] = {}
+
+    def open(self, jobs: int) -> None:
+        """Start Ray, or connect to a cluster."""
+        import ray
+
+        from pgrun.parallel.ray.connection import connect
+
+        own = None if self.n_jobs is None else max(1, math.ceil(self.n_jobs * self.cpus_per_job))
+        connect(self.address, own, "hydra.launcher.address")
+        self.check_room([node["Resources"] for node in ray.nodes() if node["Alive"]])
+        room = int(ray.cluster_resources().get("CPU", 1) / max(self.cpus_per_job, 1e-3))
+        self.parallel = max(1, min(self.n_jobs or room, jobs))
+        self.task = ray.remote(run_in_worker)
+        self.options = {
+            "num_cpus": self.cpus_per_job,
+            "num_gpus": self.gpus_per_job,
+            "max_retries": self.retries,  # of a worker or a node that died; the job goes on from its checkpoint
+            "scheduling_strategy": "SPREAD",
+        }
+
+    def check_room(self, nodes: list[dict[str, float]]) -> None:
+        """UserError where no node has what a job asks for: Ray would wait for one without a word."""
+        from pgrun.errors import UserError
+
+        if not any(n.get("CPU", 0) >= self.cpus_per_job and n.get("GPU", 0) >= self.gpus_per_job for n in nodes):
+            there = " or ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
+            asked = f"hydra.launcher.cpus_per_job={self.cpus_per_job} gpus_per_job={self.gpus_per_job}"
+            raise UserError(f"{asked}: no node of Ray's has as many, they have {there}")
+
+    def submit(self, job: Job) -> None:
+        """Hand it to Ray, which starts it when there is room."""
+        self.waiting.append(job)
+        self.fill()
+
+    def fill(self) -> None:
+        """Hand as many to Ray as may run at a time."""
+        while self.waiting and (self.n_jobs is None or len(self.running) < self.parallel):
+            job = self.waiting.pop(0)
+            task = self.task.options(name=f"pgrun {job.folder.name}"[:80], **self.options)
+            self.running[task.remote(job, self.home)] = job
+
+    def next(self) -> tuple[Job, dict[str, Any] | str]:
+        """Wait for any."""
+        import ray
+
+        ready: list[Any] = []
+        while not ready:
+            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=1.0)
+        job = self.running.pop(ready[0])
+        result: dict[str, Any] | str
+        try:
+            result = ray.get(ready[0])
+        except ray.exceptions.RayError as error:
+            result = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        self.fill()
+        return job, result
+
+    def stop(self) -> None:
+        """Cancelling sends SIGINT, which makes a run write its checkpoint."""
+        import ray
+
+        self.waiting.clear()
+        for reference in self.running:
+            ray.cancel(reference, force=False)
+        deadline = time.monotonic() + GRACE
+        try:
+            while self.running and time.monotonic() < deadline:
+                ready, _ = ray.wait(list(self.running), num_returns=1, timeout=0.5)
+                for reference in ready:
+                    self.running.pop(reference)
+        except KeyboardInterrupt:  # a second Ctrl-C waits no longer
+            return
+
+    def close(self) -> None:
+        """Leave the cluster, or end the one of our own; either ends what still runs."""
+        import ray
+
+        from pgrun.parallel.ray.connection import disconnect
+
+        if ray.is_initialized():
+            for reference in self.running:
+                ray.cancel(reference, force=True)
+            disconnect()

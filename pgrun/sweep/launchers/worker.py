@@ -1,0 +1,164 @@
+"""A job, and how it runs in a process of its own, here or on another machine."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+GRACE = 8.0  # seconds that a job gets to write its checkpoint when it has to end
+_watched: set[str] = set()
+_at_work = threading.Event()
+
+
+@dataclass
+class Job:
+    """One job of a sweep."""
+
+    number: int
+    overrides: list[str]
+    config: DictConfig  # with its `hydra` node
+    folder: Path
+    note: str = ""  # what an earlier session left of it, in words
+    trial: Any = None  # with a method `hopeless(steps, value)`, which may end it early
+
+
+@dataclass
+class Home:
+    """What a worker process needs to know of the process that runs the sweep."""
+
+    lock: Path
+    token: str
+    host: str
+    pid: int
+    cwd: str
+    paths: list[str]
+    hydra: HydraContext
+    singletons: Any
+
+    @classmethod
+    def here(cls, lock: Path, token: str, hydra: HydraContext) -> Home:
+        """This process."""
+        return cls(
+            lock,
+            token,
+            socket.gethostname(),
+            os.getpid(),
+            str(Path.cwd()),
+            list(sys.path),
+            hydra,
+            Singleton.get_state(),
+        )
+
+    def enter(self) -> None:
+        """Make a worker's folder, search path and singletons those of the sweep's process; end with it."""
+        if self.pid == os.getpid() and self.host == socket.gethostname():
+            return
+        os.chdir(self.cwd)
+        sys.path.extend(path for path in self.paths if path not in sys.path)
+        from pgrun.shell.hydra_start import drop_namesakes
+        from pgrun.sweep.resolvers import register_resolvers
+
+        register_resolvers()
+        setup_globals()
+        Singleton.set_state(self.singletons)
+        drop_namesakes()
+        self.watch()
+
+    def watch(self) -> None:
+        """End this process when the sweep's process is gone, however that went.
+
+        On another machine only where the file system shows locks there.
+        """
+        from pgrun.system.lock import held
+
+        if not self.token or self.token in _watched:
+            return
+        if self.host != socket.gethostname() and not held(self.lock, self.token):
+            return
+        _watched.add(self.token)
+        threading.Thread(target=end_with, args=(self.lock, self.token), daemon=True).start()
+
+
+def end_with(lock: Path, token: str) -> None:
+    """Wait for a lock to be gone; then let the job write its checkpoint, and end this process and its children."""
+    from pgrun.system.lock import held
+
+    while held(lock, token):
+        time.sleep(0.5)
+    deadline = time.monotonic() + GRACE
+    if _at_work.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+    while _at_work.is_set() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for child in multiprocessing.active_children():
+        child.kill()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_in_worker(job: Job, home: Home) -> dict[str, Any]:
+    """What a worker process runs; -> what result.json holds."""
+    home.enter()
+    _at_work.set()
+    try:
+        return run_in_folder(job, home.hydra)
+    except KeyboardInterrupt:
+        return {"status": "interrupted"}
+    finally:
+        _at_work.clear()
+
+
+def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
+    """Run a job in this process, by Hydra's way, which keeps its config and its log in its folder."""
+    from pgrun.errors import UserError
+    from pgrun.shell.hydra_app import sweep_job
+    from pgrun.sweep.folder import OVER, failed, found
+    from pgrun.system.lock import Lock
+
+    lock = Lock(job.folder / ".lock")
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        lock.wait()  # another process may be at it: one of a sweep that was killed, in its last seconds, or in a queue
+        result = found(job.folder)
+        if result["status"] in OVER:
+            return result
+        HydraConfig.instance().set_config(job.config)
+        kept: list[dict[str, Any]] = []
+        run_job(
+            hydra_context=hydra,
+            task_function=lambda config: kept.append(sweep_job(config, job.folder, job.trial)),
+            config=job.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        return kept[0]
+    except UserError as error:
+        return failed(job.folder, str(error))
+    except OSError as error:
+        where = error.filename or job.folder
+        return failed(job.folder, f"{where} can't be written: {error.strerror or error}")
+    except Exception as error:  # of what Hydra does around the job
+        return failed(job.folder, f"{type(error).__name__}: {error}", traceback.format_exc())
+    finally:
+        lock.free()
+
+
+def own_group() -> None:
+    """Leave the terminal's group, whose Ctrl-C is for the sweep's process: that one asks the jobs to end."""
+    with contextlib.suppress(OSError):
+        os.setpgrp()

@@ -1,0 +1,132 @@
+"""A lock that dies with its process, which others can ask whether it is still there."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgrun.errors import UserError
+from pgrun.run.console import remark, shown
+
+
+class NoLocks(UserError):
+    """A file system that has no locks."""
+
+
+class Lock:
+    """A file that one process at a time holds; it is free as soon as that process is gone, however it went.
+
+    A POSIX record lock, since those are not inherited by forks (which may outlive the process), and hold over the
+    network on shared file systems. A process must not open the file a second time: closing any copy frees it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.token = path.absolute(), uuid.uuid4().hex
+        self.file: int | None = None
+        self.found: set[str] = set()  # what was in its folder before
+
+    def take(self) -> bool:
+        """Take it if it is free; -> whether it is ours now.
+
+        Raises:
+            UserError: the file can't be made, or (NoLocks) its file system has no locks.
+        """
+        there = self.path.exists()
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(f"{self.path} can't be written: {error.strerror}") from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(file)
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            self.remove(there)
+            raise NoLocks(f"{self.path}: its file system has no locks ({error.strerror}): choose another") from error
+        try:
+            if not os.path.samestat(os.fstat(file), os.stat(self.path)):
+                raise FileNotFoundError(errno.ENOENT, "another process has just withdrawn")
+            os.ftruncate(file, 0)
+            os.write(file, f"{self.token} {os.getpid()} {socket.gethostname()}".encode())
+        except OSError as error:
+            self.remove(there)
+            os.close(file)
+            raise UserError(f"{self.path} can't be written: {error.strerror}") from error
+        self.file = file
+        return True
+
+    def remove(self, there: bool) -> None:
+        """Leave no file that wasn't there before."""
+        if not there:
+            self.path.unlink(missing_ok=True)
+
+    def wait(self) -> None:
+        """Take it when it is free."""
+        while not self.take():
+            time.sleep(0.2)
+
+    def free(self) -> None:
+        """Give it back."""
+        if self.file is not None:
+            os.close(self.file)
+            self.file = None
+
+    def holder(self) -> str:
+        """Who has it, in words."""
+        words = self.path.read_text(encoding="utf-8").split() if self.path.exists() else []
+        return f"process {words[1]} on {words[2]}" if len(words) == 3 else "another process"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that writes into a run directory, as far as its file system has locks.
+
+    Raises:
+        UserError: another process is at this run, or nothing can be written there.
+    """
+    lock = Lock(folder / ".lock")
+    take_alone(lock)
+    try:
+        yield
+    finally:
+        lock.free()
+
+
+def take_alone(lock: Lock) -> None:
+    """Take the lock of a run directory; where there are no locks, say what nobody watches then.
+
+    Raises:
+        UserError: another process is at this run, or nothing can be written there.
+    """
+    try:
+        if not lock.take():
+            folder = shown(lock.path.parent)
+            raise UserError(f"{folder}: {lock.holder()} is at this very run; wait for it, or end it")
+    except NoLocks as error:
+        remark(f"pgrun: {str(error).rpartition(':')[0]}, so nothing keeps a second process from this run")
+
+
+def held(path: Path, token: str = "") -> bool:
+    """Whether the process that took the lock (under this token) still has it; asked by another process."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if token and os.read(file, 32).decode() != token:
+            return False
+        os.lseek(file, 0, os.SEEK_SET)
+        os.lockf(file, os.F_TEST, 0)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(file)
