@@ -19,7 +19,8 @@ from pgrun.data.types import Carry, Obs
 from pgrun.envs.episode_file import episodes, save
 from pgrun.loop.evaluate import evaluate
 from pgrun.nn.distributions import Gaussian
-from pgrun.run.build import make_env, resolved
+from pgrun.run.build import resolved
+from pgrun.run.environments import make_env
 from pgrun.sweep.resolvers import register_resolvers
 
 

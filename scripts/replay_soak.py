@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from pgrun.data.types import Transition
-from pgrun.memory.replay import Prioritized, Replay
+from pgrun.memory.prioritized import Prioritized
+from pgrun.memory.replay import Replay
 from pgrun.system.free_memory import shown
 
 SPACES = {

@@ -27,8 +27,9 @@ from torch import Tensor
 from pgrun.algos.parts.base import Algorithm
 from pgrun.envs.goals import MultiGoal
 from pgrun.run import checkpoint
-from pgrun.run.build import make_algorithm, make_env
+from pgrun.run.build import make_algorithm
 from pgrun.run.directory import find_checkpoint, load_run
+from pgrun.run.environments import make_env
 
 RESULTS = Path(__file__).parent / "results"
 GOALS = MultiGoal.NAMES

@@ -29,8 +29,9 @@ from runs import ROOT, interval, iqm
 
 from pgrun.loop.evaluate import evaluate
 from pgrun.run import checkpoint
-from pgrun.run.build import make_algorithm, make_env
+from pgrun.run.build import make_algorithm
 from pgrun.run.directory import find_checkpoint, load_run
+from pgrun.run.environments import make_env
 
 RESULTS = ROOT / "scripts" / "results" / "versus.csv"
 LEARNING = ROOT / "scripts" / "results" / "learning.csv"

@@ -9,7 +9,7 @@ import torch
 from running import compose
 
 from pgrun.collect.demonstrations import with_log_prob
-from pgrun.collect.rollouts import Episodes
+from pgrun.collect.episodes import Episodes
 from pgrun.config.paths import config_dir
 from pgrun.envs.episode_file import episodes, save
 from pgrun.run.build import build

@@ -17,10 +17,10 @@ from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.build import resolved
-from pgrun.run.preflight import check_plugins
 from pgrun.shell import hydra_app as app
 from pgrun.shell import hydra_start
 from pgrun.shell.cli import main
+from pgrun.sweep.preflight import check_plugins
 from pgrun.sweep.resolvers import constant_keys
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"

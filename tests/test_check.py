@@ -10,7 +10,7 @@ from shell import pgrun
 
 from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-from pgrun.run.preflight import check_plugin, check_plugins
+from pgrun.sweep.preflight import check_plugin, check_plugins
 
 SHIPPED = {
     path.stem: path for group in ("launcher", "sweeper") for path in (config_dir() / "hydra" / group).glob("*.yaml")

@@ -10,8 +10,10 @@ from torch import nn
 
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.acting import ask, check_observations
+from pgrun.collect.collector import Actor
 from pgrun.collect.episode_stats import EpisodeStats
-from pgrun.collect.rollouts import Actor, Episodes, Rollouts
+from pgrun.collect.episodes import Episodes
+from pgrun.collect.rollouts import Rollouts
 from pgrun.data.types import Step, Transition
 from pgrun.envs import make
 from pgrun.errors import Diverged, UserError

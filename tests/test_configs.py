@@ -15,7 +15,8 @@ from pgrun.config.paths import config_dir
 from pgrun.config.values import validate
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
-from pgrun.run.build import build, make_env, resolved
+from pgrun.run.build import build, resolved
+from pgrun.run.environments import make_env
 
 CONFIGS = config_dir()
 

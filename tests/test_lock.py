@@ -14,9 +14,10 @@ import pytest
 from omegaconf import DictConfig
 
 from pgrun.errors import UserError
+from pgrun.run.alone import alone
 from pgrun.sweep import folder as sweep
 from pgrun.sweep.launchers.worker import Job, run_in_folder
-from pgrun.system.lock import Lock, alone
+from pgrun.system.lock import Lock
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EAGAIN, errno.ENOLCK, errno.EOPNOTSUPP])

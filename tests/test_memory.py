@@ -2,7 +2,11 @@ import pytest
 import torch
 
 from pgrun.data.types import Transition
-from pgrun.memory.memory import Guided, Latest, Trajectories, pad, side_by_side, tensors
+from pgrun.memory.guided import Guided
+from pgrun.memory.latest import Latest
+from pgrun.memory.memory import pad
+from pgrun.memory.side_by_side import side_by_side, tensors
+from pgrun.memory.trajectories import Trajectories
 
 
 def rollout(first, t, b=1, valid=None, *, as_dict=False):

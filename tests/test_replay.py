@@ -14,8 +14,9 @@ from pgrun.core.sum_tree import SumTree
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.memory import replay
-from pgrun.memory.memory import tensors
-from pgrun.memory.replay import LARGE, Prioritized, Replay, size_of
+from pgrun.memory.prioritized import Prioritized
+from pgrun.memory.replay import LARGE, Replay, size_of
+from pgrun.memory.side_by_side import tensors
 
 GAMMA = 0.9
 VECTOR = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)

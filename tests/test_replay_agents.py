@@ -9,7 +9,8 @@ import torch
 from running import same
 
 from pgrun.data.types import Transition, map_transition
-from pgrun.memory.replay import Prioritized, Replay
+from pgrun.memory.prioritized import Prioritized
+from pgrun.memory.replay import Replay
 
 GAMMA, B, N = 0.9, 3, 2
 OBS = gym.spaces.Dict({name: gym.spaces.Box(-np.inf, np.inf, (1,), np.float32) for name in ("one", "two")})

@@ -76,12 +76,12 @@ algo:
   gamma: 0.9
 
 collector:
-  _target_: pgrun.collect.rollouts.Episodes
+  _target_: pgrun.collect.episodes.Episodes
   _partial_: true
   episodes: ${env.num_envs}
 
 memory:
-  _target_: pgrun.memory.memory.Latest
+  _target_: pgrun.memory.latest.Latest
   _partial_: true
 """
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pgrun.algos.policy_gradient import PolicyGradient
 from pgrun.config.ranges import Positive
-from pgrun.core.advantages import NORMALIZE, Returns
+from pgrun.core.advantages import Returns
 from pgrun.core.importance import WEIGHTS, importance_weights, v_trace
+from pgrun.core.normalization import NORMALIZE
 from pgrun.data.types import Carry, Obs, Transition, mask_mean
 from pgrun.errors import UserError
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.config.ranges import NotNegative
 from pgrun.core import losses, ranks
-from pgrun.core.advantages import NORMALIZE, steps_weight
+from pgrun.core.normalization import NORMALIZE, steps_weight
 from pgrun.data.types import Carry, Obs, Transition, mask_mean, pad, time_step
 from pgrun.errors import UserError
 

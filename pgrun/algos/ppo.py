@@ -10,7 +10,7 @@ from torch import Tensor
 from pgrun.algos.parts.proximal import Proximal
 from pgrun.config.ranges import NotNegative
 from pgrun.core import losses
-from pgrun.core.advantages import normalize
+from pgrun.core.normalization import normalize
 from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
 

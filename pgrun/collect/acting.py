@@ -6,99 +6,20 @@ Shapes: T time, B environments.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgrun.algos.parts.base import Algorithm
-from pgrun.collect.episode_stats import NO_STREAMS, EpisodeStats
+from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.finite import check_observations
-from pgrun.data.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, stepped
+from pgrun.collect.recorder import Recorder, _stack
+from pgrun.data.policy import Policy
+from pgrun.data.types import Carry, Obs, Transition, map_obs
 
 
 def never() -> bool:
     """Go on until all is done."""
     return False
-
-
-class Recorder:
-    """Collects the steps of one rollout in lists and stacks them once."""
-
-    def __init__(self) -> None:
-        self.obs: list[Obs] = []
-        self.next_obs: list[Obs] = []
-        self.action: list[Tensor] = []
-        self.reward: list[Tensor] = []
-        self.discount: list[Tensor] = []
-        self.last: list[Tensor] = []
-        self.valid: list[Tensor] = []
-        self.other: list[dict[str, Tensor]] = []
-        self.extras: list[dict[str, Tensor]] = []
-        self.over: list[Tensor] = []  # where the environments' own episodes end, of those that say
-
-    def __len__(self) -> int:
-        return len(self.reward)
-
-    def step(
-        self, env: VectorEnv, policy: Algorithm, obs: Obs, action: Tensor, extras: dict[str, Tensor], carry: Carry
-    ) -> tuple[Obs, Carry]:
-        """Step the environments; -> what to act on next, and the carry, begun anew where an episode ended."""
-        step = stepped(env, action)
-        self.obs.append(obs)
-        self.action.append(action)
-        self.next_obs.append(step.next_obs)
-        self.reward.append(step.reward)
-        self.discount.append(step.discount)
-        self.last.append(step.last)
-        self.valid.append(step.valid)
-        self.extras.append(extras)
-        if step.streams:
-            self.other.append(step.streams)
-        if step.over is not None:
-            self.over.append(step.over)
-        return step.obs, begun_anew(carry, step, policy)
-
-    def streams(self) -> dict[str, Tensor]:
-        """The rewards that are only logged, each [T, B]."""
-        return {name: torch.stack([each[name] for each in self.other]) for name in (self.other or [NO_STREAMS])[0]}
-
-    def snapshot(self) -> dict[str, Any] | None:
-        """All steps as tensors [T, B, ...] by name; None where there are none."""
-        if not self.reward:
-            return None
-        over = {"over": _stack(self.over)} if self.over else {}
-        return {**self.rollout()._asdict(), "streams": self.streams(), **over}
-
-    @classmethod
-    def of(cls, state: dict[str, Any] | None) -> Recorder:
-        """One with a snapshot's steps."""
-        run = cls()
-        if state is not None:
-            for name in ("action", "reward", "discount", "last", "valid"):
-                getattr(run, name).extend(state[name].unbind())
-            run.over = list(state["over"].unbind()) if "over" in state else []
-            for t in range(len(run)):
-                run.obs.append(map_obs(lambda x: x[t], state["obs"]))  # noqa: B023
-                run.next_obs.append(map_obs(lambda x: x[t], state["next_obs"]))  # noqa: B023
-                run.extras.append({key: x[t] for key, x in state["extras"].items()})
-                run.other += [{key: x[t] for key, x in state["streams"].items()}] if state["streams"] else []
-        return run
-
-    def rollout(self) -> Transition:
-        """All steps, stacked; [T, B, ...]."""
-        first = self.extras[0]
-        return Transition(
-            obs=_stack_obs(self.obs),
-            action=_stack(self.action),
-            reward=_stack(self.reward),
-            discount=_stack(self.discount),
-            next_obs=_stack_obs(self.next_obs),
-            last=_stack(self.last),
-            valid=_stack(self.valid),
-            extras={key: _stack([each[key] for each in self.extras]) for key in first},
-        )
 
 
 class Bound:
@@ -139,7 +60,7 @@ def handed_over(run: Recorder, stats: EpisodeStats) -> Transition:
     return rollout
 
 
-def ask(policy: Algorithm, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+def ask(policy: Policy, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
     """`policy.act` where the policy is: environments give and take tensors on the CPU; the carry stays with it."""
     on = policy.device
     if on.type == "cpu":
@@ -147,22 +68,3 @@ def ask(policy: Algorithm, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Te
     there = map_obs(lambda x: x.to(on), obs), tuple(c.to(on) for c in carry)
     action, carry, extras = policy.act(*there, explore)
     return action.cpu(), carry, {key: x.cpu() for key, x in extras.items()}
-
-
-def begun_anew(carry: Carry, step: Step, policy: Algorithm) -> Carry:
-    """The carry after a step: the initial one where an episode ended, and after a filler row."""
-    if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
-        return carry
-    fresh = policy.initial_carry(len(ended))
-    return tuple(
-        torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))).to(c.device), f, c)
-        for c, f in zip(carry, fresh, strict=True)
-    )
-
-
-def _stack(steps: Sequence[Tensor]) -> Tensor:
-    return torch.stack(steps) if len(steps) > 1 else steps[0].unsqueeze(0)  # type: ignore[arg-type]
-
-
-def _stack_obs(steps: list[Obs]) -> Obs:
-    return map_obs(lambda *parts: _stack(parts), steps[0], *steps[1:])

@@ -16,10 +16,10 @@ import torch
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 from torch import Tensor
 
+from pgrun.data.plain import decode, encode
 from pgrun.data.types import Obs
 from pgrun.envs.gymnasium import action_codec, observation_codec, sub_seeds
 from pgrun.envs.reading import reader
-from pgrun.envs.state import decode, encode
 from pgrun.errors import UserError, failing, told
 
 spaces = gym.spaces

@@ -13,18 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.data.plain import CantCapture, decode, encode
 from pgrun.data.types import WRAPPED, Obs, Step
 from pgrun.envs.batch import Batch
-from pgrun.envs.state import (
-    CantCapture,
-    apply_object,
-    capture_object,
-    copies_of,
-    copy_axes,
-    decode,
-    encode,
-    offers_state,
-)
+from pgrun.envs.state import apply_object, capture_object, copies_of, copy_axes, offers_state
 from pgrun.errors import UserError, failing, told
 
 spaces = gym.spaces

@@ -20,8 +20,9 @@ from pgrun.envs.arguments import Arguments
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
 from pgrun.envs.interface import check_spaces
+from pgrun.envs.processes import Processes
 from pgrun.envs.state import Stateful
-from pgrun.envs.vector import Copies, Processes
+from pgrun.envs.vector import Copies
 from pgrun.envs.wrapping import wrapped
 from pgrun.errors import UserError, told
 from pgrun.system.randomness import seed_generators

@@ -8,97 +8,18 @@ Of `info` nothing is read but the keys in `READ`; each becomes a list, a copy's 
 
 from __future__ import annotations
 
-import gc
 import logging
-import multiprocessing
-import pickle
-import signal
-import time
-import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
-from pgrun.envs.interface import flag, number
-from pgrun.envs.wrapping import OwnReward, innermost
-from pgrun.errors import EnvFailed, UserError, failing, told
-from pgrun.system.signals import leave_to_leader
+from pgrun.envs.one_copy import Copy, Make
+from pgrun.errors import UserError
 
 log = logging.getLogger("pgrun")
-READ: tuple[str, ...] = ()  # the keys of `info` that are handed on
-PATIENCE = 5.0  # seconds that a worker process has for closing its environment
-
-Make = Callable[[], gym.Env]
-
-
-class Copy:
-    """One copy as the process that holds it sees it, with what it says boiled down to what is read.
-
-    Its observations have to be its caller's own, as `Checked` gives them: the next step must not write into them.
-    """
-
-    def __init__(self, make: Make, index: int, same_step: bool) -> None:
-        self.env, self.index, self.same_step = make(), index, same_step
-        self.own: OwnReward | None = innermost(self.env)
-        self.at = failing(f"environment {index}", "reset")
-
-    def spaces(self) -> tuple[gym.Space, gym.Space]:
-        """Of observations and actions."""
-        return self.env.observation_space, self.env.action_space
-
-    def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; -> the observation, and what is read of `info`."""
-        self.at.where = "reset"
-        if self.own is not None:
-            self.own.paid = 0.0
-        with self.at:
-            obs, info = self.env.reset() if seed is None else self.env.reset(seed=seed)
-            return obs, kept(info)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One step, and where it ends an episode the next one's start; -> as Gymnasium has it."""
-        self.at.where = "step"
-        with self.at:
-            obs, reward, terminated, truncated, info = self.env.step(action)
-            reward, terminated, truncated = number(reward), flag(terminated, "terminated"), flag(truncated, "truncated")
-        self.at.begun = True
-        said = {} if self.own is None else {"own_reward": self.own.take()}
-        if self.same_step and (terminated or truncated):
-            said["final_obs"] = obs
-            obs, fresh = self.reset(None)
-            if self.own is not None:
-                said["goes_on"] = not self.own.fresh
-            return obs, reward, terminated, truncated, {**fresh, **said}
-        return obs, reward, terminated, truncated, {**kept(info), **said}
-
-    def anew(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Start an episode in the place of a step."""
-        obs, said = self.reset(None)
-        return obs, 0.0, False, False, said
-
-    def call(self, name: str, *args: Any) -> Any:
-        """A method's result, or an attribute."""
-        found = self.env.get_wrapper_attr(name)
-        return found(*args) if callable(found) else found
-
-    def close(self) -> str:
-        """Free what it holds; -> what went wrong, "" where nothing did."""
-        try:
-            self.env.close()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            return told(error)
-        return ""
-
-
-def kept(info: Any) -> dict[str, Any]:
-    """Pick the keys of a copy's info that are read."""
-    return {key: info[key] for key in READ if key in info} if READ and isinstance(info, dict) else {}
 
 
 class Copies:
@@ -194,109 +115,3 @@ def listed(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """{key: the copies' values}, None where a copy doesn't say."""
     keys = {key for each in said for key in each}
     return {key: [each.get(key) for each in said] for key in keys}
-
-
-class Processes(Copies):
-    """A process for each copy. One that dies or breaks is told of, and none outlives this."""
-
-    def begin(self, makers: Sequence[Make]) -> list[tuple[gym.Space, gym.Space]]:
-        context = multiprocessing.get_context()
-        self.pipes: list[Any] = []
-        self.workers: list[Any] = []
-        for i, make in enumerate(makers):
-            mine, its = context.Pipe()
-            work = (i, CloudpickleWrapper(make), self.same_step, its, mine)
-            worker = context.Process(target=serve, args=work, daemon=True, name=f"pgrun-environment-{i}")  # type: ignore[attr-defined]
-            self.pipes.append(mine)
-            self.workers.append(worker)
-            worker.start()
-            started = worker._popen  # type: ignore[attr-defined]
-            started.terminate = started.kill  # SIGTERM is left to the run, which ends its workers itself
-            its.close()
-        return [self.answer(i, "making it") for i in range(len(makers))]
-
-    def all(self, methods: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        for i, (pipe, method, given) in enumerate(zip(self.pipes, methods, arguments, strict=True)):
-            try:
-                pipe.send((method, given))
-            except OSError:
-                self.died(i, method)
-        return [self.answer(i, method) for i, method in enumerate(methods)]
-
-    def answer(self, i: int, where: str) -> Any:
-        """Wait for a copy's answer.
-
-        Raises:
-            EnvFailed: it failed or died.
-            KeyboardInterrupt: it was interrupted.
-        """
-        try:
-            kind, content = self.pipes[i].recv()
-        except (EOFError, OSError):
-            self.died(i, where)
-        if kind == "answer":
-            return content
-        if kind == "interrupted":
-            raise KeyboardInterrupt
-        raise content
-
-    def died(self, i: int, where: str) -> NoReturn:
-        """Raise EnvFailed for a copy whose process is gone."""
-        self.workers[i].join(PATIENCE)
-        code = self.workers[i].exitcode
-        how = "no exit code" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        name = {"anew": "reset", "call": "a call"}.get(where, where)
-        raise EnvFailed(f"environment {i} failed in {name} (its process died: {how})")
-
-    def end(self) -> list[str]:
-        reasons: list[str] = []
-        for pipe in self.pipes:
-            with suppress(OSError):
-                pipe.send(("close", ()))
-        deadline = time.monotonic() + PATIENCE
-        try:
-            for worker in self.workers:
-                worker.join(max(deadline - time.monotonic(), 0.0))
-        finally:
-            for worker, pipe in zip(self.workers, self.pipes, strict=True):
-                worker.kill()
-                worker.join()
-                with suppress(EOFError, OSError):
-                    while pipe.poll():
-                        kind, content = pipe.recv()
-                        reasons += [content] * (kind == "closed")
-                pipe.close()
-        return reasons
-
-
-def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
-    """The process of one copy: do what it is told until it is told to close, or nobody is left to tell."""
-    gc.freeze()  # a fork must not finalise what its parent left: threads that this needs are not here
-    parents.close()
-    leave_to_leader()
-    copy: Copy | None = None
-    try:
-        copy = Copy(make, i, same_step)
-        pipe.send(("answer", copy.spaces()))
-        while (order := pipe.recv())[0] != "close":
-            method, given = order
-            with failing(f"environment {i}", method):
-                pipe.send(("answer", getattr(copy, method)(*given)))
-    except (EOFError, BrokenPipeError):
-        pass
-    except BaseException as error:
-        with suppress(OSError):
-            pipe.send(("interrupted", None) if isinstance(error, KeyboardInterrupt) else ("failed", portable(error)))
-    if copy is not None:
-        why = copy.close()
-        with suppress(OSError):
-            pipe.send(("closed", why))
-
-
-def portable(error: BaseException) -> BaseException:
-    """An exception that another process can read."""
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:
-        return EnvFailed(told(error), "".join(traceback.format_exception(error)))

@@ -17,8 +17,8 @@ from pgrun.algos.parts.base import Algorithm
 from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.algos.parts.scores import trajectory_gradients, where_episodes_are
 from pgrun.core import ranks
-from pgrun.core.advantages import normalize
 from pgrun.core.baselines import optimal_of_others
+from pgrun.core.normalization import normalize
 from pgrun.data.types import Transition, map_transition, mean_over_ranks
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.base import Algorithm
-from pgrun.collect.acting import Bound, ask, begun_anew, never
+from pgrun.collect.acting import Bound, ask, never
 from pgrun.collect.finite import check_step
+from pgrun.collect.recorder import begun_anew
 from pgrun.data.types import WRAPPED, Obs, Step, VectorEnv, stepped
 from pgrun.system.randomness import own_randomness
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.collector import Collector
 from pgrun.config.ranges import Count
 from pgrun.errors import UserError
+from pgrun.loop import launched
 from pgrun.loop.train import Clock, Hook
-from pgrun.parallel import torchrun
-
-if TYPE_CHECKING:
-    from pgrun.run.build import Parts
+from pgrun.memory.memory import Memory
 
 
 class Team:
@@ -49,8 +48,12 @@ class Team:
     def check(self, algorithm: Algorithm) -> None:
         """Raise UserError where these processes can't learn this algorithm together."""
 
-    def take(self, parts: Parts) -> None:
-        """Know this process's parts, once all are there; raise UserError where they don't fit."""
+    def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
+        """Take this process's parts, once all are there.
+
+        Raises:
+            UserError: the processes can't share what they hold.
+        """
 
     def clock(self, total_steps: int) -> Clock:
         """A clock that counts what all processes do."""
@@ -109,5 +112,5 @@ class Alone(Team):
                 f"workers={workers} asks for several processes: say what they do with their gradients by parallel=ddp "
                 "or parallel=async, or use workers=1 (env.num_envs is for more environments)"
             )
-        if torchrun.here() and torchrun.world() > 1:
-            raise UserError(f"torchrun started {torchrun.world()} processes, and this run is of one (parallel=none)")
+        if launched.here() and launched.world() > 1:
+            raise UserError(f"torchrun started {launched.world()} processes, and this run is of one (parallel=none)")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.base import Algorithm
-from pgrun.collect.rollouts import Collector
+from pgrun.collect.collector import Collector
 from pgrun.data.types import Transition
 from pgrun.errors import Diverged
 from pgrun.memory.memory import Memory

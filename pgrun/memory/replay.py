@@ -13,10 +13,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
 
 from pgrun.config.ranges import Count, CountOrZero, Fraction
-from pgrun.core.sum_tree import SumTree
 from pgrun.data.types import Transition, VectorEnv, map_transition, width
 from pgrun.errors import UserError
 from pgrun.memory.ring import Ring
@@ -165,87 +163,6 @@ class Replay:
                 "the replay starts empty, because memory.save=false left it out of the checkpoint: it fills again "
                 "before anything is learnt, and the run is no longer the one that it would have been"
             )
-
-
-class Prioritized(Replay):
-    """Sampled with P(i) = p_i^α / Σ_j p_j^α, p = |δ| + ε, and weighed by w_i = (N · P(i))^−β over the sample's largest.
-
-    Schaul et al. 2016, https://arxiv.org/abs/1511.05952, section 3.3 (proportional) and algorithm 1. A sample has its
-    weights in extras["weight"], and takes |δ| in extras["priority"]; new transitions have the largest p so far.
-
-    Args:
-        alpha: α, how much priorities count; 0: not at all.
-        beta: β at the start; it grows linearly to 1.
-        anneal: environment steps until it is there.
-        epsilon: added to every error, so that none has no chance.
-    """
-
-    def __init__(self, *, alpha: Fraction, beta: Fraction, anneal: Count, epsilon: Fraction, **common: Any) -> None:
-        super().__init__(**common)
-        self.alpha, self.beta_0, self.anneal, self.epsilon = alpha, beta, anneal, epsilon
-        self.tree: SumTree | None = None
-        self.largest = torch.ones((), dtype=torch.float64, device=self.device)  # p_1 = 1; then max_{i<t} p_i
-
-    def bytes_per_row(self, env: VectorEnv) -> int:
-        return super().bytes_per_row(env) + 8
-
-    def share(self, processes: int, here: int) -> None:
-        super().share(processes, here)
-        self.anneal = max(self.anneal // processes, 1)
-
-    def figures(self) -> dict[str, float]:
-        return {**super().figures(), "beta": self.beta}
-
-    @property
-    def beta(self) -> float:
-        """β now."""
-        return self.beta_0 + (1.0 - self.beta_0) * min(self.seen / self.anneal, 1.0)
-
-    def add(self, rollout: Transition) -> None:
-        super().add(rollout)
-        assert self.ring is not None
-        if self.tree is None:
-            self.tree = SumTree(self.ring.rows, device=self.device)
-        index = self.ring.newest(min(rollout.reward.shape[0], self.length))
-        self.tree.set(index, self.ring.valid[index] * self.largest**self.alpha)
-
-    def batches(self) -> Iterator[Transition]:
-        """`updates` samples [M, ...], each drawn when the one before has its priorities."""
-        if not self.ready:
-            return
-        assert self.ring is not None
-        assert self.tree is not None
-        for _ in range(self.updates):
-            index = self.tree.draw(self.batch_size)
-            (batch,) = self.ring.gather(index, 1, self.learn_device)
-            weight = (self.ring.size * self.tree.get(index) / self.tree.total) ** -self.beta
-            batch.extras["weight"] = (weight / weight.max()).to(self.learn_device, torch.float32)
-            batch.extras["priority"] = delta = torch.zeros_like(weight, dtype=torch.float32, device=self.learn_device)
-            unwritten = delta._version
-            yield batch
-            if delta._version != unwritten:
-                self.learn(index, delta.to(self.device, torch.float64))
-
-    def learn(self, index: Tensor, delta: Tensor) -> None:
-        """Take |δ| [M] as priorities of these rows."""
-        assert self.tree is not None
-        p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # of an update that diverged, which the loop reports
-        self.largest = torch.maximum(self.largest, p.max())
-        self.tree.set(index, p**self.alpha)
-
-    def snapshot(self) -> dict[str, Any]:
-        state = super().snapshot()
-        kept = state["ring"] is not None and self.tree is not None
-        priorities = self.tree.leaves[: len(state["ring"]["valid"])].clone() if kept and self.tree else None
-        return {**state, "priorities": priorities, "largest": self.largest}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
-        self.largest = state["largest"].to(self.device)
-        if self.ring is not None:
-            self.tree = SumTree(self.ring.rows, device=self.device)
-            priorities = state["priorities"].to(self.device)
-            self.tree.set(torch.arange(len(priorities), device=self.device), priorities)
 
 
 def size_of(space: gym.Space) -> int:

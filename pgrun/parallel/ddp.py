@@ -12,96 +12,33 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import Tensor
 
 from pgrun.algos.parts.base import Algorithm
-from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.collect.collector import Collector
 from pgrun.config.ranges import Count
 from pgrun.core import ranks
-from pgrun.data.types import Transition
 from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, Lost, NotBegun, UserError
+from pgrun.loop import launched
 from pgrun.loop.hooks import Checkpoint
 from pgrun.loop.team import Team, own
 from pgrun.loop.train import Clock, Hook, train
-from pgrun.optim.gradient_step import GradientStep
-from pgrun.parallel import torchrun
+from pgrun.memory.memory import Memory
+from pgrun.parallel.averaging import Average, CommonClock
 from pgrun.parallel.messages import broadcast, gather, packed, unpacked
 from pgrun.parallel.workers import Workers, end_with_parent, how
 from pgrun.system.randomness import generators, restore_generators
 from pgrun.system.signals import leave_to_leader
-
-if TYPE_CHECKING:
-    from pgrun.run.build import Parts
 
 log = logging.getLogger("pgrun")
 TIMEOUT = timedelta(hours=2)  # that one rank waits for another: for its evaluation, say. One that dies is seen at once
 PATIENCE = 30.0  # seconds that the leader gives the others to end, and to say why they ended
 SAID: tuple[type[Exception], ...] = (EnvFailed, NotBegun, UserError, EnvNotFinite, Diverged)  # what a rank tells
 PARTED = 75  # exit code of a rank that ends because another is gone
-
-
-class CommonClock(Clock):
-    """A clock that counts all ranks' steps; they stop together, and the leader hears of every finished episode."""
-
-    stats: EpisodeStats
-    rank = 0
-
-    @property
-    def running(self) -> bool:
-        return ranks.largest_count(int(not super().running)) == 0
-
-    @property
-    def interrupted(self) -> bool:
-        return False  # the ranks bring whole rollouts, together
-
-    def advance(self, rollout: Transition) -> None:
-        mine = torch.tensor([int(rollout.valid.sum()), len(self.stats.finished) if self.rank else 0])
-        steps, finished = ranks.total(mine).tolist()
-        self.steps += steps
-        if finished:
-            self.hear(gather((self.stats.take(), self.stats.take_streams()) if self.rank else None))
-
-    def hear(self, others: Sequence[Any]) -> None:
-        """Take the others' finished episodes into the leader's figures."""
-        stats = self.stats
-        for episodes, streams in filter(None, others):
-            stats.finished += episodes
-            stats.recent += [episode_return for episode_return, _ in episodes]
-            stats.count += len(episodes)
-            for name, returns in streams.items():
-                stats.finished_streams.setdefault(name, []).extend(returns)
-
-
-class Average:
-    """Step along the mean of all ranks' gradients, weighed by how many rows each is a mean of."""
-
-    def step(self, step: GradientStep, *args: Any) -> Tensor:
-        """θ ← θ − α ĝ, ĝ = Σ n_r g_r / Σ n_r, on every rank, and the metrics' means likewise; -> the norm of ĝ."""
-        grad = step.theta.grad
-        assert grad is not None
-        mean, *metrics = ranks.mean(rows(args, grad), grad, *step.metrics.values())
-        grad.copy_(mean)
-        step.metrics.update(zip(step.metrics, metrics, strict=True))
-        return step.descend(*args)
-
-    def begin(self, step: GradientStep, progress: float) -> None:
-        """All ranks have the same parameters already."""
-
-
-def rows(args: Sequence[Any], like: Tensor) -> Tensor:
-    """n, how many rows a loss of these arguments is a mean of: the valid ones of the first Transition, or of a mask
-    that comes last; else 1, for all ranks alike. 0-dim.
-    """
-    for x in args:
-        if isinstance(x, Transition):
-            return x.valid.sum()
-    mask = args[-1] if args else None
-    return mask.sum() if isinstance(mask, Tensor) and mask.dtype is torch.bool else like.new_ones(())
 
 
 class DataParallel(Team):
@@ -114,15 +51,13 @@ class DataParallel(Team):
         workers: processes that run the loop together.
     """
 
-    parts: Parts
-
     def __init__(self, *, workers: Count, rank: int = 0) -> None:
         super().__init__(workers=workers, rank=rank)
         self.apart = workers == 1
-        self.launched = torchrun.here()
-        if self.launched and torchrun.world() != workers:
+        self.launched = launched.here()
+        if self.launched and launched.world() != workers:
             raise UserError(
-                f"workers={workers}, but torchrun started {torchrun.world()}: use torchrun --nproc-per-node={workers}"
+                f"workers={workers}, but torchrun started {launched.world()}: use torchrun --nproc-per-node={workers}"
             )
         self.store: Any = None
         self.odd = ""  # what can't be shared out
@@ -147,10 +82,10 @@ class DataParallel(Team):
     def clock(self, total_steps: int) -> CommonClock:
         return CommonClock(total_steps)
 
-    def take(self, parts: Parts) -> None:
-        self.parts = parts
-        if self.workers > 1 and not getattr(parts.memory, "in_step", False):
-            name = type(parts.memory).__name__
+    def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
+        self.algorithm, self.collector, self.memory = algorithm, collector, memory
+        if self.workers > 1 and not getattr(memory, "in_step", False):
+            name = type(memory).__name__
             raise UserError(
                 f"parallel=ddp averages the gradients of rollouts that were collected together, and {name} offers each "
                 "process batches of its own: use memory=latest and an on-policy algorithm, or parallel=none"
@@ -161,7 +96,7 @@ class DataParallel(Team):
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
         assert isinstance(clock, CommonClock)
-        clock.stats, clock.rank = self.parts.collector.stats, self.rank
+        clock.stats, clock.rank = self.collector.stats, self.rank
         if self.workers == 1:
             yield ()
             return
@@ -186,7 +121,7 @@ class DataParallel(Team):
             return
         with Workers(mp.get_context("spawn"), PATIENCE, threading.Event()) as workers:
             if self.launched:
-                self.store = torchrun.lead(settings)
+                self.store = launched.lead(settings)
             else:
                 self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
                 for rank in range(1, self.workers):
@@ -260,21 +195,20 @@ class DataParallel(Team):
             algorithm.restore(common["algorithm"])
             clock.restore(common["clock"])
             if mine is not None:
-                if not self.parts.collector.restore(mine["collector"]):
+                if not self.collector.restore(mine["collector"]):
                     algorithm.forget_episodes()
-                self.parts.memory.restore(mine["memory"])
+                self.memory.restore(mine["memory"])
                 restore_generators(mine["generators"])
             return
         broadcast(packed(({"algorithm": algorithm.snapshot(), "clock": clock.snapshot()}, self.states)))
 
     def gather_states(self) -> None:
         """A meeting of all: the leader has the others' states."""
-        parts = self.parts
         mine = {
-            "collector": parts.collector.snapshot(),
-            "memory": parts.memory.snapshot(),
+            "collector": self.collector.snapshot(),
+            "memory": self.memory.snapshot(),
             "generators": generators(),
-            "own": {k: x for k, x in parts.algorithm.state_dict().items() if own(k)},
+            "own": {k: x for k, x in self.algorithm.state_dict().items() if own(k)},
         }
         self.states = [unpacked(x) for x in gather(packed(mine) if self.rank else None)[1:]]
 

@@ -6,24 +6,23 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
 from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.collector import Collector
 from pgrun.config.ranges import Count
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.loop.team import Team, afresh, check_gradient_steps, own
 from pgrun.loop.train import Clock, Hook
+from pgrun.memory.memory import Memory
 from pgrun.memory.replay import Replay
 from pgrun.optim.gradient_step import GradientStep
 from pgrun.optim.rules import Optimizer
-
-if TYPE_CHECKING:
-    from pgrun.run.build import Parts
 
 log = logging.getLogger("pgrun")
 PATIENCE = 30.0  # seconds that the leader waits, at the end, for a worker to finish the update it is in
@@ -126,9 +125,9 @@ class Hogwild(Team):
                 )
         check_gradient_steps(algorithm, "async")
 
-    def take(self, parts: Parts) -> None:
-        if self.workers > 1 and isinstance(parts.memory, Replay):
-            parts.memory.share(self.workers, here=self.workers)
+    def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
+        if self.workers > 1 and isinstance(memory, Replay):
+            memory.share(self.workers, here=self.workers)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:

@@ -5,9 +5,7 @@ Nothing is written here, so every refusal comes before the first file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,20 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.algos.parts.base import Algorithm
-from pgrun.collect.rollouts import Collector
+from pgrun.collect.collector import Collector
 from pgrun.data.types import VectorEnv
-from pgrun.envs.arguments import accepted
-from pgrun.envs.shaping import Shaped
-from pgrun.envs.wrapper_settings import wrapper_settings
 from pgrun.errors import UserError
 from pgrun.loop.diagnostics import watch
 from pgrun.loop.team import Team
 from pgrun.memory.memory import Memory
-from pgrun.nn.encoders import CNN, Network
 from pgrun.nn.precision import set_matmul_precision
 from pgrun.optim.compiled import check_compiler
 from pgrun.run import checkpoint
-from pgrun.run.eval_env import eval_settings, make_eval_env, second_env
+from pgrun.run.devices import learn_device, pick
+from pgrun.run.environments import make_env, make_eval_env, second_env
+from pgrun.run.instantiate import call
 from pgrun.system.allocator import keep_freed_memory
-from pgrun.system.randomness import own_randomness, seed_generators
+from pgrun.system.randomness import seed_generators
 
 
 @dataclass
@@ -92,7 +88,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     parts = Parts(algorithm, collector, memory, lambda episodes: second_env(config, episodes), team, settings)
     if config.eval.get("env") and not rank:
         make_eval_env(config, 1, env).close()  # refuses what can't be had before anything is written
-    team.take(parts)
+    team.take(algorithm, collector, memory)
     return parts
 
 
@@ -112,25 +108,6 @@ def resolved(config: DictConfig) -> DictConfig:
         OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
     )
     return OmegaConf.create(values)  # type: ignore[arg-type, return-value]
-
-
-def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
-    """The environments of a config, or `num_envs` of them for evaluation: there, nothing shapes the reward."""
-    env = config.env if num_envs is None else eval_settings(config, num_envs)
-    env = OmegaConf.masked_copy(env, [str(k) for k in env if k != "shaping"])
-    if "wrappers" in env:
-        env.wrappers = wrapper_settings(env.wrappers)
-    with own_randomness(config.seed) if num_envs is not None else nullcontext():
-        made = call(env, seed=config.seed)
-    shaping = config.env.get("shaping")
-    return shaped(made, shaping, config.algo) if shaping and num_envs is None else made
-
-
-def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
-    """Environments with a config's potential-based shaping."""
-    if algo.get("gamma") is None:
-        raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
-    return Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
 
 
 def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:
@@ -169,47 +146,3 @@ def load_tensors(run: str) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{run} is no run with a checkpoint: name a run directory or a .pt file")
     return checkpoint.load(path)["algorithm"]["module"]
-
-
-def learn_device(device: str, network: Network) -> torch.device:
-    """`auto` takes a GPU for convolutions and wide layers; small MLPs are faster on the CPU."""
-    if device == "auto":
-        large = isinstance(network, CNN) or max(getattr(network, "hidden", [0]), default=0) >= 1024
-        device = "cuda" if large and torch.cuda.is_available() else "cpu"
-    return pick(device, torch.device("cpu"))
-
-
-def pick(device: str, default: torch.device, key: str = "device") -> torch.device:
-    """A device by the name that a key has; `auto` is the default."""
-    if device == "auto":
-        return default
-    if device not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
-        raise UserError(f"{key}={device} is not known; choose auto, cpu or cuda")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"{key}={device}: torch sees no GPU here; use {key}=cpu or {key}=auto")
-    return torch.device(device)
-
-
-def call(config: DictConfig, **objects: Any) -> Any:
-    """Call a config's `_target_` (with `_partial_: true`) with its keys and the objects that only the run knows.
-
-    An argument that the target has no name for is left out, so a class of yours asks only for what it uses.
-    """
-    factory = instantiate(config, _convert_="all")
-    target = factory.func if hasattr(factory, "func") else factory
-    parameters = accepted(target)
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        objects = {key: value for key, value in objects.items() if key in parameters}
-        name = config.get("_target_", "")
-        for key in factory.keywords:
-            if key not in parameters:
-                known = ", ".join(k for k in parameters if k not in objects)
-                raise UserError(f"{name} takes no argument {key!r}; it takes {known}")
-        missing = [
-            key
-            for key, p in parameters.items()
-            if p.default is p.empty and key not in factory.keywords and key not in objects
-        ]
-        if missing:
-            raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
-    return factory(**objects)

@@ -9,13 +9,47 @@ from contextlib import suppress
 from pathlib import Path
 
 from pgrun.errors import UserError
+from pgrun.run.alone import take_alone
 from pgrun.run.console import abridged, pasted
-from pgrun.system.lock import Lock, held, take_alone
+from pgrun.system.lock import Lock, held
 
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # of the names within a run directory
 RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # what a run writes
-_made: list[Path] = []  # the directories that this process made, each after its parent
+
+
+class NewFolders:
+    """Directories that were made for a run or a sweep, each after its parent, so that they can be taken back."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    def make(self, folder: Path) -> bool:
+        """Make a directory and its parents; -> whether it was made now, by this process."""
+        for path in (*reversed(folder.parents), folder):
+            try:
+                if not path.is_dir():
+                    path.mkdir()
+                    self.paths.append(path)
+            except FileExistsError:  # by another process, in this moment
+                if not path.is_dir():
+                    raise
+        return folder in self.paths
+
+    def make_free(self, path: Path) -> str:
+        """Make this directory, or the first of _2, _3, … that is not there; -> its name."""
+        self.make(path.parent.absolute())
+        candidate, number = path, 1
+        while os.path.lexists(candidate) or not self.make(candidate.absolute()):
+            number += 1
+            candidate = Path(f"{path}_{number}")
+        return str(candidate)
+
+    def remove(self) -> None:
+        """Remove them, as far as they are empty."""
+        while self.paths:
+            with suppress(OSError):
+                self.paths.pop().rmdir()
 
 
 class Claim:
@@ -25,29 +59,35 @@ class Claim:
         UserError: it holds a run, another process has it, or it can't be made.
     """
 
-    def __init__(self, folder: Path, named: str, records: str | None) -> None:
-        """Args: the directory, what to call it in messages, and the name of Hydra's folder for the config in it."""
+    def __init__(self, folder: Path, named: str, records: str | None, made: NewFolders | None = None) -> None:
+        """Take the directory.
+
+        Args:
+            folder: the directory.
+            named: what to call it in messages.
+            records: the name of Hydra's folder for the config in it.
+            made: those that were made for it already.
+        """
         self.folder, self.kept = folder.absolute(), False
         self.files = {LOCK, *RUN_FILES, *([Path(records).parts[0]] if records else [])}
-        self.made: list[Path] = []  # its directories that this process made, once it is kept
+        self.made = made or NewFolders()
         refuse_taken(self.folder, named, records)
         try:
-            make(self.folder)
+            self.made.make(self.folder)
             self.before = set(os.listdir(self.folder))
             self.lock = Lock(self.folder / LOCK)
             take_alone(self.lock)
             refuse_taken(self.folder, named, records, but_lock=True)  # by one that has ended since
         except OSError as error:
-            remove_made()
+            self.made.remove()
             raise UserError(unmakeable(named, error)) from error
         except UserError:
-            remove_made()
+            self.made.remove()
             raise
 
     def keep(self) -> None:
         """From here on the directory is a run's, which nothing takes back but `take_back`."""
-        self.kept, self.made = True, list(_made)
-        _made.clear()
+        self.kept = True
 
     def take_back(self) -> None:
         """Leave the directory as it was, of a run that ended before its first step; of its own files alone."""
@@ -55,8 +95,7 @@ class Claim:
         for path in {path for name in self.files for path in self.folder.glob(name) if path.name not in self.before}:
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        _made[:] = self.made
-        remove_made()
+        self.made.remove()
 
     def withdraw(self) -> None:
         """Leave the directory as it was, if the run did not begin."""
@@ -67,7 +106,7 @@ class Claim:
             for name in set(os.listdir(self.folder)) - self.before:
                 path = self.folder / name
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        remove_made()
+        self.made.remove()
 
 
 def refuse_empty(key: str, named: str) -> None:
@@ -138,23 +177,3 @@ def unmakeable(named: str, error: OSError) -> str:
     where = Path(str(error.filename)) if error.filename else None
     place = f" ({abridged(str(where))})" if where is not None and str(where) not in named else ""
     return f"{abridged(named)} can't be made: {error.strerror or error}{place}; choose another"
-
-
-def make(folder: Path) -> bool:
-    """Make a directory and its parents, and remember which were made; -> whether it was made now, by this process."""
-    for path in (*reversed(folder.parents), folder):
-        try:
-            if not path.is_dir():
-                path.mkdir()
-                _made.append(path)
-        except FileExistsError:  # by another process, in this moment
-            if not path.is_dir():
-                raise
-    return folder in _made
-
-
-def remove_made() -> None:
-    """Remove the directories that this process made, as far as they are empty."""
-    while _made:
-        with suppress(OSError):
-            _made.pop().rmdir()

@@ -16,8 +16,8 @@ from pgrun import __version__
 from pgrun.config.command_line import flag
 from pgrun.config.paths import config_dir, importable
 from pgrun.errors import Diverged, UserError
-from pgrun.parallel import torchrun
 from pgrun.run.console import abridged, fail
+from pgrun.shell import torchrun
 from pgrun.shell.terminal import end_stdout, spell_what_is_lacking, stdout_alone
 from pgrun.system.signals import interrupt_on_signals
 

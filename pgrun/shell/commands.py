@@ -30,7 +30,8 @@ from pgrun.envs.episode_file import save
 from pgrun.errors import EnvFailed, UserError
 from pgrun.loop.evaluate import evaluate
 from pgrun.run import checkpoint
-from pgrun.run.build import build, make_algorithm, make_env
+from pgrun.run.alone import alone
+from pgrun.run.build import build, make_algorithm
 from pgrun.run.console import pasted, remark, say, shown, summary
 from pgrun.run.directory import (
     check_run,
@@ -42,10 +43,9 @@ from pgrun.run.directory import (
     told,
     use_search_path,
 )
-from pgrun.run.eval_env import make_eval_env
+from pgrun.run.environments import make_env, make_eval_env
 from pgrun.run.result_file import note_traceback
 from pgrun.run.run import EVAL_SEED, Run
-from pgrun.system.lock import alone
 from pgrun.system.signals import interruptible
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.

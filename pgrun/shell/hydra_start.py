@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra import version
-from hydra._internal.utils import _run_hydra, get_args_parser
-from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from pgrun.compat import hydra as inside
 from pgrun.config.command_line import user_folder
 from pgrun.config.files import check_choices, check_files, root_name
 from pgrun.config.paths import config_dir
@@ -26,7 +24,7 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
     Hydra appends a `--config-dir` to its search path. Here the user's folder comes first, and the shipped one after it.
     """
     version.setbase("1.3")
-    parser = get_args_parser()
+    parser = inside.get_args_parser()
     args = parser.parse_intermixed_args(list(argv))  # overrides on both sides of a flag
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
@@ -37,18 +35,7 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
         args.config_dir = str(config_dir())
     args.config_name = root_name(folder, argv)
     where = str(folder or config_dir())
-    _run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
-
-
-def drop_namesakes() -> None:
-    """Give pgrun's plugins for joblib, Ray and Optuna the names of Hydra's own, where these are installed too."""
-    Plugins.instance()  # imports the plugins, which store their configs
-    for path in (config_dir() / "hydra").rglob("*.yaml"):
-        *folders, name = path.relative_to(config_dir()).parts
-        group = ConfigStore.instance().repo
-        for folder in folders:
-            group = group.get(folder, {})
-        group.pop(name, None)
+    inside.run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
 
 
 def whole_numbers(argument: str) -> str:

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import shlex
-import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +18,7 @@ from omegaconf import DictConfig
 
 from pgrun.config.tuning import overrides_of
 from pgrun.errors import UserError
-from pgrun.run.claim import holds_run, impossible, make, remove_made, unmakeable
-from pgrun.system.lock import Lock
+from pgrun.run.claim import holds_run, impossible, unmakeable
 
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
 OVER = ("finished", "pruned")  # what is not run again
@@ -28,7 +26,6 @@ LAUNCHERS = ("joblib", "ray", "slurm")  # members of the group sweep that say wh
 RUNNING = ("n_trials", "n_jobs", "storage", "max_batch_size")  # keys of hydra.sweeper that say how far it goes
 BEGUN = "sweep.json"  # in a sweep's folder: its command line
 JOBS = "jobs.jsonl"  # there, too: the folders of its jobs, one a line
-requeued = threading.Event()  # set where a scheduler is about to end this process, and to start its job again
 
 
 def size(config: DictConfig) -> int:
@@ -98,52 +95,6 @@ def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
     """UserError where a folder holds another sweep."""
     if identity(first) != identity(argv):
         raise UserError(f"{folder} holds another sweep (pgrun {shlex.join(first)}): choose another hydra.sweep.dir")
-
-
-def begin(folder: Path, argv: Sequence[str]) -> Lock:
-    """Make or enter a sweep's directory; -> the lock on it, to be held as long as the sweep runs.
-
-    Raises:
-        UserError: another process is at this sweep, it is another sweep's, or it can't be made.
-    """
-    named = f"hydra.sweep.dir={folder}"
-    if (error := impossible(folder.absolute())) is not None:
-        raise UserError(unmakeable(named, error))
-    lock = Lock(folder / ".lock")
-    try:
-        make(folder.absolute())
-        lock.found = {file.name for file in folder.iterdir()}
-        if not lock.take():
-            raise UserError(f"{folder}: {lock.holder()} is at this very sweep; wait for it, or end it")
-        begun = folder / BEGUN
-        if begun.exists():
-            check_same(folder, json.loads(begun.read_text(encoding="utf-8"))["arguments"], argv)
-        else:
-            from pgrun.run.result_file import write_json
-
-            (folder / JOBS).touch()
-            write_json(begun, {"arguments": list(argv)})
-    except (OSError, UserError) as error:
-        if lock.file is not None:
-            withdraw(lock)
-            lock.free()
-        remove_made()
-        raise UserError(unmakeable(named, error) if isinstance(error, OSError) else str(error)) from error
-    return lock
-
-
-def withdraw(lock: Lock) -> None:
-    """Leave a sweep's directory as it was, if the sweep was refused before a job began."""
-    folder = lock.path.parent
-    if BEGUN in lock.found:  # an earlier session's, whose trials may be in it
-        return
-    with suppress(OSError):  # submitit's, where it is empty
-        (folder / ".submitit").rmdir()
-    new = {file.name for file in folder.iterdir()} - lock.found
-    if new <= {lock.path.name, BEGUN, JOBS, "multirun.yaml", "optuna.journal"}:
-        for name in new:
-            (folder / name).unlink()
-        remove_made()
 
 
 def enlist(folder: Path, names: Iterable[str]) -> None:

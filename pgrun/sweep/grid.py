@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
+from pgrun.compat.hydra import BasicSweeper
 from pgrun.config.ranges import Count
 
 

@@ -8,12 +8,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pgrun.errors import UserError
-from pgrun.run.console import remark, shown
 
 
 class NoLocks(UserError):
@@ -30,7 +27,6 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path, self.token = path.absolute(), uuid.uuid4().hex
         self.file: int | None = None
-        self.found: set[str] = set()  # what was in its folder before
 
     def take(self) -> bool:
         """Take it if it is free; -> whether it is ours now.
@@ -83,35 +79,6 @@ class Lock:
         """Who has it, in words."""
         words = self.path.read_text(encoding="utf-8").split() if self.path.exists() else []
         return f"process {words[1]} on {words[2]}" if len(words) == 3 else "another process"
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only process that writes into a run directory, as far as its file system has locks.
-
-    Raises:
-        UserError: another process is at this run, or nothing can be written there.
-    """
-    lock = Lock(folder / ".lock")
-    take_alone(lock)
-    try:
-        yield
-    finally:
-        lock.free()
-
-
-def take_alone(lock: Lock) -> None:
-    """Take the lock of a run directory; where there are no locks, say what nobody watches then.
-
-    Raises:
-        UserError: another process is at this run, or nothing can be written there.
-    """
-    try:
-        if not lock.take():
-            folder = shown(lock.path.parent)
-            raise UserError(f"{folder}: {lock.holder()} is at this very run; wait for it, or end it")
-    except NoLocks as error:
-        remark(f"pgrun: {str(error).rpartition(':')[0]}, so nothing keeps a second process from this run")
 
 
 def held(path: Path, token: str = "") -> bool:

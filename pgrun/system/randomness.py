@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pgrun.data.plain import decode, encode
+
 
 def seed_generators(seed: int) -> None:
     """Make every global generator from one seed."""
@@ -20,8 +22,6 @@ def seed_generators(seed: int) -> None:
 
 def generators() -> dict[str, Any]:
     """The state of every global random generator."""
-    from pgrun.envs.state import encode  # here, since environments make their generators by this module
-
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -32,8 +32,6 @@ def generators() -> dict[str, Any]:
 
 def restore_generators(state: dict[str, Any]) -> None:
     """Put the state of every global generator back."""
-    from pgrun.envs.state import decode
-
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

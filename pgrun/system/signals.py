@@ -6,10 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from pgrun.loop.train import Clock
+
+class Stoppable(Protocol):
+    """The clock of a loop, as signals see it: it goes on until somebody says why it is to stop."""
+
+    stop: str
+
 
 # Schedulers warn by these before they kill (Slurm's --signal, a limit of CPU time), and SIGHUP says that the terminal
 # is gone. Where somebody handles or ignores one already (submitit, nohup), that stays as it is.
@@ -47,7 +51,7 @@ def untouched(number: signal.Signals) -> bool:
 
 
 @contextmanager
-def stop_on_signals(clock: Clock, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+def stop_on_signals(clock: Stoppable, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
     """The first signal stops the loop after the step it is in; of later ones Ctrl-C alone kills it.
 
     Some send several: `timeout` one to the command and one to its group, a scheduler a warning before the end.

@@ -16,7 +16,7 @@ from pgrun.algos.gps import GPS
 from pgrun.data.types import Transition
 from pgrun.envs.episode_file import save
 from pgrun.loop.evaluate import evaluate
-from pgrun.memory.memory import tensors
+from pgrun.memory.side_by_side import tensors
 from pgrun.nn import MLP
 from pgrun.optim.rules import SGD, Adam
 from pgrun.run.build import build

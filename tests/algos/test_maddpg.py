@@ -10,7 +10,7 @@ from running import compose, parts
 from pgrun.data.types import Transition
 from pgrun.errors import UserError, WrongSpace
 from pgrun.nn import MLP
-from pgrun.run.build import call
+from pgrun.run.instantiate import call
 
 spaces = gym.spaces
 OBS = spaces.Dict({name: spaces.Box(-1.0, 1.0, (n,), np.float32) for name, n in (("a", 3), ("b", 4), ("c", 2))})

@@ -16,10 +16,8 @@ from pgrun.core.advantages import (
     Returns,
     RewardToGo,
     TotalReturn,
-    normalize,
-    normalize_episodes,
-    steps_weight,
 )
+from pgrun.core.normalization import normalize, normalize_episodes, steps_weight
 
 GAMMA = 0.9
 TIGHT = {"rtol": 0.0, "atol": 1e-10}

@@ -11,7 +11,7 @@ from test_transitions import adapter
 from pgrun.data.types import map_obs
 from pgrun.envs.tensor import Outcome, TensorEnv, World
 from pgrun.errors import UserError
-from pgrun.run.build import make_env
+from pgrun.run.environments import make_env
 
 spaces = gym.spaces
 ALIKE = torch.tensor([[0.0], [1.0]])

@@ -10,8 +10,9 @@ import torch
 from test_transitions import adapter
 
 from pgrun.envs.gymnasium import GymVectorEnv
+from pgrun.envs.processes import Processes
 from pgrun.envs.state import Stateful
-from pgrun.envs.vector import Copies, Processes
+from pgrun.envs.vector import Copies
 from pgrun.errors import EnvFailed, UserError
 
 PUSH = torch.zeros(2, dtype=torch.int64)

@@ -8,7 +8,8 @@ from running import compose
 
 from pgrun.envs.goals import BimodalBandit, MultiGoal
 from pgrun.errors import UserError
-from pgrun.run.build import make_env, resolved
+from pgrun.run.build import resolved
+from pgrun.run.environments import make_env
 
 RNG = torch.Generator()
 

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from pgrun.envs.lqr import LinearQuadratic
 from pgrun.errors import UserError
-from pgrun.run.build import make_env, resolved
+from pgrun.run.build import resolved
+from pgrun.run.environments import make_env
 
 A, B = [[1.0, 0.2], [0.1, 0.9]], [[0.1, 0.0], [0.3, 0.5]]
 Q, R = [[1.0, 0.1], [0.1, 0.5]], [[0.2, 0.0], [0.0, 0.4]]

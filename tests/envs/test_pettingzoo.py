@@ -17,7 +17,8 @@ from pgrun.config.values import validate
 from pgrun.envs import make_parallel
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
-from pgrun.run.build import make_env, resolved
+from pgrun.run.build import resolved
+from pgrun.run.environments import make_env
 
 KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}
 

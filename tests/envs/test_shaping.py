@@ -16,7 +16,8 @@ from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.worlds import CartPole, RewardHack
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
-from pgrun.run.build import resolved, shaped
+from pgrun.run.build import resolved
+from pgrun.run.environments import shaped
 from pgrun.shell.commands import evaluate_checkpoint
 
 GAMMA = 0.9

@@ -8,9 +8,10 @@ import worlds
 from running import same
 from test_transitions import adapter
 
-from pgrun.collect.rollouts import Episodes
+from pgrun.collect.episodes import Episodes
+from pgrun.data.plain import CantCapture, encode
 from pgrun.data.types import Transition, map_transition
-from pgrun.envs.state import CantCapture, copies_of, copy_axes, encode
+from pgrun.envs.state import copies_of, copy_axes
 from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.worlds import CartPole
 from pgrun.errors import UserError

@@ -15,7 +15,8 @@ from running import same
 from test_transitions import adapter
 
 from pgrun.collect.random_actions import random_actions
-from pgrun.envs.state import CantCapture, Stateful, capture, capture_object, decode, encode
+from pgrun.data.plain import CantCapture, decode, encode
+from pgrun.envs.state import Stateful, capture, capture_object
 from pgrun.errors import UserError
 
 WORLDS = {

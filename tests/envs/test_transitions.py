@@ -8,9 +8,9 @@ import torch
 import worlds  # noqa: F401 (registers the test environments)
 
 from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.data.plain import encode
 from pgrun.data.types import Step, Transition
 from pgrun.envs import make
-from pgrun.envs.state import encode
 from pgrun.loop.train import Clock
 
 

@@ -6,8 +6,9 @@ from exact import exact, hotelling, named
 from torch.testing import assert_close
 
 from pgrun.core import tabular
-from pgrun.core.advantages import RewardToGo, TotalReturn, normalize
+from pgrun.core.advantages import RewardToGo, TotalReturn
 from pgrun.core.baselines import Average, average_of_others, optimal_of_others
+from pgrun.core.normalization import normalize
 from pgrun.core.tabular import random_mdp
 
 TINY = exact(random_mdp(2, 2, 0.8, torch.Generator().manual_seed(2), ends=0.2).limited(2))

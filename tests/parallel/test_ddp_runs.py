@@ -16,8 +16,9 @@ from running import new_run, same
 from shell import pgrun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pgrun.parallel import torchrun
+from pgrun.errors import UserError
 from pgrun.run import checkpoint
+from pgrun.shell import torchrun
 
 WORDS = ("algo=ppo", "env=cartpole", "env.num_envs=4", "algo.rollout=32", "algo.minibatch=64", "network.hidden=[16]")
 NORMALIZED = ("network.normalize_obs=true", "algo.normalize_reward=true")
@@ -262,14 +263,14 @@ def test_what_torchrun_adds_to_a_command_line(launched):
     assert torchrun.completed(["workers=2", "parallel=ddp"]) == ["workers=2", "parallel=ddp"]
     assert torchrun.completed(["resume", "run"]) == ["resume", "run"]
     for wrong in (["workers=4"], ["parallel=async"], ["-m", "seed=1,2"], ["+sweep=ppo"]):
-        with pytest.raises(torchrun.UserError):
+        with pytest.raises(UserError):
             torchrun.completed(wrong)
 
 
 def test_processes_of_a_launcher_without_ddp_are_refused(launched):
-    with pytest.raises(torchrun.UserError, match="torchrun started 2 processes, and this run is of one"):
+    with pytest.raises(UserError, match="torchrun started 2 processes, and this run is of one"):
         new_run(None, *WORDS)
-    with pytest.raises(torchrun.UserError, match="use torchrun --nproc-per-node=4"):
+    with pytest.raises(UserError, match="use torchrun --nproc-per-node=4"):
         new_run(None, *WORDS, "parallel=ddp", "workers=4")
 
 

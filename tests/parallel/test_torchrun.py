@@ -9,7 +9,8 @@ import pytest
 from shell import free_port
 
 from pgrun.errors import UserError
-from pgrun.parallel import torchrun
+from pgrun.loop import launched
+from pgrun.shell import torchrun
 
 
 @pytest.mark.parametrize("sweep", ["-m", "--multirun", "+sweep=ppo", "hydra.mode=MULTIRUN"])
@@ -49,13 +50,13 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 )
 def test_variables_that_a_cluster_sets_for_itself_start_nothing(changed, variables) -> None:
     variables(**changed)
-    assert not torchrun.here()
+    assert not launched.here()
     assert torchrun.entry(lambda argv: 7 if argv == ["algo=ppo"] else 0, ["algo=ppo"]) == 7
 
 
 def test_torchrun_alone_may_start_one_process(variables, monkeypatch: pytest.MonkeyPatch) -> None:
     variables(TORCHELASTIC_RUN_ID="x")
-    assert torchrun.here()
+    assert launched.here()
     assert torchrun.completed(["algo=ppo"]) == ["algo=ppo", "parallel=ddp", "workers=1"]
 
 
@@ -66,7 +67,7 @@ def test_torchrun_alone_may_start_one_process(variables, monkeypatch: pytest.Mon
 def test_what_is_not_for_all_processes_runs_as_if_there_were_no_variables(argv, rank, variables) -> None:
     variables(RANK=rank, WORLD_SIZE="2")
     seen: list[bool] = []
-    assert torchrun.entry(lambda given: seen.append(torchrun.here()) or 0, argv) == 0  # type: ignore[func-returns-value]
+    assert torchrun.entry(lambda given: seen.append(launched.here()) or 0, argv) == 0  # type: ignore[func-returns-value]
     assert seen == [False]
     variables(RANK=rank, WORLD_SIZE="2", TORCHELASTIC_RUN_ID="x")
     assert torchrun.meant(argv)
@@ -74,7 +75,7 @@ def test_what_is_not_for_all_processes_runs_as_if_there_were_no_variables(argv, 
 
 def test_a_refusal_does_not_wait_long_for_processes_that_never_come(variables, monkeypatch, capsys) -> None:
     variables(WORLD_SIZE="2", MASTER_PORT=str(free_port()))
-    monkeypatch.setattr(torchrun, "BRIEF", timedelta(seconds=0.2))
-    torchrun.store.cache_clear()
+    monkeypatch.setattr(launched, "BRIEF", timedelta(seconds=0.2))
+    launched.store.cache_clear()
     assert torchrun.entry(lambda argv: 2, ["algo=pp0"]) == 2
-    torchrun.store.cache_clear()
+    launched.store.cache_clear()

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.config.ranges import Count, NotNegative, Positive
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product, line_search
 from pgrun.data.types import Transition, mask_mean, mean_over_ranks
 from pgrun.optim.gradient_step import GradientStep, flatten_parameters
 
-if TYPE_CHECKING:
-    from pgrun.algos.parts.fitted_critic import FittedCritic
-
 
 class CriticFit(Protocol):
     """A way to fit V_φ to the targets V̂ of a rollout."""
 
-    def prepare(self, algorithm: FittedCritic) -> GradientStep | None:
+    def prepare(self, algorithm: OnPolicy) -> GradientStep | None:
         """Once the networks are in place; -> the gradient step that it takes, if it takes any."""
 
-    def __call__(self, algorithm: FittedCritic, batch: Transition) -> dict[str, Tensor]:
+    def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
         """Fit; the rollout [T, B] has `target` in its extras. -> metrics, with `loss/value`, ½ mean (V − V̂)²."""
 
 
@@ -42,15 +40,15 @@ class Regression:
     minibatch: Count
     lr: Positive | None
 
-    def prepare(self, algorithm: FittedCritic) -> GradientStep:
+    def prepare(self, algorithm: OnPolicy) -> GradientStep:
         assert algorithm.model.critic is not None
         critic = algorithm.model.critic.parameters()
-        return algorithm.gradient_step(critic, algorithm.value_loss, name="value", lr=self.lr)
+        self.step = algorithm.gradient_step(critic, algorithm.value_loss, name="value", lr=self.lr)
+        return self.step
 
-    def __call__(self, algorithm: FittedCritic, batch: Transition) -> dict[str, Tensor]:
-        assert algorithm.value_step is not None
-        batch = batch._replace(extras={key: x for key, x in batch.extras.items() if key in ("target", "carry")})
-        every = [algorithm.value_step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
+    def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
+        batch = fitted_to(batch)
+        every = [self.step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
         return {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
 
 
@@ -74,13 +72,13 @@ class TrustRegion:
     cg_tolerance: NotNegative
     damping: Positive
 
-    def prepare(self, algorithm: FittedCritic) -> None:
+    def prepare(self, algorithm: OnPolicy) -> None:
         assert algorithm.model.critic is not None
         self.parameters = list(algorithm.model.critic.parameters())
         self.phi = flatten_parameters(self.parameters)
 
-    def __call__(self, algorithm: FittedCritic, batch: Transition) -> dict[str, Tensor]:
-        batch = algorithm.sample(batch)
+    def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
+        batch = next(algorithm.minibatches(fitted_to(batch), 1, None))
         target, valid, v = batch.extras["target"], batch.valid, algorithm.model.value(batch)
         v_old = v.detach()
         n = valid.sum()
@@ -116,3 +114,8 @@ class TrustRegion:
             "value/distance": after,
             "value/step_fraction": after.new_tensor(fraction),
         }
+
+
+def fitted_to(batch: Transition) -> Transition:
+    """Keep of a rollout's extras those that a fit of V needs: its targets, and what a memory begins with."""
+    return batch._replace(extras={key: x for key, x in batch.extras.items() if key in ("target", "carry")})

@@ -10,7 +10,7 @@ from pgrun.algos.parts.critic_fit import CriticFit
 from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.config.ranges import NotNegative
 from pgrun.core import losses
-from pgrun.core.advantages import NORMALIZE
+from pgrun.core.normalization import NORMALIZE
 from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
 
@@ -87,9 +87,3 @@ class FittedCritic(OnPolicy):
         if self.entropy_coef:
             objective = objective + self.entropy_coef * mask_mean(pi.entropy(), batch.valid)
         return objective, pi
-
-    def value_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """½ mean (V − V̂)² on rows [M] or sequences [L, M]."""
-        error = losses.value_error(self.model.value(batch), batch.extras["target"])
-        loss = mask_mean(error, batch.valid)
-        return loss, {"loss/value": loss.detach()}

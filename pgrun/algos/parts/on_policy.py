@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from pgrun.algos.parts.base import Learner
 from pgrun.algos.parts.scores import subtract_optimal
 from pgrun.config.ranges import Count
-from pgrun.core import ranks
+from pgrun.core import losses, ranks
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
-from pgrun.data.types import Carry, Obs, Transition, columns, flatten_time, fresh, rows, sequences
+from pgrun.data.types import Carry, Obs, Transition, columns, flatten_time, fresh, mask_mean, rows, sequences
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
 from pgrun.nn.normalize import RewardScale
@@ -182,3 +182,9 @@ class OnPolicy(Learner):
             for i in range(total // m):
                 mine = slice(i * m * n // total, (i + 1) * m * n // total)
                 yield whole if m == total else pick(whole, order[mine])
+
+    def value_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
+        """½ mean (V − V̂)² on rows [M] or sequences [L, M]."""
+        error = losses.value_error(self.model.value(batch), batch.extras["target"])
+        loss = mask_mean(error, batch.valid)
+        return loss, {"loss/value": loss.detach()}

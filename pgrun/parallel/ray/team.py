@@ -6,17 +6,19 @@ import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.parts.base import Algorithm
+from pgrun.collect.collector import Collector
 from pgrun.config.ranges import Count, NotNegative
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.loop.team import Team, afresh, check_gradient_steps, own
 from pgrun.loop.train import Clock, Hook
+from pgrun.memory.memory import Memory
 from pgrun.memory.replay import Replay
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.gradient_step import GradientStep
@@ -24,9 +26,6 @@ from pgrun.optim.rules import Optimizer
 from pgrun.parallel.ray.actors import Crew, Line, cluster
 from pgrun.parallel.ray.chief import Held, Tally
 from pgrun.parallel.ray.connection import knock
-
-if TYPE_CHECKING:
-    from pgrun.run.build import Parts
 
 log = logging.getLogger("pgrun")
 
@@ -74,9 +73,9 @@ class OnRay(Team):
                 )
         check_gradient_steps(algorithm, "ray")
 
-    def take(self, parts: Parts) -> None:
-        if self.workers > 1 and isinstance(parts.memory, Replay):
-            parts.memory.share(self.workers, here=self.workers if self.address is None else 1)
+    def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
+        if self.workers > 1 and isinstance(memory, Replay):
+            memory.share(self.workers, here=self.workers if self.address is None else 1)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:

@@ -14,9 +14,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pgrun.errors import UserError
+from pgrun.run.console import patience, remark, shown, tell
+from pgrun.sweep.folder import OVER, enlist, failed, found, goes_on, jobs_of, objective
 from pgrun.sweep.launchers.compose import Composer
 from pgrun.sweep.launchers.progress import SweepProgress
 from pgrun.sweep.launchers.worker import Home, Job
+from pgrun.sweep.session import SweepSession
 
 
 class SweepLauncher(Launcher):
@@ -31,17 +35,14 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
         self.config, self.hydra_context = config, hydra_context
-        from pgrun.sweep.folder import jobs_of
-
         self.folder = Path(str(config.hydra.sweep.dir)).resolve()
+        self.session: SweepSession = getattr(task_function, "session", None) or SweepSession(self.folder)
         self.known = jobs_of(self.folder)  # the jobs of earlier sessions
         self.compose = Composer(hydra_context.config_loader, config)
         self.progress: SweepProgress | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one job for each list of overrides; -> their returns in order."""
-        from pgrun.run.console import patience
-
         with patience(len(job_overrides), "composing"):
             jobs = [self.job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
         self.check_folders(jobs)
@@ -64,8 +65,6 @@ class SweepLauncher(Launcher):
 
     def check_folders(self, jobs: Sequence[Job]) -> None:
         """Raise UserError where several jobs have one folder."""
-        from pgrun.errors import UserError
-
         if len({job.folder for job in jobs}) < len(jobs):
             subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]  # type: ignore[index,call-overload]
             raise UserError(f"hydra.sweep.subdir={subdir} is one folder for several jobs: name all that is swept in it")
@@ -84,9 +83,6 @@ class SweepLauncher(Launcher):
         Raises:
             UserError: its folder holds what another config or another command made, or can't be.
         """
-        from pgrun.errors import UserError
-        from pgrun.sweep.folder import goes_on
-
         config = self.compose(overrides)
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"
@@ -102,19 +98,14 @@ class SweepLauncher(Launcher):
 
     def enlist(self, places: Iterable[str]) -> None:
         """Note that these folders are the sweep's jobs', before anything is written there."""
-        from pgrun.sweep.folder import enlist
-
         enlist(self.folder, places)
 
     def over(self, job: Job) -> dict[str, Any] | None:
         """The result of a job that was over before this session."""
-        from pgrun.shell.hydra_app import over_before
-        from pgrun.sweep.folder import OVER, found
-
         result = found(job.folder)
         if result["status"] not in OVER:
             return None
-        over_before.add(self.place(job))
+        self.session.over_before.add(self.place(job))
         return result
 
     def place(self, job: Job) -> str:
@@ -123,21 +114,16 @@ class SweepLauncher(Launcher):
 
     def announce(self, what: str) -> None:
         """Say what is about to run, and where."""
-        from pgrun.run.console import shown
-
         at_once = f", {self.parallel} at a time" if self.parallel > 1 else ""
         print(f"{what}{at_once}, in {shown(self.folder)}", file=sys.stderr, flush=True)
 
     @contextmanager
     def at_work(self, jobs: int) -> Iterator[None]:
         """Ready to run so many jobs; whatever runs at its end, however that comes, is ended too."""
-        from pgrun.run.console import remark
-        from pgrun.shell.hydra_app import current_lock
-
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        lock = current_lock()
-        self.home = Home.here(self.folder / ".lock", lock.token if lock else "", self.hydra_context)
+        token = self.session.lock.token if self.session.held else ""
+        self.home = Home.here(self.folder / ".lock", token, self.hydra_context)
         if not jobs:
             yield
             return
@@ -156,9 +142,6 @@ class SweepLauncher(Launcher):
 
     def next_result(self) -> tuple[Job, dict[str, Any]]:
         """Wait for a job to end, and tell how it did."""
-        from pgrun.run.console import tell
-        from pgrun.sweep.folder import failed
-
         job, result = self.next()
         if isinstance(result, str):
             result = failed(job.folder, f"the job's process died: {result}")
@@ -167,8 +150,6 @@ class SweepLauncher(Launcher):
 
     def job_return(self, job: Job, result: dict[str, Any]) -> JobReturn:
         """What Hydra's sweepers take."""
-        from pgrun.sweep.folder import objective
-
         done = JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED)
         done.return_value = objective(result)
         done.working_dir = str(job.folder)

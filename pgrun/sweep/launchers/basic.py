@@ -27,7 +27,7 @@ class BasicLauncher(SweepLauncher):
         job = self.waiting.pop(0)
         state = Singleton.get_state()
         try:
-            result = run_in_folder(job, self.hydra_context)
+            result = run_in_folder(job, self.hydra_context, answers=self.session.here())
         finally:
             Singleton.set_state(state)
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

@@ -149,20 +149,19 @@ class Resumable:
 
     def __init__(self, job: Job, home: Home) -> None:
         self.job, self.home = job, home
+        self.requeued: list[bool] = []  # says so in the process that is about to end
 
     def __call__(self) -> dict[str, Any]:
         """Run it."""
         if os.getpid() != self.home.pid:
             own_group()
-        return run_in_worker(self.job, self.home)
+        return run_in_worker(self.job, self.home, lambda: bool(self.requeued))
 
     def checkpoint(self) -> Any:
         """What to start instead of this: the same again, which goes on from the run's last checkpoint."""
         import submitit
 
-        from pgrun.sweep.folder import requeued
-
-        requeued.set()
+        self.requeued.append(True)
         return submitit.helpers.DelayedSubmission(Resumable(self.job, self.home))
 
 

@@ -11,15 +11,24 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import run_job, setup_globals
+from hydra.core.utils import run_job as run_by_hydra
+from hydra.core.utils import setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
+
+from pgrun.compat.hydra import drop_namesakes
+from pgrun.errors import UserError
+from pgrun.sweep.folder import OVER, failed, found
+from pgrun.sweep.jobs import never, run_job
+from pgrun.sweep.resolvers import register_resolvers
+from pgrun.system.lock import Lock, held
 
 GRACE = 8.0  # seconds that a job gets to write its checkpoint when it has to end
 _watched: set[str] = set()
@@ -71,9 +80,6 @@ class Home:
             return
         os.chdir(self.cwd)
         sys.path.extend(path for path in self.paths if path not in sys.path)
-        from pgrun.shell.hydra_start import drop_namesakes
-        from pgrun.sweep.resolvers import register_resolvers
-
         register_resolvers()
         setup_globals()
         Singleton.set_state(self.singletons)
@@ -85,8 +91,6 @@ class Home:
 
         On another machine only where the file system shows locks there.
         """
-        from pgrun.system.lock import held
-
         if not self.token or self.token in _watched:
             return
         if self.host != socket.gethostname() and not held(self.lock, self.token):
@@ -97,8 +101,6 @@ class Home:
 
 def end_with(lock: Path, token: str) -> None:
     """Wait for a lock to be gone; then let the job write its checkpoint, and end this process and its children."""
-    from pgrun.system.lock import held
-
     while held(lock, token):
         time.sleep(0.5)
     deadline = time.monotonic() + GRACE
@@ -111,24 +113,29 @@ def end_with(lock: Path, token: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_in_worker(job: Job, home: Home) -> dict[str, Any]:
-    """What a worker process runs; -> what result.json holds."""
+def run_in_worker(job: Job, home: Home, requeued: Callable[[], bool] = never) -> dict[str, Any]:
+    """Run a job in a worker process; -> what result.json holds."""
     home.enter()
     _at_work.set()
     try:
-        return run_in_folder(job, home.hydra)
+        return run_in_folder(job, home.hydra, requeued=requeued)
     except KeyboardInterrupt:
         return {"status": "interrupted"}
     finally:
         _at_work.clear()
 
 
-def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
-    """Run a job in this process, by Hydra's way, which keeps its config and its log in its folder."""
-    from pgrun.errors import UserError
-    from pgrun.shell.hydra_app import sweep_job
-    from pgrun.sweep.folder import OVER, failed, found
-    from pgrun.system.lock import Lock
+def run_in_folder(
+    job: Job, hydra: HydraContext, *, answers: bool = False, requeued: Callable[[], bool] = never
+) -> dict[str, Any]:
+    """Run a job in this process, by Hydra's way, which keeps its config and its log in its folder.
+
+    Args:
+        job: the job.
+        hydra: Hydra's context.
+        answers: whether it answers signals at once, as the only job of the process that the user sees.
+        requeued: asked at an error: whether a scheduler ends this process, to start the job again.
+    """
 
     lock = Lock(job.folder / ".lock")
     try:
@@ -139,9 +146,11 @@ def run_in_folder(job: Job, hydra: HydraContext) -> dict[str, Any]:
             return result
         HydraConfig.instance().set_config(job.config)
         kept: list[dict[str, Any]] = []
-        run_job(
+        run_by_hydra(
             hydra_context=hydra,
-            task_function=lambda config: kept.append(sweep_job(config, job.folder, job.trial)),
+            task_function=lambda config: kept.append(
+                run_job(config, job.folder, trial=job.trial, answers=answers, requeued=requeued)
+            ),
             config=job.config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",

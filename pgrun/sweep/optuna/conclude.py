@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from pgrun.sweep.session import SweepSession
 
 
 def folders_of(trial: Any) -> list[str]:
@@ -15,26 +16,27 @@ def folders_of(trial: Any) -> list[str]:
     return [folder for folder in folders if folder is not None]
 
 
-def conclude(study: Any, folder: Path, over_seeds: str, seeds: list[int]) -> None:
+def conclude(study: Any, session: SweepSession, over_seeds: str, seeds: list[int]) -> None:
     """Print the best trial's values and their importance, write them to optimization_results.yaml, and name the
     folders that others stand for.
 
     Args:
         study: Optuna's.
-        folder: the sweep's.
+        session: the sweep's.
         over_seeds: how a trial's value is made of its seeds'.
         seeds: these; [] where a trial is one job.
     """
     from optuna.trial import TrialState
 
     from pgrun.run.console import say
-    from pgrun.shell.hydra_app import replaced
 
     trials = study.get_trials(deepcopy=False)
     begun = [trial for trial in trials if trial.state != TrialState.WAITING]
     again = {trial.user_attrs.get("again") for trial in begun}
-    replaced.update(name for trial in begun if trial.number in again for name in folders_of(trial))
-    replaced.difference_update(name for trial in begun if trial.number not in again for name in folders_of(trial))
+    session.replaced.update(name for trial in begun if trial.number in again for name in folders_of(trial))
+    session.replaced.difference_update(
+        name for trial in begun if trial.number not in again for name in folders_of(trial)
+    )
     states = [trial.state for trial in trials]
     results: dict[str, Any] = {"name": "optuna", "trials": {s.name.lower(): states.count(s) for s in TrialState}}
     if TrialState.COMPLETE in states:
@@ -51,7 +53,7 @@ def conclude(study: Any, folder: Path, over_seeds: str, seeds: list[int]) -> Non
             say(f"  {key:{width}}  {text:12}" + (f" importance {weights[key]:.2f}" if key in weights else ""))
         if why_not:
             say(f"  importance: {why_not}")
-    OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+    OmegaConf.save(OmegaConf.create(results), session.folder / "optimization_results.yaml")
 
 
 def importance(study: Any) -> tuple[dict[str, float], str]:

@@ -95,7 +95,7 @@ class OptunaSweeper(Sweeper):
                 seeds = f" of {each} seeds" if each > 1 else ""
                 self.launcher.announce(f"{self.n_trials} trials{seeds}{kept}")
                 self.run(over, running, min(wanted, self.n_jobs or self.launcher.parallel))
-        conclude(self.study, folder, self.over_seeds, self.trial_seeds)
+        conclude(self.study, self.launcher.session, self.over_seeds, self.trial_seeds)
 
     def prepare(self, overrides: list[str], folder: Path) -> None:
         """Tell what is searched from what is fixed and from the seeds of each trial, and open the study."""

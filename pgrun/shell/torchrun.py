@@ -12,37 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from datetime import timedelta
-from functools import cache
-from typing import Any
 
 from pgrun.config.command_line import is_sweep
 from pgrun.errors import UserError
+from pgrun.loop import launched
+from pgrun.loop.launched import VARIABLES, by_torchrun, here, rank, store, world
 from pgrun.system.signals import leave_to_leader
 
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-BRIEF = timedelta(seconds=20)  # for telling others, who may not be there, that there is nothing to do
-PATIENCE = timedelta(hours=2)  # for the leader to begin
 GRACE = 20.0  # seconds that a process lives on when its launcher is gone
-
-
-def here() -> bool:
-    """Tell whether this process is one of several that a launcher started.
-
-    Clusters set these variables for purposes of their own, too: of a world of one process nobody is told, except by
-    torchrun itself, and what are no numbers is not for pgrun.
-    """
-    try:
-        own, several, _ = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
-    except (KeyError, ValueError):
-        return False
-    return bool(os.environ.get("MASTER_ADDR")) and 0 <= own < several and (several > 1 or by_torchrun())
-
-
-def by_torchrun() -> bool:
-    """Tell whether it was torchrun that started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def meant(argv: Sequence[str]) -> bool:
@@ -53,14 +30,6 @@ def meant(argv: Sequence[str]) -> bool:
     """
     told = {arg.partition("=")[2] for arg in argv if arg.startswith("parallel=")} - {"ddp"}
     return by_torchrun() or not (is_sweep(argv) or told)
-
-
-def rank() -> int:
-    return int(os.environ["RANK"])
-
-
-def world() -> int:
-    return int(os.environ["WORLD_SIZE"])
 
 
 def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
@@ -80,9 +49,7 @@ def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         print(f"pgrun: {error}", file=sys.stderr)
         return error.exit_code
     finally:
-        if not _begun:
-            with nullcontext() if by_torchrun() else suppress(Exception):  # there may be nobody to be told
-                store(PATIENCE if by_torchrun() else BRIEF).set("over", "")
+        launched.over()
 
 
 def completed(argv: Sequence[str]) -> list[str]:
@@ -100,32 +67,6 @@ def completed(argv: Sequence[str]) -> list[str]:
     if given.get("workers", str(world())) != str(world()):
         raise UserError(f"workers={given['workers']}, but torchrun started {world()} processes: leave workers out")
     return [*argv, *(f"{k}={v}" for k, v in (("parallel", "ddp"), ("workers", world())) if k not in given)]
-
-
-@cache
-def store(patience: timedelta = PATIENCE) -> Any:
-    """The launcher's store of keys and values, which all processes see."""
-    import torch.distributed as dist
-
-    found, _, _ = next(dist.rendezvous("env://", timeout=patience))
-    return found
-
-
-_begun: list[bool] = []  # whether the leader has told the others what the run is
-
-
-def lead(settings: dict[str, Any]) -> Any:
-    """Tell the others what the run is; -> the store."""
-    _begun.append(True)
-    if not by_torchrun():
-        print(
-            f"RANK={rank()} and WORLD_SIZE={world()} are set: waiting for the other processes to learn with "
-            "(parallel=none learns without them)",
-            file=sys.stderr,
-            flush=True,
-        )
-    store().set("settings", json.dumps(settings))
-    return store()
 
 
 def follow() -> int:

@@ -1,13 +1,40 @@
-"""The environments that a policy is evaluated in: how many, and how they differ from training's."""
+"""The environments of a config, for training and for evaluation."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import gymnasium as gym
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.suggest import nearest
 from pgrun.data.types import VectorEnv
+from pgrun.envs.shaping import Shaped
+from pgrun.envs.wrapper_settings import wrapper_settings
 from pgrun.errors import EnvFailed, UserError
+from pgrun.run.instantiate import call
+from pgrun.system.randomness import own_randomness
+
+
+def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
+    """The environments of a config, or `num_envs` of them for evaluation: there, nothing shapes the reward."""
+    env = config.env if num_envs is None else eval_settings(config, num_envs)
+    env = OmegaConf.masked_copy(env, [str(k) for k in env if k != "shaping"])
+    if "wrappers" in env:
+        env.wrappers = wrapper_settings(env.wrappers)
+    with own_randomness(config.seed) if num_envs is not None else nullcontext():
+        made = call(env, seed=config.seed)
+    shaping = config.env.get("shaping")
+    return shaped(made, shaping, config.algo) if shaping and num_envs is None else made
+
+
+def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
+    """Environments with a config's potential-based shaping."""
+    if algo.get("gamma") is None:
+        raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
+    return Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
+
 
 EVAL_ENVS = 32  # copies that an evaluation runs side by side where all are one object, at most
 
@@ -33,7 +60,7 @@ def make_eval_env(config: DictConfig, episodes: int, beside: VectorEnv | None = 
 
     Where copies are rows of arrays, and cost nothing, there are more. `beside`: to have the spaces of.
     """
-    from pgrun.run.build import make_env
+    from pgrun.run.environments import make_env
 
     env = make_env(config, copies := eval_copies(config, episodes))
     if config.eval.get("num_envs") is None and getattr(env, "one_object", False) and copies < min(episodes, EVAL_ENVS):

@@ -1,0 +1,40 @@
+"""Being the only process at a run's directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgrun.errors import UserError
+from pgrun.run.console import remark, shown
+from pgrun.system.lock import Lock, NoLocks
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that writes into a run directory, as far as its file system has locks.
+
+    Raises:
+        UserError: another process is at this run, or nothing can be written there.
+    """
+    lock = Lock(folder / ".lock")
+    take_alone(lock)
+    try:
+        yield
+    finally:
+        lock.free()
+
+
+def take_alone(lock: Lock) -> None:
+    """Take the lock of a run directory; where there are no locks, say what nobody watches then.
+
+    Raises:
+        UserError: another process is at this run, or nothing can be written there.
+    """
+    try:
+        if not lock.take():
+            folder = shown(lock.path.parent)
+            raise UserError(f"{folder}: {lock.holder()} is at this very run; wait for it, or end it")
+    except NoLocks as error:
+        remark(f"pgrun: {str(error).rpartition(':')[0]}, so nothing keeps a second process from this run")

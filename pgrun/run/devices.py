@@ -1,0 +1,29 @@
+"""Devices by the names that settings have for them."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from pgrun.errors import UserError
+from pgrun.nn.encoders import CNN, Network
+
+
+def learn_device(device: str, network: Network) -> torch.device:
+    """`auto` takes a GPU for convolutions and wide layers; small MLPs are faster on the CPU."""
+    if device == "auto":
+        large = isinstance(network, CNN) or max(getattr(network, "hidden", [0]), default=0) >= 1024
+        device = "cuda" if large and torch.cuda.is_available() else "cpu"
+    return pick(device, torch.device("cpu"))
+
+
+def pick(device: str, default: torch.device, key: str = "device") -> torch.device:
+    """A device by the name that a key has; `auto` is the default."""
+    if device == "auto":
+        return default
+    if device not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
+        raise UserError(f"{key}={device} is not known; choose auto, cpu or cuda")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"{key}={device}: torch sees no GPU here; use {key}=cpu or {key}=auto")
+    return torch.device(device)

@@ -1,0 +1,104 @@
+"""Check all that a sweep will try, before its directory is made."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.types import RunMode
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pgrun.config.values import check_part
+from pgrun.errors import UserError
+from pgrun.run.preflight import check
+
+# a plugin's class, the package it needs, and the extra that installs it
+NEEDS = {
+    "JoblibLauncher": ("joblib", "sweep"),
+    "RayLauncher": ("ray", "ray"),
+    "SlurmLauncher": ("submitit", "slurm"),
+    "OptunaSweeper": ("optuna", "sweep"),
+}
+
+
+def check_plugins(config: DictConfig) -> None:
+    """Refuse a launcher or sweeper whose package is missing; put pgrun's own in the place of Hydra's basic ones."""
+    for part in (config.hydra.launcher, config.hydra.sweeper):
+        name = str(part._target_).rpartition(".")[2]
+        if name == "BasicLauncher":
+            with open_dict(config):
+                part._target_ = "hydra_plugins.pgrun_plugins.BasicLauncher"
+        package, extra = NEEDS.get(name, ("", ""))
+        if name == "BasicSweeper":
+            with open_dict(config):
+                part._target_ = "hydra_plugins.pgrun_plugins.GridSweeper"
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(f"{name} needs a package that is not installed: pip install 'pgrun[{extra}]'")
+    for key in ("launcher", "sweeper"):
+        if str(config.hydra[key]._target_).startswith("hydra_plugins.pgrun_"):
+            check_plugin(f"hydra.{key}", config.hydra[key])
+
+
+def check_plugin(path: str, part: DictConfig) -> None:
+    """Refuse what a launcher or sweeper of pgrun's can't be given."""
+    check_part(path, part, used=set())
+
+
+def check_sweep(config: DictConfig) -> None:
+    """Compose and check a sweep's jobs, one for each value of each swept key, and each end of an interval."""
+    loader = GlobalHydra.instance().config_loader()
+    space = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=loader)
+    given = {o.key_or_group: o for o in parser.parse_overrides([*space, *config.hydra.overrides.task])}
+    listed = [swept_values(override) for override in given.values()]
+    sweeper = str(config.hydra.sweeper._target_).rpartition(".")[2]
+    if sweeper == "OptunaSweeper":
+        get_method("pgrun.sweep.optuna.sweeper.search_space")([*space, *config.hydra.overrides.task])
+    for override in given.values():
+        if sweeper == "GridSweeper" and override.value_type is ValueType.INTERVAL_SWEEP:
+            raise UserError(f"{override.input_line}: only hydra/sweeper=optuna can search an interval")
+
+    root = config.hydra.job.config_name
+
+    def composed(overrides: list[str]) -> DictConfig:
+        return loader.load_configuration(config_name=root, overrides=overrides, run_mode=RunMode.RUN)
+
+    first = [values[0] for values in listed]
+    base = composed(first)
+    check(base)
+    for i, (override, values) in enumerate(zip(given.values(), listed, strict=True)):
+        for value in values[1:]:
+            overrides = [*first[:i], value, *first[i + 1 :]]
+            if override.is_add() or override.is_force_add() or chosen_groups(base, [value]):
+                check(composed(overrides))
+            else:  # a value alone: the rest is as it was, and composing takes a while
+                one = base.copy()
+                OmegaConf.update(one, override.key_or_group, parser.parse_override(value).value())
+                check(one)
+
+
+def swept_values(override: Override) -> list[str]:
+    """An override's values, each as an override, of an interval its ends; UserError where there is none."""
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if override.value_type is ValueType.INTERVAL_SWEEP:
+        interval: Any = override.value()
+        return [f"{key}={interval.start}", f"{key}={interval.end}"]
+    if override.value_type is ValueType.RANGE_SWEEP and not override.value().step:  # type: ignore[union-attr]
+        raise UserError(f"{override.input_line}: a range's step can't be 0")
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        why = "a range goes from low to high, as range(1,5), and a glob has to match a name"
+        raise UserError(f"{override.input_line} is no value at all: {why}")
+    return values
+
+
+def chosen_groups(config: DictConfig, overrides: list[str]) -> tuple[str, ...]:
+    """Those overrides that choose a group's member."""
+    choices = config.hydra.runtime.choices
+    return tuple(o for o in overrides if o.lstrip("+~").split("=")[0].split("@")[0] in choices)

@@ -1,0 +1,100 @@
+"""One session of a sweep: what the process that runs it holds from its first job to its table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pgrun.errors import UserError
+from pgrun.run.claim import NewFolders, impossible, unmakeable
+from pgrun.run.console import say, shown
+from pgrun.run.result_file import write_json
+from pgrun.sweep.folder import BEGUN, JOBS, check_same
+from pgrun.system.lock import Lock
+
+
+class SweepSession:
+    """A sweep's directory as this process has it, with what launchers and samplers note of its jobs.
+
+    Launchers find it as `session` of the task function that Hydra hands to them.
+
+    Args:
+        folder: the sweep's directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.process = folder, os.getpid()
+        self.lock = Lock(folder / ".lock")
+        self.made = NewFolders()
+        self.before: set[str] = set()  # what was in the directory before
+        self.over_before: set[str] = set()  # jobs that were over before this session
+        self.replaced: set[str] = set()  # jobs that failed and were done again in another folder
+
+    def begin(self, argv: Sequence[str]) -> None:
+        """Make or enter the directory, as the only process that is at it.
+
+        Args:
+            argv: the sweep's command line.
+
+        Raises:
+            UserError: another process is at this sweep, it is another sweep's, or it can't be made.
+        """
+        named, folder = f"hydra.sweep.dir={self.folder}", self.folder
+        if (error := impossible(folder.absolute())) is not None:
+            raise UserError(unmakeable(named, error))
+        try:
+            self.made.make(folder.absolute())
+            self.before = {file.name for file in folder.iterdir()}
+            if not self.lock.take():
+                raise UserError(f"{folder}: {self.lock.holder()} is at this very sweep; wait for it, or end it")
+            begun = folder / BEGUN
+            if begun.exists():
+                check_same(folder, json.loads(begun.read_text(encoding="utf-8"))["arguments"], argv)
+            else:
+                (folder / JOBS).touch()
+                write_json(begun, {"arguments": list(argv)})
+        except (OSError, UserError) as error:
+            if self.held:
+                self.withdraw()
+                self.lock.free()
+            self.made.remove()
+            if isinstance(error, UserError):
+                raise
+            raise UserError(unmakeable(named, error)) from error
+
+    @property
+    def held(self) -> bool:
+        """Whether the directory is this session's alone."""
+        return self.lock.file is not None
+
+    def here(self) -> bool:
+        """Tell whether this process is the sweep's own, and not one that runs its jobs."""
+        return self.held and self.process == os.getpid()
+
+    def withdraw(self) -> None:
+        """Leave the directory as it was, if the sweep was refused before a job began."""
+        if BEGUN in self.before:  # an earlier session's, whose trials may be in it
+            return
+        with suppress(OSError):  # submitit's, where it is empty
+            (self.folder / ".submitit").rmdir()
+        new = {file.name for file in self.folder.iterdir()} - self.before
+        if new <= {self.lock.path.name, BEGUN, JOBS, "multirun.yaml", "optuna.journal"}:
+            for name in new:
+                (self.folder / name).unlink()
+            self.made.remove()
+
+    def conclude(self, *, minimize: bool, records: str | None) -> int:
+        """Print what became of the jobs; -> the sweep's exit code.
+
+        Args:
+            minimize: whether the lowest evaluation is the best.
+            records: where Hydra keeps a job's command line in its folder.
+        """
+        from pgrun.sweep.table import table  # here, as it loads numpy
+
+        code = table(self.folder, self.over_before, self.replaced, minimize=minimize, records=records)
+        say(f"sweep directory  {shown(self.folder.resolve())}")
+        return code
