@@ -1,3 +1,7 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning."""
 
-__version__ = "0.1.0"
+from pgrun.config.renamed import serve_old_names
+
+__version__ = "0.2.0"
+
+serve_old_names()

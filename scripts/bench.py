@@ -54,8 +54,9 @@ def profile(overrides: list[str]) -> int:
 
     lap("import hydra")
     from pgrun.config.paths import config_dir
+    from pgrun.config.resolve import resolved
     from pgrun.run import run as run_module
-    from pgrun.run.build import build, resolved
+    from pgrun.run.build import build
     from pgrun.sweep.resolvers import register_resolvers
 
     lap("import pgrun, gymnasium, tensorboard")

@@ -18,10 +18,11 @@ from torch import Tensor
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.rollouts import Rollouts
 from pgrun.config.paths import config_dir
+from pgrun.config.resolve import resolved
 from pgrun.data.types import Transition
 from pgrun.loop.train import Clock, train
 from pgrun.parallel.ray.actors import Crew
-from pgrun.run.build import build, resolved
+from pgrun.run.build import build
 from pgrun.sweep.resolvers import register_resolvers
 
 

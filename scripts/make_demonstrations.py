@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pgrun.collect.demonstrations import Recorder
 from pgrun.config.paths import config_dir
+from pgrun.config.resolve import resolved
 from pgrun.data.types import Carry, Obs
 from pgrun.envs.episode_file import episodes, save
 from pgrun.loop.evaluate import evaluate
 from pgrun.nn.distributions import Gaussian
-from pgrun.run.build import resolved
 from pgrun.run.environments import make_env
 from pgrun.sweep.resolvers import register_resolvers
 

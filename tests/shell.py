@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from pgrun.run import claim
 from pgrun.shell.cli import main
-from pgrun.sweep import resolvers
 
 
 @dataclass
@@ -57,8 +55,6 @@ def pgrun_inside(*arguments: str, cwd: Path) -> Said:
     with (
         contextlib.chdir(cwd),
         mock.patch.multiple(sys, path=list(sys.path), argv=["pgrun"]),
-        mock.patch.object(resolvers, "_claimed", {}),
-        mock.patch.object(claim, "_made", []),
         mock.patch.dict(os.environ),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

@@ -14,9 +14,9 @@ from running import change_config, compose
 from shell import pgrun
 
 from pgrun.config.paths import config_dir
+from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
-from pgrun.run.build import resolved
 from pgrun.shell import hydra_app as app
 from pgrun.shell import hydra_start
 from pgrun.shell.cli import main

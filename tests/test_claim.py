@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from pgrun.errors import UserError
-from pgrun.run import claim
 from pgrun.run.claim import Claim, holds_run, refuse_taken
 from pgrun.shell import hydra_app as app
 from pgrun.shell.cli import main
@@ -29,8 +28,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, and no memory of other tests' runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])
-    monkeypatch.setattr(claim, "_made", [])
-    monkeypatch.setattr("pgrun.sweep.resolvers._claimed", {})
     return tmp_path
 
 

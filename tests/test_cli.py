@@ -18,7 +18,7 @@ from shell import pgrun, pgrun_inside
 
 from pgrun.shell.cli import help_page, main
 from pgrun.shell.hydra_start import whole_numbers
-from pgrun.sweep.resolvers import claiming, free_dir, register_resolvers
+from pgrun.sweep.resolvers import FreeFolders, register_resolvers
 
 FIELDS = {
     "status",
@@ -169,16 +169,17 @@ def test_a_terminal_gets_a_live_bar(tmp_path: Path) -> None:
 def test_small_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])  # a test runner's own flags are not pgrun's
-    register_resolvers()
+    register_resolvers(folders := FreeFolders())
     config = OmegaConf.create({"dir": "${free_dir:runs/a}"})
     assert config.dir == "runs/a"  # composing names it
     assert not Path("runs").exists()
-    with claiming():
+    with folders.claiming():
         assert config.dir == "runs/a"
-    assert free_dir("runs/a") == "runs/a"  # the same run asks again
+    assert folders("runs/a") == "runs/a"  # the same run asks again
     assert Path("runs/a").is_dir()
-    monkeypatch.setattr("pgrun.sweep.resolvers._claimed", {})
-    assert free_dir("runs/a") == "runs/a_2"  # another run of the same second
+    another = FreeFolders()
+    with another.claiming():
+        assert another("runs/a") == "runs/a_2"  # another run of the same second
     assert whole_numbers("total_steps=1e6") == "total_steps=1000000"
     assert whole_numbers("total_steps=1e5,2.5e5") == "total_steps=100000,250000"
     assert whole_numbers("optimizer.lr=3e-4") == "optimizer.lr=3e-4"

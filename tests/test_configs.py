@@ -12,10 +12,11 @@ from running import compose
 
 from pgrun.config.index import index
 from pgrun.config.paths import config_dir
+from pgrun.config.resolve import resolved
 from pgrun.config.values import validate
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
-from pgrun.run.build import build, resolved
+from pgrun.run.build import build
 from pgrun.run.environments import make_env
 
 CONFIGS = config_dir()

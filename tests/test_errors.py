@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from shell import pgrun, pgrun_inside
 
-from pgrun.shell import hydra_app as app
 from pgrun.shell.cli import main
-from pgrun.sweep import resolvers
 
 # arguments, what the line must name
 REFUSALS = [
@@ -60,13 +58,10 @@ REFUSALS = [
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and pgrun's process-wide state as it is at start."""
+    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("_built", "_sweep_codes", "_locks"):
-        monkeypatch.setattr(app, name, [])
-    monkeypatch.setattr(resolvers, "_claimed", {})
     return tmp_path
 
 

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 from running import compose, new_run, parts
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
-from pgrun.run.build import build, resolved
+from pgrun.run.build import build
 from pgrun.shell.cli import main
 
 WRAPPERS = (

@@ -12,12 +12,13 @@ from running import compose, same
 from torch import nn
 from torch.testing import assert_close
 
+from pgrun.config.resolve import resolved
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.nn.layers import Layers
 from pgrun.optim.gradient_step import GradientStep
 from pgrun.optim.kfac import KFAC, Tap
-from pgrun.run.build import build, make_algorithm, resolved
+from pgrun.run.build import build, make_algorithm
 
 PLAIN = {"lr": 1.0, "schedule": "constant", "momentum": 0.0, "damping": 0.1, "decay": 0.9, "max_kl": None}
 ALWAYS = {"factor_every": 1, "inverse_every": 1}

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from pgrun.errors import UserError
 from pgrun.run.alone import alone
-from pgrun.sweep import folder as sweep
 from pgrun.sweep.launchers.worker import Job, run_in_folder
+from pgrun.sweep.session import SweepSession
 from pgrun.system.lock import Lock
 
 
@@ -67,14 +67,14 @@ def test_a_sweep_where_there_are_no_locks_leaves_nothing(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(fcntl, "lockf", refused)
     with pytest.raises(UserError, match="no locks"):
-        sweep.begin(tmp_path / "multirun" / "a", ["-m"])
+        SweepSession(tmp_path / "multirun" / "a").begin(["-m"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_s_folder_that_can_t_be_made(tmp_path: Path) -> None:
     (tmp_path / "multirun").touch()
     with pytest.raises(UserError, match="multirun/a can't be made: Not a directory"):
-        sweep.begin(tmp_path / "multirun" / "a", ["-m"])
+        SweepSession(tmp_path / "multirun" / "a").begin(["-m"])
 
 
 def test_a_job_that_can_t_have_its_lock_fails_alone(tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ def test_a_job_that_can_t_have_its_lock_fails_alone(tmp_path: Path) -> None:
 
 
 def test_a_refused_sweep_takes_nothing_of_an_earlier_session_s(tmp_path: Path) -> None:
-    first = sweep.begin(tmp_path / "a", ["-m"])
+    first = SweepSession(tmp_path / "a").begin(["-m"])
     (tmp_path / "a" / "optuna.journal").touch()
     first.free()
-    again = sweep.begin(tmp_path / "a", ["-m"])
-    sweep.withdraw(again)
+    again = SweepSession(tmp_path / "a").begin(["-m"])
+    again.withdraw()
     assert (tmp_path / "a" / "optuna.journal").exists()
     again.free()
-    sweep.withdraw(first)
+    first.withdraw()
     assert not (tmp_path / "a").exists()

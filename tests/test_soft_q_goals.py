@@ -31,7 +31,7 @@ class Straight:
 
 
 def test_paths_end_where_they_are_said_to():
-    from pgrun.run.build import resolved
+    from pgrun.config.resolve import resolved
     from pgrun.run.environments import make_env
 
     env = make_env(resolved(compose("env=multi_goal", f"num_envs={goals.EPISODES}")))

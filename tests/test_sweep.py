@@ -28,6 +28,7 @@ from sweeping import (
 from pgrun.errors import UserError
 from pgrun.sweep import folder as sweep
 from pgrun.sweep import table as sweep_table
+from pgrun.sweep.session import SweepSession
 from pgrun.system.lock import Lock, held
 
 SLOW = pytest.mark.slow
@@ -73,10 +74,10 @@ def test_another_order_is_brought_into_the_first(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     first = ["-m", "b=1,2", "a=1,2"]
     assert sweep.in_first_order(["b=1,2", "-m", "a=1,2"]) == first
-    sweep.begin(Path("multirun") / sweep.sweep_name(first), first).free()
+    SweepSession(Path("multirun") / sweep.sweep_name(first)).begin(first).lock.free()
     assert sweep.in_first_order(["a=1,2", "-m", "hydra/launcher=ray", "b=1,2"]) == [*first, "hydra/launcher=ray"]
     elsewhere = ["hydra.sweep.dir=here", "-m"]
-    sweep.begin(Path("here"), [*elsewhere, "a=1,2"]).free()
+    SweepSession(Path("here")).begin([*elsewhere, "a=1,2"]).lock.free()
     with pytest.raises(UserError, match="here holds another sweep"):
         sweep.in_first_order([*elsewhere, "a=1,2,3"])
 
@@ -103,7 +104,7 @@ time.sleep(60)
         assert str(holder.pid) in mine.holder()
         assert held(path, token)
         with pytest.raises(UserError, match=f"process {holder.pid} on .* is at this very sweep"):
-            sweep.begin(tmp_path, ["-m"])
+            SweepSession(tmp_path).begin(["-m"])
         assert not held(path, "another")
         holder.kill()
         holder.wait()
@@ -211,9 +212,10 @@ def test_other_runs_in_a_sweep_s_folder_are_none_of_its_jobs(tmp_path: Path) -> 
 
 
 def test_two_sweeps_started_together_in_one_folder(tmp_path: Path) -> None:
-    first = sweep.begin(tmp_path / "a", ["-m", "seed=0,1"])
+    first = SweepSession(tmp_path / "a").begin(["-m", "seed=0,1"])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    code = "from pathlib import Path; from pgrun import sweep; sweep.begin(Path('a'), ['-m', 'seed=0,1'])"
+    code = "from pathlib import Path; from pgrun.sweep.session import SweepSession\n"
+    code += "SweepSession(Path('a')).begin(['-m', 'seed=0,1'])"
     other = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "is at this very sweep" in other.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -225,7 +227,7 @@ def test_job_folders_too_long_for_the_disk(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"can't be made: File name too long; choose another hydra\.sweep\.subdir"):
         sweep.goes_on(tmp_path / ("a" * 300), config)
     with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.* can't be made: File name too long"):
-        sweep.begin(tmp_path / "new" / ("a" * 300), ["-m"])
+        SweepSession(tmp_path / "new" / ("a" * 300)).begin(["-m"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import versus
 from omegaconf import OmegaConf
 from running import new_run
 
-from pgrun.run.build import resolved
+from pgrun.config.resolve import resolved
 
 FAKE = """
 import json, sys

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from wrong_input import Case, cases, judge
 
-from pgrun.run import claim
-from pgrun.shell import hydra_app as app
 from pgrun.shell.cli import main
-from pgrun.sweep import resolvers
 
 SLICE = cases(0, lines=40, files=20, right=0)
 RIGHT = cases(1, lines=0, files=0, right=30)
@@ -21,9 +18,6 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     """`pgrun WORDS` in this process."""
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(claim, "_made", [])
-    monkeypatch.setattr(resolvers, "_claimed", {})
-    assert app._claims == []
 
     def run(words: list[str], folder: Path) -> tuple[int, str, str]:
         monkeypatch.chdir(folder)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.collector import Collector
+from pgrun.config.resolve import resolved
 from pgrun.data.types import VectorEnv
 from pgrun.errors import UserError
 from pgrun.loop.diagnostics import watch
@@ -100,14 +101,6 @@ def check_memory(algorithm: Any, memory: DictConfig) -> None:
     name, able = type(algorithm).__name__, {"steps": "replay or prioritized", "rollouts": "latest or trajectories"}
     kind = {"steps": "single steps", "rollouts": "whole rollouts"}[needs]
     raise UserError(f"{name} learns from {kind}, which {memory._target_} does not offer: use memory={able[needs]}")
-
-
-def resolved(config: DictConfig) -> DictConfig:
-    """The config without its `hydra` node, every interpolation replaced by its value."""
-    values = OmegaConf.to_container(
-        OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
-    )
-    return OmegaConf.create(values)  # type: ignore[arg-type, return-value]
 
 
 def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:

@@ -10,9 +10,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pgrun.config.paths import config_dir, importable
+from pgrun.config.renamed import renew
+from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
-from pgrun.run.build import resolved
 from pgrun.run.console import remark, shown
 from pgrun.system.atomic import replace
 
@@ -39,7 +40,7 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
             raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
         config = resolved(DictConfig(OmegaConf.load(path)))
         return config, names_of(folder, config)
-    config = DictConfig(OmegaConf.merge(OmegaConf.create(state["config"]), OmegaConf.from_dotlist(told(folder))))
+    config = DictConfig(OmegaConf.merge(OmegaConf.create(renew(state["config"])), OmegaConf.from_dotlist(told(folder))))
     written = written_config(path)
     if not written and not path.parent.exists():  # hydra.output_subdir=null, or another name
         return config, dict(state.get("names") or names_of(folder, config))

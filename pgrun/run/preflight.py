@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun.config.files import where
 from pgrun.config.hydra_errors import instantiation, task_part
 from pgrun.config.paths import config_dir
+from pgrun.config.resolve import renew_targets
 from pgrun.config.values import WrongSetting, validate
 from pgrun.config.walk import make_absolute
 from pgrun.errors import UserError, WrongSpace
@@ -43,6 +44,7 @@ def algorithms() -> dict[str, Any]:
 
 def check(config: DictConfig) -> None:
     """Refuse a key that nothing takes, and a value of a wrong type or out of its range."""
+    renew_targets(config)
     choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
     try:
         validate(task_part(config), choices)

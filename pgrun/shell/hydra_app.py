@@ -83,7 +83,7 @@ class App:
         if self.claim is not None:
             self.claim.lock.free()
         if self.session is not None:
-            self.session.lock.free()
+            self.session.free()
 
     def unwritable(self) -> Path | None:
         """The directory that nothing has been written into yet; None once a run has begun there."""
@@ -204,9 +204,7 @@ class CheckFirst(Callback):
             with patience(size(config), "checking"):
                 check_sweep(config)
             refuse_foreign(config.hydra.launcher._target_, Path(config.hydra.sweep.dir))
-            session = SweepSession(Path(config.hydra.sweep.dir))
-            session.begin(sys.argv[1:])
-            RUNNING.get().session = session
+            RUNNING.get().session = SweepSession(Path(config.hydra.sweep.dir)).begin(sys.argv[1:])
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """A table of the jobs, and whether one failed."""

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pgrun.config.resolve import renew_targets
 from pgrun.config.values import check_part
 from pgrun.errors import UserError
 from pgrun.run.preflight import check
@@ -27,6 +28,7 @@ NEEDS = {
 
 def check_plugins(config: DictConfig) -> None:
     """Refuse a launcher or sweeper whose package is missing; put pgrun's own in the place of Hydra's basic ones."""
+    renew_targets(config.hydra)
     for part in (config.hydra.launcher, config.hydra.sweeper):
         name = str(part._target_).rpartition(".")[2]
         if name == "BasicLauncher":

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from pgrun.errors import UserError
 from pgrun.run.claim import NewFolders, impossible, unmakeable
@@ -33,8 +34,8 @@ class SweepSession:
         self.over_before: set[str] = set()  # jobs that were over before this session
         self.replaced: set[str] = set()  # jobs that failed and were done again in another folder
 
-    def begin(self, argv: Sequence[str]) -> None:
-        """Make or enter the directory, as the only process that is at it.
+    def begin(self, argv: Sequence[str]) -> Self:
+        """Make or enter the directory, as the only process that is at it; -> this session.
 
         Args:
             argv: the sweep's command line.
@@ -64,6 +65,7 @@ class SweepSession:
             if isinstance(error, UserError):
                 raise
             raise UserError(unmakeable(named, error)) from error
+        return self
 
     @property
     def held(self) -> bool:
@@ -85,6 +87,10 @@ class SweepSession:
             for name in new:
                 (self.folder / name).unlink()
             self.made.remove()
+
+    def free(self) -> None:
+        """Let others at the directory."""
+        self.lock.free()
 
     def conclude(self, *, minimize: bool, records: str | None) -> int:
         """Print what became of the jobs; -> the sweep's exit code.

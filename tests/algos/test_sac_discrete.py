@@ -11,9 +11,10 @@ from recipes import sampled
 from running import compose, parts
 from torch.testing import assert_close
 
+from pgrun.config.resolve import resolved
 from pgrun.data.types import Transition
 from pgrun.errors import WrongSpace
-from pgrun.run.build import build, make_algorithm, resolved
+from pgrun.run.build import build, make_algorithm
 
 SMALL = ("algo=sac_discrete", "env=acrobot", "network.hidden=[16]", "memory.capacity=100", "num_envs=1")
 

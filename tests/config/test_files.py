@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pgrun.run import claim
 from pgrun.shell.cli import main
-from pgrun.sweep import resolvers
 
 SMALL = ["total_steps=64", "num_envs=2", "algo.rollout=16", "algo.minibatch=16", "network.hidden=[8]", "threads=1"]
 SMALL += ["eval.every=null", "eval.final_episodes=1", "hydra.run.dir=run"]
@@ -19,8 +17,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(claim, "_made", [])
-    monkeypatch.setattr(resolvers, "_claimed", {})
     return tmp_path
 
 

@@ -9,9 +9,9 @@ from running import compose, new_run, parts
 
 from pgrun.collect.random_actions import random_actions
 from pgrun.config.paths import config_dir
+from pgrun.config.resolve import resolved
 from pgrun.data.types import width
 from pgrun.run import checkpoint
-from pgrun.run.build import resolved
 from pgrun.run.environments import make_env
 
 FILES = {path.stem: path.read_text() for path in (config_dir() / "env").glob("*.yaml")}

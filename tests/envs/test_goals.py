@@ -6,9 +6,9 @@ import pytest
 import torch
 from running import compose
 
+from pgrun.config.resolve import resolved
 from pgrun.envs.goals import BimodalBandit, MultiGoal
 from pgrun.errors import UserError
-from pgrun.run.build import resolved
 from pgrun.run.environments import make_env
 
 RNG = torch.Generator()

@@ -7,9 +7,9 @@ from running import compose
 from scipy.linalg import solve_discrete_are
 from torch.testing import assert_close
 
+from pgrun.config.resolve import resolved
 from pgrun.envs.lqr import LinearQuadratic
 from pgrun.errors import UserError
-from pgrun.run.build import resolved
 from pgrun.run.environments import make_env
 
 A, B = [[1.0, 0.2], [0.1, 0.9]], [[0.1, 0.0], [0.3, 0.5]]

@@ -13,11 +13,11 @@ from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun.collect.random_actions import random_actions
+from pgrun.config.resolve import resolved
 from pgrun.config.values import validate
 from pgrun.envs import make_parallel
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
-from pgrun.run.build import resolved
 from pgrun.run.environments import make_env
 
 KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}

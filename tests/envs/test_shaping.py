@@ -11,12 +11,12 @@ from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_transitions import adapter
 
+from pgrun.config.resolve import resolved
 from pgrun.envs.shaping import Coordinate, Distance, Shaped
 from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.worlds import CartPole, RewardHack
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
-from pgrun.run.build import resolved
 from pgrun.run.environments import shaped
 from pgrun.shell.commands import evaluate_checkpoint
 

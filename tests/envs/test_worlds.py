@@ -7,9 +7,9 @@ import torch
 from running import compose
 
 from pgrun.collect.random_actions import random_actions
+from pgrun.config.resolve import resolved
 from pgrun.envs.worlds import CartPole, ContextualBandit, RewardHack, SparseReach
 from pgrun.errors import UserError
-from pgrun.run.build import resolved
 from pgrun.run.environments import make_env
 
 RNG = torch.Generator()

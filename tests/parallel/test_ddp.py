@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 from recipes import sampled
 from running import compose
 
+from pgrun.config.resolve import resolved
 from pgrun.core import ranks
 from pgrun.errors import UserError
-from pgrun.run.build import build, resolved
+from pgrun.run.build import build
 
 EPISODES = ("env=cartpole", "env.num_envs=4")
 CARTPOLE = ("env=cartpole", "env.num_envs=4", "algo.rollout=24")
