@@ -13,15 +13,16 @@ from omegaconf import OmegaConf
 from running import change_config, compose
 from shell import pgrun
 
+from pgrun.compat.hydra import drop_namesakes
 from pgrun.config.paths import config_dir
 from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.shell import hydra_app as app
-from pgrun.shell import hydra_start
 from pgrun.shell.cli import main
 from pgrun.sweep.preflight import check_plugins
 from pgrun.sweep.resolvers import constant_keys
+from pgrun.sweep.session import SweepSession
 
 LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -92,7 +93,7 @@ def test_namesakes_of_other_plugins_give_way() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/launcher", name="joblib", node={"_target_": "another"})
     store.store(group="hydra/launcher", name="another", node={"_target_": "another"})
-    hydra_start.drop_namesakes()
+    drop_namesakes()
     assert "joblib.yaml" not in store.repo["hydra"]["launcher"]
     assert "another.yaml" in store.repo["hydra"]["launcher"]
 
@@ -111,14 +112,19 @@ def test_what_goes_wrong_in_a_callback_is_not_swallowed(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    for name in ("check_dir", "check_plugins", "shown"):
+    for name in ("check_dir", "check_plugins"):
         monkeypatch.setattr(app, name, broken)
+    monkeypatch.setattr(SweepSession, "conclude", broken)
     places = {"run": {"dir": "nowhere"}, "sweep": {"dir": "nowhere"}}
     config = OmegaConf.create(
         {"hydra": {"overrides": {"task": []}, "sweeper": {}, "output_subdir": ".hydra", **places}}
     )
+    running = app.App([])
+    running.session = SweepSession(Path("nowhere"))
+    token = app.RUNNING.set(running)
     with pytest.raises(SystemExit) as end:
         getattr(app.CheckFirst(), where)(config)
+    app.RUNNING.reset(token)
     assert end.value.code == 1
     assert "ZeroDivisionError: a mistake of ours" in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ from pgrun.errors import UserError
 from pgrun.run.claim import Claim, holds_run, refuse_taken
 from pgrun.shell import hydra_app as app
 from pgrun.shell.cli import main
-from pgrun.sweep.resolvers import free_dir
+from pgrun.sweep.resolvers import FreeFolders
 
 SHORT = ["algo=reinforce", "total_steps=64", "num_envs=2", "network.hidden=[8]", "eval.every=null"]
 SHORT += ["eval.final_episodes=1"]
@@ -196,8 +196,10 @@ def test_a_withdrawn_claim_leaves_what_was_there(here: Path) -> None:
 
 
 def test_a_default_directory_is_made_once_and_withdrawn_with_its_parents(here: Path) -> None:
-    named = free_dir("runs/ppo/1")
-    taken = Claim(Path(named), named, None)
+    folders = FreeFolders()
+    with folders.claiming():
+        named = folders("runs/ppo/1")
+    taken = Claim(Path(named), named, None, folders.made)
     assert Path("runs/ppo/1/.lock").exists()
     taken.withdraw()
     assert not Path("runs").exists()

@@ -16,8 +16,8 @@ import pytest
 from omegaconf import OmegaConf
 from shell import pgrun, pgrun_inside
 
+from pgrun.config.command_line import whole_numbers
 from pgrun.shell.cli import help_page, main
-from pgrun.shell.hydra_start import whole_numbers
 from pgrun.sweep.resolvers import FreeFolders, register_resolvers
 
 FIELDS = {

@@ -1,10 +1,9 @@
 import pytest
 import torch
 
-from pgrun.data.types import Transition
+from pgrun.data.types import Transition, pad
 from pgrun.memory.guided import Guided
 from pgrun.memory.latest import Latest
-from pgrun.memory.memory import pad
 from pgrun.memory.side_by_side import side_by_side, tensors
 from pgrun.memory.trajectories import Trajectories
 

@@ -16,7 +16,7 @@ def resolved(config: DictConfig) -> DictConfig:
 def renew_targets(config: DictConfig | ListConfig) -> None:
     """Give a composed config's targets their names of today, where a file of the user's has those of version 0.1."""
     for key in config.keys() if isinstance(config, DictConfig) else range(len(config)):
-        node = config._get_node(key)
+        node = config._get_node(key)  # type: ignore[arg-type]
         if isinstance(node, DictConfig | ListConfig) and not (node._is_none() or node._is_interpolation()):
             renew_targets(node)
         elif key == "_target_" and isinstance(config, DictConfig) and not OmegaConf.is_missing(config, key):

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pgrun.compat.hydra import drop_namesakes
+from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.files import yaml_line
 from pgrun.config.hydra_errors import instantiation, translate
 from pgrun.config.quoting import explained
@@ -31,7 +32,7 @@ from pgrun.run.alone import alone
 from pgrun.run.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.run.console import fail, pasted, patience, remark, shown, summary, tell
 from pgrun.run.preflight import prepare
-from pgrun.shell.hydra_start import any_key, run_hydra, whole_numbers
+from pgrun.shell.hydra_start import run_hydra
 from pgrun.shell.shown_config import first_job
 from pgrun.sweep.folder import OVER, enlist, in_first_order, objective, size
 from pgrun.sweep.jobs import chosen, node, run_job, with_hydra
@@ -210,8 +211,8 @@ class CheckFirst(Callback):
         """A table of the jobs, and whether one failed."""
         with heard(config.hydra.overrides.task):
             app, minimize = RUNNING.get(), config.hydra.sweeper.get("direction") == "minimize"
-            assert app.session is not None
-            app.sweep_code = app.session.conclude(minimize=minimize, records=config.hydra.output_subdir)
+            if app.session is not None:
+                app.sweep_code = app.session.conclude(minimize=minimize, records=config.hydra.output_subdir)
 
 
 def job(app: App, config: DictConfig) -> tuple[float | None, int]:

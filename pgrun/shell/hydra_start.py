@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +13,6 @@ from pgrun.config.command_line import user_folder
 from pgrun.config.files import check_choices, check_files, root_name
 from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-
-OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hydra.sweeper.params.")
 
 
 def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
@@ -36,18 +33,3 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
     args.config_name = root_name(folder, argv)
     where = str(folder or config_dir())
     inside.run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
-
-
-def whole_numbers(argument: str) -> str:
-    """`total_steps=1e6` as `total_steps=1000000`: a number that is whole is written as one, which fits floats too."""
-
-    def rewrite(match: re.Match[str]) -> str:
-        value = float(match[0])
-        return str(int(value)) if value.is_integer() and value < 1e18 else match[0]
-
-    return re.sub(r"(?<=[=,])\d+(?:\.\d*)?[eE]\+?\d+(?=,|$)", rewrite, argument)
-
-
-def any_key(argument: str) -> str:
-    """`env.kwargs.size=3` as `++env.kwargs.size=3`, where any name may stand."""
-    return f"++{argument}" if argument.startswith(OPEN) else argument

@@ -18,7 +18,10 @@ class GridSweeper(BasicSweeper):
     """
 
     def __init__(self, max_batch_size: Count | None = None, params: Mapping[str, str] | None = None) -> None:
-        super().__init__(max_batch_size=max_batch_size, params=params)  # type: ignore[arg-type]
+        # Hydra executes its module anew when it looks for plugins, and then super() knows another BasicSweeper
+        self.max_batch_size, self.params = max_batch_size, dict(params or {})
+        self.overrides, self.batch_index = None, 0
+        self.hydra_context = self.config = self.launcher = None
 
     def validate_batch_is_legal(self, batch: Any) -> None:
         """The launcher composes each job."""

@@ -57,14 +57,14 @@ class SweepSession:
             else:
                 (folder / JOBS).touch()
                 write_json(begun, {"arguments": list(argv)})
-        except (OSError, UserError) as error:
+        except (OSError, UserError) as caught:
             if self.held:
                 self.withdraw()
                 self.lock.free()
             self.made.remove()
-            if isinstance(error, UserError):
+            if isinstance(caught, UserError):
                 raise
-            raise UserError(unmakeable(named, error)) from error
+            raise UserError(unmakeable(named, caught)) from caught
         return self
 
     @property

@@ -13,7 +13,7 @@ from pgrun.config.paths import config_dir
 from pgrun.config.ranges import Fraction, Positive
 from pgrun.config.signatures import meanings, signature
 from pgrun.config.types import core
-from pgrun.run.build import accepted
+from pgrun.data.callables import accepted
 
 
 def targets() -> list[str]:

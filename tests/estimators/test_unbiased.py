@@ -7,7 +7,7 @@ import torch
 from exact import exact, named, random_studies
 from torch.testing import assert_close
 
-from pgrun.core import advantages, returns
+from pgrun.core import normalization, returns
 from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Q, RewardToGo, TotalReturn
 from pgrun.core.tabular import random_mdp
 
@@ -149,7 +149,7 @@ def test_standardised_returns_are_biased_in_length_and_direction():
     batch = TINY.every.pick(index.flatten())
     weight = RewardToGo()(batch.returns(TINY.zero), TINY.gamma)[0].unflatten(1, index.shape)  # [T, 3, batches]
     valid = batch.valid.unflatten(1, index.shape)
-    standard = torch.vmap(advantages.normalize, in_dims=2, out_dims=2)(weight, valid)
+    standard = torch.vmap(normalization.normalize, in_dims=2, out_dims=2)(weight, valid)
     score = TINY.score[:, index]  # [T, 3, batches, P]
 
     def mean(psi):

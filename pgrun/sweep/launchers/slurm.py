@@ -54,7 +54,11 @@ class SlurmLauncher(SweepLauncher):
     ) -> None:
         self.cluster, self.n_jobs, self.poll_seconds = cluster, n_jobs, poll_seconds
         self.max_num_timeout, self.additional = max_num_timeout, additional_parameters
-        asked = {"timeout_min": timeout_min, "cpus_per_task": cpus_per_task, "gpus_per_node": gpus_per_node}
+        asked: dict[str, Any] = {
+            "timeout_min": timeout_min,
+            "cpus_per_task": cpus_per_task,
+            "gpus_per_node": gpus_per_node,
+        }
         asked |= {"mem_gb": mem_gb, "partition": partition, "account": account, "qos": qos}
         self.parameters = {**asked, "constraint": constraint, "exclude": exclude, "setup": setup, **parameters}
         self.waiting: list[Job] = []

@@ -55,15 +55,23 @@ def numbers(value: Any) -> Any:
 
     log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
-        low, high = value.start, value.end
-        whole = isinstance(low, int) and isinstance(high, int)
-        return (IntDistribution if whole else FloatDistribution)(low, high, log=log)
+        low, high = _ends(value.start, value.end)
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(low, high, log=log)
     if not isinstance(value, RangeSweep):
         raise ValueError("Optuna takes choice, interval and range")
-    low, high, step = value.start, value.stop, value.step
-    if all(isinstance(each, int) for each in (low, high, step)):
+    low, high, step = *_ends(value.start, value.stop), value.step
+    if isinstance(low, int) and isinstance(high, int) and isinstance(step, int):
         return IntDistribution(low, high - (high - low) % step, log=log, step=1 if log else step)
     return FloatDistribution(low, high, step=step)
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float]:
+    """Both ends of an interval; ValueError where one is missing."""
+    if low is None or high is None:
+        raise ValueError("it has no end")
+    return low, high
 
 
 def choices(override: Override) -> tuple[Any, dict[str, str]]:

@@ -65,20 +65,25 @@ class OptunaSweeper(Sweeper):
         self.results: dict[int, dict[str, str | float | None]] = {}  # by trial and job
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`."""
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        """Called by Hydra before `sweep`.
+
+        Raises:
+            UserError: the launcher runs jobs by batches alone.
+        """
+        from pgrun.errors import UserError
+
+        self.config: DictConfig = config
+        launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if not isinstance(launcher, SweepLauncher):
+            raise UserError("hydra/sweeper=optuna works with hydra/launcher=basic, joblib, ray or slurm")
+        self.launcher: SweepLauncher = launcher
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until there are `n_trials`."""
         import optuna
 
-        from pgrun.errors import UserError
-
-        if not isinstance(self.launcher, SweepLauncher):
-            raise UserError("hydra/sweeper=optuna works with hydra/launcher=basic, joblib, ray or slurm")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
         self.prepare([*(f"{k}={v}" for k, v in self.params.items()), *arguments], folder)
@@ -249,7 +254,8 @@ class OptunaSweeper(Sweeper):
             trial.set_user_attr("folders", folders)
         self.keep_fixed(jobs[0])
         self.results[trial.number] = dict.fromkeys(folders)
-        for job, seed in zip(jobs, self.trial_seeds or [None], strict=True):
+        seeds: list[int | None] = [*self.trial_seeds] or [None]
+        for job, seed in zip(jobs, seeds, strict=True):
             if (every := job.config.eval.every) is not None:
                 how = (seed, self.trial_seeds, self.over_seeds)
                 job.trial = Link(str(self.storage), self.study_name, trial.number, self.pruner, every, *how)

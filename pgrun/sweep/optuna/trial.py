@@ -18,7 +18,9 @@ def open_storage(storage: str) -> Any:
 
     if "://" in storage:
         return optuna.storages.RDBStorage(storage)
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
+    from optuna.storages.journal import JournalFileBackend
+
+    return optuna.storages.JournalStorage(JournalFileBackend(storage))
 
 
 def open_trial(study: Any, number: int) -> Any:
