@@ -21,7 +21,7 @@ from pgrun.config.paths import config_dir
 from pgrun.config.resolve import resolved
 from pgrun.data.types import Transition
 from pgrun.loop.train import Clock, train
-from pgrun.parallel.ray.actors import Crew
+from pgrun.parallel.ray.actors import RayActors
 from pgrun.run.build import build
 from pgrun.sweep.resolvers import register_resolvers
 
@@ -51,7 +51,7 @@ class SlowRollouts(Rollouts):
 class Pace:
     """A hook that measures the chief's steps per second, after a while, and then ends the run."""
 
-    def __init__(self, crew: Crew, warmup: float, seconds: float) -> None:
+    def __init__(self, crew: RayActors, warmup: float, seconds: float) -> None:
         self.crew, self.start, self.seconds = crew, time.monotonic() + warmup, seconds
         self.first: tuple[float, dict[str, Any]] | None = None
         self.last: tuple[float, dict[str, Any]] | None = None

@@ -10,7 +10,7 @@ from torch import nn
 
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.acting import ask, check_observations
-from pgrun.collect.collector import Actor
+from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.episodes import Episodes
 from pgrun.collect.rollouts import Rollouts
@@ -451,9 +451,9 @@ def test_dict_observations_are_stacked_by_their_parts():
 
 def test_a_policy_that_learns_elsewhere_is_followed_by_a_copy():
     algorithm = Counter()
-    assert Actor("cpu").of(algorithm) is algorithm
+    assert ActingPolicy("cpu").of(algorithm) is algorithm
     algorithm.device = torch.device("meta")  # where it says it learns
-    actor = Actor("cpu")
+    actor = ActingPolicy("cpu")
     twin = actor.of(algorithm)
     assert twin is not algorithm
     assert twin.device.type == "cpu"

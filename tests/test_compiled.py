@@ -79,7 +79,7 @@ def test_targets_have_no_gradient(traced, compile):
     (batch,) = made.memory.batches()
     noise = torch.zeros_like(batch.action)
     assert made.algorithm.target(batch, noise).requires_grad
-    y = made.algorithm.critic_step.known(batch, noise)[2]
+    y = made.algorithm.critic_step.prepared(batch, noise)[2]
     assert not y.requires_grad
     assert_close(y, made.algorithm.target(batch, noise).detach())
     assert (made.algorithm.compile_seconds > 0.0) == (compile == "true")

@@ -1,8 +1,12 @@
-"""Imports point one way; nothing heavy is loaded before it is needed."""
+"""The house stands: imports point down from room to room, nothing goes round in a circle, no file is too long."""
+
+from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,170 +15,181 @@ import pgrun
 
 ROOT = Path(pgrun.__file__).resolve().parent
 FILES = sorted(ROOT.rglob("*.py"))
-# these may know of Hydra
-CONFIGURED = {
-    "app.py",
-    "build.py",
-    "check.py",
-    "cli.py",
-    "commands.py",
-    "eval_env.py",
-    "explain.py",
-    "hydra_start.py",
-    "opening.py",
-    "origin.py",
-    "quoting.py",
-    "resolvers.py",
-    "run.py",
-    "run_directory.py",
-    "shown_config.py",
-    "sweep.py",
-    "sweep_table.py",
-    "tell.py",
-    "translate.py",
-    "config/files.py",
-    "config/values.py",
-    "config/walk.py",
-    "tuning.py",
-    "wrapper_settings.py",
+
+# The rooms from the ground up: each may import those before it, and none that comes after.
+FLOORS = (
+    *("errors", "config", "core", "data", "system", "compat", "nn", "envs", "optim", "collect", "memory", "algos"),
+    *("loop", "run", "parallel", "sweep", "shell"),
+)
+# What a room may not import although it stands higher: neighbours that have nothing to do with each other.
+APART = {
+    "core": {"data", "system", "compat"},
+    "compat": {"core", "data", "system"},
+    "envs": {"nn"},
+    "optim": {"envs"},
+    "memory": {"nn", "optim"},
+    "algos": {"envs", "collect", "memory"},
 }
-LOWER = ("core", "nn", "envs", "algos")  # with the single files below: what a run is made of
-SINGLE = {
-    *(
-        "types.py",
-        "errors.py",
-        "optim.py",
-        "gradient_step.py",
-        "memory.py",
-        "replay.py",
-        "ring.py",
-        "room.py",
-        "collect.py",
-        "train.py",
-    ),
-    *("evaluate.py", "episodes.py", "table.py", "episode_file.py", "demonstrations.py"),
+# Packages that belong to certain rooms alone.
+OWNERS = {
+    "hydra": {"config", "compat", "run", "sweep", "shell"},
+    "omegaconf": {"config", "compat", "run", "sweep", "shell"},
+    "tensorboard": {"run"},
+    "torch.utils.tensorboard": {"run"},
+    "ray": {"parallel", "sweep", "compat"},
+    "optuna": {"sweep"},
+    "submitit": {"sweep"},
+    "joblib": {"sweep"},
+    "gymnasium": {"config", "data", "nn", "envs", "algos", "collect", "memory", "loop", "run", "parallel"},
 }
+LONGEST = 300  # lines of a file
+LONGEST_PAPER = 150  # of an algorithm's
 
 
-def name_of(path):
-    return path.relative_to(ROOT).as_posix()
+def room_of(module: str) -> str:
+    """Name the room that a module of pgrun's is in; "" for the package itself."""
+    return (module.split(".") + [""])[1]
 
 
-def imports(path):
-    """Every module that a file imports, anywhere in it, by its absolute name."""
-    found = set()
-    package = ["pgrun", *path.relative_to(ROOT).parts[:-1]]
+def module_of(path: Path) -> str:
+    """Name a file's module."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """List every module that a file imports, anywhere in it, by its absolute name."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{module}.{alias.name}" for alias in node.names} | {module}
-    return found
+            assert not node.level and node.module, f"{path}: imports are absolute"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules() else node.module for name in names}
+    return frozenset(found)
 
 
-def within(module, *packages):
-    """Whether a module is one of these or lies in one."""
-    return any(module == p or module.startswith(f"{p}.") for p in packages)
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of pgrun's, by its name."""
+    return {module_of(path): path for path in FILES}
 
 
-def offenders(files, *packages):
-    return {name_of(f): sorted(m for m in imports(f) if within(m, *packages)) for f in files}
+def within(module: str, package: str) -> bool:
+    """Whether a module is a package or lies in it."""
+    return module == package or module.startswith(f"{package}.")
 
 
-def assert_none(files, *packages):
-    files = list(files)
-    assert files
-    assert {name: found for name, found in offenders(files, *packages).items() if found} == {}
+def arrows() -> list[tuple[str, str]]:
+    """Every import from one module of pgrun's to another."""
+    return [(name, other) for name, path in modules().items() for other in imports(path) if other in modules()]
 
 
-def in_folder(*names):
-    return [f for f in FILES if name_of(f).split("/")[0] in names]
+def test_the_walk_sees_what_is_there() -> None:
+    assert {room_of(name) for name in modules()} - {"", "__main__"} == set(FLOORS)
+    assert "torch" in imports(ROOT / "loop" / "train.py")
+    assert ("pgrun.nn.normalize", "pgrun.core.returns") in arrows()
+    assert any(within(m, "torch.utils.tensorboard") for m in imports(ROOT / "run" / "tensorboard.py"))
+    assert any(within(m, "pgrun.run.run") for m in imports(ROOT / "shell" / "hydra_app.py"))  # within functions, too
 
 
-def lower():
-    return in_folder(*LOWER) + [f for f in FILES if name_of(f) in SINGLE]
+def test_no_arrow_runs_back_up() -> None:
+    floor = {room: number for number, room in enumerate(FLOORS)}
+    wrong = [
+        f"{name} -> {other}"
+        for name, other in arrows()
+        if room_of(name) in floor and room_of(other) in floor and floor[room_of(name)] < floor[room_of(other)]
+    ]
+    assert wrong == []
 
 
-def test_the_walk_sees_what_is_there():
-    assert within("pgrun.core.returns", "pgrun.core")
-    assert not within("pgrun.corex", "pgrun.core")
-    assert "torch.optim" not in imports(ROOT / "errors.py")
-    assert "torch" in imports(ROOT / "train.py")
-    assert "pgrun.core.returns" in imports(ROOT / "nn" / "normalize.py")
-    assert any(within(m, "torch.utils.tensorboard", "tensorboard") for m in imports(ROOT / "logger.py"))
-    assert any(within(m, "hydra") for m in imports(ROOT / "app.py"))  # found inside functions, too
-    assert {name_of(f) for f in FILES} >= SINGLE | CONFIGURED
+def test_rooms_that_have_nothing_to_do_with_each_other() -> None:
+    wrong = [f"{name} -> {other}" for name, other in arrows() if room_of(other) in APART.get(room_of(name), ())]
+    assert wrong == []
 
 
-def test_core_is_torch_and_mathematics():
-    for path in in_folder("core"):
-        others = {
-            m
-            for m in imports(path)
-            if m.split(".")[0] not in sys.stdlib_module_names
-            and not within(m, "torch", "pgrun.core", "pgrun.config.ranges")
+def test_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, other in arrows():
+        if name != other and name != "pgrun":
+            graph.setdefault(name, set()).add(other)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_a_package_belongs_to_its_rooms(package: str) -> None:
+    users = {room_of(name) for name, path in modules().items() if any(within(m, package) for m in imports(path))}
+    assert users <= OWNERS[package]
+
+
+def test_core_is_torch_and_mathematics() -> None:
+    others = {m for name, path in modules().items() if room_of(name) == "core" for m in imports(path)}
+    assert {
+        m
+        for m in others
+        if m.split(".")[0] not in sys.stdlib_module_names
+        and not within(m, "torch")
+        and not within(m, "pgrun.core")
+        and m != "pgrun.config.ranges"
+    } == set()
+
+
+def test_settings_are_checked_without_torch() -> None:
+    users = {name for name, path in modules().items() if any(within(m, "torch") for m in imports(path))}
+    assert {name for name in users if room_of(name) == "config"} == set()
+
+
+def test_every_room_says_what_lives_there() -> None:
+    for path in FILES:
+        if path.name == "__init__.py" and path.parent != ROOT:
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_no_file_is_too_long() -> None:
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: n for name, n in lines.items() if n > LONGEST} == {}
+    papers = {name: n for name, n in lines.items() if name.startswith("algos/") and "/parts/" not in name}
+    assert {name: n for name, n in papers.items() if n > LONGEST_PAPER} == {}
+
+
+def test_no_module_changes_another_one_s_globals() -> None:
+    """What a module keeps for itself has an underscore, and nobody else reads or writes it."""
+    wrong = []
+    for name, path in modules().items():
+        tree = ast.parse(path.read_text())
+        taken = {
+            (alias.asname or alias.name): f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
         }
-        assert others <= {"pgrun", "pgrun.config"}, name_of(path)
-
-
-def test_what_a_run_is_made_of_knows_no_config_and_no_logger():
-    assert_none(lower(), "hydra", "omegaconf", "tensorboard", "torch.utils.tensorboard", "tensorboardX")
-
-
-def test_only_the_logger_writes_tensorboard():
-    assert_none(
-        (f for f in FILES if name_of(f) != "logger.py"), "tensorboard", "torch.utils.tensorboard", "tensorboardX"
-    )
-
-
-def test_only_the_shells_side_knows_hydra():
-    assert_none((f for f in FILES if name_of(f) not in CONFIGURED), "hydra", "omegaconf")
-
-
-def test_what_a_run_is_made_of_does_not_reach_up():
-    assert_none(
-        lower(), *(f"pgrun.{Path(name).stem}" for name in CONFIGURED), "pgrun.loop.hooks", "pgrun.run.tensorboard"
-    )
-
-
-def test_algorithms_see_no_environments_and_no_loop():
-    above = ("envs", "hooks", "collect", "memory", "train", "evaluate", "checkpoint")
-    assert_none(in_folder("algos"), *(f"pgrun.{name}" for name in above))
-
-
-def test_networks_see_no_algorithms():
-    above = ("algos", "envs", "hooks", "collect", "memory", "train", "evaluate", "checkpoint", "optim", "gradient_step")
-    assert_none(in_folder("nn"), *(f"pgrun.{name}" for name in above))
-
-
-def test_environments_see_no_algorithms_and_no_networks():
-    above = (
-        "algos",
-        "nn",
-        "core",
-        "hooks",
-        "collect",
-        "memory",
-        "train",
-        "evaluate",
-        "checkpoint",
-        "optim",
-        "gradient_step",
-    )
-    assert_none(in_folder("envs"), *(f"pgrun.{name}" for name in above))
+        wrong += [f"{name} takes {full}" for own, full in taken.items() if full.rpartition(".")[2].startswith("_")]
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                if (
+                    isinstance(target, ast.Attribute)
+                    and isinstance(target.value, ast.Name)
+                    and taken.get(target.value.id) in modules()
+                ):
+                    wrong.append(f"{name} changes {taken[target.value.id]}.{target.attr}")
+    assert [text for text in wrong if "pgrun.compat" not in text.split()[0]] == []
 
 
 @pytest.mark.parametrize("module", ["pgrun", "pgrun.shell.cli"])
-def test_the_shells_entry_loads_nothing_heavy(module):
+def test_the_shells_entry_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "hydra", "omegaconf", "gymnasium", "numpy")
     code = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 
 
-def test_a_helper_of_the_tests_has_one_name():
+def test_a_helper_of_the_tests_has_one_name() -> None:
     """A module that is imported as `odd` and as `envs.odd` is two: what one registers, the other doesn't know."""
     tests = Path(__file__).parent
     folders = {"tests", *(path.name for path in tests.iterdir() if path.is_dir())}

@@ -17,7 +17,7 @@ from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.nn.layers import Layers
 from pgrun.optim.gradient_step import GradientStep
-from pgrun.optim.kfac import KFAC, Tap
+from pgrun.optim.kfac import KFAC, LayerRecorder
 from pgrun.run.build import build, make_algorithm
 
 PLAIN = {"lr": 1.0, "schedule": "constant", "momentum": 0.0, "damping": 0.1, "decay": 0.9, "max_kl": None}
@@ -162,7 +162,7 @@ def test_rows_that_are_not_the_samples_are_refused():
 
 def test_the_tap_takes_only_layers_it_was_given():
     mine, other = nn.Linear(2, 2), nn.Linear(2, 2)
-    with Tap(list(mine.parameters())) as tap:
+    with LayerRecorder(list(mine.parameters())) as tap:
         other(mine(torch.ones(1, 2)))
         F.linear(torch.ones(1, 2), mine.weight, other.bias)
     assert list(tap.uses) == ["0+1"]

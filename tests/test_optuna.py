@@ -19,7 +19,7 @@ from pgrun.config.walk import keys
 from pgrun.errors import UserError
 from pgrun.sweep.folder import LAUNCHERS as PLACES
 from pgrun.sweep.optuna.sweeper import search_space
-from pgrun.sweep.optuna.trial import Link, open_storage
+from pgrun.sweep.optuna.trial import TrialReporter, open_storage
 
 SPACES = sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml") if path.stem not in PLACES)
 ALGOS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
@@ -104,16 +104,16 @@ def test_a_trial_is_pruned_from_another_process_s_view(tmp_path: Path) -> None:
     study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
     for number, level in enumerate((10.0, 20.0)):
         study.ask()
-        link = Link(storage, "s", number, pruner, 1000)
+        link = TrialReporter(storage, "s", number, pruner, 1000)
         assert not any(link.hopeless(1000 * i + 7, level) for i in range(1, 5))
         study.tell(number, level)
     study.ask()
-    link = Link(storage, "s", 2, pruner, 1000)
+    link = TrialReporter(storage, "s", 2, pruner, 1000)
     assert not link.hopeless(900, 1.0)  # evaluation 0: warming up
     assert not link.hopeless(2100, 16.0)  # above the median, 15
     assert not link.hopeless(3100, 1.0)  # its best so far is what counts
     study.ask()
-    link = Link(storage, "s", 3, pruner, 1000)
+    link = TrialReporter(storage, "s", 3, pruner, 1000)
     assert link.hopeless(2100, 14.0)
     assert link.hopeless(2100, 99.0)  # told again after a checkpoint: what was told first stands
     assert study.trials[3].intermediate_values == {2: 14.0}

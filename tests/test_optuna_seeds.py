@@ -14,7 +14,7 @@ from pgrun.errors import UserError
 from pgrun.shell.cli import main
 from pgrun.sweep.optuna.conclude import importance
 from pgrun.sweep.optuna.seeds import aggregate, check_aggregate, trial_seeds
-from pgrun.sweep.optuna.trial import Link, open_storage
+from pgrun.sweep.optuna.trial import TrialReporter, open_storage
 
 SEARCH = "optimizer.lr=interval(1e-4,1e-2)"
 LINE = ["-m", "hydra/sweeper=optuna", SEARCH, "algo=reinforce", "total_steps=64", "num_envs=2", "eval.every=null"]
@@ -70,9 +70,9 @@ def test_an_evaluation_counts_once_every_seed_has_had_it(tmp_path: Path) -> None
     storage, pruner = str(tmp_path / "journal"), optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0)
     study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
 
-    def links(number: int) -> list[Link]:
+    def links(number: int) -> list[TrialReporter]:
         study.ask()
-        return [Link(storage, "s", number, pruner, 1000, seed, (0, 1), "mean") for seed in (0, 1)]
+        return [TrialReporter(storage, "s", number, pruner, 1000, seed, (0, 1), "mean") for seed in (0, 1)]
 
     one, other = links(0)
     assert not any(link.hopeless(1000 * i, 10.0) for link in (one, other) for i in (1, 2))

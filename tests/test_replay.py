@@ -229,7 +229,7 @@ def test_images_are_kept_once():
     m.add(world.rollout(60))
     assert sum(x.shape[0] for x in m.ring.frames.parts.values()) == 51
     assert all(len(x) == 0 for x in m.ring.frames.apart.values())
-    assert m.ring.here.matrix.shape[1] == 3
+    assert m.ring.row_fields.matrix.shape[1] == 3
 
 
 def test_successors_apart_are_dropped_with_their_rows():
@@ -469,7 +469,7 @@ def test_the_figure_is_what_the_tensors_take():
             m.add(world.rollout(3)._replace(extras={}))
             ring = m.ring
             found = [ring.valid, m.tree.leaves]
-            for table in (ring.here, ring.there, ring.outcome):
+            for table in (ring.row_fields, ring.successor_fields, ring.window_fields):
                 found += [table.matrix, *table.others.values()]
             if ring.frames is not None:
                 found += [ring.frames.next, *(x[:-1] for x in ring.frames.parts.values())]

@@ -13,7 +13,7 @@ from pgrun.algos.parts.base import Learner
 from pgrun.config.ranges import Count, Decay, NotNegative, Positive
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
-from pgrun.core.projection import project
+from pgrun.core.projection import project_to_trust_region
 from pgrun.data.types import Carry, Obs, Transition, mask_mean
 from pgrun.optim.gradient_step import slow_copy
 
@@ -102,7 +102,7 @@ class ACER(Learner):
             (g,) = torch.autograd.grad((gain + self.entropy_coef * f.entropy()).sum(), phi)
             kl = f.kl_from(self.average_policy(batch))
             (k,) = torch.autograd.grad(kl.sum(), phi)
-        z = project(g, k, self.delta)  # eq. 13
+        z = project_to_trust_region(g, k, self.delta)  # eq. 13
         found = {"z": z, "q_ret": q_ret, "v_target": v + rho.clamp(max=1.0) * (q_ret - q), "noise": noise.movedim(0, 2)}
         return batch._replace(extras={**batch.extras, **found}), {
             "policy/entropy": mask_mean(pi.entropy(), batch.valid),

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.parts.deterministic import DeterministicReplay
+from pgrun.algos.parts.deterministic_policy import DeterministicReplay
 from pgrun.config.ranges import Range
-from pgrun.core.categorical import project
+from pgrun.core.categorical import project_distribution
 from pgrun.data.types import Obs, Transition
 from pgrun.errors import UserError
-from pgrun.nn.deterministic import atom_critic
+from pgrun.nn.deterministic_actor import atom_critic
 
 
 class D4PG(DeterministicReplay):
@@ -37,19 +37,19 @@ class D4PG(DeterministicReplay):
                 f"algo.v_min={v_min} must be below algo.v_max={v_max}, both finite: returns lie between them"
             )
         self.register_buffer("z", torch.linspace(v_min, v_max, atoms), persistent=False)
-        self.learn(atom_critic(self.network, self.obs_space, self.action_space, atoms))
+        self.attach_critic(atom_critic(self.network, self.obs_space, self.action_space, atoms))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         metrics = self.fit(batch)
         metrics |= self.actor_step(batch.obs)
-        self.follow()
+        self.update_targets()
         return metrics
 
     def target(self, batch: Transition) -> Tensor:
         """Φ(r + γ Z̄(s', μ̄(s'))), projected onto the support; [M, K]."""
         p = self.q_target(batch.next_obs, self.actor_target(batch.next_obs)).softmax(-1)
         discount = self.gamma * batch.discount
-        return project(batch.reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.z, p, self.z)
+        return project_distribution(batch.reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.z, p, self.z)
 
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None

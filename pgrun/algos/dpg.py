@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.parts.deterministic import Deterministic
+from pgrun.algos.parts.deterministic_policy import Deterministic
 from pgrun.config.ranges import Count
 from pgrun.data.types import Obs, Transition, flatten_time, mask_mean
 from pgrun.nn import q_functions

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.parts.deterministic import Deterministic
+from pgrun.algos.parts.deterministic_policy import Deterministic
 from pgrun.config.ranges import Count
 from pgrun.data.types import Obs, Transition, flatten_time, mask_mean
 from pgrun.errors import UserError
-from pgrun.nn.deterministic import jacobian_product
+from pgrun.nn.deterministic_actor import jacobian_product
 from pgrun.nn.models import Critic
 
 

@@ -43,7 +43,7 @@ class DQN(OffPolicy):
         self.exploration, self.chosen_by_q, self.huber = exploration, double, huber
         self.target_every = target_every
         self.updates = 0
-        self.learn(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
+        self.attach_critic(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         q = self.q.all(obs)[0]
@@ -53,7 +53,7 @@ class DQN(OffPolicy):
         metrics = self.fit(batch)
         self.updates += 1
         if self.updates % self.target_every == 0:
-            self.follow()
+            self.update_targets()
         return metrics
 
     def target(self, batch: Transition) -> Tensor:

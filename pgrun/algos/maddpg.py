@@ -70,7 +70,7 @@ class MADDPG(OffPolicy):
         self.q_target, self.theta_target = slow_copy(self.q)
         self.actor_target, self.phi_target = slow_copy(self.actor)
         self.critic_step = self.gradient_step(
-            self.q.parameters(), self.critic_loss, name="critic", given=self.given, learners=n
+            self.q.parameters(), self.critic_loss, name="critic", prepare_args=self.critic_args, learners=n
         )
         self.actor_step = self.gradient_step(
             self.actor.parameters(), self.actor_loss, name="actor", lr=actor_lr, learners=n * ensembles
@@ -113,7 +113,7 @@ class MADDPG(OffPolicy):
             metrics |= self.infer_step(batch.obs, batch.action)
         metrics |= self.fit(batch, gumbel_like(batch.action))
         metrics |= self.actor_step(batch.obs, batch.action, batch.extras, gumbel_like(batch.action))
-        self.follow()
+        self.update_targets()
         return metrics
 
     def target(self, batch: Transition, noise: Tensor) -> Tensor:
@@ -143,9 +143,9 @@ class MADDPG(OffPolicy):
         loss = -torch.where(self.joint.own, 0.0, gain).sum(-1).mean(-1).sum()
         return loss, {"loss/inferred": loss.detach()}
 
-    def follow(self) -> None:
+    def update_targets(self) -> None:
         """Every target moves the share τ of the way."""
-        super().follow()
+        super().update_targets()
         self.phi_target.lerp_(self.actor_step.theta, self.tau)
         if self.inferred is not None:
             self.psi_target.lerp_(self.infer_step.theta, self.tau)

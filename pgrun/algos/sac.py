@@ -40,7 +40,7 @@ class SAC(OffPolicy):
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         q = q_functions(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
-        self.learn(q)
+        self.attach_critic(q)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
@@ -54,7 +54,7 @@ class SAC(OffPolicy):
         alpha = self.log_alpha.detach().exp()
         metrics |= self.actor_step(batch.obs, noise, alpha)
         metrics |= self.adapt(-metrics["policy/entropy"])
-        self.follow()
+        self.update_targets()
         metrics["policy/temperature"] = alpha
         return metrics
 

@@ -35,7 +35,7 @@ class SACDiscrete(OffPolicy):
         self.actor = Actor(self.network, self.obs_space, self.action_space)
         q = DiscreteQ(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
-        self.learn(q)
+        self.attach_critic(q)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
@@ -48,7 +48,7 @@ class SACDiscrete(OffPolicy):
         metrics = self.fit(batch, alpha)  # J_Q, eq. 4
         metrics |= self.actor_step(batch.obs, alpha)
         metrics |= self.temperature_step(metrics["policy/entropy"], self.target_entropy(batch.obs))
-        self.follow()
+        self.update_targets()
         metrics["policy/temperature"] = alpha
         return metrics
 

@@ -36,10 +36,12 @@ class SACv1(OffPolicy):
         self.alpha, self.reward_scale = temperature, reward_scale
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         self.v = Critic(self.network.encoder(self.obs_space), self.network)
-        self.learn(q_functions(self.network, self.obs_space, self.action_space, k=2), target=False)
+        self.attach_critic(q_functions(self.network, self.obs_space, self.action_space, k=2), target=False)
         self.v_target, self.psi_target = slow_copy(self.v)
         self.statistics += statistics(self.v_target, self.v)
-        self.value_step = self.gradient_step(self.v.parameters(), self.value_loss, name="value", given=self.given_v)
+        self.value_step = self.gradient_step(
+            self.v.parameters(), self.value_loss, name="value", prepare_args=self.value_args
+        )
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
@@ -51,19 +53,19 @@ class SACv1(OffPolicy):
         metrics = self.value_step(batch.obs, noise)  # ψ ← ψ − λ∇J_V(ψ)
         metrics |= self.fit(batch)  # θ_i ← θ_i − λ∇J_Q(θ_i)
         metrics |= self.actor_step(batch.obs, noise)  # φ ← φ − λ∇J_π(φ)
-        self.follow()
+        self.update_targets()
         return metrics
 
-    def follow(self) -> None:
+    def update_targets(self) -> None:
         """ψ̄ ← τψ + (1 − τ)ψ̄."""
         self.psi_target.lerp_(self.value_step.theta, self.tau)
-        self.follow_statistics()
+        self.update_target_statistics()
 
     def target(self, batch: Transition) -> Tensor:
         """Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""
         return self.reward_scale * batch.reward + self.gamma * batch.discount * self.v_target(batch.next_obs)
 
-    def given_v(self, obs: Obs, noise: Tensor) -> tuple[Obs, Tensor]:
+    def value_args(self, obs: Obs, noise: Tensor) -> tuple[Obs, Tensor]:
         """What the loss of V is of."""
         return obs, self.value_target(obs, noise)
 

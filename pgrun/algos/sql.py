@@ -70,7 +70,7 @@ class SQL(OffPolicy):
         else:
             size = flat_size(self.action_space)
             self.actor = Langevin(size, *draws, steps=langevin_steps, step_length=step_length)
-        self.learn(MeanQ([make() for _ in self.compose or [""]]))
+        self.attach_critic(MeanQ([make() for _ in self.compose or [""]]))
         if isinstance(self.actor, Amortised):
             self.sampler_step = self.gradient_step(self.actor.parameters(), self.sampler_loss, name="sampler")
 
@@ -95,7 +95,7 @@ class SQL(OffPolicy):
         if isinstance(self.actor, Amortised):
             noise, delta = self.actor.transport(self.q, batch.obs, self.particles)  # Δf, eq. 13
             metrics |= self.sampler_step(batch.obs, noise, delta)
-        self.follow()
+        self.update_targets()
         return metrics | {"value/soft": v.mean()}
 
     def target(self, batch: Transition, v: Tensor) -> Tensor:

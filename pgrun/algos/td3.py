@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.parts.deterministic import DeterministicReplay
+from pgrun.algos.parts.deterministic_policy import DeterministicReplay
 from pgrun.config.ranges import Count, NotNegative
 from pgrun.core.noise import smoothed
 from pgrun.data.types import Obs, Transition
@@ -40,14 +40,14 @@ class TD3(DeterministicReplay):
         self.policy_delay = policy_delay  # d
         self.target_noise, self.target_noise_clip = target_noise, target_noise_clip  # σ̃, c
         self.updates = 0
-        self.learn(q_functions(self.network, self.obs_space, self.action_space, k=critics))
+        self.attach_critic(q_functions(self.network, self.obs_space, self.action_space, k=critics))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         noise = [self.target_noise * torch.randn_like(batch.action)] if self.target_noise else []
         metrics = self.fit(batch, *noise)
         if self.updates % self.policy_delay == 0:
             metrics |= self.actor_step(batch.obs)
-            self.follow()
+            self.update_targets()
         self.updates += 1
         return metrics
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.finite import check_observations
-from pgrun.collect.recorder import Recorder, _stack
+from pgrun.collect.recorder import Recorder, stack_steps
 from pgrun.data.policy import Policy
 from pgrun.data.types import Carry, Obs, Transition, map_obs
 
@@ -55,7 +55,7 @@ def handed_over(run: Recorder, stats: EpisodeStats) -> Transition:
     """A rollout that is whole: checked, and counted by the stats."""
     rollout = run.rollout()
     check_observations(rollout)
-    over = _stack(run.over) if run.over else rollout.last
+    over = stack_steps(run.over) if run.over else rollout.last
     stats.add(rollout.reward, over, rollout.valid, run.streams())
     return rollout
 

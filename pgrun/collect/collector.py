@@ -29,7 +29,7 @@ class Collector(Protocol):
         """Put a snapshot back; False where the environments had to start fresh episodes."""
 
 
-class Actor:
+class ActingPolicy:
     """The policy on the device where it acts: the algorithm itself, or a copy that follows it."""
 
     def __init__(self, device: str) -> None:

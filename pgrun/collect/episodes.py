@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pgrun.collect.acting import Bound, ask, handed_over, never
-from pgrun.collect.collector import Actor
+from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.recorder import Recorder
 from pgrun.collect.rollouts import log
@@ -46,7 +46,7 @@ class Episodes:
         self.bound = Bound(max_steps)
         if group > 1:
             check_groups(env, self.share, group)
-        self.actor = Actor(device)
+        self.actor = ActingPolicy(device)
         self.stats = EpisodeStats(env.num_envs)
         self.rollouts = 0
         self.interrupted: Callable[[], bool] = never

@@ -58,7 +58,7 @@ class Recorder:
         """All steps as tensors [T, B, ...] by name; None where there are none."""
         if not self.reward:
             return None
-        over = {"over": _stack(self.over)} if self.over else {}
+        over = {"over": stack_steps(self.over)} if self.over else {}
         return {**self.rollout()._asdict(), "streams": self.streams(), **over}
 
     @classmethod
@@ -80,14 +80,14 @@ class Recorder:
         """All steps, stacked; [T, B, ...]."""
         first = self.extras[0]
         return Transition(
-            obs=_stack_obs(self.obs),
-            action=_stack(self.action),
-            reward=_stack(self.reward),
-            discount=_stack(self.discount),
-            next_obs=_stack_obs(self.next_obs),
-            last=_stack(self.last),
-            valid=_stack(self.valid),
-            extras={key: _stack([each[key] for each in self.extras]) for key in first},
+            obs=stack_observations(self.obs),
+            action=stack_steps(self.action),
+            reward=stack_steps(self.reward),
+            discount=stack_steps(self.discount),
+            next_obs=stack_observations(self.next_obs),
+            last=stack_steps(self.last),
+            valid=stack_steps(self.valid),
+            extras={key: stack_steps([each[key] for each in self.extras]) for key in first},
         )
 
 
@@ -102,9 +102,9 @@ def begun_anew(carry: Carry, step: Step, policy: Policy) -> Carry:
     )
 
 
-def _stack(steps: Sequence[Tensor]) -> Tensor:
+def stack_steps(steps: Sequence[Tensor]) -> Tensor:
     return torch.stack(steps) if len(steps) > 1 else steps[0].unsqueeze(0)  # type: ignore[arg-type]
 
 
-def _stack_obs(steps: list[Obs]) -> Obs:
-    return map_obs(lambda *parts: _stack(parts), steps[0], *steps[1:])
+def stack_observations(steps: list[Obs]) -> Obs:
+    return map_obs(lambda *parts: stack_steps(parts), steps[0], *steps[1:])

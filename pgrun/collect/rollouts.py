@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pgrun.collect.acting import ask, handed_over, never
-from pgrun.collect.collector import Actor
+from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.random_actions import legal, random_actions
 from pgrun.collect.recorder import Recorder
@@ -37,7 +37,7 @@ class Rollouts:
         self, *, env: VectorEnv, length: int, random_steps: int, device: str, seed: int, random_hold: Count = 1
     ) -> None:
         self.env, self.length, self.random_steps, self.seed = env, length, random_steps, seed
-        self.actor = Actor(device)
+        self.actor = ActingPolicy(device)
         self.random, self.random_hold = random_actions(env.action_space), random_hold
         self.held = torch.zeros(0)  # the random action that is taken now, [B, *A]
         self.stats = EpisodeStats(env.num_envs)

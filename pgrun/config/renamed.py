@@ -19,7 +19,7 @@ MODULES: dict[str, str] = {
     "pgrun.algos.acer_critics": "pgrun.algos.parts.acer_critics",
     "pgrun.algos.base": "pgrun.algos.parts.base",
     "pgrun.algos.critic_fit": "pgrun.algos.parts.critic_fit",
-    "pgrun.algos.deterministic": "pgrun.algos.parts.deterministic",
+    "pgrun.algos.deterministic": "pgrun.algos.parts.deterministic_policy",
     "pgrun.algos.fitted_critic": "pgrun.algos.parts.fitted_critic",
     "pgrun.algos.off_policy": "pgrun.algos.parts.off_policy",
     "pgrun.algos.on_policy": "pgrun.algos.parts.on_policy",
@@ -53,6 +53,7 @@ MODULES: dict[str, str] = {
     "pgrun.kfac": "pgrun.optim.kfac",
     "pgrun.lock": "pgrun.system.lock",
     "pgrun.logger": "pgrun.run.tensorboard",
+    "pgrun.nn.deterministic": "pgrun.nn.deterministic_actor",
     "pgrun.opening": "pgrun.run.opening",
     "pgrun.origin": "pgrun.run.origin",
     "pgrun.parallel.chief": "pgrun.parallel.ray.chief",
@@ -84,7 +85,7 @@ MODULES: dict[str, str] = {
     "pgrun.translate": "pgrun.config.hydra_errors",
     "pgrun.tuning": "pgrun.config.tuning",
     "pgrun.types": "pgrun.data.types",
-    "pgrun.wrapper_settings": "pgrun.envs.wrapper_settings",
+    "pgrun.wrapper_settings": "pgrun.config.wrapper_settings",
     "pgrun.written": "pgrun.run.checkpoint_files",
 }
 # classes and functions that are in another place than the module that had them, or whose module is a package now

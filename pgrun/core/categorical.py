@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def project(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
+def project_distribution(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
     """The distribution with mass p_j at target_j, on the support z: what falls between two atoms is shared by both in
     proportion to nearness, what falls beyond the ends goes to them. target, p [..., J], z [K] -> [..., K].
 

@@ -63,12 +63,12 @@ class Replay:
         env: VectorEnv,
         learn_device: str,
     ) -> None:
-        self.b = env.num_envs
-        self.length = capacity // self.b
+        self.num_envs = env.num_envs
+        self.length = capacity // self.num_envs
         if self.length < n_step:
             raise UserError(
-                f"memory.capacity={capacity} has no room for {n_step} steps of {self.b} environments; "
-                f"use memory.capacity={n_step * self.b} or more"
+                f"memory.capacity={capacity} has no room for {n_step} steps of {self.num_envs} environments; "
+                f"use memory.capacity={n_step * self.num_envs} or more"
             )
         self.batch_size, self.warmup, self.updates = batch_size, warmup, updates
         self.n_step, self.gamma, self.save = n_step, gamma, save
@@ -95,7 +95,7 @@ class Replay:
 
     def check_room(self, processes: int = 1) -> str:
         """How large it will be, in a line; UserError where that is more than there is."""
-        rows, free = self.length * self.b, free_memory(self.device)
+        rows, free = self.length * self.num_envs, free_memory(self.device)
         size = rows * self.row_bytes
         line = f"replay: {rows:,} × {self.row_bytes:,} bytes = {shown(size)}"
         if processes > 1:
@@ -112,8 +112,8 @@ class Replay:
     def add(self, rollout: Transition) -> None:
         """Take a rollout [T, B, ...]."""
         t, b = rollout.valid.shape
-        if b != self.b:
-            raise UserError(f"a replay of {self.b} environments can't take {b} columns; use collector=rollouts")
+        if b != self.num_envs:
+            raise UserError(f"a replay of {self.num_envs} environments can't take {b} columns; use collector=rollouts")
         if t > self.length:
             self.seen += int(rollout.valid[: -self.length].sum())
             rollout = map_transition(lambda x: x[-self.length :], rollout)

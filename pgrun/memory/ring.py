@@ -27,8 +27,8 @@ class Ring:
     """
 
     def __init__(self, like: Transition, *, length: int, n: int, gamma: float, once: bool) -> None:
-        self.length, self.b, self.n, self.gamma = length, like.reward.shape[1], n, gamma
-        self.rows = length * self.b  # N
+        self.length, self.num_envs, self.n, self.gamma = length, like.reward.shape[1], n, gamma
+        self.rows = length * self.num_envs  # N
         self.device = like.reward.device
         self.like = map_transition(lambda x: x[:1].clone(), like)
         self.position = self.filled = 0  # the time row to write next; time rows written
@@ -41,16 +41,17 @@ class Ring:
         fields = self.fields(like, like.last)
         later = {name for name in fields if n > 1 and name.partition(".")[0] == "next_obs"}
         outcome = {"reward", "discount", "onward"} if n > 1 else set()
-        self.here = Table({name: x for name, x in fields.items() if name not in later | outcome}, self.rows)
-        self.there = Table({name: fields[name] for name in sorted(later)}, self.rows)
-        self.outcome = Table({name: fields[name] for name in sorted(outcome)}, self.rows)
-        self.outcome.matrix.zero_()  # windows read past the newest row, with weight 0, which would not make a NaN 0
-        self.tables = [table for table in (self.here, self.there, self.outcome) if table.names]
-        self.frames = Frames(like.obs, self.rows, self.b) if once else None
+        self.row_fields = Table({name: x for name, x in fields.items() if name not in later | outcome}, self.rows)
+        self.successor_fields = Table({name: fields[name] for name in sorted(later)}, self.rows)
+        self.window_fields = Table({name: fields[name] for name in sorted(outcome)}, self.rows)
+        # windows read past the newest row, with weight 0, which would not make a NaN 0
+        self.window_fields.matrix.zero_()
+        self.tables = [table for table in (self.row_fields, self.successor_fields, self.window_fields) if table.names]
+        self.frames = Frames(like.obs, self.rows, self.num_envs) if once else None
         self.extras: Fields = {}
-        self.beyond: Obs = None  # [B, *O]: the newest rows' successors
-        self.onward: Tensor | None = None  # [B]: what the rewards after them count for, should they be joined
-        self.ahead = torch.arange(n, device=self.device).unsqueeze(-1) * self.b  # [n, 1]
+        self.tail_successors: Obs = None  # [B, *O]: the newest rows' successors
+        self.tail_discount: Tensor | None = None  # [B]: what the rewards after them count for, should they be joined
+        self.ahead = torch.arange(n, device=self.device).unsqueeze(-1) * self.num_envs  # [n, 1]
         self.true: dict[Any, Tensor] = {}
 
     def empty(self, dtype: torch.dtype, *shape: int) -> Tensor:
@@ -84,8 +85,8 @@ class Ring:
                 self.frames.forget(segments)
                 self.frames.write(segments, rollout, joined)
             end = end | ~rollout.valid
-            self.beyond = map_obs(lambda x: x[-1].clone(), rollout.next_obs)
-            self.onward = self.gamma * onwards(rollout.discount[-1], ~end[-1])
+            self.tail_successors = map_obs(lambda x: x[-1].clone(), rollout.next_obs)
+            self.tail_discount = self.gamma * onwards(rollout.discount[-1], ~end[-1])
             end = end | ~joined  # the newest row too, until there is a newer one
         self.forget(segments)
         fields = self.fields(rollout, end)
@@ -100,30 +101,30 @@ class Ring:
 
     def segments(self, t: int) -> Segments:
         """Where the next t time rows go: one piece, or two around the ring's end."""
-        head, b = min(t, self.length - self.position), self.b
+        head, b = min(t, self.length - self.position), self.num_envs
         pieces = [(self.position * b, 0, head * b), (0, head * b, (t - head) * b)]
         return pieces if t > head else pieces[:1]
 
     def newest(self, t: int) -> Tensor:
         """The numbers of the last t time rows, [t·B], oldest first."""
-        first = (self.position - t) % self.length * self.b
-        return (first + torch.arange(t * self.b, device=self.device)) % self.rows
+        first = (self.position - t) % self.length * self.num_envs
+        return (first + torch.arange(t * self.num_envs, device=self.device)) % self.rows
 
     def join(self, rollout: Transition) -> None:
         """Go on from the newest rows, where the rollout's observations are their successors."""
-        if self.onward is None:
+        if self.tail_discount is None:
             return
-        joined = equal(self.beyond, rollout.obs, first=True)
-        before = (self.position - 1) % self.length * self.b
+        joined = equal(self.tail_successors, rollout.obs, first=True)
+        before = (self.position - 1) % self.length * self.num_envs
         if self.n > 1:
-            self.outcome.put("onward", before, onwards(self.onward, joined))
+            self.window_fields.put("onward", before, onwards(self.tail_discount, joined))
         if self.frames is not None:
-            self.frames.join(before, self.position * self.b, joined, self.valid[before : before + self.b])
+            self.frames.join(before, self.position * self.num_envs, joined, self.valid[before : before + self.num_envs])
 
     def forget(self, segments: Segments) -> None:
         """Take what is about to be overwritten off the count."""
         for at, _, n in segments:
-            there = max(min(n, self.filled * self.b - at), 0)
+            there = max(min(n, self.filled * self.num_envs - at), 0)
             gone = int(self.valid[at : at + there].sum()) if there and self.order is not None else there
             self.size -= gone
             self.oldest += gone
@@ -147,7 +148,7 @@ class Ring:
     def number_valid(self, segments: Segments) -> None:
         """Begin to keep the valid rows' numbers: all that were there before these segments."""
         self.order, self.oldest = self.empty(torch.long), 0
-        after = self.position * self.b + sum(n for *_, n in segments)
+        after = self.position * self.num_envs + sum(n for *_, n in segments)
         first = after if self.filled == self.length or after > self.rows else 0
         self.order[: self.size] = (first + torch.arange(self.size, device=self.device)) % self.rows
 
@@ -168,11 +169,11 @@ class Ring:
 
     def gather(self, index: Tensor, k: int, device: torch.device) -> list[Transition]:
         """The transitions at `index` [k·M] over up to n steps, as k samples [M, ...] on a device."""
-        samples = self.here.take(index, k, device)
+        samples = self.row_fields.take(index, k, device)
         final = index
         if self.n > 1:
             window, final = self.window(index)
-            add(samples, self.there.take(final, k, device))
+            add(samples, self.successor_fields.take(final, k, device))
             add(samples, split(window, k, device))
         if self.frames is not None:
             add(samples, split(self.frames.take("obs", index), k, device))
@@ -196,7 +197,7 @@ class Ring:
     def window(self, index: Tensor) -> tuple[Fields, Tensor]:
         """Rewards and discounts over windows from `index` [K] on, and the number of each one's last row [K]."""
         path = (index + self.ahead) % self.rows  # [n, K]
-        x = self.outcome.take(path.view(-1), 1, self.device)[0]
+        x = self.window_fields.take(path.view(-1), 1, self.device)[0]
         reward, discount, onward = (x[name].unflatten(0, path.shape) for name in ("reward", "discount", "onward"))
         weight = torch.cat([torch.ones_like(onward[:1]), onward[:-1].cumprod(0)])  # γ^k Π_{j<k} d_j, 0 past the window
         goes_on = weight[1:] > 0
@@ -209,7 +210,7 @@ class Ring:
 
     def snapshot(self) -> dict[str, Any]:
         """As tensors and plain values, that no later step changes."""
-        n = self.filled * self.b
+        n = self.filled * self.num_envs
         return {
             "like": self.like._asdict(),
             "position": self.position,
@@ -220,14 +221,14 @@ class Ring:
             "tables": [table.snapshot(n) for table in self.tables],
             "extras": {key: x[:n].clone() for key, x in self.extras.items()},
             "frames": None if self.frames is None else self.frames.snapshot(n),
-            "beyond": self.beyond,
-            "onward": self.onward,
+            "beyond": self.tail_successors,
+            "onward": self.tail_discount,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot back."""
         self.position, self.filled, self.size = state["position"], state["filled"], state["size"]
-        n = self.filled * self.b
+        n = self.filled * self.num_envs
         self.valid[:n] = state["valid"].to(self.device)
         for table, saved in zip(self.tables, state["tables"], strict=True):
             table.restore(saved, n)
@@ -237,8 +238,8 @@ class Ring:
         if self.frames is not None:
             self.frames.restore(state["frames"], n)
         if state["onward"] is not None:
-            self.beyond = map_obs(lambda x: x.to(self.device), state["beyond"])
-            self.onward = state["onward"].to(self.device)
+            self.tail_successors = map_obs(lambda x: x.to(self.device), state["beyond"])
+            self.tail_discount = state["onward"].to(self.device)
         if state["ordered"]:
             chronological = self.newest(self.filled)
             self.order, self.oldest = self.empty(torch.long), 0

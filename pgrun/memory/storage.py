@@ -79,7 +79,7 @@ class Frames:
     """
 
     def __init__(self, like: Obs, rows: int, b: int) -> None:
-        self.rows, self.b = rows, b
+        self.rows, self.num_envs = rows, b
         parts = like if isinstance(like, dict) else {"": like}
         self.device = next(iter(parts.values())).device
         self.parts = {
@@ -97,8 +97,8 @@ class Frames:
                 self.parts[key][at : at + n] = x.flatten(0, 1)[start : start + n]
             self.parts[key][self.rows :] = successors[key][-1]
         numbers = torch.cat([torch.arange(at, at + n, device=self.device) for at, _, n in segments])
-        self.next[numbers] = (numbers + self.b) % self.rows
-        self.next[numbers[-self.b :]] = self.rows + torch.arange(self.b, device=self.device)
+        self.next[numbers] = (numbers + self.num_envs) % self.rows
+        self.next[numbers[-self.num_envs :]] = self.rows + torch.arange(self.num_envs, device=self.device)
         odd = ~joined & rollout.valid
         odd[-1] = False
         odd = odd.flatten().nonzero().squeeze(-1)
@@ -106,8 +106,8 @@ class Frames:
 
     def join(self, before: int, at: int, joined: Tensor, valid: Tensor) -> None:
         """The rows from `before` on were the newest; those from `at` on will be: what were their successors?"""
-        numbers = torch.arange(self.b, device=self.device)
-        self.next[before : before + self.b] = at + numbers
+        numbers = torch.arange(self.num_envs, device=self.device)
+        self.next[before : before + self.num_envs] = at + numbers
         odd = (~joined & valid).nonzero().squeeze(-1)
         self.keep(before + odd, {key: x[self.rows + odd] for key, x in self.parts.items()})
 

@@ -43,7 +43,7 @@ class DiscreteQ(nn.Module):
         if isinstance(network, MLP) and type(network).encoder is MLP.encoder and not is_image(obs_space):
             self.functions = Batched(network, obs_space, actions, k, dueling)
         else:
-            self.functions = OneByOne(One(network, obs_space, actions, dueling) for _ in range(k))
+            self.functions = OneByOne(SingleQ(network, obs_space, actions, dueling) for _ in range(k))
 
     def all(self, obs: Obs) -> Tensor:
         """Q_i(s, ·) of every function; obs [M, *O] -> [k, M, A]."""
@@ -113,7 +113,7 @@ class OneByOne(nn.ModuleList):
         return torch.stack([q(obs) for q in self])
 
 
-class One(nn.Module):
+class SingleQ(nn.Module):
     """One Q function on any encoder: [M, *O] -> [M, A]."""
 
     def __init__(self, network: Any, obs_space: gym.Space, actions: int, dueling: bool) -> None:

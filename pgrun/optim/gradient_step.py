@@ -88,8 +88,8 @@ class GradientStep:
             gradient is clipped by itself.
         fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
             which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
-        given: what the step is called with -> the loss's arguments, through which no gradient flows, as targets are; it
-            draws no random numbers. None: they are the same.
+        prepare_args: maps a call's arguments to the loss's, without gradient (computes targets, for example); it draws
+            no random numbers. None: they are the same.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class GradientStep:
         compile: bool,
         name: str = "",
         fisher: Fisher | None = None,
-        given: Callable[..., tuple[Any, ...]] | None = None,
+        prepare_args: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
     ) -> None:
-        self.learners, self.given = learners, given
+        self.learners, self.prepare_args = learners, prepare_args
         self.parameters = list(parameters)
         self.theta = flatten_parameters(self.parameters)
         self.loss = loss
@@ -130,25 +130,25 @@ class GradientStep:
 
     def __call__(self, *args: Any) -> dict[str, Tensor]:
         """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
-        more = {} if self.watch is None else self.watch(self, *self.known(*args))
+        more = {} if self.watch is None else self.watch(self, *self.prepared(*args))
         if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
             assert isinstance(self.optimizer, Optimizer)
-            norm, self.metrics = self._whole(self._pieces, self.optimizer.rates(), *args)
+            norm, self.metrics = self._fused_step(self._pieces, self.optimizer.rates(), *args)
         else:
-            args = self.known(*args)
+            args = self.prepared(*args)
             self.metrics = self.differentiate(*args)
             norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
         self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
         return self.metrics | more
 
-    def known(self, *args: Any) -> tuple[Any, ...]:
+    def prepared(self, *args: Any) -> tuple[Any, ...]:
         """The loss's arguments, from those of a call."""
-        if self.given is None:
+        if self.prepare_args is None:
             return args
         if self.compile:
-            return self._known(*args)
+            return self._prepare_compiled(*args)
         with torch.no_grad():
-            return self.given(*args)
+            return self.prepare_args(*args)
 
     def differentiate(self, *args: Any) -> dict[str, Tensor]:
         """Put the gradient where it belongs, of the loss's arguments; -> the loss's metrics."""
@@ -190,15 +190,15 @@ class GradientStep:
         return Compiled(self.functional())
 
     @cached_property
-    def _known(self) -> Compiled:
-        """`given`, compiled."""
-        assert self.given is not None
-        return Compiled(self.given)
+    def _prepare_compiled(self) -> Compiled:
+        """`prepare_args`, compiled."""
+        assert self.prepare_args is not None
+        return Compiled(self.prepare_args)
 
     @cached_property
-    def _whole(self) -> Compiled:
-        """`whole`, compiled."""
-        return Compiled(self.whole())
+    def _fused_step(self) -> Compiled:
+        """`fused_step`, compiled."""
+        return Compiled(self.fused_step())
 
     @cached_property
     def _pieces(self) -> Pieces:
@@ -236,19 +236,19 @@ class GradientStep:
 
         return gradient
 
-    def whole(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+    def fused_step(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
         """The step as a function of what `_pieces` are, the optimizer's rates and a call's arguments: it changes the
         pieces in place; -> the gradient's norm before the clip, and the metrics. (Of pieces, not of θ: joined, the
         gradient's parts would be told apart number by number. The gradient itself is kept nowhere.)
         """
         by_parameter, max_norm, optimizer = self.by_parameter(), self.max_grad_norm, self.optimizer
-        known = None if self.given is None else self.swapped(self.given)
+        prepare = None if self.prepare_args is None else self.functionalized(self.prepare_args)
         assert isinstance(optimizer, Optimizer)
 
         def step(pieces: Pieces, rates: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
             parameters = [theta for theta, _ in pieces]
-            if known is not None:
-                args = known(parameters, *args)
+            if prepare is not None:
+                args = prepare(parameters, *args)
             parts, metrics = by_parameter(parameters, *args)
             norm = torch.stack([g.square().sum() for g in parts]).sum().sqrt()
             factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
@@ -262,9 +262,9 @@ class GradientStep:
         """The gradient of each parameter and the metrics as a function of the parameters, a list in their order, and
         the loss's arguments. (Not of θ: the gradient of slices is a sum over all of θ for each of them.)
         """
-        return torch.func.grad(self.swapped(self.loss), has_aux=True)
+        return torch.func.grad(self.functionalized(self.loss), has_aux=True)
 
-    def swapped(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def functionalized(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """A method of the owner as a function of the parameters, a list in their order, and the method's arguments."""
         places = {id(p): i for i, p in enumerate(self.parameters)}
         # each module once: functional_call would swap one that is reached by two paths twice, and not back

@@ -22,7 +22,7 @@ from pgrun.nn.precision import in_full
 from pgrun.optim.rules import Fisher, Optimizer
 
 
-class Use(NamedTuple):
+class LayerUse(NamedTuple):
     """One use of a layer on M samples; a convolution's weights meet each at L positions, a linear layer's at one."""
 
     input: Tensor  # [L, M, i]
@@ -35,7 +35,7 @@ class Use(NamedTuple):
         return score.flatten(2).permute(2, 0, 1) if self.convolution else score.reshape(1, -1, score.shape[-1])
 
 
-class Tap(TorchFunctionMode):
+class LayerRecorder(TorchFunctionMode):
     """Records what goes into and comes out of every linear layer and convolution that has these parameters.
 
     A block's name says which they are: "3+4" has its weight in parameter 3 and its bias in parameter 4.
@@ -44,7 +44,7 @@ class Tap(TorchFunctionMode):
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         super().__init__()
         self.index = {id(p): k for k, p in enumerate(parameters)}
-        self.uses: dict[str, list[Use]] = {}
+        self.uses: dict[str, list[LayerUse]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -58,7 +58,7 @@ class Tap(TorchFunctionMode):
     def _linear(self, out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
         if block := self._block(weight, bias):
             self.uses.setdefault(block, []).append(
-                Use(input.detach().reshape(1, -1, input.shape[-1]), out, convolution=False)
+                LayerUse(input.detach().reshape(1, -1, input.shape[-1]), out, convolution=False)
             )
 
     def _convolution(
@@ -74,7 +74,7 @@ class Tap(TorchFunctionMode):
     ) -> None:
         if groups == 1 and not isinstance(padding, str) and (block := self._block(weight, bias)):
             met = kronecker.patches(input.detach(), (weight.shape[2], weight.shape[3]), stride, padding, dilation)
-            self.uses.setdefault(block, []).append(Use(met, out, convolution=True))
+            self.uses.setdefault(block, []).append(LayerUse(met, out, convolution=True))
 
     def _block(self, weight: Tensor, bias: Tensor | None) -> str:
         found = [self.index.get(id(p), -1) for p in (weight, bias) if p is not None]
@@ -140,7 +140,7 @@ class KFAC(Optimizer):
 
     def look(self, *args: Any) -> dict[str, Tensor]:
         """One batch's A and S of each block, and the diagonal D of each other parameter, over all ranks."""
-        with torch.enable_grad(), in_full(), Tap(self.parameters) as tap:
+        with torch.enable_grad(), in_full(), LayerRecorder(self.parameters) as tap:
             log_likelihood, valid = self.fisher(*args)
             weight = valid.flatten().to(self.theta.dtype)  # [N]
             total = (log_likelihood.flatten() * weight).sum()

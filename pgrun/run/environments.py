@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.suggest import nearest
+from pgrun.config.wrapper_settings import wrapper_settings
 from pgrun.data.types import VectorEnv
 from pgrun.envs.shaping import Shaped
-from pgrun.envs.wrapper_settings import wrapper_settings
 from pgrun.errors import EnvFailed, UserError
 from pgrun.run.instantiate import call
 from pgrun.system.randomness import own_randomness

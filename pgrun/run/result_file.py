@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.errors import Diverged, EnvFailed
+from pgrun.errors import Diverged, EnvFailed, UserError
 from pgrun.run.console import pasted, shown
 from pgrun.system.atomic import replace
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from pgrun.loop.evaluate import Evaluation
     from pgrun.loop.hooks import Evaluate
     from pgrun.loop.train import Clock
+
+log = logging.getLogger("pgrun")
 
 
 def note_traceback(folder: Path, error: EnvFailed) -> None:
@@ -73,6 +78,17 @@ def env_failed(error: EnvFailed, folder: Path, kept: Path) -> EnvFailed:
         f"pgrun resume {pasted(folder)} goes on from {kept.resolve().stem}" if kept.exists() else "nothing was learnt"
     )
     return EnvFailed(f"{error}; the traceback is in {where / 'pgrun.log'}; {more}", error.trace)
+
+
+def end_with(*closers: Callable[[], None]) -> None:
+    """Call each in turn, whatever fails on the way: no failure here must hide what ended the run."""
+    ended = isinstance(sys.exception(), UserError)  # what ended the run, perhaps what the disk says here, too
+    for closer in closers:
+        try:
+            closer()
+        except Exception as error:
+            if not (ended and isinstance(error, OSError)):
+                log.error("at the end of the run: %s: %s", type(error).__name__, error)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from pgrun.run.console import above_bar
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
-from pgrun.run.result_file import diverged, env_failed, fields, note_traceback, write_json
+from pgrun.run.result_file import diverged, end_with, env_failed, fields, note_traceback, write_json
 from pgrun.run.sessions import Sessions
 from pgrun.run.tensorboard import TensorBoard
 from pgrun.system.atomic import told
@@ -289,18 +288,11 @@ class Run:
 
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments whatever fails on the way."""
-        ended = isinstance(sys.exception(), UserError)  # what ended the run, perhaps what the disk says here, too
-        closers: list[Callable[[], None]] = [
+        end_with(
             lambda: write_json(self.folder / "result.json", result),
             lambda: self.board.close(result, self.clock.steps),
             self.free,
-        ]
-        for closer in closers:
-            try:
-                closer()
-            except Exception as error:  # it must not hide what ended the run
-                if not (ended and isinstance(error, OSError)):
-                    log.error("at the end of the run: %s: %s", type(error).__name__, error)
+        )
 
     def free(self) -> None:
         """Close the environments of training and of evaluation, once."""

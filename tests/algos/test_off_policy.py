@@ -53,7 +53,7 @@ def test_every_step_learns_at_the_states_that_were_acted_in(algo, env):
     steps.pop("temperature_step", None)  # sees no states
     for name, step in steps.items():
         (args,) = step.args
-        args = step.known(*args)
+        args = step.prepared(*args)
         assert torch.equal(args[0], batch.obs), name
         if name == "critic_step":
             assert torch.equal(args[1], batch.action)

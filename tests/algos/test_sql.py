@@ -34,7 +34,7 @@ def target_of(a, batch, monkeypatch):
     with torch.no_grad():
         a.theta_target.add_(0.2 * torch.randn_like(a.theta_target))
     monkeypatch.setattr(a, "fit", lambda *args: seen.append(a.target(*args).detach()) or {})
-    monkeypatch.setattr(a, "follow", lambda: None)
+    monkeypatch.setattr(a, "update_targets", lambda: None)
     a.update(batch)
     return seen[0]
 

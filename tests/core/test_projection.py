@@ -4,7 +4,7 @@ import torch
 from scipy.optimize import minimize
 from torch.testing import assert_close
 
-from pgrun.core.projection import project
+from pgrun.core.projection import project_to_trust_region
 
 
 def solved(g, k, delta):
@@ -20,7 +20,7 @@ def solved(g, k, delta):
 @pytest.mark.parametrize("delta", [0.0, 0.3, 5.0])
 def test_the_projection_solves_the_quadratic_program(delta):
     g, k = torch.randn(2, 4, 5, 3, dtype=torch.float64)
-    z = project(g, k, delta)
+    z = project_to_trust_region(g, k, delta)
     want = [solved(a, b, delta) for a, b in zip(g.flatten(0, 1).numpy(), k.flatten(0, 1).numpy(), strict=True)]
     assert_close(z.flatten(0, 1), torch.tensor(np.stack(want)), rtol=1e-5, atol=1e-6)
     moved = (z != g).any(-1)
@@ -30,4 +30,4 @@ def test_the_projection_solves_the_quadratic_program(delta):
 
 def test_without_a_direction_nothing_is_projected():
     g = torch.randn(3, 2)
-    assert torch.equal(project(g, torch.zeros(3, 2), 1.0), g)
+    assert torch.equal(project_to_trust_region(g, torch.zeros(3, 2), 1.0), g)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from running import parts
 from test_transitions import adapter
 
-from pgrun.envs.wrapper_settings import wrapper_settings
+from pgrun.config.wrapper_settings import wrapper_settings
 from pgrun.errors import UserError
 
 W = "gymnasium.wrappers"

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Twin
 from pgrun.nn.critics import first
-from pgrun.nn.deterministic import AtomCritic, DeterministicActor, atom_critic, jacobian_product
+from pgrun.nn.deterministic_actor import AtomCritic, DeterministicActor, atom_critic, jacobian_product
 
 OBS = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 

@@ -11,7 +11,7 @@ import torch
 
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.rules import SGD, Adam
-from pgrun.parallel.ray.chief import Chief, Held
+from pgrun.parallel.ray.chief import Chief, ChiefParameters
 
 
 def held(optimizer=SGD, max_grad_norm=None, learners=1, n=3, **options):
@@ -20,7 +20,7 @@ def held(optimizer=SGD, max_grad_norm=None, learners=1, n=3, **options):
     options = {"momentum": 0.0} if optimizer is SGD else options
     made = optimizer([theta], **{"lr": 1.0, "schedule": "constant", **options})
     step = SimpleNamespace(theta=theta, optimizer=made, max_grad_norm=max_grad_norm, learners=learners)
-    return copy.deepcopy(Held.of(step))  # as it comes to another process: without a gradient
+    return copy.deepcopy(ChiefParameters.of(step))  # as it comes to another process: without a gradient
 
 
 def chief(wait_for, workers, *, names=("policy",), make=held, norms=None):
@@ -232,7 +232,9 @@ def test_schedules_follow_the_furthest():
     def falling():
         theta = torch.zeros(3)
         made = SGD([theta], lr=1.0, schedule="linear", momentum=0.0)
-        return copy.deepcopy(Held.of(SimpleNamespace(theta=theta, optimizer=made, max_grad_norm=None, learners=1)))
+        return copy.deepcopy(
+            ChiefParameters.of(SimpleNamespace(theta=theta, optimizer=made, max_grad_norm=None, learners=1))
+        )
 
     c = chief(1, 1, make=falling)
     run(play())

@@ -50,8 +50,8 @@ def ray():
 def seen(monkeypatch):
     """What the chief says of the workers after each of the leader's updates."""
     statuses = []
-    report = crew.Crew.report
-    monkeypatch.setattr(crew.Crew, "report", lambda self, status: (statuses.append(status), report(self, status)))
+    report = crew.RayActors.report
+    monkeypatch.setattr(crew.RayActors, "report", lambda self, status: (statuses.append(status), report(self, status)))
     return statuses
 
 
@@ -75,7 +75,7 @@ def actors(name):
 @contextmanager
 def at_update(monkeypatch, n, do):
     """Do something, once, after the leader's n-th update."""
-    watch, count = crew.Crew.watch, []
+    watch, count = crew.RayActors.watch, []
 
     def watched(self, clock, metrics):
         count.append(1)
@@ -83,7 +83,7 @@ def at_update(monkeypatch, n, do):
             do()
         watch(self, clock, metrics)
 
-    monkeypatch.setattr(crew.Crew, "watch", watched)
+    monkeypatch.setattr(crew.RayActors, "watch", watched)
     yield
 
 
@@ -135,8 +135,10 @@ def test_two_workers_learn_together(ray, tmp_path, seen):
 def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog, monkeypatch):
     """W = 3, D = 2: while one sleeps the others go on, and what it sends late is dropped and told of."""
     caplog.set_level(logging.INFO, "pgrun")
-    counted, tell = [], crew.Crew.tell_dropped
-    monkeypatch.setattr(crew.Crew, "tell_dropped", lambda self, status: (counted.append(status), tell(self, status)))
+    counted, tell = [], crew.RayActors.tell_dropped
+    monkeypatch.setattr(
+        crew.RayActors, "tell_dropped", lambda self, status: (counted.append(status), tell(self, status))
+    )
     words = (*SMALL, *SLOW, "workers=3", "parallel.wait_for=2", "total_steps=6000")
     new_run(tmp_path, *words, "+collector.slow_rank=2").execute()
     last = seen[-1]

@@ -17,7 +17,7 @@ from pgrun.nn import ActorCritic, Network
 from pgrun.nn.layers import ACTIVATIONS, linear
 
 
-class Judged(NamedTuple):
+class CriticEstimates(NamedTuple):
     """What a critic says of a rollout, under a policy π."""
 
     q: Tensor  # [T, B]        Q(s_t, a_t)
@@ -41,18 +41,18 @@ class Exhaustive(nn.Module):
         """Nothing is drawn."""
         return batch.reward.new_zeros(0, *batch.reward.shape)
 
-    def forward(self, features: Tensor, action: Tensor, pi: Any, noise: Tensor) -> Judged:
+    def forward(self, features: Tensor, action: Tensor, pi: Any, noise: Tensor) -> CriticEstimates:
         q = self.head(features)  # [T, B, K]
         p = pi.logits.softmax(-1)
         every = torch.arange(q.shape[-1], device=q.device).reshape(-1, *[1] * action.dim()).expand(-1, *action.shape)
         taken = q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        return Judged(taken, (p * q).sum(-1), every, p.movedim(-1, 0), q.movedim(-1, 0))
+        return CriticEstimates(taken, (p * q).sum(-1), every, p.movedim(-1, 0), q.movedim(-1, 0))
 
     def value(self, features: Tensor, pi: Any) -> Tensor:
         """V(s) = Σ_a π(a|s) Q(s, a), [T, B]."""
         return (pi.logits.softmax(-1) * self.head(features)).sum(-1)
 
-    def error(self, judged: Judged, target: Tensor, value_target: Tensor) -> Tensor:
+    def error(self, judged: CriticEstimates, target: Tensor, value_target: Tensor) -> Tensor:
         """½ (Q^ret − Q(s_t, a_t))², [T, B]; algorithm 2."""
         return 0.5 * (target - judged.q).square()
 
@@ -80,18 +80,18 @@ class Dueling(nn.Module):
         hidden = self.activation(self.of_state(features) + self.of_action(actions))
         return self.a(hidden).squeeze(-1)
 
-    def forward(self, features: Tensor, action: Tensor, pi: Any, noise: Tensor) -> Judged:
+    def forward(self, features: Tensor, action: Tensor, pi: Any, noise: Tensor) -> CriticEstimates:
         drawn = (pi.mean + pi.log_std.exp() * noise).detach()  # u_1 … u_n and a′
         a = self.advantage(features, torch.cat([action.unsqueeze(0), drawn]))
         v = self.v(features).squeeze(-1)
         q = v + a - a[1:-1].mean(0)
-        return Judged(q[0], v, drawn[-1:], torch.ones_like(q[-1:]), q[-1:])
+        return CriticEstimates(q[0], v, drawn[-1:], torch.ones_like(q[-1:]), q[-1:])
 
     def value(self, features: Tensor, pi: Any) -> Tensor:
         """V(s), [T, B]."""
         return self.v(features).squeeze(-1)
 
-    def error(self, judged: Judged, target: Tensor, value_target: Tensor) -> Tensor:
+    def error(self, judged: CriticEstimates, target: Tensor, value_target: Tensor) -> Tensor:
         """½ (Q^ret − Q̃(s_t, a_t))² and V's towards V + min(1, ρ_t) (Q^ret − Q̃), [T, B]; algorithm 3."""
         return 0.5 * ((target - judged.q).square() + (value_target - judged.v).square())
 
@@ -107,7 +107,7 @@ class ActorQ(ActorCritic):
         self.q: Exhaustive | Dueling = kind(self.encoder.features, action_space, network, draws)  # type: ignore[arg-type]
         self.critic.head = nn.Identity()  # type: ignore[assignment]
 
-    def judged(self, batch: Transition, noise: Tensor) -> tuple[Any, Judged]:
+    def judged(self, batch: Transition, noise: Tensor) -> tuple[Any, CriticEstimates]:
         """-> π(·|s_t), and what the critic says."""
         pi = self.policy(batch)
         return pi, self.q(self.encoder.along(batch, self.slots[1]), batch.action, pi, noise)

@@ -217,7 +217,7 @@ class Learner(Algorithm):
         name: str = "",
         lr: float | None = None,
         fisher: Fisher | None = None,
-        given: Callable[..., tuple[Any, ...]] | None = None,
+        prepare_args: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
     ) -> GradientStep:
         """A step of the configured optimizer, or of one with another learning rate, along a loss's gradient."""
@@ -230,7 +230,7 @@ class Learner(Algorithm):
             compile=self.compile_steps,
             name=name,
             fisher=fisher,
-            given=given,
+            prepare_args=prepare_args,
             learners=learners,
         )
 

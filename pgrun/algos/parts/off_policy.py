@@ -34,14 +34,16 @@ class OffPolicy(Learner):
         self.rollout, self.tau = rollout, tau
         self.statistics: list[tuple[Tensor, Tensor]] = []  # of the slow copies, and those that they follow
 
-    def learn(self, q: nn.Module, *, target: bool = True) -> None:
+    def attach_critic(self, q: nn.Module, *, target: bool = True) -> None:
         """Settle, and take q(s, a) -> [k, M] as the Q functions to learn, with a slow copy unless told otherwise."""
         self.q = q
         self.settle()
         if target:
             self.q_target, self.theta_target = slow_copy(q)
             self.statistics += statistics(self.q_target, q)
-        self.critic_step = self.gradient_step(q.parameters(), self.critic_loss, name="critic", given=self.given)
+        self.critic_step = self.gradient_step(
+            q.parameters(), self.critic_loss, name="critic", prepare_args=self.critic_args
+        )
 
     def fit(self, batch: Transition, *args: Tensor) -> dict[str, Tensor]:
         """One step of every Q towards the target [M] that follows from batch and arguments; a replay that samples by
@@ -52,16 +54,16 @@ class OffPolicy(Learner):
             batch.extras["priority"].copy_(metrics.pop("delta"))
         return metrics
 
-    def given(self, batch: Transition, *args: Tensor) -> tuple[Obs, Tensor, Tensor, Tensor | None]:
-        """What the critics' loss is of."""
+    def critic_args(self, batch: Transition, *args: Tensor) -> tuple[Obs, Tensor, Tensor, Tensor | None]:
+        """Compute the arguments of the critic loss: obs, action, target, importance weight."""
         return batch.obs, batch.action, self.target(batch, *args), batch.extras.get("weight")
 
-    def follow(self) -> None:
+    def update_targets(self) -> None:
         """Q̄ ← τQ + (1 − τ)Q̄."""
         self.theta_target.lerp_(self.critic_step.theta, self.tau)
-        self.follow_statistics()
+        self.update_target_statistics()
 
-    def follow_statistics(self) -> None:
+    def update_target_statistics(self) -> None:
         """The running statistics in slow copies move the share τ of the way, too."""
         for slow, learned in self.statistics:
             slow.lerp_(learned, self.tau)
@@ -88,7 +90,7 @@ class OffPolicy(Learner):
         super().start_from(tensors, name)
         if any("_target." in key and key not in tensors for key in self.state_dict()):  # that run had no slow copies
             tau, self.tau = self.tau, 1.0
-            self.follow()
+            self.update_targets()
             self.tau = tau
 
 

@@ -24,7 +24,7 @@ START = 120.0  # seconds that the leader waits for the others to be there; who c
 PATIENCE = 3.0  # seconds that it waits, at the end, for a worker to finish the update it is in
 
 
-class Line:
+class ChiefClient:
     """A worker's line to the chief."""
 
     def __init__(self, chief: Any, rank: int) -> None:
@@ -80,7 +80,7 @@ class RayWorker:
         return ""
 
 
-class Crew:
+class RayActors:
     """The chief and the workers but the leader, from start to end; none outlives the block.
 
     Args:
@@ -98,7 +98,7 @@ class Crew:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         actor = self.ray.remote(RayChief).options(num_cpus=0, scheduling_strategy=here)
         self.chief = actor.remote(**chief)
-        self.line = Line(self.chief, 0)
+        self.line = ChiefClient(self.chief, 0)
         actor = self.ray.remote(RayWorker).options(num_cpus=cpus, scheduling_strategy="SPREAD", max_restarts=0)
         self.workers = {rank: actor.remote(sys.path, os.getcwd()) for rank in range(1, workers + 1)}
         self.works = {rank: worker.work.remote(settings, rank, self.chief) for rank, worker in self.workers.items()}
@@ -108,7 +108,7 @@ class Crew:
         self.dropped = 0  # as the log knows it
         self.tenth: int | None = None  # of the run, when the log last told of them
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> RayActors:
         return self
 
     def gather(self, clock: Clock) -> None:

@@ -47,7 +47,7 @@ class Push:
 
 
 @dataclass
-class Held:
+class ChiefParameters:
     """One gradient step's parameters at the chief."""
 
     theta: Tensor  # [P]
@@ -57,7 +57,7 @@ class Held:
     version: int = 0
 
     @classmethod
-    def of(cls, step: GradientStep) -> Held:
+    def of(cls, step: GradientStep) -> ChiefParameters:
         """A gradient step's."""
         return cls(step.theta, step.optimizer, step.max_grad_norm, step.learners)
 
@@ -105,7 +105,7 @@ class Chief:
         self,
         *,
         wait_for: int,
-        held: dict[str, Held],
+        held: dict[str, ChiefParameters],
         norms: dict[str, RunningNorm],
         module: dict[str, Tensor],
         steps: int,

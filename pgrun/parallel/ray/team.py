@@ -23,8 +23,8 @@ from pgrun.memory.replay import Replay
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.gradient_step import GradientStep
 from pgrun.optim.rules import Optimizer
-from pgrun.parallel.ray.actors import Crew, Line, cluster
-from pgrun.parallel.ray.chief import Held, Tally
+from pgrun.parallel.ray.actors import ChiefClient, RayActors, cluster
+from pgrun.parallel.ray.chief import ChiefParameters, Tally
 from pgrun.parallel.ray.connection import knock
 
 log = logging.getLogger("pgrun")
@@ -53,7 +53,7 @@ class OnRay(Team):
         if importlib.util.find_spec("ray") is None:
             raise UserError("parallel=ray needs a package that is not installed: pip install 'pgrun[ray]'")
         self.wait_for, self.address, self.cpus = wait_for or workers, address, cpus
-        self.line: Line | None = None
+        self.line: ChiefClient | None = None
 
     def clock(self, total_steps: int) -> ChiefClock:
         return ChiefClock(total_steps)
@@ -81,7 +81,7 @@ class OnRay(Team):
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
         assert isinstance(clock, ChiefClock)
         if self.rank:
-            with tied(algorithm, Line(self.shared, self.rank), clock):
+            with tied(algorithm, ChiefClient(self.shared, self.rank), clock):
                 yield ()
             return
         if self.workers > 1:
@@ -91,7 +91,7 @@ class OnRay(Team):
         with cluster(self.address, self.workers, self.cpus):
             held = {
                 "wait_for": self.wait_for,
-                "held": {name: Held.of(step) for name, step in algorithm.steps().items()},
+                "held": {name: ChiefParameters.of(step) for name, step in algorithm.steps().items()},
                 "norms": normalizers(algorithm),
                 "module": {name: x.detach() for name, x in algorithm.state_dict().items() if not own(name)},
                 "steps": clock.steps,
@@ -99,7 +99,7 @@ class OnRay(Team):
                 "threads": torch.get_num_threads(),
             }
             with (
-                Crew(held, afresh(settings, clock.steps), workers=self.workers - 1, cpus=self.cpus) as crew,
+                RayActors(held, afresh(settings, clock.steps), workers=self.workers - 1, cpus=self.cpus) as crew,
                 tied(algorithm, crew.line, clock),
             ):
                 self.line = crew.line
@@ -125,7 +125,7 @@ class OnRay(Team):
 class ChiefClock(Clock):
     """A clock whose steps and updates are those of all workers together, as the chief counts them."""
 
-    line: Line
+    line: ChiefClient
     over = False  # whether the leader has ended the run
 
     def take(self, count: Tally) -> None:
@@ -146,7 +146,7 @@ class ChiefClock(Clock):
 class ToChief:
     """The chief takes the steps of an algorithm: gradients go there, parameters come back."""
 
-    def __init__(self, line: Line, algorithm: Algorithm) -> None:
+    def __init__(self, line: ChiefClient, algorithm: Algorithm) -> None:
         self.line, self.norms = line, normalizers(algorithm)
         self.steps = algorithm.steps()
         self.names = {id(step): name for name, step in self.steps.items()}
@@ -193,7 +193,7 @@ def normalizers(algorithm: Algorithm) -> dict[str, RunningNorm]:
 
 
 @contextmanager
-def tied(algorithm: Algorithm, line: Line, clock: ChiefClock) -> Iterator[None]:
+def tied(algorithm: Algorithm, line: ChiefClient, clock: ChiefClock) -> Iterator[None]:
     """In the block, the chief takes this algorithm's gradient steps, and the clock counts there."""
     module, count = line.call("join", line.rank)
     if line.rank:

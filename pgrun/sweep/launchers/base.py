@@ -19,7 +19,7 @@ from pgrun.run.console import patience, remark, shown, tell
 from pgrun.sweep.folder import OVER, enlist, failed, found, goes_on, jobs_of, objective
 from pgrun.sweep.launchers.compose import Composer
 from pgrun.sweep.launchers.progress import SweepProgress
-from pgrun.sweep.launchers.worker import Home, Job
+from pgrun.sweep.launchers.worker import Job, SweepProcess
 from pgrun.sweep.session import SweepSession
 
 
@@ -123,7 +123,7 @@ class SweepLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         token = self.session.lock.token if self.session.held else ""
-        self.home = Home.here(self.folder / ".lock", token, self.hydra_context)
+        self.home = SweepProcess.here(self.folder / ".lock", token, self.hydra_context)
         if not jobs:
             yield
             return

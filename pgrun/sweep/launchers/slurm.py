@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pgrun.config.ranges import Count, CountOrZero, NotNegative
 from pgrun.sweep.launchers.base import SweepLauncher
-from pgrun.sweep.launchers.worker import GRACE, Home, Job, own_group, run_in_worker
+from pgrun.sweep.launchers.worker import GRACE, Job, SweepProcess, own_group, run_in_worker
 
 
 class SlurmLauncher(SweepLauncher):
@@ -151,7 +151,7 @@ class SlurmLauncher(SweepLauncher):
 class Resumable:
     """A job that submitit may start again after a time limit or a preemption."""
 
-    def __init__(self, job: Job, home: Home) -> None:
+    def __init__(self, job: Job, home: SweepProcess) -> None:
         self.job, self.home = job, home
         self.requeued: list[bool] = []  # says so in the process that is about to end
 

@@ -48,7 +48,7 @@ class Job:
 
 
 @dataclass
-class Home:
+class SweepProcess:
     """What a worker process needs to know of the process that runs the sweep."""
 
     lock: Path
@@ -61,7 +61,7 @@ class Home:
     singletons: Any
 
     @classmethod
-    def here(cls, lock: Path, token: str, hydra: HydraContext) -> Home:
+    def here(cls, lock: Path, token: str, hydra: HydraContext) -> SweepProcess:
         """This process."""
         return cls(
             lock,
@@ -113,7 +113,7 @@ def end_with(lock: Path, token: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_in_worker(job: Job, home: Home, requeued: Callable[[], bool] = never) -> dict[str, Any]:
+def run_in_worker(job: Job, home: SweepProcess, requeued: Callable[[], bool] = never) -> dict[str, Any]:
     """Run a job in a worker process; -> what result.json holds."""
     home.enter()
     _at_work.set()

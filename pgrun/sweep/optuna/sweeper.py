@@ -17,7 +17,7 @@ from pgrun.sweep.launchers.worker import Job
 from pgrun.sweep.optuna.conclude import conclude, folders_of
 from pgrun.sweep.optuna.seeds import aggregate, check_aggregate, trial_seeds
 from pgrun.sweep.optuna.space import search_space
-from pgrun.sweep.optuna.trial import Link, open_storage, open_trial
+from pgrun.sweep.optuna.trial import TrialReporter, open_storage, open_trial
 
 __all__ = ["OptunaSweeper", "search_space"]
 
@@ -258,7 +258,7 @@ class OptunaSweeper(Sweeper):
         for job, seed in zip(jobs, seeds, strict=True):
             if (every := job.config.eval.every) is not None:
                 how = (seed, self.trial_seeds, self.over_seeds)
-                job.trial = Link(str(self.storage), self.study_name, trial.number, self.pruner, every, *how)
+                job.trial = TrialReporter(str(self.storage), self.study_name, trial.number, self.pruner, every, *how)
         return jobs
 
     def end(self, job: Job, result: dict[str, Any]) -> None:

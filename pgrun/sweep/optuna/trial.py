@@ -32,7 +32,7 @@ def open_trial(study: Any, number: int) -> Any:
 
 
 @dataclass
-class Link:
+class TrialReporter:
     """How a job reports to its trial."""
 
     storage: str

@@ -14,7 +14,7 @@ from pgrun.config.ranges import Positive
 from pgrun.core.noise import ActionNoise
 from pgrun.data.types import Carry, Obs
 from pgrun.errors import UserError
-from pgrun.nn.deterministic import DeterministicActor
+from pgrun.nn.deterministic_actor import DeterministicActor
 from pgrun.nn.modes import statistics
 from pgrun.optim.gradient_step import slow_copy
 
@@ -52,15 +52,15 @@ class Deterministic(Learner):
 class DeterministicReplay(Deterministic, OffPolicy):
     """μ and Q from replay, and copies μ̄ and Q̄ that follow them slowly."""
 
-    def learn(self, q: nn.Module, *, target: bool = True) -> None:
-        super().learn(q, target=target)
+    def attach_critic(self, q: nn.Module, *, target: bool = True) -> None:
+        super().attach_critic(q, target=target)
         self.actor_target, self.phi_target = slow_copy(self.actor)
         self.statistics += statistics(self.actor_target, self.actor)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
 
-    def follow(self) -> None:
+    def update_targets(self) -> None:
         """Q̄ and μ̄ move the share τ of the way."""
-        super().follow()
+        super().update_targets()
         self.phi_target.lerp_(self.actor_step.theta, self.tau)
 
     def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
