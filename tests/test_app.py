@@ -93,7 +93,7 @@ def test_namesakes_of_other_plugins_give_way() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/launcher", name="joblib", node={"_target_": "another"})
     store.store(group="hydra/launcher", name="another", node={"_target_": "another"})
-    drop_namesakes()
+    drop_namesakes(config_dir())
     assert "joblib.yaml" not in store.repo["hydra"]["launcher"]
     assert "another.yaml" in store.repo["hydra"]["launcher"]
 

@@ -1,1 +1,4 @@
-"""Private interfaces of torch, Hydra, Ray and others: used through here alone, each with a test of its own."""
+"""Private interfaces of torch, Hydra, Ray and others: used through here alone, each with a test that notices a change.
+
+Nothing of pgrun is imported here.
+"""

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
-from hydra._internal.config_loader_impl import get_overrides_dirname as get_overrides_dirname
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper as BasicSweeper
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import _locate as locate
 from hydra._internal.utils import _run_hydra as run_hydra
-from hydra._internal.utils import get_args_parser as get_args_parser
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from pgrun.config.paths import config_dir
+__all__ = [
+    "BasicSweeper",
+    "ConfigLoaderImpl",
+    "drop_namesakes",
+    "get_args_parser",
+    "get_overrides_dirname",
+    "locate",
+    "run_hydra",
+]
 
-__all__ = ["run_hydra"]
 
+def drop_namesakes(folder: Path) -> None:
+    """Give pgrun's plugins for joblib, Ray and Optuna the names of Hydra's own, where these are installed too.
 
-def drop_namesakes() -> None:
-    """Give pgrun's plugins for joblib, Ray and Optuna the names of Hydra's own, where these are installed too."""
+    Args:
+        folder: of the shipped configs.
+    """
     Plugins.instance()  # imports the plugins, which store their configs
-    for path in (config_dir() / "hydra").rglob("*.yaml"):
-        *folders, name = path.relative_to(config_dir()).parts
+    for path in (folder / "hydra").rglob("*.yaml"):
+        *folders, name = path.relative_to(folder).parts
         group = ConfigStore.instance().repo
-        for folder in folders:
-            group = group.get(folder, {})
+        for part in folders:
+            group = group.get(part, {})
         group.pop(name, None)

@@ -38,9 +38,9 @@ def known_of(target: str) -> Signature | None:
 
 def of_users(target: str) -> Signature | None:
     """Find what a class or function of the user's takes, and what it inherits of pgrun's."""
-    from hydra._internal.utils import _locate  # hydra.utils.get_object logs what goes wrong, on stdout
+    from pgrun.compat.hydra import locate  # hydra.utils.get_object logs what goes wrong, on stdout
 
-    made: Any = _locate(target)
+    made: Any = locate(target)
     settings: dict[str, Setting] = {}
     classes = made.__mro__ if inspect.isclass(made) else (made,)
     for one in classes:

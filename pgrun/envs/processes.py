@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import gymnasium as gym
 from gymnasium.vector.utils import CloudpickleWrapper
 
+from pgrun.compat.processes import kill_at_exit
 from pgrun.envs.one_copy import Copy, Make
 from pgrun.envs.vector import Copies
 from pgrun.errors import EnvFailed, failing, told
@@ -37,8 +38,7 @@ class Processes(Copies):
             self.pipes.append(mine)
             self.workers.append(worker)
             worker.start()
-            started = worker._popen  # type: ignore[attr-defined]
-            started.terminate = started.kill  # SIGTERM is left to the run, which ends its workers itself
+            kill_at_exit(worker)
             its.close()
         return [self.answer(i, "making it") for i in range(len(makers))]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pgrun.algos.parts.base import Algorithm
 from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.algos.parts.scores import trajectory_gradients, where_episodes_are
+from pgrun.compat.torch import tree_flatten, tree_unflatten
 from pgrun.core import ranks
 from pgrun.core.baselines import optimal_of_others
 from pgrun.core.normalization import normalize

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.instancenorm import _InstanceNorm
+
+from pgrun.compat.torch import BatchNorm, Dropout, InstanceNorm
 
 
 def two_modes(network: nn.Module) -> list[nn.Module]:
@@ -21,7 +20,7 @@ def two_modes(network: nn.Module) -> list[nn.Module]:
 
 def mixes_rows(module: nn.Module) -> bool:
     """Tell whether a row's output depends on the other rows of its batch."""
-    return isinstance(module, _BatchNorm)
+    return isinstance(module, BatchNorm)
 
 
 def named(modules: list[nn.Module]) -> str:
@@ -52,15 +51,15 @@ def _has_two(module: nn.Module) -> bool:
     if any(type(hook).__name__ == "SpectralNorm" for hook in module._forward_pre_hooks.values()):
         return True
     match module:
-        case _DropoutNd():
+        case Dropout():
             return module.p > 0.0
         case nn.RNNBase():
             return module.dropout > 0.0 and module.num_layers > 1
         case nn.MultiheadAttention():
             return module.dropout > 0.0
-        case _InstanceNorm():
+        case InstanceNorm():
             return module.track_running_stats
-    if isinstance(module, _BatchNorm | nn.RReLU) or type(module).__name__ == "_SpectralNorm":
+    if isinstance(module, BatchNorm | nn.RReLU) or type(module).__name__ == "_SpectralNorm":
         return True
     return any(_asks(cls) for cls in type(module).__mro__ if not cls.__module__.startswith("torch."))
 

@@ -75,14 +75,14 @@ FAILURES = ("InductorError", "BackendCompilerFailed", "TritonMissing", "GPUTooOl
 
 
 def _broken(error: Exception) -> str:
-    from torch._inductor.runtime.runtime_utils import cache_dir
+    from pgrun.compat.torch import compiler_cache
 
     inner = getattr(error, "inner_exception", error)
     said = [line.strip() for line in str(inner).splitlines() if line.strip()] or [type(inner).__name__]
     reason = next((line for line in said if "error:" in line), said[0])
     return (
         f"compile=true: torch's compiler failed ({reason}); if a run was killed while it compiled, "
-        f"remove {cache_dir()}, else drop compile"
+        f"remove {compiler_cache()}, else drop compile"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pgrun.compat.torch import fused_adam, fused_adamw
 from pgrun.config.ranges import Decay, Fraction, NotNegative, Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.errors import UserError
@@ -108,7 +109,7 @@ class Adam(Optimizer):
         super().__init__(params, lr=lr, schedule=schedule)
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
         self.decoupled = decoupled
-        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self.kernel = fused_adamw if decoupled else fused_adam
         self.state = {
             "m": torch.zeros_like(self.theta),
             "v": torch.zeros_like(self.theta),

@@ -236,9 +236,7 @@ class Run:
         return result
 
     def open(self) -> str:
-        """Describe the run in TensorBoard; -> the lines that say where it writes, and on what and with what tuning it
-        learns.
-        """
+        """Describe the run in TensorBoard; -> the lines that say where, on what and with what tuning it learns."""
         first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
         self.board.describe(
             texts(self.folder, self.origin, self.config, self.told),

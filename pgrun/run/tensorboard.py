@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pgrun.collect.episode_stats import EpisodeStats
+from pgrun.compat.tensorboard import add_summary
 from pgrun.loop.hooks import Every
 from pgrun.loop.train import Clock
 from pgrun.system.atomic import replace, told
@@ -125,7 +126,7 @@ class TensorBoard:
             # add_hparams would open a second run beside this one
             experiment, begin, self.end_of_session = hparams(hyperparameters, dict.fromkeys(METRICS, 0.0))
             for summary in (experiment, begin):
-                self.writer._get_file_writer().add_summary(summary)
+                add_summary(self.writer, summary)
             self.writer.flush()
 
     def snapshot(self) -> dict[str, Any]:
@@ -151,7 +152,7 @@ class TensorBoard:
             if result.get(tag) is not None:
                 self.writer.add_scalar(tag, float(result[tag]), step)
         if self.end_of_session is not None:
-            self.writer._get_file_writer().add_summary(self.end_of_session)
+            add_summary(self.writer, self.end_of_session)
         self.writer.close()
 
 

@@ -24,6 +24,7 @@ from pgrun.compat.hydra import drop_namesakes
 from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.files import yaml_line
 from pgrun.config.hydra_errors import instantiation, translate
+from pgrun.config.paths import config_dir
 from pgrun.config.quoting import explained
 from pgrun.config.tuning import check_tuning
 from pgrun.config.walk import make_absolute
@@ -101,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the Hydra app on these arguments; -> the exit code."""
     app = App(first_job([any_key(whole_numbers(arg)) for arg in argv]))
     register_resolvers(app.folders)
-    drop_namesakes()
+    drop_namesakes(config_dir())
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
     running = RUNNING.set(app)
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import suppress
 from typing import Any
 
+from pgrun.compat.ray import send_token_where_asked, silence_workers
 from pgrun.errors import UserError
 from pgrun.system.signals import signals_kept, unheard_by_children
 
@@ -34,7 +34,7 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray._private.worker._worker_logs_enabled = False  # a worker's end has a line of ours
+    silence_workers()  # a worker's end has a line of ours
     options: dict[str, Any] = {"address": address or "local"}
     if address is None:
         options |= {"num_cpus": cpus, "include_dashboard": False}
@@ -78,14 +78,4 @@ def show_token(address: str) -> None:
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
-    with suppress(ImportError, AttributeError):  # Ray before it knew of tokens
-        from ray._private.authentication.authentication_token_setup import _enable_token_auth
-        from ray._raylet import GcsClient  # type: ignore[attr-defined]
-        from ray.exceptions import AuthenticationError
-
-        try:
-            GcsClient(address=address)
-        except AuthenticationError:
-            _enable_token_auth()
-        except Exception:  # what else is wrong, the connection itself will say
-            return
+    send_token_where_asked(address)

@@ -40,7 +40,7 @@ class JoblibLauncher(SweepLauncher):
 
     def start(self) -> Any:
         """A worker."""
-        from joblib.externals.loky import ProcessPoolExecutor
+        from pgrun.compat.loky import ProcessPoolExecutor
 
         executor = ProcessPoolExecutor(max_workers=1, initializer=own_group)
         self.executors.append(executor)
@@ -60,7 +60,7 @@ class JoblibLauncher(SweepLauncher):
 
     def next(self) -> tuple[Job, dict[str, Any] | str]:
         """Wait for a worker; replace it if it died."""
-        from joblib.externals.loky.process_executor import BrokenProcessPool
+        from pgrun.compat.loky import BrokenProcessPool
 
         job, executor, future = self.done.get()
         result: dict[str, Any] | str
@@ -78,10 +78,12 @@ class JoblibLauncher(SweepLauncher):
 
     def stop(self) -> None:
         """SIGTERM makes a run write its checkpoint."""
+        from pgrun.compat.loky import process_numbers
+
         running = len(self.executors) - len(self.idle)
         self.waiting.clear()
         for executor in self.executors:
-            for pid in list(executor._processes or {}):
+            for pid in process_numbers(executor):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE

@@ -24,6 +24,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from pgrun.compat.hydra import drop_namesakes
+from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
 from pgrun.sweep.folder import OVER, failed, found
 from pgrun.sweep.jobs import never, run_job
@@ -83,7 +84,7 @@ class SweepProcess:
         register_resolvers()
         setup_globals()
         Singleton.set_state(self.singletons)
-        drop_namesakes()
+        drop_namesakes(config_dir())
         self.watch()
 
     def watch(self) -> None:

@@ -1,0 +1,146 @@
+"""The private interfaces that pgrun uses are as it takes them to be: a new version that changes one is noticed here."""
+
+from __future__ import annotations
+
+import inspect
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from pgrun.compat import hydra as inside
+from pgrun.compat.loky import BrokenProcessPool, ProcessPoolExecutor, process_numbers
+from pgrun.compat.processes import kill_at_exit
+from pgrun.compat.tensorboard import add_summary
+from pgrun.compat.torch import (
+    BatchNorm,
+    Dropout,
+    InstanceNorm,
+    compiler_cache,
+    fused_adam,
+    fused_adamw,
+    tree_flatten,
+    tree_unflatten,
+)
+
+
+def names(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_hydra_is_started_with_these_arguments() -> None:
+    wanted = ["args", "args_parser", "task_function", "config_path", "config_name", "caller_stack_depth"]
+    assert names(inside.run_hydra) == wanted
+    parsed = inside.get_args_parser().parse_args(["a=1", "--config-dir", "x"])
+    assert (parsed.overrides, parsed.config_dir, parsed.config_name) == (["a=1"], "x", None)
+    assert parsed.experimental_rerun is None
+
+
+def test_hydra_composes_jobs_with_these_methods() -> None:
+    assert names(inside.ConfigLoaderImpl.load_sweep_config) == ["self", "master_config", "sweep_overrides"]
+    assert names(inside.ConfigLoaderImpl._apply_overrides_to_config) == ["overrides", "cfg"]
+    assert names(inside.get_overrides_dirname) == ["overrides", "exclude_keys", "item_sep", "kv_sep"]
+
+
+def test_hydras_grid_sweeper_has_these_fields() -> None:
+    source = inspect.getsource(inside.BasicSweeper)
+    for field in ("overrides", "batch_index", "max_batch_size", "params", "hydra_context", "config", "launcher"):
+        assert f"self.{field}" in source
+    assert names(inside.BasicSweeper.validate_batch_is_legal)[0] == "self"
+
+
+def test_hydra_locates_objects_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inside.locate("pathlib.Path") is Path
+    with pytest.raises(ImportError):
+        inside.locate("pathlib.Nothing")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("kernel", "decay"), [(fused_adam, 0.0), (fused_adamw, 0.1)])
+def test_the_fused_kernels_make_adams_step(kernel: Any, decay: float) -> None:
+    theta, g = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
+    want = theta * (1.0 - 0.01 * decay) - 0.01 * g / (g.abs() + 1e-8)  # the first step: m̂ = g, v̂ = g²
+    m, v, t = torch.zeros(2), torch.zeros(2), torch.ones(())
+    kernel(
+        *([theta], [g], [m], [v], [], [t]),
+        **{"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": decay, "eps": 1e-8},
+        **{"amsgrad": False, "maximize": False},
+    )
+    torch.testing.assert_close(theta, want)
+
+
+def test_trees_of_tensors_come_apart_and_together() -> None:
+    tree = {"a": [torch.zeros(1), (torch.ones(2), None)]}
+    leaves, spec = tree_flatten(tree)
+    assert [x if x is None else len(x) for x in leaves] == [1, 2, None]
+    assert tree_unflatten(leaves, spec)["a"][1][1] is None
+
+
+def test_bases_of_layers_are_those_of_torchs_layers() -> None:
+    assert issubclass(torch.nn.BatchNorm2d, BatchNorm)
+    assert issubclass(torch.nn.Dropout1d, Dropout)
+    assert issubclass(torch.nn.InstanceNorm1d, InstanceNorm)
+
+
+def test_the_compilers_cache_has_a_place() -> None:
+    assert Path(compiler_cache()).is_absolute()
+
+
+def _end() -> None:
+    import os
+
+    os._exit(9)
+
+
+def test_lokys_executors_name_their_processes_and_say_when_one_dies() -> None:
+    executor = ProcessPoolExecutor(max_workers=1)
+    try:
+        assert executor.submit(len, "abc").result() == 3
+        (number,) = process_numbers(executor)
+        assert number > 0
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(_end).result()
+    finally:
+        executor.shutdown(wait=False, kill_workers=True)
+
+
+def test_a_daemon_is_killed_at_exit_and_not_asked() -> None:
+    process = multiprocessing.get_context("fork").Process(target=_sleep, daemon=True)
+    process.start()
+    kill_at_exit(process)
+    process._popen.terminate()  # type: ignore[attr-defined]  # as multiprocessing does at the parent's end
+    process.join(5.0)
+    assert process.exitcode == -9
+
+
+def _sleep() -> None:
+    import signal
+    import time
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60.0)
+
+
+def test_a_summary_comes_into_the_event_file(tmp_path: Path) -> None:
+    writer = SummaryWriter(str(tmp_path))
+    for summary in hparams({"lr": 0.1}, {"x": 0.0}):
+        add_summary(writer, summary)
+    writer.close()
+    (events,) = tmp_path.glob("events.*")
+    assert b"_hparams_" in events.read_bytes()
+
+
+def test_rays_inside_has_what_is_set_and_called() -> None:
+    worker = pytest.importorskip("ray")._private.worker
+    assert isinstance(worker._worker_logs_enabled, bool)
+    from ray._private.authentication.authentication_token_setup import _enable_token_auth
+    from ray._raylet import GcsClient
+    from ray.exceptions import AuthenticationError
+
+    assert issubclass(AuthenticationError, Exception)
+    assert names(_enable_token_auth) == []
+    assert callable(GcsClient)
