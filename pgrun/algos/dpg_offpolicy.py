@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.parts.deterministic_policy import Deterministic
 from pgrun.config.ranges import Count
-from pgrun.data.types import Obs, Transition, flatten_time, mask_mean
+from pgrun.data.types import Obs, Transition, flatten_time, mask_mean, report_errors
 from pgrun.errors import UserError
 from pgrun.nn.deterministic_actor import jacobian_product
 from pgrun.nn.models import Critic
@@ -48,7 +48,7 @@ class DPGOffPolicy(Deterministic):
         weight = batch.extras.get("weight")  # of a replay by priority, which learns the errors
         metrics = self.critic_step(batch.obs, batch.action, y, batch.valid, weight)  # eq. 21 and 22
         if weight is not None:
-            batch.extras["priority"].copy_(metrics.pop("delta"))
+            report_errors(batch, metrics.pop("delta"))
         metrics |= self.actor_step(batch.obs, batch.valid)  # eq. 20, or the natural gradient
         return metrics
 

@@ -117,6 +117,11 @@ def fresh(batch: Transition) -> Tensor | None:
     return batch.extras.get("fresh")
 
 
+def report_errors(batch: Transition, error: Tensor) -> None:
+    """Report how wrong each row was, |δ| [M], to the replay that offered the batch and samples its rows by that."""
+    batch.extras["priority"].copy_(error)
+
+
 def map_transition(function: Callable[[Tensor], Tensor], transition: Transition) -> Transition:
     """Apply `function` to every tensor of a transition."""
     return Transition(*(map_obs(function, field) for field in transition))

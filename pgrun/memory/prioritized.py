@@ -13,6 +13,8 @@ from pgrun.core.sum_tree import SumTree
 from pgrun.data.types import Transition, VectorEnv
 from pgrun.memory.replay import Replay
 
+UNREPORTED = -1.0  # in the place of an error that an update has not reported; errors are never negative
+
 
 class Prioritized(Replay):
     """Sampled with P(i) = p_i^α / Σ_j p_j^α, p = |δ| + ε, and weighed by w_i = (N · P(i))^−β over the sample's largest.
@@ -67,13 +69,13 @@ class Prioritized(Replay):
             (batch,) = self.ring.gather(index, 1, self.learn_device)
             weight = (self.ring.size * self.tree.get(index) / self.tree.total) ** -self.beta
             batch.extras["weight"] = (weight / weight.max()).to(self.learn_device, torch.float32)
-            batch.extras["priority"] = delta = torch.zeros_like(weight, dtype=torch.float32, device=self.learn_device)
-            unwritten = delta._version
+            error = torch.full_like(weight, UNREPORTED, dtype=torch.float32, device=self.learn_device)
+            batch.extras["priority"] = error  # where the update reports |δ|, by `report_errors`
             yield batch
-            if delta._version != unwritten:
-                self.learn(index, delta.to(self.device, torch.float64))
+            if bool((error != UNREPORTED).any()):
+                self.update_priorities(index, error.to(self.device, torch.float64))
 
-    def learn(self, index: Tensor, delta: Tensor) -> None:
+    def update_priorities(self, index: Tensor, delta: Tensor) -> None:
         """Take |δ| [M] as priorities of these rows."""
         assert self.tree is not None
         p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # of an update that diverged, which the loop reports

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.parts.base import Learner
 from pgrun.config.ranges import Count, Share
-from pgrun.data.types import Obs, Transition
+from pgrun.data.types import Obs, Transition, report_errors
 from pgrun.errors import UserError
 from pgrun.nn import Recurrent
 from pgrun.nn.encoders import Network
@@ -51,7 +51,7 @@ class OffPolicy(Learner):
         """
         metrics = self.critic_step(batch, *args)
         if "weight" in batch.extras:
-            batch.extras["priority"].copy_(metrics.pop("delta"))
+            report_errors(batch, metrics.pop("delta"))
         return metrics
 
     def critic_args(self, batch: Transition, *args: Tensor) -> tuple[Obs, Tensor, Tensor, Tensor | None]:
