@@ -9,8 +9,8 @@ import pytest
 import torch
 from probes import run
 from recipes import FEW_UPDATES
+from resumable import RUNS, SAC, finish
 from running import new_run, parts, same
-from test_resume import RUNS, SAC, finish
 from torch.overrides import TorchFunctionMode
 
 from pgrun.errors import UserError

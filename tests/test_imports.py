@@ -190,12 +190,14 @@ def test_the_shells_entry_loads_nothing_heavy(module: str) -> None:
     assert result.stdout.split() == []
 
 
-def test_a_helper_of_the_tests_has_one_name() -> None:
-    """A module that is imported as `odd` and as `envs.odd` is two: what one registers, the other doesn't know."""
+def test_no_test_imports_another() -> None:
+    """What several tests use is in tests/support, where each module has one name."""
     tests = Path(__file__).parent
-    folders = {"tests", *(path.name for path in tests.iterdir() if path.is_dir())}
+    folders = {"tests", "support", *(path.name for path in tests.iterdir() if path.is_dir())} - {"scripts", "shell"}
     for file in tests.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
-            assert not folders & {name.split(".")[0] for name in names}, f"{file.name}: import it by its last name"
+            first = {name.split(".")[0] for name in names}
+            assert not first & folders, f"{file.name}: import helpers by their own name"
+            assert not [name for name in first if name.startswith("test_")], f"{file.name} imports a test"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from gradient_cases import COMMON, PLAIN, STATES, batch_of, exact, network, random_batch, trajectories
 from probes import run
-from test_gradients import COMMON, PLAIN, STATES, batch_of, exact, network, random_batch, trajectories
 from torch.testing import assert_close
 
 from pgrun.algos.offpolicy_pg import OffPolicyPG

@@ -11,7 +11,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from running import parts
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.config.wrapper_settings import wrapper_settings
 from pgrun.errors import UserError

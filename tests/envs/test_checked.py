@@ -6,7 +6,7 @@ import odd
 import pytest
 import torch
 from running import compose, parts
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.data.types import map_obs
 from pgrun.envs.tensor import Outcome, TensorEnv, World

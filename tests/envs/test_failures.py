@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.envs.gymnasium import GymVectorEnv
 from pgrun.envs.processes import Processes

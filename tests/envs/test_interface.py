@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from running import new_run
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.envs.interface import FirstAnswers, flag, number
 from pgrun.errors import EnvFailed, NotBegun, UserError

@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 import worlds
 from running import compose, parts
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.errors import UserError
 from pgrun.run.build import build

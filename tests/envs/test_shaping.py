@@ -9,7 +9,7 @@ import worlds  # noqa: F401 (registers the test environments)
 from omegaconf import OmegaConf
 from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.config.resolve import resolved
 from pgrun.envs.shaping import Coordinate, Distance, Shaped

@@ -6,7 +6,7 @@ import pytest
 import torch
 import worlds
 from running import same
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.collect.episodes import Episodes
 from pgrun.data.plain import CantCapture, encode

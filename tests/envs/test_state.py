@@ -12,7 +12,7 @@ import torch
 import worlds  # noqa: F401 (registers the test environments)
 from recipes import sampled
 from running import same
-from test_transitions import adapter
+from transitions import adapter
 
 from pgrun.collect.random_actions import random_actions
 from pgrun.data.plain import CantCapture, decode, encode

@@ -6,30 +6,12 @@ import numpy as np
 import pytest
 import torch
 import worlds  # noqa: F401 (registers the test environments)
+from transitions import adapter
 
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.data.plain import encode
 from pgrun.data.types import Step, Transition
-from pgrun.envs import make
 from pgrun.loop.train import Clock
-
-
-def adapter(
-    id, num_envs=2, backend="auto", autoreset="same_step", limit=None, kwargs=None, wrappers=(), float64=False, seed=0
-):
-    return make(
-        id=id,
-        num_envs=num_envs,
-        backend=backend,
-        autoreset=autoreset,
-        max_episode_steps=limit,
-        extra=None,
-        kwargs=kwargs or {},
-        wrappers=wrappers,
-        float64=float64,
-        seed=seed,
-    )
-
 
 # where each copy's scripted episode begins; the second ends earlier than the first
 STARTS = {

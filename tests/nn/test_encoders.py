@@ -1,38 +1,21 @@
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from encoded import COMMON, VECTOR, cnn, image, mlp, spaces
 from torch import nn
 from torch.testing import assert_close
 
 from pgrun.envs.gymnasium import observation_codec
 from pgrun.errors import UserError
-from pgrun.nn import CNN, MLP
 from pgrun.nn.encoders import Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size
-
-spaces = gym.spaces
-COMMON = {"activation": "tanh", "init_gain": 1.0, "head_gain": 0.01, "shared": False, "log_std_init": 0.0}
-VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-
-
-def mlp(**changes):
-    return MLP(**{"hidden": [8, 5], "normalize_obs": False, **COMMON, **changes})
-
-
-def cnn(**changes):
-    return CNN(**{"hidden": [16], "channels": [4, 6, 8], "channels_last": None, **COMMON, **changes})
 
 
 def weights(encoder):
     """The (weight, bias) of every layer, first to last, however the module keeps them."""
     parameters = list(encoder.parameters())
     return list(zip(parameters[::2], parameters[1::2], strict=True))
-
-
-def image(*shape, dtype=np.uint8, high=255):
-    return spaces.Box(0, high, shape, dtype)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -2,10 +2,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from test_encoders import VECTOR, cnn, image, mlp
+from encoded import VECTOR, cnn, image, mlp
+from models_seen import seen
 from torch.testing import assert_close
 
-from pgrun.data.types import Transition
 from pgrun.errors import UserError
 from pgrun.nn import Actor, ActorCritic, Twin, q_functions
 from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
@@ -63,15 +63,6 @@ def test_masked_actions_are_never_taken():
     assert (pi.log_prob(legal + 1) < -1e8).all()
     p = free[:, [0, 2]].softmax(-1)
     assert_close(pi.entropy(), -(p * p.log()).sum(-1))
-
-
-def seen(obs, valid=None, **fields):
-    """A Transition of which only what is given matters."""
-    shape = obs.shape[:-1]
-    no, yes = torch.zeros(shape, dtype=torch.bool), torch.ones(shape, dtype=torch.bool)
-    blank = {"action": torch.zeros(shape), "reward": torch.zeros(shape), "discount": torch.ones(shape), "last": no}
-    valid = yes if valid is None else valid
-    return Transition(**{"obs": obs, "next_obs": obs, **blank, "valid": valid, "extras": {}, **fields})
 
 
 def test_separate_trunks_share_nothing():

@@ -3,9 +3,9 @@
 import gymnasium as gym
 import pytest
 import torch
+from encoded import COMMON, VECTOR, image
+from models_seen import seen
 from running import parts
-from test_encoders import COMMON, VECTOR, image
-from test_models import seen
 from torch.testing import assert_close
 
 from pgrun.data.types import columns, flatten_time, sequences

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands_inside import run, tree
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job
 from hydra.plugins.launcher import Launcher
 from omegaconf import open_dict
-from test_claim import run, tree
 
 
 class Foreign(Launcher):

@@ -64,7 +64,7 @@ def test_json_stands_alone_though_something_is_printed_as_the_process_ends(tmp_p
     parting += "gymnasium.register('Parting-v0', entry_point=test_terminal.Prints)\n"
     (tmp_path / "parting.py").write_text(parting)
     words = ("run", "--episodes", "2", "--json", "eval.env.id=parting:Parting-v0")
-    said = pgrun("eval", *words, cwd=tmp_path, PYTHONPATH=str(Path(__file__).parent))
+    said = pgrun("eval", *words, cwd=tmp_path, PYTHONPATH=str(Path(__file__).parents[1] / "support"))
     assert said.code == 0, said.err
     assert len(json.loads(said.out)) > 5
     for word in ("a parting word", "a word by another name", "a word of C's"):

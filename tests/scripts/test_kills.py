@@ -11,7 +11,7 @@ import torch
 from pgrun.run import checkpoint
 from pgrun.run.checkpoint_files import Written
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_difference_of_one_bit_is_seen():

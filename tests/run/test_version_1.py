@@ -1,6 +1,6 @@
 """Run directories, config files and code of version 0.1 go on.
 
-tests/data/version_1 was made by version 0.1.0: two short runs, what `pgrun eval RUN --episodes 3` said of each, the
+tests/support/version_1 was made by version 0.1.0: two short runs, what `pgrun eval RUN --episodes 3` said of each, the
 hash of what `pgrun resume RUN total_steps=128` ended with, and every target of its configs.
 """
 
@@ -21,7 +21,7 @@ from shell import pgrun_inside
 from pgrun.config.renamed import MODULES, NAMES, new_name, renew
 from pgrun.config.resolve import renew_targets
 
-DATA = Path(__file__).parent / "data" / "version_1"
+DATA = Path(__file__).parents[1] / "support" / "version_1"
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import breaking  # noqa: F401 (registers the environments)
-from test_eval_env import Still
+from eval_cases import Still
 
 from pgrun.collect.episodes import Episodes
 from pgrun.envs import make

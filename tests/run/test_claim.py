@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands_inside import SHORT, run, tree
 
 from pgrun.errors import UserError
 from pgrun.run.claim import Claim, holds_run, refuse_taken
@@ -18,7 +19,6 @@ from pgrun.shell import hydra_app as app
 from pgrun.shell.cli import main
 from pgrun.sweep.resolvers import FreeFolders
 
-SHORT = ["algo=reinforce", "total_steps=64", "num_envs=2", "network.hidden=[8]", "eval.every=null"]
 SHORT += ["eval.final_episodes=1"]
 INTERPOLATED = "hydra.run.dir=runs/lr_${optimizer.lr}_s${seed}"
 
@@ -31,25 +31,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tree(folder: Path) -> dict[str, int]:
-    """When everything in a folder was last written."""
-    return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
-
-
 def refusal(capsys: pytest.CaptureFixture[str], code: object) -> str:
     """The one line on stderr of a command that was refused."""
     assert code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
-
-
-def run(*arguments: str) -> int:
-    """`pgrun ARGUMENTS` in this process."""
-    try:
-        return main([*arguments, *SHORT])
-    except SystemExit as end:  # of a refusal before Hydra runs the job
-        return int(end.code or 0)
 
 
 def test_a_second_run_in_one_directory_however_it_is_spelled(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

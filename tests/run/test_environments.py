@@ -6,7 +6,7 @@ import json
 
 import breaking  # noqa: F401 (registers the environments)
 import pytest
-import torch
+from eval_cases import Still
 from omegaconf import OmegaConf
 from running import compose, new_run, parts
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -25,18 +25,6 @@ SMALL = (
     *("env=gym", "network.hidden=[8]", "num_envs=2", "algo.rollout=20", "algo.minibatch=40", "total_steps=200"),
     *("eval.every=null", "eval.final_episodes=3", "log.every=40"),
 )
-
-
-class Still:
-    """Always does 0."""
-
-    device = torch.device("cpu")
-
-    def initial_carry(self, num_envs):
-        return ()
-
-    def act(self, obs, carry, explore):
-        return torch.zeros(len(obs), dtype=torch.int64), carry, {}
 
 
 def run_with_config(folder, *overrides):

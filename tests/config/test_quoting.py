@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from commands_inside import run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from test_claim import run
 
 from pgrun.config.quoting import in_quotes, unreadable
 from pgrun.errors import UserError

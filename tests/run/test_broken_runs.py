@@ -10,9 +10,9 @@ from pathlib import Path
 import breaking
 import pytest
 from recipes import sampled
+from resumable import PPO, SAC, finish
 from running import compose, new_run, same
 from shell import pgrun
-from test_resume import PPO, SAC, finish
 
 from pgrun.errors import EnvFailed, UserError
 from pgrun.run import checkpoint

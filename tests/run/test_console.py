@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_claim import run
+from commands_inside import run
 
 from pgrun.run.console import pasted, shown
 
