@@ -242,6 +242,7 @@ class Run:
             texts(self.folder, self.origin, self.config, self.told),
             hyperparameters(self.config, self.names, self.hydra),
             self.clock.steps,
+            evaluated=self.evaluation.latest_at == self.clock.steps,
         )
         lines = ("" if self.quiet else first, *self.notes, getattr(self.parts.memory, "note", ""))
         return "\n".join(line for line in lines if line)

@@ -22,6 +22,7 @@ from pgrun.system.atomic import replace, told
 
 FAILED = "can't write curves into"
 DROPPED = ("_hparams_/", "final/")  # how tags of that tab begin, the latter of an older version
+EVALUATION = "eval/"  # how tags of evaluations begin
 FINAL = ("eval_return_mean", "train_return_mean", "best_eval_return_mean")  # a run's own figures in that tab
 METRICS = (*FINAL, "time/steps_per_second")
 
@@ -114,13 +115,21 @@ class TensorBoard:
         with told(FAILED, self.folder):
             self.writer.add_scalar(tag, value, step)
 
-    def describe(self, texts: dict[str, str], hyperparameters: dict[str, bool | float | str], step: int) -> None:
+    def describe(
+        self, texts: dict[str, str], hyperparameters: dict[str, bool | float | str], step: int, *, evaluated: bool
+    ) -> None:
         """Write what the run is: texts in Markdown for the text tab, and its row of the HParams tab.
 
         A row's figures are those that `close` writes last, so a run that is killed has a row, too.
+
+        Args:
+            texts: by tag.
+            hyperparameters: by name.
+            step: where the run stands.
+            evaluated: whether the run knows of an evaluation at this step; if not, it will be made (again).
         """
         with told(FAILED, self.folder):
-            forget_hyperparameters(self.folder)
+            forget(self.folder, None if evaluated else step)
             for tag, text in texts.items():
                 self.writer.add_text(tag, text, step)
             # add_hparams would open a second run beside this one
@@ -161,15 +170,29 @@ def code_block(text: str, language: str = "") -> str:
     return f"```{language}\n{text.rstrip()}\n```"
 
 
-def forget_hyperparameters(folder: Path) -> None:
-    """Drop what earlier sessions of a run wrote for the HParams tab: of several, TensorBoard shows the first's."""
+def forget(folder: Path, unevaluated: int | None) -> None:
+    """Drop what earlier sessions of a run wrote and this one writes again.
+
+    That is the HParams tab: of several rows, TensorBoard shows the first's. And the evaluation of a step, of a run that
+    was killed after it had its curves on disk and before a checkpoint knew of it.
+
+    Args:
+        folder: the run directory.
+        unevaluated: the step whose evaluation is to come; None: there is none.
+    """
     for path in sorted(folder.glob("events.out.tfevents.*")):
         data = path.read_bytes()
-        if DROPPED[0].encode() not in data:
+        if DROPPED[0].encode() not in data and (unevaluated is None or EVALUATION.encode() not in data):
             continue
-        kept = [record for record, event in records(data) if not is_hyperparameters(event)]
-        with suppress(PermissionError):
-            replace(path, b"".join(kept))
+        every = list(records(data))
+        kept = [
+            record
+            for record, event in every
+            if not is_hyperparameters(event) and (unevaluated is None or not is_evaluation(event, unevaluated))
+        ]
+        if len(kept) < len(every):
+            with suppress(PermissionError):
+                replace(path, b"".join(kept))
 
 
 def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -189,3 +212,11 @@ def is_hyperparameters(event: bytes) -> bool:
         return False
     tags = [value.tag for value in Event.FromString(event).summary.value]
     return any(tag.startswith(DROPPED) or tag in FINAL for tag in tags)
+
+
+def is_evaluation(event: bytes, step: int) -> bool:
+    """Tell whether an event is a point of an evaluation at this step."""
+    if EVALUATION.encode() not in event:
+        return False
+    found = Event.FromString(event)
+    return found.step == step and any(value.tag.startswith(EVALUATION) for value in found.summary.value)

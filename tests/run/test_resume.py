@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pgrun.run import checkpoint
 from pgrun.run.directory import load_run, remember
+from pgrun.run.run import Run
 from pgrun.shell.cli import main
 
 # of each kind of update, memory, collector and backend; the others are for the longer tests
@@ -70,6 +71,23 @@ def test_curves_go_on_where_they_were(tmp_path):
         finish(new_run(folder, *overrides, resume=checkpoint.load(path)))
         assert curves(folder) == curves(tmp_path / "whole")
         assert timed_steps(folder) == timed_steps(tmp_path / "whole")
+
+
+def test_an_evaluation_that_no_checkpoint_knows_of_has_one_point(tmp_path, monkeypatch):
+    """Killed between the flush of the curves and the checkpoint that would have known of the evaluation."""
+    overrides = (*PPO, "eval.every=128", "checkpoint.every=128", "checkpoint.keep=20")
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "complete", lambda self, clock, metrics: None)
+        whole = new_run(tmp_path / "whole", *overrides)
+        finish(whole)
+    again = 0
+    for path in whole.checkpoints.glob("step_*.pt"):
+        state = checkpoint.load(path)
+        again += state["evaluation"]["latest_at"] != state["clock"]["steps"]
+        shutil.copytree(tmp_path / "whole", tmp_path / path.stem)
+        finish(new_run(tmp_path / path.stem, *overrides, resume=state))
+        assert curves(tmp_path / path.stem) == curves(tmp_path / "whole")
+    assert again > 1
 
 
 def test_curves_of_a_run_that_starts_over(tmp_path):

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.run.opening import curves, hyperparameters
-from pgrun.run.tensorboard import TensorBoard, forget_hyperparameters
+from pgrun.run.tensorboard import TensorBoard, forget
 
 SHORT = ("num_envs=2", "eval.every=null", "eval.final_episodes=1", "log.every=1", "network.hidden=[8]")
 
@@ -46,7 +46,7 @@ def board(folder: Path) -> TensorBoard:
 def test_a_run_has_one_row_however_many_sessions_it_has(tmp_path: Path) -> None:
     for total, value in ((64, 1.0), (400, 2.0)):
         writer = board(tmp_path)
-        writer.describe({"command": "x"}, {"algo": "ppo", "total_steps": total}, total)
+        writer.describe({"command": "x"}, {"algo": "ppo", "total_steps": total}, total, evaluated=True)
         writer.close({"eval_return_mean": value}, total)
     assert row(tmp_path) == {"algo": "ppo", "total_steps": 400}
     assert curve(tmp_path, "eval_return_mean") == [2.0]
@@ -57,24 +57,24 @@ def test_a_run_has_one_row_however_many_sessions_it_has(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_has_a_row(tmp_path: Path) -> None:
-    board(tmp_path).describe({}, {"algo": "ppo"}, 0)
+    board(tmp_path).describe({}, {"algo": "ppo"}, 0, evaluated=True)
     assert row(tmp_path) == {"algo": "ppo"}
 
 
 def test_only_the_row_is_dropped_of_an_earlier_session(tmp_path: Path) -> None:
     writer = board(tmp_path)
-    writer.describe({"command": "x"}, {"algo": "ppo"}, 0)
+    writer.describe({"command": "x"}, {"algo": "ppo"}, 0, evaluated=True)
     for step in range(50):
         writer.scalar("train/return", step, step)
     writer.close({"eval_return_mean": 1.0}, 49)
     (path,) = tmp_path.glob("events.*")
     path.write_bytes(path.read_bytes()[:-3])  # torn by a kill
-    forget_hyperparameters(tmp_path)
+    forget(tmp_path, None)
     assert curve(tmp_path, "train/return") == list(range(50))
     assert events(tmp_path).Tags()["tensors"] == ["command/text_summary"]
     assert "hparams" not in events(tmp_path)._plugin_to_tag_to_content
     before = path.stat().st_mtime_ns
-    forget_hyperparameters(tmp_path)
+    forget(tmp_path, None)
     assert path.stat().st_mtime_ns == before
 
 
@@ -83,7 +83,7 @@ def test_files_without_rows_stay_as_they_are(tmp_path: Path) -> None:
         writer.add_scalar("a", 1.0, 0)
     (path,) = tmp_path.glob("events.*")
     before = path.read_bytes()
-    forget_hyperparameters(tmp_path)
+    forget(tmp_path, None)
     assert path.read_bytes() == before
 
 
