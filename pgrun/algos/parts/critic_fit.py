@@ -54,8 +54,8 @@ class Regression:
     def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
         """Fit V; see `CriticFit`."""
         batch = fitted_to(batch)
-        all_metrics = [self.step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
-        return {key: torch.stack([metrics[key] for metrics in all_metrics]).mean() for key in all_metrics[0]}
+        results = [self.step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
+        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
 
 @dataclass(kw_only=True)

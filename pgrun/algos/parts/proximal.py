@@ -77,8 +77,8 @@ class Proximal(OnPolicy):
     def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
         """Take the gradient steps on a rollout [T, B]; return the means of their metrics."""
         epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
-        all_metrics = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
-        return {key: torch.stack([metrics[key] for metrics in all_metrics]).mean() for key in all_metrics[0]}
+        results = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
+        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
     def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute a gradient step's loss on rows [M] or sequences [L, M]; return the 0-dim loss and metrics."""
