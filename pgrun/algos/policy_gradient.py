@@ -18,9 +18,11 @@ from pgrun.errors import UserError
 class PolicyGradient(OnPolicy):
     """The policy gradient ∇J = E[Σ_t ∇log π(a_t|s_t) Ψ_t], with one joint loss of policy and critic.
 
-    It takes one step a rollout, or one at each t of whole episodes. REINFORCE: Williams 1992,
-    https://doi.org/10.1007/BF00992696. Actor-critic: Sutton et al. 2000, https://papers.nips.cc/paper/1713. A2C: the
-    synchronous form of Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3.
+    It takes one step a rollout, or one at each t of whole episodes.
+
+    - REINFORCE: Williams 1992, https://doi.org/10.1007/BF00992696.
+    - Actor-critic: Sutton et al. 2000, https://papers.nips.cc/paper/1713.
+    - A2C: the synchronous form of Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3.
 
     Args:
         update: after a rollout, or after each of its steps in turn.

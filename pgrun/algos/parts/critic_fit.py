@@ -98,9 +98,9 @@ class TrustRegion:
             return mask_mean((v - v_old).square(), valid) / (2.0 * sigma2)
 
         g = -ranks.mean(n, flat_gradient(error(v), self.parameters, keep=True))
-        own_product = hessian_product(distance(v), self.parameters)  # H/σ², H = (1/N) Σ jjᵀ with j = ∇V
+        local_product = hessian_product(distance(v), self.parameters)  # H/σ², H = (1/N) Σ jjᵀ with j = ∇V
         s = conjugate_gradient(
-            lambda x: ranks.mean(n, own_product(x)),
+            lambda x: ranks.mean(n, local_product(x)),
             g,
             iterations=self.cg_iterations,
             tolerance=self.cg_tolerance,

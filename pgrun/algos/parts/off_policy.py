@@ -97,7 +97,7 @@ class OffPolicy(Learner):
         return 0.5 * delta.square()
 
     def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
-        """Start from another run; its Q functions are the slow copies, too, if it had none."""
+        """Start from another run; slow copies that it lacks start as copies of its networks."""
         super().start_from(tensors, name)
         if any("_target." in key and key not in tensors for key in self.state_dict()):  # that run had no slow copies
             tau, self.tau = self.tau, 1.0
