@@ -1,1 +1,1 @@
-"""The algorithms: a file each, which reads like its paper."""
+"""The algorithms, one file each, which reads like its paper."""

@@ -10,9 +10,10 @@ from pgrun.errors import UserError
 
 
 class A3C(PolicyGradient):
-    """A2C run by many: Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3, is what each process does.
+    """A3C: asynchronous A2C in many processes, each with its own exploration.
 
-    The many are `parallel=async`. Here is only that each may explore in its own way, as section 4 of the paper has it.
+    Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3, is what each process does; `parallel=async` starts
+    several. This class only lets each process explore in its own way, as section 4 of the paper has it.
 
     Args:
         exploration_per_worker: the entropy coefficient of each process, by rank, over and over; None: of all the same.
@@ -28,8 +29,8 @@ class A3C(PolicyGradient):
         **common: Any,
     ) -> None:
         if exploration_per_worker is not None:
-            each = exploration_per_worker
-            if not isinstance(each, list) or not each or not all(isinstance(x, (int, float)) and x >= 0 for x in each):
-                raise UserError(f"algo.exploration_per_worker={each}: give entropy coefficients, [0.0, 0.01], or null")
+            coef = exploration_per_worker
+            if not isinstance(coef, list) or not coef or not all(isinstance(x, (int, float)) and x >= 0 for x in coef):
+                raise UserError(f"algo.exploration_per_worker={coef}: give entropy coefficients, [0.0, 0.01], or null")
             entropy_coef = exploration_per_worker[rank % len(exploration_per_worker)]
         super().__init__(entropy_coef=entropy_coef, **common)

@@ -19,10 +19,10 @@ from pgrun.optim.gradient_step import slow_copy
 
 
 class ACER(Learner):
-    """Replay of trajectories, Retrace, truncated importance weights with bias correction, and a trust region around an
-    average policy. Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions.
+    """Actor-critic with replay of trajectories, Retrace, and a trust region around an average policy.
 
-    φ, the statistics that the trust region is about, are the policy's probabilities, or its means and log σ.
+    Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions. Importance weights
+    are truncated, with bias correction. The trust region bounds φ: the policy's probabilities, or its means and log σ.
 
     Args:
         rollout: T, steps in each environment between updates.
@@ -36,7 +36,7 @@ class ACER(Learner):
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
     learns_from = "rollouts"
-    own_steps = True  # whose distribution is recorded
+    own_steps = True  # their distribution is recorded
     compares = True
 
     def __init__(
@@ -61,28 +61,32 @@ class ACER(Learner):
         self.step = self.gradient_step(self.model.parameters(), self.loss)
 
     def initial_carry(self, num_envs: int) -> Carry:
+        """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""
         return self.model.initial_carry(num_envs)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Sample from π, or take its mode; see `Algorithm.act`."""
         pi, after = self.model.step(obs, carry)
-        extras = {"pi": pi.params(), **({"carry": carry[0]} if carry else {})}  # what μ was
+        extras = {"pi": pi.params(), **({"carry": carry[0]} if carry else {})}  # μ's parameters
         return (pi.sample() if explore else pi.mode()), after, extras
 
     def log_prob(self, batch: Transition) -> Tensor:
+        """Compute log π(a_t|s_t), [T, B]; see `Algorithm.log_prob`."""
         return self.model.policy(batch).log_prob(batch.action)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Step once on a rollout, and move the average policy; see `Algorithm.update`."""
         batch, metrics = self.estimate(batch)
         metrics |= self.step(batch)
         self.theta_average.lerp_(self.step.theta[: self.theta_average.numel()], 1.0 - self.alpha)  # θ_a ← αθ_a + (1−α)θ
         self.model.observe(batch)
-        for mine, theirs in zip(self.average.buffers(), self.model.actor.buffers(), strict=True):
-            mine.copy_(theirs)
+        for average, learned in zip(self.average.buffers(), self.model.actor.buffers(), strict=True):
+            average.copy_(learned)
         return metrics
 
     @torch.no_grad()
     def estimate(self, batch: Transition) -> tuple[Transition, dict[str, Tensor]]:
-        """A rollout [T, B] with what the loss needs in extras: z, Q^ret, V's target, and the noise of the critic."""
+        """Compute what the loss needs of a rollout [T, B]: z, Q^ret, V's target and the critic's noise, in extras."""
         noise = self.model.q.noise(batch)
         pi, judged = self.model.judged(batch, noise)
         q, v = judged.q, judged.v
@@ -103,8 +107,8 @@ class ACER(Learner):
             kl = f.kl_from(self.average_policy(batch))
             (k,) = torch.autograd.grad(kl.sum(), phi)
         z = project_to_trust_region(g, k, self.delta)  # eq. 13
-        found = {"z": z, "q_ret": q_ret, "v_target": v + rho.clamp(max=1.0) * (q_ret - q), "noise": noise.movedim(0, 2)}
-        return batch._replace(extras={**batch.extras, **found}), {
+        terms = {"z": z, "q_ret": q_ret, "v_target": v + rho.clamp(max=1.0) * (q_ret - q), "noise": noise.movedim(0, 2)}
+        return batch._replace(extras={**batch.extras, **terms}), {
             "policy/entropy": mask_mean(pi.entropy(), batch.valid),
             "policy/kl_average": mask_mean(kl.detach(), batch.valid),
             "policy/projected": mask_mean((z != g).any(-1).to(q.dtype), batch.valid),
@@ -113,11 +117,11 @@ class ACER(Learner):
         }
 
     def average_policy(self, batch: Transition) -> Any:
-        """f(·|φ_{θ_a}), the average policy at a rollout's states."""
+        """Return f(·|φ_{θ_a}), the average policy at a rollout's states."""
         return self.average.head(self.average.encoder.along(batch, self.model.slots[0]), batch.obs)
 
     def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """−zᵀφ, whose gradient is −z ∂φ/∂θ, and the critic's error, on a rollout [T, B]."""
+        """Compute −zᵀφ, whose gradient is −z ∂φ/∂θ, plus the critic's error, on a rollout [T, B]."""
         extras = batch.extras
         pi, judged = self.model.judged(batch, extras["noise"].movedim(2, 0))
         policy = -mask_mean((extras["z"] * pi.statistics()).sum(-1), batch.valid)
@@ -126,6 +130,6 @@ class ACER(Learner):
 
 
 def log_probs(pi: Any, actions: Tensor) -> Tensor:
-    """log π(a|s_t) of several actions at each state, [m, T, B, *A] -> [m, T, B]."""
+    """Compute log π(a|s_t) of several actions [m, T, B, *A] at each state, [m, T, B]."""
     params = pi.params()
     return pi.like(params.expand(actions.shape[0], *params.shape)).log_prob(actions)

@@ -17,7 +17,7 @@ from pgrun.nn.deterministic_actor import atom_critic
 
 
 class D4PG(DeterministicReplay):
-    """DDPG with a critic of the return's distribution, n-step returns, prioritised replay and K actors.
+    """DDPG with a distributional critic, n-step returns, prioritised replay and K actors.
 
     Barth-Maron et al. 2018, https://arxiv.org/abs/1804.08617, algorithm 1, with a categorical distribution. The replay
     makes the n-step returns and, by priority, the weights; the actors are the environments.
@@ -40,13 +40,14 @@ class D4PG(DeterministicReplay):
         self.attach_critic(atom_critic(self.network, self.obs_space, self.action_space, atoms))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Fit the critic, step the actor, move the targets; see `Algorithm.update`."""
         metrics = self.fit(batch)
         metrics |= self.actor_step(batch.obs)
         self.update_targets()
         return metrics
 
     def target(self, batch: Transition) -> Tensor:
-        """Φ(r + γ Z̄(s', μ̄(s'))), projected onto the support; [M, K]."""
+        """Project the distribution of r + γ Z̄(s', μ̄(s')) onto the support; [M, K]."""
         p = self.q_target(batch.next_obs, self.actor_target(batch.next_obs)).softmax(-1)
         discount = self.gamma * batch.discount
         return project_distribution(batch.reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.z, p, self.z)
@@ -54,7 +55,10 @@ class D4PG(DeterministicReplay):
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """E[−Σ_k y_k log p_k(s, a)]; a row's priority is KL(y‖p), the same less what no p could do better."""
+        """Compute E[−Σ_k y_k log p_k(s, a)]; a row's priority is KL(y‖p).
+
+        That is the row's cross-entropy less the entropy of y, which no p can go below.
+        """
         log_p = self.q(obs, action).log_softmax(-1)
         cross = -(y * log_p).sum(-1)  # [M]
         metrics = {"value/q": (log_p.detach().exp() @ self.z).mean()}
@@ -65,6 +69,6 @@ class D4PG(DeterministicReplay):
         return loss, {"loss/critic": loss.detach(), **metrics}
 
     def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
-        """−E[Q(s, μ(s))] with Q the mean of Z."""
+        """Compute −E[Q(s, μ(s))], with Q the mean of Z."""
         loss = -(self.q(obs, self.actor(obs)).softmax(-1) @ self.z).mean()
         return loss, {"loss/actor": loss.detach()}

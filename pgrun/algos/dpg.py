@@ -14,7 +14,7 @@ from pgrun.nn import q_functions
 
 
 class DPG(Deterministic):
-    """Sarsa for the critic, ∇_θμ(s) ∇_aQ(s, a) for the actor; neither replay nor target networks.
+    """On-policy DPG: Sarsa for the critic, ∇_θμ(s) ∇_aQ(s, a) for the actor; no replay, no target networks.
 
     Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, section 4.1, a rollout at a time.
 
@@ -33,6 +33,7 @@ class DPG(Deterministic):
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Step critic and actor on a rollout; see `Algorithm.update`."""
         with torch.no_grad():
             y = self.target(batch).flatten()
         batch = flatten_time(batch)
@@ -41,7 +42,10 @@ class DPG(Deterministic):
         return metrics
 
     def target(self, batch: Transition) -> Tensor:
-        """r_t + γ Q(s_{t+1}, a_{t+1}), [T, B]; a_{t+1} as taken, or μ's where rollout or episode end before it."""
+        """Compute r_t + γ Q(s_{t+1}, a_{t+1}), [T, B].
+
+        a_{t+1} is the action taken, or μ(s_{t+1}) where the rollout or episode ends before it.
+        """
         taken = torch.cat([batch.action[1:], batch.action[-1:]])
         ends = batch.last.clone()
         ends[-1] = True
@@ -51,12 +55,12 @@ class DPG(Deterministic):
         return batch.reward + self.gamma * batch.discount * q
 
     def critic_loss(self, obs: Obs, action: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """½ E[δ²], y held: the step is δ ∇_wQ(s, a)."""
+        """Compute ½ E[δ²] with y held: the step is δ ∇_wQ(s, a)."""
         q = self.q(obs, action)[0]
         loss = 0.5 * mask_mean((q - y).square(), valid)
         return loss, {"loss/critic": loss.detach(), "value/q": mask_mean(q.detach(), valid)}
 
     def actor_loss(self, obs: Obs, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """−E[Q(s, μ(s))]: its gradient is −E[∇_θμ(s) ∇_aQ(s, a)]."""
+        """Compute −E[Q(s, μ(s))], whose gradient is −E[∇_θμ(s) ∇_aQ(s, a)]."""
         loss = -mask_mean(self.q(obs, self.actor(obs))[0], valid)
         return loss, {"loss/actor": loss.detach()}

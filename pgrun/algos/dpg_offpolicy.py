@@ -16,18 +16,18 @@ from pgrun.nn.models import Critic
 
 
 class DPGOffPolicy(Deterministic):
-    """COPDAC-Q: Q(s, a) = (a − μ(s))ᵀ ∇_θμ(s)ᵀ w + V(s), whose slope at μ(s) biases no gradient, learned by
-    Q-learning from what a noisy policy did.
+    """COPDAC-Q: off-policy DPG with a compatible critic, Q(s, a) = (a − μ(s))ᵀ ∇_θμ(s)ᵀ w + V(s).
 
-    Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, sections 4.2 and 4.3. V is a network. As w is the
-    natural gradient (section 4.3), a step may be along w itself.
+    Silver et al. 2014, https://proceedings.mlr.press/v32/silver14, sections 4.2 and 4.3. The slope of this Q at μ(s)
+    biases no gradient. Q is learned by Q-learning from the steps of a noisy policy; V is a network. As w is the natural
+    gradient (section 4.3), a step may be along w itself.
 
     Args:
         rollout: T, steps in each environment between updates.
         natural: step along w, the natural gradient, not along ∇μ ∇μᵀ w.
     """
 
-    compares = True  # a − μ(s), with the μ(s) that the noise was added to
+    compares = True  # a − μ(s) needs the μ(s) that the noise was added to
 
     def __init__(self, *, rollout: Count, natural: bool, **common: Any) -> None:
         super().__init__(**common)
@@ -42,10 +42,11 @@ class DPGOffPolicy(Deterministic):
         self.critic_step = self.gradient_step(critic, self.critic_loss, name="critic")
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Step critic and actor on a rollout or a replay's rows; see `Algorithm.update`."""
         batch = flatten_time(batch) if batch.reward.dim() > 1 else batch  # a rollout, or a replay's rows
         with torch.no_grad():  # eq. 19, where Q(s', μ(s')) = V(s')
             y = batch.reward + self.gamma * batch.discount * self.v(batch.next_obs)
-        weight = batch.extras.get("weight")  # of a replay by priority, which learns the errors
+        weight = batch.extras.get("weight")  # of a replay by priority, which gets the errors
         metrics = self.critic_step(batch.obs, batch.action, y, batch.valid, weight)  # eq. 21 and 22
         if weight is not None:
             report_errors(batch, metrics.pop("delta"))
@@ -55,7 +56,7 @@ class DPGOffPolicy(Deterministic):
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, valid: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """½ E[δ²], y held: the step is δ φ(s, a) for w, with φ(s, a) = ∇_θμ(s)(a − μ(s)), and δ ∇V(s) for V."""
+        """Compute ½ E[δ²] with y held: the step is δ ∇V(s) for V and δ φ(s, a), φ(s, a) = ∇_θμ(s)(a − μ(s)), for w."""
         mu, slope = jacobian_product(self.actor, obs, self.w)
         q = ((action - mu) * slope).sum(-1) + self.v(obs)
         delta = q - y
@@ -66,7 +67,7 @@ class DPGOffPolicy(Deterministic):
         return loss, {"loss/critic": loss.detach(), **metrics}
 
     def actor_loss(self, obs: Obs, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Its gradient is −E[∇_θμ(s) ∇_θμ(s)ᵀ w], or −w."""
+        """Compute a loss whose gradient is −E[∇_θμ(s) ∇_θμ(s)ᵀ w], or −w."""
         w = self.w.detach()
         if self.natural:
             loss = -torch.dot(w, torch.cat([p.flatten() for p in self.actor.parameters()]))

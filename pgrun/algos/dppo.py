@@ -16,9 +16,10 @@ from pgrun.data.types import Transition, mask_mean, mean_over_ranks
 class DPPO(FittedCritic):
     """Proximal policy optimisation by many workers, with an adaptive KL penalty.
 
-    Heess et al. 2017, https://arxiv.org/abs/1707.02286, appendix A. Here is what each worker does, algorithm 3; of one
-    worker it is algorithm 1. With `parallel=ray` each gradient goes to the chief, algorithm 2, and the worker goes on
-    when it is taken in or dropped. R̂_t and Â_t are the chosen advantage's, the B baseline substeps the critic's fit.
+    Heess et al. 2017, https://arxiv.org/abs/1707.02286, appendix A. This is what each worker does, algorithm 3; with
+    one worker it is algorithm 1. With `parallel=ray` each gradient goes to the chief, algorithm 2, and the worker goes
+    on when it is taken in or dropped. R̂_t and Â_t are the chosen advantage's, the B baseline substeps the critic's
+    fit.
 
     Args:
         policy_substeps: M, how often the policy's step sees the whole rollout.
@@ -56,19 +57,20 @@ class DPPO(FittedCritic):
         self.policy_step = self.gradient_step(self.actor, self.policy_loss, name="policy")
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Learn from a rollout; see `Algorithm.update`."""
         batch = self.estimate(batch)  # R̂_t, Â_t, and π_old ← π_θ
         metrics = self.learn(batch)
         self.model.observe(batch)
         return metrics
 
     def learn(self, batch: Transition) -> dict[str, Tensor]:
-        """The substeps on a rollout [T, B] as `estimate` returns it, and what λ becomes; -> metrics."""
-        every = []
+        """Take the substeps on a rollout [T, B] as `estimate` returns it, and adapt λ; return metrics."""
+        results = []
         for part in self.minibatches(batch, self.policy_substeps, self.minibatch):  # m = 1 … M
             if (kl := self.kl(part)) > 4.0 * self.kl_target:  # on a GPU a sync point
-                return {"policy/kl": kl}  # the rollout is of another policy by now: on to the next
-            every.append(self.policy_step(part, self.lambda_))
-        metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+                return {"policy/kl": kl}  # the policy has moved too far from the rollout's: on to the next
+            results.append(self.policy_step(part, self.lambda_))
+        metrics = {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
         if self.model.critic is not None:
             metrics |= self.critic_fit(self, batch)  # b = 1 … B: ∇_φ L_BL
         value, target = batch.extras["value"], batch.extras["target"]
@@ -80,12 +82,12 @@ class DPPO(FittedCritic):
 
     @torch.no_grad()
     def kl(self, batch: Transition) -> Tensor:
-        """KL[π_old|π_θ], 0-dim."""
+        """Compute KL[π_old|π_θ], 0-dim."""
         pi = self.model.policy(batch)
         return mean_over_ranks(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
 
     def policy_loss(self, batch: Transition, lambda_: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """−J_PPO(θ) and the entropy bonus, on rows [M] or sequences [L, M]."""
+        """Compute −J_PPO(θ) minus the entropy bonus, on rows [M] or sequences [L, M]."""
         pi = self.model.policy(batch)
         ratio = (pi.log_prob(batch.action) - batch.extras["log_prob"]).exp()
         psi, entropy = batch.extras["psi"], mask_mean(pi.entropy(), batch.valid)

@@ -18,7 +18,9 @@ from pgrun.nn.q import DiscreteQ
 
 
 class DQN(OffPolicy):
-    """Q-learning with a network, replay and a target network. Mnih et al. 2015, https://doi.org/10.1038/nature14236
+    """Q-learning with a network, replay and a target network.
+
+    Mnih et al. 2015, https://doi.org/10.1038/nature14236
 
     Args:
         exploration: how it takes an action, given Q.
@@ -46,10 +48,12 @@ class DQN(OffPolicy):
         self.attach_critic(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Explore by Q, or take the best action; see `Algorithm.act`."""
         q = self.q.all(obs)[0]
         return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Fit Q, and move Q̄ every `target_every` updates; see `Algorithm.update`."""
         metrics = self.fit(batch)
         self.updates += 1
         if self.updates % self.target_every == 0:
@@ -57,7 +61,7 @@ class DQN(OffPolicy):
         return metrics
 
     def target(self, batch: Transition) -> Tensor:
-        """r + γ max_a Q̄(s', a), or with the a that Q prefers there (double), unless the MDP ended; [M]."""
+        """Compute r + γ max_a Q̄(s', a) unless the MDP ended, [M]; with double, Q chooses a."""
         q = self.q_target.all(batch.next_obs)[0]
         if self.chosen_by_q:
             best = self.q.all(batch.next_obs)[0].argmax(-1, keepdim=True)
@@ -67,10 +71,13 @@ class DQN(OffPolicy):
         return batch.reward + self.gamma * batch.discount * q
 
     def error(self, delta: Tensor) -> Tensor:
+        """Return the Huber loss of an error, or half its square; see `OffPolicy.error`."""
         return F.huber_loss(delta, torch.zeros_like(delta), reduction="none") if self.huber else super().error(delta)
 
     def get_extra_state(self) -> Tensor:
+        """Return the count of updates, for the state dict."""
         return torch.tensor(self.updates)
 
     def set_extra_state(self, state: Tensor) -> None:
+        """Load the count of updates."""
         self.updates = int(state)

@@ -16,10 +16,11 @@ from pgrun.nn import ActorCritic
 
 
 class GPS(Learner):
-    """Policy search on the returns of old samples and of guiding ones, weighed by π over the mixture of all that acted.
-    Levine & Koltun 2013, https://proceedings.mlr.press/v28/levine13.html, algorithm 1 without adaptive guides.
+    """Guided policy search on importance-weighted returns of old samples and of guiding ones.
 
-    The guides are demonstrations instead of samples around DDP's solutions; their density π_G is fitted.
+    Levine & Koltun 2013, https://proceedings.mlr.press/v28/levine13.html, algorithm 1 without adaptive guides. Samples
+    are weighed by π over the mixture of all policies that acted. The guides are demonstrations instead of samples
+    around DDP's solutions; their density π_G is fitted.
 
     Args:
         policies: how many of the latest policies' samples an update learns from.
@@ -31,7 +32,7 @@ class GPS(Learner):
     learns_from = "rollouts"
     compares = True
     past: Tensor  # [K, P] θ of the policies that acted, by their number modulo K
-    number: Tensor  # of the policy that acts now
+    number: Tensor  # the number of the policy that acts now
 
     def __init__(
         self,
@@ -59,49 +60,52 @@ class GPS(Learner):
         self.fit_step = self.gradient_step(self.guide.parameters(), self.fit_loss, name="guide")
 
     def initial_carry(self, num_envs: int) -> Carry:
+        """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""
         return self.model.initial_carry(num_envs)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Sample from π, or take its mode; see `Algorithm.act`."""
         pi, after = self.model.step(obs, carry)
         action = pi.sample() if explore else pi.mode()
         extras = {"source": self.number.expand(len(action)), "log_prob": pi.log_prob(action)}
         return action, after, {**extras, **({"carry": carry[0]} if carry else {})}
 
     def log_prob(self, batch: Transition) -> Tensor:
+        """Compute log π(a_t|s_t), [T, E]; see `Algorithm.log_prob`."""
         return self.model.policy(batch).log_prob(batch.action)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Learn from whole episodes [T, E], one a column; extras["source"] is the policy's number, −1 of a guide."""
-        self.past[int(self.number) % len(self.past)] = self.step.theta  # that acted
+        self.past[int(self.number) % len(self.past)] = self.step.theta  # the policy that acted
         guides = batch.valid & (batch.extras["source"][0] < 0)
         if int(self.number) == 0 and bool(guides.any()):
             self.fit(batch._replace(valid=guides))
         batch = batch._replace(extras={**batch.extras, "log_q": self.log_mixture(batch)})
-        every = [self.step(batch) for _ in range(self.epochs)]
+        results = [self.step(batch) for _ in range(self.epochs)]
         self.number += 1
-        metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
-        return {**metrics, "policy/effective_samples": every[-1]["policy/effective_samples"]}
+        metrics = {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
+        return {**metrics, "policy/effective_samples": results[-1]["policy/effective_samples"]}
 
     def fit(self, batch: Transition) -> None:
-        """π_G by maximum likelihood of the guiding samples; the search starts from it, line 3."""
+        """Fit π_G to the guiding samples by maximum likelihood; the search starts from it, line 3."""
         for _ in range(self.fit_steps):
             self.fit_step(batch)
         self.step.theta.copy_(self.fit_step.theta)
 
     def fit_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """−log π_G(a|s) of the guiding samples."""
+        """Compute −log π_G(a|s) of the guiding samples."""
         loss = -mask_mean(self.guide.policy(batch).log_prob(batch.action), batch.valid)
         return loss, {"loss/guide": loss.detach()}
 
     @torch.no_grad()
     def log_mixture(self, batch: Transition) -> Tensor:
-        """log q(ζ_{i,1:t}), q = 1/n Σ_j q_j with q_j the policy that sample j is of, section 3.1; [T, E]."""
+        """Compute log q(ζ_{i,1:t}), q = 1/n Σ_j q_j with q_j the policy of sample j, section 3.1; [T, E]."""
         source = batch.extras["source"][0]  # [E]
         terms = []
         for number in source.unique().tolist():
             if number < 0:
                 log_prob = self.guide.policy(batch).log_prob(batch.action)
-                known = (source < 0) & ~batch.extras["log_prob"].isnan()  # what the demonstrator itself says of them
+                known = (source < 0) & ~batch.extras["log_prob"].isnan()  # the demonstrator's own
                 log_prob = torch.where(known, batch.extras["log_prob"], log_prob)
             else:
                 log_prob = self.log_prob_of(self.past[number % len(self.past)], batch)
@@ -109,7 +113,7 @@ class GPS(Learner):
         return torch.stack(terms).logsumexp(0)
 
     def log_prob_of(self, theta: Tensor, batch: Transition) -> Tensor:
-        """log π(a_t|s_t) of the policy with the parameters θ, [T, E]."""
+        """Compute log π(a_t|s_t) of the policy with the parameters θ, [T, E]."""
         now = self.step.theta.clone()
         self.step.theta.copy_(theta)
         log_prob = self.log_prob(batch)
@@ -117,7 +121,7 @@ class GPS(Learner):
         return log_prob
 
     def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """−Φ(θ), eq. 2: Φ = Σ_t [1/Z_t Σ_i π(ζ_{i,1:t}) / q(ζ_{i,1:t}) γ^t r_t^i + w_r log Z_t]."""
+        """Compute −Φ(θ), eq. 2: Φ = Σ_t [1/Z_t Σ_i π(ζ_{i,1:t}) / q(ζ_{i,1:t}) γ^t r_t^i + w_r log Z_t]."""
         pi = self.model.policy(batch)
         log_w = so_far(pi.log_prob(batch.action), batch.valid) - batch.extras["log_q"]  # [T, E]
         w = log_w.softmax(1)  # normalised by Z_t(θ) = Σ_i π / q
@@ -136,5 +140,5 @@ class GPS(Learner):
 
 
 def so_far(log_prob: Tensor, valid: Tensor) -> Tensor:
-    """Σ_{j≤t} log π(a_j|s_j) of one episode a column, [T, E]; after its end, what it came to."""
+    """Sum log π(a_j|s_j) over j ≤ t of one episode a column, [T, E]; after the end it stays."""
     return torch.where(valid, log_prob, 0.0).cumsum(0)

@@ -15,11 +15,11 @@ from pgrun.errors import UserError
 
 
 class GRPO(Proximal):
-    """PPO's clip without a critic: what a trajectory is compared with are others that began in the same state.
+    """PPO's clip without a critic: a trajectory is compared with others that began in the same state.
 
-    Shao et al. 2024, DeepSeekMath, https://arxiv.org/abs/2402.03300, with outcome supervision: a trajectory's Â is that
-    of each of its steps. Dr. GRPO, Liu et al. 2025, https://arxiv.org/abs/2503.20783: the same with `normalize_std` and
-    `normalize_length` off.
+    Shao et al. 2024, DeepSeekMath, https://arxiv.org/abs/2402.03300, with outcome supervision: all steps of a
+    trajectory have its Â. Dr. GRPO, Liu et al. 2025, https://arxiv.org/abs/2503.20783: the same with `normalize_std`
+    and `normalize_length` off.
 
     Args:
         group: G, trajectories from one start state; the collector brings whole groups, neighbours in the B axis.
@@ -34,6 +34,7 @@ class GRPO(Proximal):
         self.group, self.normalize_std, self.normalize_length = group, normalize_std, normalize_length
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Compare the trajectories, and take the epochs; see `Algorithm.update`."""
         batch, undecided = self.compare(self.seen(batch))
         metrics = self.run_epochs(batch)
         self.model.observe(batch)
@@ -41,7 +42,7 @@ class GRPO(Proximal):
 
     @torch.no_grad()
     def compare(self, batch: Transition) -> tuple[Transition, Tensor]:
-        """A rollout [T, B] with Â in extras["psi"]; and the share of groups whose returns are all the same."""
+        """Put Â into extras["psi"] of a rollout [T, B]; return it and the share of groups with equal returns."""
         batch = self.estimate(batch)
         r = batch.extras["psi"][0]  # R_i, [B]
         a = groups.group_relative(r, self.group, divide=self.normalize_std).expand_as(batch.reward)  # Â_{i,t} = Â_i
@@ -50,16 +51,16 @@ class GRPO(Proximal):
         return batch._replace(extras={**kept, "psi": a, "weight": weight}), groups.undecided(r, self.group)
 
     def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """−J_GRPO, eq. 3, on rows [M] or sequences [L, M]; its mean over minibatches is one of trajectories."""
+        """Compute −J_GRPO, eq. 3, on rows [M] or sequences [L, M]; over minibatches its mean is one of trajectories."""
         valid, extras = sample.valid, sample.extras
         pi = self.model.policy(sample)
         log_prob = pi.log_prob(sample.action)
         log_ratio = log_prob - extras["log_prob"]
         ratio = log_ratio.exp()  # ρ_{i,t}
-        each = losses.clipped_surrogate(ratio, extras["psi"], epsilon)
+        row_loss = losses.clipped_surrogate(ratio, extras["psi"], epsilon)
         if self.reference is not None:
-            each = each + self.reference.penalty(sample, log_prob, ratio)
-        policy = mask_mean(extras["weight"] * each, valid)
+            row_loss = row_loss + self.reference.penalty(sample, log_prob, ratio)
+        policy = mask_mean(extras["weight"] * row_loss, valid)
         entropy = mask_mean(pi.entropy(), valid)
         with torch.no_grad():
             kl = mask_mean(ratio - 1.0 - log_ratio, valid)  # Schulman's k3, http://joschu.net/blog/kl-approx.html

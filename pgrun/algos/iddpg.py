@@ -6,7 +6,7 @@ from pgrun.algos.maddpg import MADDPG
 
 
 class IDDPG(MADDPG):
-    """MADDPG with critics that see their own agent alone: each learns by DDPG, the others a part of its environment.
+    """MADDPG with critics that see only their own agent: each agent learns by DDPG, as if the others were environment.
 
     The comparison in Lowe et al. 2017, https://arxiv.org/abs/1706.02275, section 5.
     """

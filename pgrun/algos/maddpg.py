@@ -19,11 +19,9 @@ from pgrun.optim.gradient_step import slow_copy
 
 
 class MADDPG(OffPolicy):
-    """Critics that see all agents, and actors that see their own observations.
+    """Multi-agent DDPG: Lowe et al. 2017, https://arxiv.org/abs/1706.02275, algorithm 1, one minibatch for all agents.
 
-    Lowe et al. 2017, https://arxiv.org/abs/1706.02275, algorithm 1; one minibatch is for all agents. Choices are drawn
-    by Gumbel noise, and gradients pass through the samples. What is a sum over agents is of parameters that are each
-    agent's own, so that one step of all is a step of each.
+    Critics see all agents, actors their own observations. No parameter is shared: one step of all is a step of each.
 
     Args:
         exploration: the noise on actions that are numbers; choices are explored by being drawn.
@@ -82,16 +80,18 @@ class MADDPG(OffPolicy):
             )
 
     def initial_carry(self, num_envs: int) -> Carry:
+        """Draw sub-policies and start the noise; see `Algorithm.initial_carry`."""
         noise = self.exploration.initial(num_envs, len(self.joint.edge), self.device)
         return (*self.draw(num_envs), *noise)
 
     def draw(self, num_envs: int) -> Carry:
-        """Which sub-policy each agent follows in an episode, [B, N]; () where there is one."""
+        """Draw each agent's sub-policy for an episode, [B, N]; () where there is one."""
         if self.ensembles == 1:
             return ()
         return (torch.randint(self.ensembles, (num_envs, len(self.joint.widths)), device=self.device),)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Draw choices and add noise to numbers, to explore; see `Algorithm.act`."""
         extras, tags = ({}, ()) if self.ensembles == 1 else ({"sub_policy": carry[0]}, carry[:1])
         u = self.followed(self.actor(obs), extras)
         action = self.joint(u, gumbel_like(u) if explore else None)
@@ -102,22 +102,21 @@ class MADDPG(OffPolicy):
         return action, carry, extras
 
     def followed(self, u: Tensor, extras: dict[str, Tensor]) -> Tensor:
-        """u [K, M, A] of all sub-policies -> [M, A] of those that acted."""
+        """Pick the outputs [M, A] of the sub-policies that acted, of u [K, M, A] of all."""
         if self.ensembles == 1:
             return u.squeeze(0)
         return u.gather(0, extras["sub_policy"][:, self.joint.agent].unsqueeze(0)).squeeze(0)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        metrics: dict[str, Tensor] = {}
-        if self.inferred is not None:
-            metrics |= self.infer_step(batch.obs, batch.action)
+        """Fit the critics, step the actors, move the targets; see `Algorithm.update`."""
+        metrics = {} if self.inferred is None else self.infer_step(batch.obs, batch.action)
         metrics |= self.fit(batch, gumbel_like(batch.action))
         metrics |= self.actor_step(batch.obs, batch.action, batch.extras, gumbel_like(batch.action))
         self.update_targets()
         return metrics
 
     def target(self, batch: Transition, noise: Tensor) -> Tensor:
-        """y_i = r_i + γ Q̄_i(x', a'_1, …, a'_N), a'_j = μ̄_j(o'_j) (eq. 6), or, j ≠ i, what i infers (eq. 8); [N, M]."""
+        """Compute y_i = r_i + γ Q̄_i(x', a'_1, …, a'_N), a'_j = μ̄_j(o'_j), eq. 6, or inferred by i, eq. 8; [N, M]."""
         action = self.joint(self.followed(self.actor_target(batch.next_obs), batch.extras), noise)
         if self.inferred is not None:
             others = self.joint(self.inferred_target(batch.next_obs), noise.expand(len(self.joint.own), -1, -1))
@@ -127,7 +126,7 @@ class MADDPG(OffPolicy):
     def actor_loss(
         self, obs: Obs, action: Tensor, extras: dict[str, Tensor], noise: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """−Σ_i E[Q_i(x, a_1, …, μ_i(o_i), …, a_N)]: its gradient is eq. 5's, and with sub-policies eq. 9's."""
+        """Compute −Σ_i E[Q_i(x, a_1, …, μ_i(o_i), …, a_N)]; its gradient is eq. 5's, or eq. 9's with sub-policies."""
         u = self.followed(self.actor(obs), extras)
         mu = self.joint(u, noise, self.temperature)
         q = self.q(obs, torch.where(self.joint.own, mu, action))
@@ -136,7 +135,7 @@ class MADDPG(OffPolicy):
         return loss + self.logit_penalty * penalty, {"loss/actor": loss.detach()}
 
     def infer_loss(self, obs: Obs, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """−Σ_{i,j} E[log μ̂_i^j(a_j|o_j) + λH(μ̂_i^j)], eq. 7; on the minibatch, where the paper has the latest rows."""
+        """Compute −Σ_{i,j} E[log μ̂_i^j(a_j|o_j) + λH(μ̂_i^j)], eq. 7, on the minibatch (the paper: latest rows)."""
         assert self.inferred is not None
         u = self.inferred(obs)  # [N, M, A]
         gain = self.joint.log_likelihood(u, action) + self.infer_entropy * self.joint.entropy(u)
@@ -144,7 +143,7 @@ class MADDPG(OffPolicy):
         return loss, {"loss/inferred": loss.detach()}
 
     def update_targets(self) -> None:
-        """Every target moves the share τ of the way."""
+        """Move every target by the share τ."""
         super().update_targets()
         self.phi_target.lerp_(self.actor_step.theta, self.tau)
         if self.inferred is not None:

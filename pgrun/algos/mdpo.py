@@ -14,10 +14,10 @@ from pgrun.data.types import Transition, mean_over_ranks
 
 
 class MDPO(PPO):
-    """max_θ E[ρ_t Â_t] − (1/η_k) KL(π_θ‖π_k) by several gradient steps, with π_k the policy that acted.
+    """Mirror descent policy optimisation: max_θ E[ρ_t Â_t] − (1/η_k) KL(π_θ‖π_k), with π_k the policy that acted.
 
-    Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 1; η_k is the paper's t_k. The loop, the minibatches
-    and, where it is asked for, the clip are PPO's.
+    Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 1; η_k is the paper's t_k. Each problem is solved by
+    several gradient steps. The loop, the minibatches and, where it is asked for, the clip are PPO's.
 
     Args:
         eta: η at the start, the step size of mirror descent: KL(π‖π_k) weighs 1/η.
@@ -32,16 +32,18 @@ class MDPO(PPO):
         self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Set η_k and learn as PPO does; see `Algorithm.update`."""
         self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
         return super().update(batch)
 
     def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
-        """(1/η_k) KL(π‖π_k), [...]."""
+        """Compute (1/η_k) KL(π‖π_k), [...]."""
         kl = pi.kl(pi.like(sample.extras["pi"]))
         return kl / self.eta_k + super().penalty(sample, pi, log_prob, ratio)
 
     @torch.no_grad()
     def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
+        """Measure KL(π‖π_k) once the epochs are over."""
         pi = self.model.policy(batch)
         kl = pi.kl(pi.like(batch.extras["pi"]))
         return {"policy/kl": mean_over_ranks(kl, batch.valid), "policy/eta": self.eta_k.clone()}

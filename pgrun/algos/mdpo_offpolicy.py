@@ -15,10 +15,11 @@ from pgrun.optim.gradient_step import slow_copy
 
 
 class MDPOOffPolicy(SAC):
-    """Soft actor-critic whose actor takes steps of mirror descent from π_k, the policy of up to m updates ago.
+    """Soft actor-critic whose actor takes mirror descent steps from π_k, the policy of up to m updates ago.
 
     Tomar et al. 2020, https://arxiv.org/abs/2005.09814, algorithm 2, in its soft form; η_k is the paper's t_k and α its
-    λ. What is not the paper's: target networks are of the Qs, as SAC has them, not of a V; α may be learned.
+    λ. It differs from the paper in two things: target networks are of the Qs, as SAC has them, not of a V; α may be
+    learned.
 
     Args:
         eta: η at the start, the step size of mirror descent: KL(π‖π_k) weighs 1/η.
@@ -42,6 +43,7 @@ class MDPOOffPolicy(SAC):
         self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Set η_k, renew π_k every m updates, and learn as SAC does; see `Algorithm.update`."""
         self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
         due = self.updates % self.mirror_every == 0
         self.theta_k.lerp_(self.actor_step.theta, due.to(self.theta_k.dtype))  # θ_k ← θ, every m updates
@@ -49,9 +51,9 @@ class MDPOOffPolicy(SAC):
         return super().update(batch)
 
     def actor_loss(self, obs: Obs, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """E_{a~π}[α log π_k(a|s) − min_i Q_i(s, a)] + (1/η_k) KL(π‖π_k): the soft objective, linear in π around π_k.
+        """Compute E_{a~π}[α log π_k(a|s) − min_i Q_i(s, a)] + (1/η_k) KL(π‖π_k): the soft objective, linear at π_k.
 
-        Written as SAC's loss and (1/η_k − α) KL(π‖π_k), with the KL in closed form. At 1/η_k ≤ α it is SAC's.
+        It is written as SAC's loss and (1/η_k − α) KL(π‖π_k), with the KL in closed form. At 1/η_k ≤ α it is SAC's.
         """
         pi = self.actor(obs)
         action, log_prob = pi.rsample(noise)
@@ -62,4 +64,5 @@ class MDPOOffPolicy(SAC):
         return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy, "policy/kl": kl.detach()}
 
     def adapt(self, log_prob: Tensor) -> dict[str, Tensor]:
+        """Step the temperature, if it is learned."""
         return super().adapt(log_prob) if self.learn_temperature else {}

@@ -1,4 +1,4 @@
-"""Natural policy gradient, and what else takes F⁻¹g for its direction."""
+"""Natural policy gradient, and the base of all that step along F⁻¹g."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgrun.optim.gradient_step import flatten_parameters
 
 
 class NaturalGradient(FittedCritic):
-    """F⁻¹g by conjugate gradient, F the Fisher matrix of π at the rollout's states.
+    """An algorithm that computes F⁻¹g by conjugate gradient, F the Fisher matrix of π at the rollout's states.
 
     Args:
         delta: δ, the KL divergence from the old policy that a step may have, in nats; by its quadratic form here.
@@ -51,10 +51,11 @@ class NaturalGradient(FittedCritic):
         return self.first_delta * self.delta_schedule(self.progress)
 
     def schedules(self) -> dict[str, float]:
+        """Return δ beside the other schedules; see `Algorithm.schedules`."""
         return {**super().schedules(), "schedule/delta": self.delta}
 
     def natural_gradient(self, batch: Transition, whole: Transition) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """x = F⁻¹g and g, [P] both, of a rollout [T, B] and all its steps; -> metrics too."""
+        """Compute x = F⁻¹g and g, both [P], of a rollout [T, B] and all its steps; return metrics, too."""
         objective, pi = self.surrogate(whole)
         g = flat_gradient(objective, self.actor)
         with torch.no_grad():
@@ -73,13 +74,16 @@ class NaturalGradient(FittedCritic):
         return x, g, {"loss/policy": -objective, "policy/entropy": entropy, "gradient/norm_policy": norm}
 
     def kl_from_here(self, batch: Transition) -> Tensor:
-        """KL(π_θ′‖π_θ) with θ′ = θ held, a mean over states: 0, with zero gradient; what counts is how it bends."""
+        """Compute KL(π_θ′‖π_θ) with θ′ = θ held, a mean over states.
+
+        It is 0, with zero gradient; its second derivative is F.
+        """
         pi = self.model.policy(batch)
         return mask_mean(pi.like(pi.params().detach()).kl(pi), batch.valid)
 
 
 class NPG(NaturalGradient):
-    """θ ← θ + α F⁻¹g. Kakade 2001, https://papers.nips.cc/paper/2073.
+    """Natural policy gradient: θ ← θ + α F⁻¹g. Kakade 2001, https://papers.nips.cc/paper/2073.
 
     The step's length is either α itself, or that of ½ Δᵀ F Δ = δ: α = √(2δ / gᵀF⁻¹g), Peters & Schaal 2008,
     https://doi.org/10.1016/j.neunet.2008.02.003.
@@ -94,6 +98,7 @@ class NPG(NaturalGradient):
         self.to_boundary, self.step_length = step == "kl", step_length
 
     def improve(self, batch: Transition) -> dict[str, Tensor]:
+        """Take the natural step; see `FittedCritic.improve`."""
         whole = self.sample(batch)
         x, g, metrics = self.natural_gradient(batch, whole)
         alpha = boundary(x, g, self.delta) if self.to_boundary else self.step_length

@@ -1,4 +1,4 @@
-"""The policy gradient from data of other policies: older ones of its own, or whoever gave demonstrations."""
+"""The policy gradient from data of other policies: its own older ones, or those of demonstrations."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from pgrun.errors import UserError
 
 
 class OffPolicyPG(PolicyGradient):
-    """∇J = E_μ[Σ_t w_t ∇log π(a_t|s_t) Ψ_t] with importance weights w_t; all else as there.
+    """Policy gradient with importance weights w_t: ∇J = E_μ[Σ_t w_t ∇log π(a_t|s_t) Ψ_t].
 
-    Trajectory and per-decision weights: Precup et al. 2000, https://scholarworks.umass.edu/cs_faculty_pubs/80; ρ_t
-    alone: Degris et al. 2012, https://arxiv.org/abs/1205.4839. With Ψ = 1 and no weights: behaviour cloning.
+    All else is as in `PolicyGradient`. Trajectory and per-decision weights: Precup et al. 2000,
+    https://scholarworks.umass.edu/cs_faculty_pubs/80; ρ_t alone: Degris et al. 2012, https://arxiv.org/abs/1205.4839.
+    With Ψ = 1 and no weights: behaviour cloning.
 
     Args:
         weights: importance weights: trajectory, per_decision (what came before a reward alone), per_step (of the one
@@ -54,6 +55,7 @@ class OffPolicyPG(PolicyGradient):
         self.checked = False
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Act as PolicyGradient does, and record log μ(a_t|s_t); see `Algorithm.act`."""
         action, after, extras = super().act(obs, carry, explore)
         if not explore:
             return action, after, extras
@@ -61,6 +63,7 @@ class OffPolicyPG(PolicyGradient):
         return action, after, {**extras, "log_prob": pi.log_prob(action)}  # log μ(a_t|s_t)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Weigh the batch, learn, and measure the weights; see `Algorithm.update`."""
         batch = self.prepared(batch)
         metrics = super().update(batch)
         w = batch.extras["weight"]
@@ -69,7 +72,7 @@ class OffPolicyPG(PolicyGradient):
         return metrics
 
     def prepared(self, batch: Transition) -> Transition:
-        """With `log_ratio`, log ρ_t, and `weight`, w_t, in its extras."""
+        """Add `log_ratio`, log ρ_t, and `weight`, w_t, to a batch's extras."""
         log_ratio = self.log_ratio(batch)
         w = importance_weights(
             self.weights,
@@ -83,7 +86,7 @@ class OffPolicyPG(PolicyGradient):
 
     @torch.no_grad()
     def log_ratio(self, batch: Transition) -> Tensor:
-        """log ρ_t, [T, B]; 0 where nothing is weighed."""
+        """Compute log ρ_t, [T, B]; 0 without importance weights."""
         if self.weights == "none":
             return torch.zeros_like(batch.reward)
         log_ratio = self.model.policy(batch).log_prob(batch.action) - batch.extras["log_prob"]
@@ -96,20 +99,22 @@ class OffPolicyPG(PolicyGradient):
         return log_ratio
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute Ψ_t with the weights inside it, and V-trace targets; see `OnPolicy.weigh`."""
         last = batch.last | ~batch.valid
         next_value, log_ratio = self.model.next_value(batch), batch.extras["log_ratio"]
         # a Ψ of returns is linear in rewards and values: weighed it is Σ_{k≥t} γ^{k−t} w_k r_k − w_t V(s_t)
-        inside = self.weight_inside(batch)
-        w = torch.ones_like(value) if inside is None else inside
+        inner_weight = self.weight_inside(batch)
+        w = torch.ones_like(value) if inner_weight is None else inner_weight
         returns = Returns(w * batch.reward, batch.discount, last, w * value, w * next_value)
-        psi = self.baseline(self.advantage(returns, self.gamma)[0], last, batch.valid, inside)
+        psi = self.baseline(self.advantage(returns, self.gamma)[0], last, batch.valid, inner_weight)
         target = v_trace(batch.reward, batch.discount, last, value, next_value, log_ratio, self.gamma).target
-        return NORMALIZE[self.normalize](psi, batch.last, batch.valid, inside), target
+        return NORMALIZE[self.normalize](psi, batch.last, batch.valid, inner_weight), target
 
     def factor(self, batch: Transition) -> Tensor:
+        """Multiply Ψ_t by w_t, unless it contains w_t already; see `OnPolicy.factor`."""
         factor = super().factor(batch)
         return factor if self.weight_inside(batch) is not None else factor * batch.extras["weight"]
 
     def weight_inside(self, batch: Transition) -> Tensor | None:
-        """w_t, where each reward carries its own: per decision, of a Ψ that is made of rewards."""
+        """Return w_t where each reward carries its own: per decision, in a Ψ that is made of rewards."""
         return batch.extras["weight"] if self.weights == "per_decision" and self.advantage.of_rewards else None

@@ -1,4 +1,4 @@
-"""The score-function family: REINFORCE, REINFORCE with a baseline, actor-critic, A2C. One class; Ψ_t is the choice."""
+"""The score-function family: REINFORCE, REINFORCE with a baseline, actor-critic, A2C. They differ by Ψ_t."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from pgrun.errors import UserError
 
 
 class PolicyGradient(OnPolicy):
-    """∇J = E[Σ_t ∇log π(a_t|s_t) Ψ_t]: one joint loss, and one step a rollout, or one at each t of whole episodes.
+    """The policy gradient ∇J = E[Σ_t ∇log π(a_t|s_t) Ψ_t], with one joint loss of policy and critic.
 
-    REINFORCE: Williams 1992, https://doi.org/10.1007/BF00992696.
-    Actor-critic: Sutton et al. 2000, https://papers.nips.cc/paper/1713.
-    A2C: the synchronous form of Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3.
+    It takes one step a rollout, or one at each t of whole episodes.
+
+    - REINFORCE: Williams 1992, https://doi.org/10.1007/BF00992696.
+    - Actor-critic: Sutton et al. 2000, https://papers.nips.cc/paper/1713.
+    - A2C: the synchronous form of Mnih et al. 2016, https://arxiv.org/abs/1602.01783, algorithm S3.
 
     Args:
         update: after a rollout, or after each of its steps in turn.
@@ -50,12 +52,12 @@ class PolicyGradient(OnPolicy):
         self.entropy_coef, self.value_coef = entropy_coef, value_coef
         if wrong := self.contradiction(common["whole_episodes"]):
             raise UserError(wrong)
-        # Ψ before the loss where it takes more than the loss's own forward pass, or outlives a step
+        # compute Ψ before the loss where it takes more than the loss's own forward pass, or serves several steps
         self.ahead = self.every_step or self.baseline.needs_scores
         self.step = self.gradient_step(self.model.parameters(), self.loss)
 
     def contradiction(self, whole_episodes: bool) -> str | None:
-        """What is wrong with the settings, or None."""
+        """Describe what is wrong with the settings, or return None."""
         if self.discount_states and self.advantage.discounted:
             return (
                 "algo.discount_states=true: algo/advantage=total_return has the factor γ^t already; "
@@ -79,46 +81,50 @@ class PolicyGradient(OnPolicy):
         return None
 
     def initial_carry(self, num_envs: int) -> Carry:
+        """Start I = γ^0 beside the network's state; see `Algorithm.initial_carry`."""
         carry = super().initial_carry(num_envs)
         return (*carry, torch.ones(num_envs, device=self.device)) if self.discount_states else carry
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Act, and carry I = γ^t along if states are discounted; see `Algorithm.act`."""
         if not self.discount_states:
             return super().act(obs, carry, explore)
         *memory, i = carry
         action, after, extras = super().act(obs, tuple(memory), explore)
-        # I ← γI, Sutton & Barto 2018, section 13.5: carried over the borders of rollouts, begun anew by each episode
+        # I ← γI, Sutton & Barto 2018, section 13.5: it goes on across rollouts and starts anew in each episode
         return action, (*after, self.gamma * i), {**extras, "I": i}
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute Ψ_t and the target, and normalise Ψ_t; see `OnPolicy.weigh`."""
         psi, target = super().weigh(batch, value)
         return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
 
     def factor(self, batch: Transition) -> Tensor:
-        """I_t, and what makes the loss's mean over all steps the reduction that was chosen; [T, B]."""
+        """Compute I_t times the factor that makes the loss's mean the chosen reduction, [T, B]."""
         factor = steps_weight(batch.last, batch.valid, self.reduce)
         return factor * batch.extras["I"] if self.discount_states else factor
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Take one step on a rollout, or one at each t; see `Algorithm.update`."""
         batch = self.estimate(batch) if self.ahead else self.scaled(batch)
         if self.every_step:  # Sutton & Barto 2018, section 13.3: θ moves at each t in turn, Ψ stays
             batch = pad(batch, ranks.largest_count(len(batch.reward)))
-            every = [self.step(time_step(batch, t)) for t in range(len(batch.reward))]
-            metrics = {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+            results = [self.step(time_step(batch, t)) for t in range(len(batch.reward))]
+            metrics = {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
         else:
             metrics = self.step(batch)
         self.model.observe(batch)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """The pseudo-loss whose gradient is the estimator's, plus value and entropy terms, on a rollout [T, B]."""
+        """Compute the pseudo-loss whose gradient is the estimator's, plus value and entropy terms, of a rollout."""
         valid, extras = batch.valid, batch.extras
         pi, value = self.model(batch)
         with torch.no_grad():
             if self.ahead:
                 psi, target = extras["psi"], extras["target"]
             else:
-                psi, target = self.weigh(batch, value.detach())  # Ψ_t, and what the critic is fitted to
+                psi, target = self.weigh(batch, value.detach())  # Ψ_t and the critic's target
                 psi = psi * self.factor(batch)
             explained = losses.explained_variance(value, target, valid)
         policy = mask_mean(losses.policy_gradient(pi.log_prob(batch.action), psi), valid)  # −E[log π(a|s) Ψ]

@@ -16,7 +16,9 @@ from pgrun.errors import UserError
 
 
 class PPO(Proximal):
-    """K epochs of minibatches on the clipped surrogate. Schulman et al. 2017, https://arxiv.org/abs/1707.06347.
+    """Proximal policy optimisation: K epochs of minibatches on the clipped surrogate.
+
+    Schulman et al. 2017, https://arxiv.org/abs/1707.06347.
 
     Args:
         normalize_advantage: in each minibatch, to mean 0 and standard deviation 1.
@@ -33,6 +35,7 @@ class PPO(Proximal):
         self.normalize_advantage, self.value_coef = normalize_advantage, value_coef
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Take the epochs on a rollout; see `Algorithm.update`."""
         batch = self.estimate(self.seen(batch))
         metrics = self.run_epochs(batch)
         value, target = batch.extras["value"], batch.extras["target"]
@@ -42,15 +45,15 @@ class PPO(Proximal):
         return metrics
 
     def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
-        """What a variant does once the epochs are over; -> metrics."""
+        """Do a variant's work once the epochs are over; return metrics."""
         return {}
 
     def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
-        """What a variant adds to each row's loss, [...]."""
+        """Compute the term that a variant, or the reference, adds to each row's loss, [...]."""
         return ratio.new_zeros(()) if self.reference is None else self.reference.penalty(sample, log_prob, ratio)
 
     def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """−L^{CLIP+VF+S}, eq. 9, on rows [M] or sequences [L, M]."""
+        """Compute −L^{CLIP+VF+S}, eq. 9, on rows [M] or sequences [L, M]."""
         valid, target, a = sample.valid, sample.extras["target"], sample.extras["psi"]
         if self.normalize_advantage:
             a = normalize(a, valid)  # Â_t

@@ -30,12 +30,13 @@ class PPOKL(PPO):
         self.register_buffer("beta", torch.tensor(float(kl_coef), device=self.device))
 
     def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
-        """β KL(π_old‖π), eq. 8, [...]."""
+        """Compute β KL(π_old‖π), eq. 8, [...]."""
         kl = pi.like(sample.extras["pi"]).kl(pi)
         return self.beta * kl + super().penalty(sample, pi, log_prob, ratio)
 
     @torch.no_grad()
     def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
+        """Measure the KL and adapt β."""
         pi = self.model.policy(batch)
         d = mean_over_ranks(pi.like(batch.extras["pi"]).kl(pi), batch.valid)
         self.beta.mul_(torch.where(d < self.kl_target / 1.5, 0.5, torch.where(d > self.kl_target * 1.5, 2.0, 1.0)))

@@ -17,7 +17,9 @@ from pgrun.nn.models import SquashedActor
 
 
 class SAC(OffPolicy):
-    """Maximum-entropy actor-critic. Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905 (applications paper).
+    """Maximum-entropy actor-critic with a learned temperature.
+
+    Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905 (applications paper).
 
     Args:
         init_temperature: α at the start.
@@ -45,10 +47,12 @@ class SAC(OffPolicy):
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Sample from π, or take its mode; see `Algorithm.act`."""
         pi = self.actor(obs)
         return (pi.sample() if explore else pi.mode()), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Step the Qs, the actor and the temperature; see `Algorithm.update`."""
         noise, next_noise = torch.randn_like(batch.action), torch.randn_like(batch.action)
         metrics = self.fit(batch, next_noise)  # J_Q, eq. 5
         alpha = self.log_alpha.detach().exp()
@@ -59,22 +63,22 @@ class SAC(OffPolicy):
         return metrics
 
     def target(self, batch: Transition, noise: Tensor) -> Tensor:
-        """r + γ (min_i Q̄_i(s', a') − α log π(a'|s')), eq. 5 and 6, bootstrapped unless the MDP ended; [M]."""
+        """Compute r + γ (min_i Q̄_i(s', a') − α log π(a'|s')), eq. 5 and 6, bootstrapped unless the MDP ended; [M]."""
         action, log_prob = self.actor(batch.next_obs).rsample(noise)
         q = self.q_target(batch.next_obs, action).amin(0)
         return batch.reward + self.gamma * batch.discount * (q - self.log_alpha.exp() * log_prob)
 
     def actor_loss(self, obs: Obs, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """J_π, eq. 9: E[α log π(f(ε; s)|s) − min_i Q_i(s, f(ε; s))]."""
+        """Compute J_π, eq. 9: E[α log π(f(ε; s)|s) − min_i Q_i(s, f(ε; s))]."""
         action, log_prob = self.actor(obs).rsample(noise)
         loss = (alpha * log_prob - self.q(obs, action).amin(0)).mean()
         return loss, {"loss/actor": loss.detach(), "policy/entropy": -log_prob.detach().mean()}
 
     def adapt(self, log_prob: Tensor) -> dict[str, Tensor]:
-        """One step of the temperature."""
+        """Step the temperature."""
         return self.temperature_step(log_prob)
 
     def temperature_loss(self, log_prob: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """J(α), eq. 18, as −log α · (log π + H̄): its sign drives the entropy to the target."""
+        """Compute J(α), eq. 18, as −log α · (log π + H̄): its sign drives the entropy to the target."""
         loss = -self.log_alpha * (log_prob + self.target_entropy)
         return loss, {"loss/temperature": loss.detach()}

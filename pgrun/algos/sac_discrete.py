@@ -18,7 +18,7 @@ from pgrun.nn.q import DiscreteQ
 
 
 class SACDiscrete(OffPolicy):
-    """SAC whose expectations over actions are exact sums. Christodoulou 2019, https://arxiv.org/abs/1910.07207.
+    """SAC with exact sums as expectations over actions. Christodoulou 2019, https://arxiv.org/abs/1910.07207.
 
     Args:
         init_temperature: α at the start.
@@ -40,10 +40,12 @@ class SACDiscrete(OffPolicy):
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Sample from π, or take its mode; see `Algorithm.act`."""
         pi = self.actor(obs)
         return (pi.sample() if explore else pi.mode()), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Step the Qs, the actor and the temperature; see `Algorithm.update`."""
         alpha = self.log_alpha.detach().exp()
         metrics = self.fit(batch, alpha)  # J_Q, eq. 4
         metrics |= self.actor_step(batch.obs, alpha)
@@ -53,21 +55,21 @@ class SACDiscrete(OffPolicy):
         return metrics
 
     def target(self, batch: Transition, alpha: Tensor) -> Tensor:
-        """r + γ V(s'), bootstrapped unless the MDP ended; [M]."""
+        """Compute r + γ V(s'), bootstrapped unless the MDP ended; [M]."""
         return batch.reward + self.gamma * batch.discount * self.value(batch.next_obs, alpha)
 
     def value(self, obs: Obs, alpha: Tensor) -> Tensor:
-        """V(s) = π(s)ᵀ [min_i Q̄_i(s) − α log π(s)], eq. 10; [M]."""
+        """Compute V(s) = π(s)ᵀ [min_i Q̄_i(s) − α log π(s)], eq. 10; [M]."""
         return policy_value(self.q_target.all(obs).amin(0), self.actor(obs).logits.log_softmax(-1), alpha)
 
     def actor_loss(self, obs: Obs, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """J_π, eq. 12: E[π(s)ᵀ (α log π(s) − min_i Q_i(s))]."""
+        """Compute J_π, eq. 12: E[π(s)ᵀ (α log π(s) − min_i Q_i(s))]."""
         pi = self.actor(obs)
         loss = -policy_value(self.q.all(obs).amin(0).detach(), pi.logits.log_softmax(-1), alpha).mean()
         return loss, {"loss/actor": loss.detach(), "policy/entropy": pi.entropy().detach().mean()}
 
     def target_entropy(self, obs: Obs) -> Tensor:
-        """H̄, a share of the greatest entropy, log |A(s)| of the actions that obs["action_mask"] leaves; the mean."""
+        """Compute H̄, a share of the mean of log |A(s)|, A(s) the actions that obs["action_mask"] allows."""
         if isinstance(obs, dict) and "action_mask" in obs:
             legal = (obs["action_mask"] != 0).sum(-1).clamp(min=1)
             return self.entropy_fraction * legal.to(self.log_alpha.dtype).log().mean()
@@ -75,6 +77,6 @@ class SACDiscrete(OffPolicy):
         return torch.full_like(self.log_alpha, self.entropy_fraction * greatest, requires_grad=False)
 
     def temperature_loss(self, entropy: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """J(α), eq. 11, as log α · (H(π) − H̄): its sign drives the entropy to the target."""
+        """Compute J(α), eq. 11, as log α · (H(π) − H̄): its sign drives the entropy to the target."""
         loss = self.log_alpha * (entropy - target)
         return loss, {"loss/temperature": loss.detach()}

@@ -18,7 +18,7 @@ from pgrun.optim.gradient_step import slow_copy
 
 
 class SACv1(OffPolicy):
-    """Maximum-entropy actor-critic with a V of its own and a fixed temperature.
+    """Maximum-entropy actor-critic with a separate V network and a fixed temperature.
 
     Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290, algorithm 1. α weighs log π; the paper leaves it at 1 and
     scales the rewards instead.
@@ -45,10 +45,12 @@ class SACv1(OffPolicy):
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Sample from π, or take its mode; see `Algorithm.act`."""
         pi = self.actor(obs)
         return (pi.sample() if explore else pi.mode()), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Step V, the Qs and the actor; see `Algorithm.update`."""
         noise = torch.randn_like(batch.action)
         metrics = self.value_step(batch.obs, noise)  # ψ ← ψ − λ∇J_V(ψ)
         metrics |= self.fit(batch)  # θ_i ← θ_i − λ∇J_Q(θ_i)
@@ -57,31 +59,31 @@ class SACv1(OffPolicy):
         return metrics
 
     def update_targets(self) -> None:
-        """ψ̄ ← τψ + (1 − τ)ψ̄."""
+        """Move the target network: ψ̄ ← τψ + (1 − τ)ψ̄."""
         self.psi_target.lerp_(self.value_step.theta, self.tau)
         self.update_target_statistics()
 
     def target(self, batch: Transition) -> Tensor:
-        """Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""
+        """Compute Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""
         return self.reward_scale * batch.reward + self.gamma * batch.discount * self.v_target(batch.next_obs)
 
     def value_args(self, obs: Obs, noise: Tensor) -> tuple[Obs, Tensor]:
-        """What the loss of V is of."""
+        """Compute the arguments of V's loss: obs and target."""
         return obs, self.value_target(obs, noise)
 
     def value_target(self, obs: Obs, noise: Tensor) -> Tensor:
-        """min_i Q_i(s, a) − α log π(a|s), what V is fitted to, eq. 5; a = f(ε; s) of the policy now; [M]."""
+        """Compute V's target min_i Q_i(s, a) − α log π(a|s), eq. 5, with a = f(ε; s) of the present policy; [M]."""
         action, log_prob = self.actor(obs).rsample(noise)
         return self.q(obs, action).amin(0) - self.alpha * log_prob
 
     def value_loss(self, obs: Obs, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """J_V, eq. 5: E[½ (V(s) − target)²]."""
+        """Compute J_V, eq. 5: E[½ (V(s) − target)²]."""
         v = self.v(obs)
         loss = 0.5 * (v - target).square().mean()
         return loss, {"loss/value": loss.detach(), "value/v": v.detach().mean()}
 
     def actor_loss(self, obs: Obs, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """J_π, eq. 12: E[α log π(f(ε; s)|s) − min_i Q_i(s, f(ε; s))]."""
+        """Compute J_π, eq. 12: E[α log π(f(ε; s)|s) − min_i Q_i(s, f(ε; s))]."""
         action, log_prob = self.actor(obs).rsample(noise)
         loss = (self.alpha * log_prob - self.q(obs, action).amin(0)).mean()
         return loss, {"loss/actor": loss.detach(), "policy/entropy": -log_prob.detach().mean()}

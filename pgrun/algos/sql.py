@@ -22,8 +22,10 @@ from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, SoftPolicy
 
 
 class SQL(OffPolicy):
-    """The soft optimal Q, and π(a|s) ∝ exp(Q(s, a)/α). Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165,
-    algorithm 1; the target network follows slowly instead of being reset.
+    """Soft Q-learning: it fits the soft optimal Q, and draws from π(a|s) ∝ exp(Q(s, a)/α).
+
+    Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165, algorithm 1; the target network follows slowly instead of
+    being reset.
 
     Args:
         temperature: α, what entropy is worth in units of the scaled reward.
@@ -75,7 +77,7 @@ class SQL(OffPolicy):
             self.sampler_step = self.gradient_step(self.actor.parameters(), self.sampler_loss, name="sampler")
 
     def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
-        """Q = 1/|C| Σ_{i∈C} Q_i of other runs. The network that samples has to learn anew, from the first one's."""
+        """Load Q = 1/|C| Σ_{i∈C} Q_i of other runs; the sampling network starts from the first run's."""
         runs = {run: load(run) for run in self.compose}
         for run, q in zip(self.compose, self.q.members, strict=False):
             if any(key.startswith("q.members.1.") for key in runs[run]):
@@ -86,9 +88,11 @@ class SQL(OffPolicy):
         self.theta_target.copy_(self.critic_step.theta)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Draw an action, or take the best of several draws; see `Algorithm.act`."""
         return (self.actor.sample(self.q, obs, 1)[0] if explore else self.actor.best(self.q, obs)), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Fit Q, and step the sampling network if there is one; see `Algorithm.update`."""
         with torch.no_grad():
             v = self.actor.value(self.q_target, batch.next_obs)  # V_soft, eq. 10
         metrics = self.fit(batch, v)  # J_Q, eq. 11
@@ -99,19 +103,19 @@ class SQL(OffPolicy):
         return metrics | {"value/soft": v.mean()}
 
     def target(self, batch: Transition, v: Tensor) -> Tensor:
-        """r + γ V_soft(s'), bootstrapped unless the MDP ended; [M]."""
+        """Compute r + γ V_soft(s'), bootstrapped unless the MDP ended; [M]."""
         return self.reward_scale * batch.reward + self.gamma * batch.discount * v
 
     def sampler_loss(self, obs: Obs, noise: Tensor, delta: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """−E_ξ[Δf(ξ; s)ᵀ f(ξ; s)], whose gradient is eq. 14 with a minus; ξ and Δf [M, n, D]."""
+        """Compute −E_ξ[Δf(ξ; s)ᵀ f(ξ; s)], whose gradient is minus eq. 14; ξ and Δf are [M, n, D]."""
         loss = -(delta * self.actor(obs, noise)).sum(-1).mean()
         return loss, {"policy/transport": delta.norm(dim=-1).mean()}  # 0 once the draws are where they should be
 
 
 def put(module: nn.Module, tensors: dict[str, Tensor], prefix: str, run: str) -> None:
-    """Load what a run has under a prefix; UserError where that is not of this module's shape."""
+    """Load a run's tensors under a prefix into a module; UserError where their shapes differ."""
     theirs = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     shapes = [{key: value.shape for key, value in x.items()} for x in (module.state_dict(), theirs)]
-    if odd := [key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key)]:
-        raise UserError(f"algo.compose: {run} holds another network than this one: see {prefix}{odd[0]}")
+    if wrong := [key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key)]:
+        raise UserError(f"algo.compose: {run} holds another network than this one: see {prefix}{wrong[0]}")
     module.load_state_dict(theirs)

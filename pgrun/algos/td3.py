@@ -16,7 +16,7 @@ from pgrun.nn.critics import first
 
 
 class TD3(DeterministicReplay):
-    """Clipped double Q-learning, a delayed policy, and target policy smoothing.
+    """TD3: clipped double Q-learning, a delayed policy, and target policy smoothing.
 
     Fujimoto et al. 2018, https://arxiv.org/abs/1802.09477, algorithm 1.
 
@@ -43,6 +43,7 @@ class TD3(DeterministicReplay):
         self.attach_critic(q_functions(self.network, self.obs_space, self.action_space, k=critics))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Fit the critics, and step the actor every `policy_delay` updates; see `Algorithm.update`."""
         noise = [self.target_noise * torch.randn_like(batch.action)] if self.target_noise else []
         metrics = self.fit(batch, *noise)
         if self.updates % self.policy_delay == 0:
@@ -52,7 +53,7 @@ class TD3(DeterministicReplay):
         return metrics
 
     def target(self, batch: Transition, noise: Tensor | None = None) -> Tensor:
-        """r + γ min_i Q̄_i(s', ã) with ã = μ̄(s') + clip(ε, −c, c), bootstrapped unless the MDP ended; [M]."""
+        """Compute r + γ min_i Q̄_i(s', ã) with ã = μ̄(s') + clip(ε, −c, c), bootstrapped unless the MDP ended; [M]."""
         action = self.actor_target(batch.next_obs)
         if noise is not None:
             action = smoothed(action, noise, self.target_noise_clip, self.actor.edge)
@@ -60,12 +61,14 @@ class TD3(DeterministicReplay):
         return batch.reward + self.gamma * batch.discount * q
 
     def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
-        """−E[Q_1(s, μ(s))]: its gradient is the deterministic policy gradient's."""
+        """Compute −E[Q_1(s, μ(s))], whose gradient is minus the deterministic policy gradient."""
         loss = -first(self.q, obs, self.actor(obs)).mean()
         return loss, {"loss/actor": loss.detach()}
 
     def get_extra_state(self) -> Tensor:
+        """Return the count of updates, for the state dict."""
         return torch.tensor(self.updates)
 
     def set_extra_state(self, state: Tensor) -> None:
+        """Load the count of updates."""
         self.updates = int(state)

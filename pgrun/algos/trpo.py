@@ -15,9 +15,10 @@ from pgrun.data.types import Transition, mean_over_ranks
 
 
 class TRPO(NaturalGradient):
-    """max_θ E[ρ_t Ψ_t] under KL(π_old‖π_θ) ≤ δ: a natural step to the boundary, then back until both hold.
+    """Trust region policy optimisation: max_θ E[ρ_t Ψ_t] under KL(π_old‖π_θ) ≤ δ.
 
-    Schulman et al. 2015, https://arxiv.org/abs/1502.05477, eq. 14 and appendix C.
+    Schulman et al. 2015, https://arxiv.org/abs/1502.05477, eq. 14 and appendix C: a natural step to the boundary, then
+    back until the objective has risen and the bound holds.
 
     Args:
         kl: over states, the mean, or the maximum, which is the theory's.
@@ -26,7 +27,7 @@ class TRPO(NaturalGradient):
         backtracks: lengths of the line search to try, before the old policy stays.
     """
 
-    adds_correction = False  # the search asks for the surrogate's value, not only for its gradient
+    adds_correction = False  # the search needs the surrogate's value, not only its gradient
 
     def __init__(
         self,
@@ -42,13 +43,14 @@ class TRPO(NaturalGradient):
         self.shrink, self.backtracks = shrink, backtracks
 
     def improve(self, batch: Transition) -> dict[str, Tensor]:
+        """Take the natural step with a line search; see `FittedCritic.improve`."""
         whole = self.sample(batch)
         x, g, metrics = self.natural_gradient(batch, whole)
         before = -metrics["loss/policy"]  # L(θ_old)
 
         def accept() -> bool:  # on a GPU a sync point
-            mine, pi = self.surrogate(whole)
-            objective = ranks.mean(whole.valid.sum(), mine)
+            local_objective, pi = self.surrogate(whole)
+            objective = ranks.mean(whole.valid.sum(), local_objective)
             return bool((self.divergence(pi, whole) <= self.delta) & (objective > before))
 
         beta = line_search(
@@ -59,7 +61,10 @@ class TRPO(NaturalGradient):
         return metrics | {"policy/kl": kl, "policy/step_fraction": kl.new_tensor(beta)}
 
     def divergence(self, pi: Any, batch: Transition) -> Tensor:
-        """What δ bounds: the mean or the maximum over states of KL(π_old‖π) or KL(π‖π_old); 0-dim."""
+        """Compute the divergence that δ bounds, 0-dim.
+
+        It is the mean or the maximum over states of KL(π_old‖π) or KL(π‖π_old).
+        """
         old = pi.like(batch.extras["pi"])
         kl = old.kl(pi) if self.old_first else pi.kl(old)
         if self.of_max:

@@ -12,7 +12,7 @@ from pgrun.data.types import Transition, mask_mean, mean_over_ranks
 
 
 class VPG(FittedCritic):
-    """One step of the policy a rollout along E[∇log π(a_t|s_t) Ψ_t], and many of the critic.
+    """Vanilla policy gradient: one policy step a rollout along E[∇log π(a_t|s_t) Ψ_t], and many critic steps.
 
     Sutton et al. 2000, https://papers.nips.cc/paper/1713, in the form of OpenAI's Spinning Up,
     https://spinningup.openai.com/en/latest/algorithms/vpg.html, algorithm 1.
@@ -23,6 +23,7 @@ class VPG(FittedCritic):
         self.policy_step = self.gradient_step(self.actor, self.policy_loss, name="policy")
 
     def improve(self, batch: Transition) -> dict[str, Tensor]:
+        """Take the policy's step; see `FittedCritic.improve`."""
         batch = self.sample(batch)
         metrics = self.policy_step(batch)
         with torch.no_grad():
@@ -31,7 +32,7 @@ class VPG(FittedCritic):
         return metrics
 
     def policy_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus the surrogate, on rows [M] or sequences [L, M]."""
+        """Compute minus the surrogate, on rows [M] or sequences [L, M]."""
         objective, pi = self.surrogate(batch)
         entropy = mask_mean(pi.entropy(), batch.valid)
         return -objective, {"loss/policy": -objective.detach(), "policy/entropy": entropy.detach()}

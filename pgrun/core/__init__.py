@@ -1,1 +1,1 @@
-"""The mathematics: tensors in, tensors out, time-major, torch only."""
+"""Mathematics on tensors: tensors in, tensors out, time-major, torch only."""

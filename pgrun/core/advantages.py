@@ -1,6 +1,6 @@
-"""Ψ_t, what weighs the score ∇log π(a_t|s_t), as a choice.
+"""Forms of Ψ_t, the weight of the score ∇log π(a_t|s_t).
 
-Each is called with a rollout's [T, B] tensors and returns (Ψ, target): the weight and what the critic is fitted to.
+Each is called with a rollout's [T, B] tensors and returns (Ψ, target): the weight, and what the critic is fitted to.
 Without a critic, `value` and `next_value` are zeros.
 """
 
@@ -18,7 +18,7 @@ from pgrun.core import returns
 
 
 class Returns(NamedTuple):
-    """What an advantage is computed from, all [T, B]."""
+    """The tensors that an advantage is computed from, all [T, B]."""
 
     reward: Tensor
     discount: Tensor  # 0 where the MDP terminated, else 1
@@ -31,9 +31,12 @@ class Returns(NamedTuple):
 class Advantage:
     """A form of Ψ_t.
 
-    `needs_value`: it makes no sense without a learned V. `critic`: what is learned beside the policy, V(s), Q(s, a) or
-    an advantage (v, q, a). `whole_episodes`: it needs rollouts of whole episodes. `discounted`: it counts from the
-    episode's start, and so has the factor γ^t. `of_rewards`: it depends on what was paid.
+    Attributes:
+        needs_value: it makes no sense without a learned V.
+        of_rewards: it depends on the rewards.
+        critic: the function learned beside the policy: V(s) (v), Q(s, a) (q) or an advantage (a).
+        whole_episodes: it needs rollouts of whole episodes.
+        discounted: it counts from the episode's start, and so has the factor γ^t.
     """
 
     needs_value = True
@@ -43,64 +46,70 @@ class Advantage:
     discounted = False
 
     def wrong(self) -> str | None:
-        """What is wrong with its own settings, or None."""
+        """Describe what is wrong with its own settings, or return None."""
         return None
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
-        """-> Ψ [T, B] and the critic's target [T, B]."""
+        """Compute Ψ and the critic's target, both [T, B]."""
         raise NotImplementedError
 
 
 @dataclass(kw_only=True)
 class TotalReturn(Advantage):
-    """Ψ_t = Σ_k γ^k r_k − V(s_t), the whole episode's return at each of its steps."""
+    """The whole episode's return at each of its steps: Ψ_t = Σ_k γ^k r_k − V(s_t)."""
 
     needs_value = False
     whole_episodes = True
     discounted = True
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         target = returns.reward_to_go(r.reward, r.discount, r.last, torch.zeros_like(r.value), gamma)
         return returns.total_return(r.reward, r.last, gamma) - r.value, target
 
 
 @dataclass(kw_only=True)
 class RewardToGo(Advantage):
-    """Ψ_t = G_t − V(s_t), with V standing in for what a cut episode would still have paid."""
+    """The return from t on: Ψ_t = G_t − V(s_t), with V for the rest of an episode that was cut."""
 
     needs_value = False
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         g = returns.reward_to_go(r.reward, r.discount, r.last, r.next_value, gamma)
         return g - r.value, g
 
 
 @dataclass(kw_only=True)
 class Ones(Advantage):
-    """Ψ_t = 1, whatever was paid: the likelihood of the data is climbed, which on demonstrations is behaviour cloning.
+    """A constant weight, Ψ_t = 1, whatever the rewards: the gradient climbs the likelihood of the data.
 
-    On the policy's own actions its mean is zero.
+    On demonstrations that is behaviour cloning. On the policy's own actions the gradient has mean zero.
     """
 
     needs_value = False
     of_rewards = False
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         return torch.ones_like(r.reward), returns.reward_to_go(r.reward, r.discount, r.last, r.next_value, gamma)
 
 
 @dataclass(kw_only=True)
 class TD(Advantage):
-    """Ψ_t = δ_t = r_t + γV(s_{t+1}) − V(s_t)."""
+    """The TD error: Ψ_t = δ_t = r_t + γV(s_{t+1}) − V(s_t)."""
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         delta = returns.td_errors(r.reward, r.discount, r.value, r.next_value, gamma)
         return delta, delta + r.value
 
 
 @dataclass(kw_only=True)
 class NStep(Advantage):
-    """Ψ_t = G_{t:t+n} − V(s_t), in a window of a fixed n steps or up to the rollout's end, as A3C's listing has it.
+    """The n-step return minus V: Ψ_t = G_{t:t+n} − V(s_t).
+
+    The window is a fixed n steps, or reaches to the rollout's end, as in A3C's listing.
 
     Args:
         n: steps before bootstrapping.
@@ -111,6 +120,7 @@ class NStep(Advantage):
     window: Literal["fixed", "rollout"] | None = None  # None: fixed where n is given
 
     def wrong(self) -> str | None:
+        """Check that n and window go together; see `Advantage.wrong`."""
         if self.window == "fixed" and self.n is None:
             return "algo.advantage.window=fixed needs its length: add algo.advantage.n=5 or the like"
         if self.window == "rollout" and self.n is not None:
@@ -121,6 +131,7 @@ class NStep(Advantage):
         return None
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         if self.n is None:
             target = returns.reward_to_go(r.reward, r.discount, r.last, r.next_value, gamma)
         else:
@@ -130,7 +141,9 @@ class NStep(Advantage):
 
 @dataclass(kw_only=True)
 class GAE(Advantage):
-    """Ψ_t = Â_t^{GAE(γ,λ)}, Schulman et al. 2016, https://arxiv.org/abs/1506.02438, eq. 16.
+    """Generalised advantage estimation: Ψ_t = Â_t^{GAE(γ,λ)}.
+
+    Schulman et al. 2016, https://arxiv.org/abs/1506.02438, eq. 16.
 
     Args:
         lambda_: λ: 0 is TD, 1 is Monte Carlo minus V.
@@ -139,17 +152,18 @@ class GAE(Advantage):
     lambda_: Fraction
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         a = returns.gae(r.reward, r.discount, r.last, r.value, r.next_value, gamma, self.lambda_)
         return a, a + r.value
 
 
 @dataclass(kw_only=True)
 class Q(Advantage):
-    """Ψ_t = Q(s_t, a_t), a learned one; with `center`, minus Σ_a π(a|s_t) Q(s_t, a).
+    """A learned Q: Ψ_t = Q(s_t, a_t); with `center`, minus Σ_a π(a|s_t) Q(s_t, a).
 
-    Sutton et al. 2000, https://papers.nips.cc/paper/1713, theorem 1. The target is the λ-return of expected SARSA
-    (van Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542): V(s_{t+1}) is Σ_a π Q, not the Q of the one
-    action taken, which has less variance and asks nothing of the step after the rollout's last.
+    Sutton et al. 2000, https://papers.nips.cc/paper/1713, theorem 1. The target is the λ-return of expected SARSA (van
+    Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542): V(s_{t+1}) is Σ_a π Q, not the Q of the action
+    taken. That has less variance, and needs no action after the rollout's last step.
 
     Args:
         center: subtract Σ_a π(a|s) Q(s, a).
@@ -158,15 +172,17 @@ class Q(Advantage):
     """
 
     center: bool
-    dueling: bool  # Q is V and a centred advantage, not an output for each action
+    dueling: bool  # Q is V plus a centred advantage, not one output per action
     lambda_: Fraction
     needs_value = False  # it brings its own critic
 
     @property
     def critic(self) -> str:  # type: ignore[override]
+        """The function that is learned: "a" if dueling, else "q"."""
         return "a" if self.dueling else "q"
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         assert r.q is not None
         target = returns.lambda_returns(r.reward, r.discount, r.last, r.next_value, gamma, self.lambda_)
         return (r.q - r.value if self.center else r.q), target
@@ -174,7 +190,7 @@ class Q(Advantage):
 
 @dataclass(kw_only=True)
 class LearnedAdvantage(Advantage):
-    """Ψ_t = A(s_t, a_t), a learned advantage whose mean under π is zero; V + A is fitted to Q's target.
+    """A learned advantage whose mean under π is zero: Ψ_t = A(s_t, a_t). V + A is fitted to Q's target.
 
     Args:
         lambda_: of the λ-return that V + A is fitted to; 0: r + γV(s').
@@ -185,6 +201,7 @@ class LearnedAdvantage(Advantage):
     critic = "a"
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         assert r.q is not None
         target = returns.lambda_returns(r.reward, r.discount, r.last, r.next_value, gamma, self.lambda_)
         return r.q - r.value, target
@@ -192,10 +209,10 @@ class LearnedAdvantage(Advantage):
 
 @dataclass(kw_only=True)
 class Mixture(Advantage):
-    """Ψ_t = Σ_k w_k Ψ_t^(k), Σ_k w_k = 1: several ways to look ahead at once. A weight of 0 leaves its term out.
+    """A weighted mean of several forms: Ψ_t = Σ_k w_k Ψ_t^(k), Σ_k w_k = 1. A weight of 0 leaves its term out.
 
-    Beside a term that counts from the episode's start (total_return) the others get their factor γ^t, so that all are
-    in one unit.
+    Beside a term that counts from the episode's start (total_return) the others get the factor γ^t, so that all have
+    one unit.
 
     Args:
         terms: forms of Ψ, each with the keys that it has by itself.
@@ -206,12 +223,13 @@ class Mixture(Advantage):
     weights: Mapping[str, float]
 
     def wrong(self) -> str | None:
+        """Check the weights and the terms; see `Advantage.wrong`."""
         known = ", ".join(self.terms)
-        if odd := [name for name in self.weights if name not in self.terms]:
-            return f"algo.advantage.weights.{odd[0]} has no term; there are {known}"
+        if unknown := [name for name in self.weights if name not in self.terms]:
+            return f"algo.advantage.weights.{unknown[0]} has no term; there are {known}"
         if abs(sum(self.weights.values()) - 1.0) > 1e-6:
-            said = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items() if weight)
-            return f"algo.advantage.weights must sum to 1, but {said or 'all are 0'}: that is {self.total:g}"
+            weights_text = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items() if weight)
+            return f"algo.advantage.weights must sum to 1, but {weights_text or 'all are 0'}: that is {self.total:g}"
         for name, (term, _) in self.used.items():
             if term.critic != "v":
                 return f"algo.advantage.weights.{name}: a mixture is of forms that share a V; {name} stands alone"
@@ -221,27 +239,31 @@ class Mixture(Advantage):
 
     @property
     def total(self) -> float:
-        """The weights' sum."""
+        """The sum of the weights."""
         return sum(self.weights.values())
 
     @property
     def used(self) -> dict[str, tuple[Advantage, float]]:
-        """The terms with a weight."""
+        """The terms whose weight is not 0."""
         return {name: (self.terms[name], weight) for name, weight in self.weights.items() if weight}
 
     @property
     def needs_value(self) -> bool:  # type: ignore[override]
+        """Whether a term needs a learned V."""
         return any(term.needs_value for term, _ in self.used.values())
 
     @property
     def whole_episodes(self) -> bool:  # type: ignore[override]
+        """Whether a term needs whole episodes."""
         return any(term.whole_episodes for term, _ in self.used.values())
 
     @property
     def discounted(self) -> bool:  # type: ignore[override]
+        """Whether a term counts from the episode's start."""
         return any(term.discounted for term, _ in self.used.values())
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
         parts = [(weight, term.discounted, *term(r, gamma)) for term, weight in self.used.values()]
         time = gamma ** returns.steps_since_start(r.last).to(r.reward) if self.discounted else None  # γ^t
         psi = torch.stack(
@@ -250,7 +272,7 @@ class Mixture(Advantage):
         return psi, torch.stack([weight * target for weight, _, _, target in parts]).sum(0)
 
 
-# what the shipped advantages are called in configs/algo/advantage/
+# names of the shipped advantages in configs/algo/advantage/
 KEYS: dict[str, str] = {
     "GAE": "gae",
     "LearnedAdvantage": "a",

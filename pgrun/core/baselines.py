@@ -1,4 +1,4 @@
-"""What is subtracted from the return: a choice beside the advantage."""
+"""Baselines: what is subtracted from the return, a choice beside the advantage."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from pgrun.core.returns import steps_since_start
 class Baseline:
     """A form of baseline.
 
-    `learned`: it is a critic V_φ(s), trained beside the policy. `of_trajectories`: it is computed from the other
-    trajectories of the batch. `needs_scores`: from their gradients as well. `per_parameter`: it is no number.
+    Attributes:
+        learned: it is a critic V_φ(s), trained beside the policy.
+        of_trajectories: it is computed from the other trajectories of the batch.
+        needs_scores: it needs their gradients as well.
+        per_parameter: it is a vector, one number for each parameter.
     """
 
     learned = False
@@ -29,9 +32,10 @@ class Baseline:
 
         Args:
             psi: Ψ_t without a baseline.
-            last, valid: where episodes end, and which rows count.
-            weight: the importance weight w_t that Ψ_t carries inside it. The score alone has no mean of zero under
-                another policy's actions, w_t times the score has: so b_t is subtracted as w_t b_t. None: 1.
+            last: where episodes end.
+            valid: which rows count.
+            weight: the importance weight w_t that Ψ_t carries inside it; None: 1. Under another policy's actions w_t
+                times the score has mean zero, not the score alone; so b_t is subtracted as w_t b_t.
         """
         return psi
 
@@ -43,14 +47,14 @@ class Zero(Baseline):
 
 @dataclass(kw_only=True)
 class Value(Baseline):
-    """V_φ(s_t), fitted by regression after the advantages are taken, so that the estimator stays unbiased."""
+    """A learned V_φ(s_t), fitted by regression after the advantages are computed, so the estimator stays unbiased."""
 
     learned = True
 
 
 @dataclass(kw_only=True)
 class Average(Baseline):
-    """b_t, the mean of Ψ_t over the batch's other trajectories that are as long: leave-one-out, so unbiased.
+    """The mean b_t of Ψ_t over the batch's other trajectories that are as long: leave-one-out, so unbiased.
 
     Where there is no other, b_t is 0.
     """
@@ -58,18 +62,20 @@ class Average(Baseline):
     of_trajectories = True
 
     def __call__(self, psi: Tensor, last: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Subtract the others' mean; see `Baseline`."""
         average = average_of_others(psi, last, valid)
         return psi - (average if weight is None else weight * average)
 
 
 @dataclass(kw_only=True)
 class Optimal(Baseline):
-    """b*, the constant with the least variance, of the other trajectories: leave-one-out, so unbiased.
+    """The constant b* with the least variance, computed from the other trajectories: leave-one-out, so unbiased.
 
     With g_i = Σ_t ∇log π(a_t|s_t) and ĝ_i = Σ_t ∇log π(a_t|s_t) Ψ_t of trajectory i, b* = E[ĝ·g] / E[g·g]; for the
     total return that is E[‖g‖² R] / E[‖g‖²], Greensmith et al. 2004, https://jmlr.org/papers/v5/greensmith04a.html.
-    With `per_parameter` the same of each coordinate, Peters & Schaal 2008, https://doi.org/10.1016/j.neunet.2008.02.003,
-    section 3.2: then what it subtracts from the gradient is no weight of the score.
+    With `per_parameter` each coordinate has its own, Peters & Schaal 2008,
+    https://doi.org/10.1016/j.neunet.2008.02.003, section 3.2: then it is subtracted from the gradient, not from a
+    weight of the score.
 
     Args:
         per_parameter: one for each of the policy's parameters; then with plain and natural steps only.
@@ -81,23 +87,30 @@ class Optimal(Baseline):
 
 
 def average_of_others(psi: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """At each step the mean of Ψ at the same step t of the other episodes; 0 where no other is as long; [T, B].
+    """Compute the mean of Ψ at the same step t of the other episodes, [T, B]; 0 where no other is as long.
 
-    Every column begins with an episode's first step; a column may hold several episodes. The others are of all ranks.
+    Every column begins with an episode's first step; a column may hold several episodes. The others are those of all
+    ranks.
     """
     weight = valid.to(psi.dtype)
     t = steps_since_start(last).long().flatten()
-    mine = (psi * weight).flatten()
-    each_t = psi.new_zeros(ranks.largest_count(len(psi)))
-    total, n = ranks.total(each_t.index_add(0, t, mine), each_t.index_add(0, t, weight.flatten()))
+    psi_flat = (psi * weight).flatten()
+    per_t = psi.new_zeros(ranks.largest_count(len(psi)))
+    total, n = ranks.total(per_t.index_add(0, t, psi_flat), per_t.index_add(0, t, weight.flatten()))
     total, n = total[t], n[t]
-    return ((total - mine) / (n - 1.0).clamp(min=1.0)).view_as(psi) * (n > 1.0).view_as(psi)
+    return ((total - psi_flat) / (n - 1.0).clamp(min=1.0)).view_as(psi) * (n > 1.0).view_as(psi)
 
 
 def optimal_of_others(g: Tensor, g_hat: Tensor, per_parameter: bool) -> Tensor:
-    """b*_i = Σ_{j≠i} ĝ_j·g_j / Σ_{j≠i} g_j·g_j, over N trajectories: [N, P], [N, P] -> [N], or [N, P] per parameter.
+    """Compute b*_i = Σ_{j≠i} ĝ_j·g_j / Σ_{j≠i} g_j·g_j over N trajectories; 0 where the others have no gradient.
 
-    0 where the others say nothing (there are none, or the coordinate has no gradient). The others are of all ranks.
+    Args:
+        g: Σ_t ∇log π(a_t|s_t) of each trajectory, [N, P].
+        g_hat: Σ_t ∇log π(a_t|s_t) Ψ_t of each, [N, P].
+        per_parameter: one b* for each coordinate.
+
+    Returns:
+        [N], or [N, P] per parameter. The others are those of all ranks.
     """
     product, square = g_hat * g, g.square()
     if not per_parameter:
@@ -109,7 +122,7 @@ def optimal_of_others(g: Tensor, g_hat: Tensor, per_parameter: bool) -> Tensor:
 
 
 def check_combination(advantage: Advantage, baseline: Baseline, whole_episodes: bool) -> str | None:
-    """What is wrong with combining these, or None."""
+    """Describe what is wrong with combining these, or return None."""
     name = KEYS.get(type(advantage).__name__, type(advantage).__name__)
     kind = BASELINES.get(type(baseline).__name__, type(baseline).__name__)
     if wrong := advantage.wrong():
@@ -144,5 +157,5 @@ def check_combination(advantage: Advantage, baseline: Baseline, whole_episodes: 
     return None
 
 
-# what the shipped baselines are called in configs/algo/baseline/
+# names of the shipped baselines in configs/algo/baseline/
 BASELINES = {"Average": "average", "Optimal": "optimal", "Value": "value", "Zero": "none"}

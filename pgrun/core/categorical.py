@@ -7,15 +7,23 @@ from torch import Tensor
 
 
 def project_distribution(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
-    """The distribution with mass p_j at target_j, on the support z: what falls between two atoms is shared by both in
-    proportion to nearness, what falls beyond the ends goes to them. target, p [..., J], z [K] -> [..., K].
+    """Project the distribution with mass p_j at target_j onto the support z.
 
-    Bellemare et al. 2017, https://arxiv.org/abs/1707.06887, eq. 7. The mass stays the same; the mean, where nothing
-    lies beyond the ends.
+    Mass between two atoms goes to both, in proportion to nearness; mass beyond the ends goes to the ends. The total
+    mass stays the same, and so does the mean where nothing lies beyond the ends. Bellemare et al. 2017,
+    https://arxiv.org/abs/1707.06887, eq. 7.
+
+    Args:
+        target: positions [..., J].
+        p: masses [..., J].
+        z: the atoms [K].
+
+    Returns:
+        Masses of the atoms, [..., K].
     """
     k = z.shape[0]
     at = (target.clamp(z[0], z[-1]) - z[0]) * ((k - 1) / (z[-1] - z[0]))  # in [0, K − 1], counted in atoms
-    if p.is_cuda:  # which would add what falls to one atom in an order of its own each time
+    if p.is_cuda:  # scatter_add would add in a different order each time
         return by_triangles(at, p, k)
     low = at.floor().clamp(max=k - 2)
     up = p * (at - low)  # [..., J], the upper neighbour's share
@@ -25,8 +33,12 @@ def project_distribution(target: Tensor, p: Tensor, z: Tensor) -> Tensor:
 
 
 def by_triangles(at: Tensor, p: Tensor, k: int) -> Tensor:
-    """The same, each atom asking all of the mass for its share: five times the work on a CPU. at [..., J], counted in
-    atoms -> [..., K].
+    """Project as `project_distribution` does, from the side of the atoms: five times the work on a CPU.
+
+    Args:
+        at: positions [..., J], counted in atoms.
+        p: masses [..., J].
+        k: the number of atoms K.
     """
     atoms = torch.arange(k, dtype=p.dtype, device=p.device)
     share = (1.0 - (at.unsqueeze(-1) - atoms).abs()).clamp(min=0.0)  # [..., J, K]

@@ -1,6 +1,6 @@
-"""How a policy of discrete actions explores, given what each action is worth.
+"""Ways in which a policy of discrete actions explores, given the value of each action.
 
-Shapes: B environments, A actions; what is worth ILLEGAL or less may not be taken.
+Shapes: B environments, A actions. An action whose value is ILLEGAL or less may not be taken.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ ILLEGAL = -1e9
 
 
 class Exploration:
-    """A number that falls linearly from `first` to `final` over the first `fraction` of the run, and what it does."""
+    """A way to explore by a number that falls linearly from `first` to `final` over the first `fraction` of the run."""
 
-    name = "exploration"  # what the number is called
+    name = "exploration"  # the number's name
 
     def __init__(self, *, first: float, final: float, fraction: float) -> None:
         self.first, self.final, self.fraction = first, final, fraction
 
     def now(self, progress: float) -> float:
-        """Its value at this progress of the run, in [0, 1]."""
+        """Return the number at this progress of the run, in [0, 1]."""
         return self.first + (self.final - self.first) * min(progress / self.fraction, 1.0)
 
     def figures(self, progress: float) -> dict[str, float]:
-        """Its value now, by name, for a curve."""
+        """Return the number by name, for a curve."""
         return {self.name: self.now(progress)}
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:
-        """q [B, A] -> actions [B]."""
+        """Choose actions [B] from values q [B, A]."""
         raise NotImplementedError
 
 
 class EpsilonGreedy(Exploration):
-    """With probability ε any legal action, else the best. Watkins 1989; its schedule as in Mnih et al. 2015.
+    """Epsilon-greedy: with probability ε any legal action, else the best.
+
+    Watkins 1989; its schedule as in Mnih et al. 2015.
 
     Args:
         epsilon: how often an action is random, at the start.
@@ -51,18 +53,21 @@ class EpsilonGreedy(Exploration):
         super().__init__(first=epsilon, final=final, fraction=fraction)
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:
+        """Choose actions [B] from values q [B, A]; see `Exploration`."""
         greedy, u, epsilon = q.argmax(-1), torch.rand(q.shape[0], device=q.device), self.now(progress)
         explore = u < epsilon
         if not bool(explore.any()):
             return greedy
-        # where u is below ε it is uniform there, and says which of the legal actions
+        # where u is below ε it is uniform on [0, ε), and so picks one of the legal actions
         legal = (q > ILLEGAL).cumsum(-1)  # the n-th legal action is where this first is n
         rank = torch.minimum((u / max(epsilon, 1e-12) * legal[:, -1]).long() + 1, legal[:, -1])
         return torch.where(explore, (legal < rank.unsqueeze(-1)).sum(-1), greedy)
 
 
 class Boltzmann(Exploration):
-    """π(a|s) ∝ exp(Q(s, a) / τ), by Gumbel's trick: the largest of Q/τ plus Gumbel noise is a draw.
+    """Boltzmann exploration: π(a|s) ∝ exp(Q(s, a) / τ).
+
+    It uses Gumbel's trick: the action with the largest Q/τ plus Gumbel noise is a draw from π.
 
     Args:
         temperature: by which Q is divided, at the start.
@@ -76,5 +81,6 @@ class Boltzmann(Exploration):
         super().__init__(first=temperature, final=final, fraction=fraction)
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:
+        """Choose actions [B] from values q [B, A]; see `Exploration`."""
         gumbel = -torch.empty_like(q).exponential_().log_()
         return torch.add(q, gumbel, alpha=self.now(progress)).argmax(-1)

@@ -12,19 +12,22 @@ from torch import Tensor
 
 
 def gumbel_like(x: Tensor) -> Tensor:
-    """Standard Gumbel noise, −log E with E ~ Exp(1), in the shape of x."""
+    """Draw standard Gumbel noise, −log E with E ~ Exp(1), in the shape of x."""
     return -torch.empty_like(x).exponential_().log()
 
 
 def one_hot_max(x: Tensor) -> Tensor:
-    """The one-hot of the largest of x [..., K]; logits with Gumbel noise make it a sample of softmax(logits)."""
+    """Return the one-hot of the largest of x [..., K].
+
+    If x is logits plus Gumbel noise, that is a sample of softmax(logits).
+    """
     return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1.0)
 
 
 def gumbel_softmax(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
-    """A one-hot sample of softmax(logits) whose gradient is that of softmax((logits + noise) / τ); all [..., K].
+    """Draw a one-hot sample of softmax(logits) whose gradient is that of softmax((logits + noise) / τ); all [..., K].
 
-    The straight-through form: Jang et al. 2017, section 2.2.
+    This is the straight-through form: Jang et al. 2017, section 2.2.
     """
     z = logits + noise
     y = F.softmax(z / temperature, -1)

@@ -1,8 +1,8 @@
 """Importance sampling: learning about a policy π from the actions of another, μ.
 
 Shapes: every argument is [T, B], time-major, with ρ_t = π(a_t|s_t) / μ(a_t|s_t) given as log ρ. `last` marks where an
-episode ends or is cut, `valid` is False on filler and padding, which weighs like ρ = 1 and is counted nowhere. A column
-may hold several episodes; one that the rollout cuts counts as an episode of the part that is there.
+episode ends or is cut. `valid` is False on filler and padding, where ρ counts as 1 and no sum or mean sees it. A column
+may hold several episodes; of one that the rollout cuts, the part that is there counts as an episode.
 """
 
 from __future__ import annotations
@@ -18,37 +18,42 @@ WEIGHTS = ("trajectory", "per_decision", "per_step", "none")
 
 
 def per_step(log_ratio: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """ρ_t alone: right about the action, not about how often π comes to s_t; biased, the less the closer π is to μ."""
+    """Compute ρ_t alone: biased, the less the closer π is to μ.
+
+    It is right about the action, not about how often π comes to s_t.
+    """
     return _alone(log_ratio, last, valid).exp()
 
 
 def per_decision(log_ratio: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """Π_{j≤t} ρ_j from the episode's start: what makes r_t unbiased. Precup et al. 2000, section 3,
-    https://scholarworks.umass.edu/cs_faculty_pubs/80.
+    """Compute Π_{j≤t} ρ_j from the episode's start, which makes r_t unbiased.
+
+    Precup et al. 2000, section 3, https://scholarworks.umass.edu/cs_faculty_pubs/80.
     """
     return _prefix(log_ratio, last, valid).exp()
 
 
 def trajectory(log_ratio: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """Π_j ρ_j over the whole episode, the same at each of its steps: unbiased, and of the largest variance."""
+    """Compute Π_j ρ_j over the whole episode, the same at each of its steps: unbiased, with the largest variance."""
     return _whole(log_ratio, last, valid).exp()
 
 
 def importance_weights(
     kind: str, log_ratio: Tensor, last: Tensor, valid: Tensor, *, self_normalize: bool, clip: float | None
 ) -> Tensor:
-    """The weights of one kind of WEIGHTS, at most `clip`, then perhaps self-normalised; zero where not valid.
+    """Compute the weights of one kind of WEIGHTS, at most `clip`, then perhaps self-normalised; zero where not valid.
 
-    Both bias the estimator and lower its variance; self-normalised it stays consistent. The mean that is made 1 is
-    over rows for `per_step`, over episodes for `trajectory`, and for `per_decision` at each time over all episodes, an
-    ended one with its last weight: E[Π_{j≤t} ρ_j] = 1 holds over all episodes, not over those that reach t.
+    Clipping and self-normalising bias the estimator and lower its variance; self-normalised it stays consistent. The
+    mean that becomes 1 is over rows for `per_step` and over episodes for `trajectory`. For `per_decision` it is, at
+    each time, over all episodes, an ended one with its last weight: E[Π_{j≤t} ρ_j] = 1 holds over all episodes, not
+    over those that reach t.
     """
     if kind == "none":
         return valid.to(log_ratio.dtype)
     log_weight = {"trajectory": _whole, "per_decision": _prefix, "per_step": _alone}[kind](
         log_ratio.double(), last, valid
     )
-    w = log_weight.exp()  # in float64, where products of hundreds of ratios have room
+    w = log_weight.exp()  # float64 has room for products of hundreds of ratios
     if clip is not None:
         w = w.clamp(max=clip)
     if self_normalize:
@@ -57,7 +62,7 @@ def importance_weights(
 
 
 def _mean(kind: str, w: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """What self-normalised weights are divided by; broadcasts against w."""
+    """Compute the divisor of self-normalised weights; it broadcasts against w."""
     real = valid.to(w.dtype)
     if kind == "per_step":
         return (w * real).sum() / real.sum().clamp(min=1.0)
@@ -77,36 +82,36 @@ def _alone(log_ratio: Tensor, last: Tensor, valid: Tensor) -> Tensor:
 
 
 def _prefix(log_ratio: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """Σ_{j≤t} log ρ_j from the episode's start."""
+    """Sum log ρ_j over j ≤ t from the episode's start."""
     return _forward(torch.where(valid, log_ratio, 0.0), last)
 
 
 def _whole(log_ratio: Tensor, last: Tensor, valid: Tensor) -> Tensor:
-    """Σ_j log ρ_j over the episode: what lies before, with what lies ahead, and t itself once."""
+    """Sum log ρ_j over the episode: the part up to t, plus the part from t on, minus t itself."""
     x = torch.where(valid, log_ratio, 0.0)
     return _forward(x, last) + linear_scan(x, (~last).to(x.dtype)) - x
 
 
 def _forward(x: Tensor, last: Tensor) -> Tensor:
-    """Sums from each episode's start, [T, B]."""
+    """Sum from each episode's start, [T, B]."""
     go_on = torch.cat([torch.zeros_like(last[:1]), ~last[:-1]]).to(x.dtype)
     return linear_scan(x.flip(0), go_on.flip(0)).flip(0)
 
 
 def steps(last: Tensor, valid: Tensor) -> Tensor:
-    """t within each episode, counting valid rows only; [T, B] int64."""
+    """Count t within each episode, over valid rows only; [T, B] int64."""
     count = _forward(valid.to(torch.float64), last)
     return (count - 1.0).clamp(min=0.0).long()
 
 
 def final_steps(last: Tensor, valid: Tensor) -> Tensor:
-    """The last valid row of each episode, or of the part that is there; [T, B] bool."""
+    """Mark the last valid row of each episode, or of the part that is there; [T, B] bool."""
     ahead = linear_scan(valid.to(torch.float64), (~last).to(torch.float64))  # valid rows from t to the episode's end
     return valid & (ahead == 1.0)
 
 
 class VTrace(NamedTuple):
-    """What V(s_t) is fitted to, and what weighs the score; both [T, B]."""
+    """The targets of V(s_t) and the weights of the score; both [T, B]."""
 
     target: Tensor
     advantage: Tensor
@@ -125,7 +130,7 @@ def v_trace(
     rho_bar: float = 1.0,
     c_bar: float = 1.0,
 ) -> VTrace:
-    """V-trace targets v_t and the advantages ρ_t (r_t + γ v_{t+1} − V(s_t)).
+    """Compute V-trace targets v_t and the advantages ρ_t (r_t + γ v_{t+1} − V(s_t)).
 
     Espeholt et al. 2018, https://arxiv.org/abs/1802.01561, eq. 1 and section 4.2; λ as in its remark 2.
     """
@@ -147,9 +152,10 @@ def retrace(
     trace: Tensor,
     gamma: float | Tensor,
 ) -> Tensor:
-    """Q^ret_t = r_t + γ V(s_{t+1}) + γ c_{t+1} (Q^ret_{t+1} − Q(s_{t+1}, a_{t+1})), with V(s) = E_π[Q(s, ·)]; [T, B].
+    """Compute Retrace targets Q^ret_t, [T, B].
 
-    Munos et al. 2016, https://arxiv.org/abs/1606.02647, eq. 3 and 4, as ACER writes it (Wang et al. 2017,
+    Q^ret_t = r_t + γ V(s_{t+1}) + γ c_{t+1} (Q^ret_{t+1} − Q(s_{t+1}, a_{t+1})), with V(s) = E_π[Q(s, ·)]. Munos et al.
+    2016, https://arxiv.org/abs/1606.02647, eq. 3 and 4, as ACER writes it (Wang et al. 2017,
     https://arxiv.org/abs/1611.01224, eq. 5). `trace` is c_t: λ min(1, ρ_t), or 1 for the uncorrected Q^opc.
     """
     c = gamma * trace[1:] * (~last[:-1]).to(q.dtype)  # γ c_{t+1}, zero where the trace is cut

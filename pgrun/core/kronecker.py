@@ -1,9 +1,9 @@
 """The Kronecker-factored Fisher matrix of a layer.
 
 Martens & Grosse 2015, https://arxiv.org/abs/1503.05671; convolutions: Grosse & Martens 2016,
-https://arxiv.org/abs/1602.01407. A layer y = W ā, where ā is the input with a 1 behind it for the bias, has the score
-DW = g āᵀ with g = ∂ log p / ∂y; the layer's block of the Fisher matrix, E[vec DW vec DWᵀ], is taken for A ⊗ S with
-A = E[ā āᵀ] and S = E[g gᵀ].
+https://arxiv.org/abs/1602.01407. A layer is y = W ā, where ā is the input with a 1 behind it for the bias. Its score is
+DW = g āᵀ with g = ∂ log p / ∂y. Its block of the Fisher matrix, E[vec DW vec DWᵀ], is approximated by A ⊗ S with A =
+E[ā āᵀ] and S = E[g gᵀ].
 """
 
 from __future__ import annotations
@@ -23,30 +23,39 @@ class Eigen(NamedTuple):
 
 
 def homogeneous(x: Tensor) -> Tensor:
-    """A 1 behind each row, which meets the bias: [M, i] -> [M, i + 1]."""
+    """Append a 1 to each row, for the bias: [M, i] becomes [M, i + 1]."""
     return F.pad(x, (0, 1), value=1.0)
 
 
 def patches(x: Tensor, kernel: tuple[int, int], stride: int, padding: int, dilation: int) -> Tensor:
-    """What a convolution multiplies by its weights, position by position: images [N, C, H, W] -> [L, N, C·h·w]."""
+    """Cut images [N, C, H, W] into the patches that a convolution multiplies by its weights, [L, N, C·h·w]."""
     return F.unfold(x, kernel, dilation, padding, stride).permute(2, 0, 1)
 
 
 def second_moment(x: Tensor, weight: Tensor) -> Tensor:
-    """Σ_m w_m x_m x_mᵀ / Σ_m w_m; x [M, n], weight [M] -> [n, n]."""
+    """Compute Σ_m w_m x_m x_mᵀ / Σ_m w_m, [n, n], of x [M, n] and weight [M]."""
     return x.T @ (x * weight.unsqueeze(-1)) / weight.sum().clamp(min=1.0)
 
 
 def eigen(matrix: Tensor) -> Eigen:
-    """The decomposition of a positive semi-definite matrix [n, n]; what rounding brought below 0 is 0."""
+    """Decompose a positive semi-definite matrix [n, n]; eigenvalues that rounding brought below 0 become 0."""
     values, vectors = torch.linalg.eigh(matrix)
     return Eigen(values.clamp(min=0.0), vectors)
 
 
 def solve(gradient: Tensor, a: Eigen, s: Eigen, damping: float) -> tuple[Tensor, Tensor]:
-    """(A ⊗ S + λI)⁻¹ vec(G), exactly, in the basis where A ⊗ S is diagonal; and vᵀ (A ⊗ S) v of that v.
+    """Compute v = (A ⊗ S + λI)⁻¹ vec(G) exactly, and vᵀ (A ⊗ S) v.
 
-    gradient G [o, n], a of A [n, n], s of S [o, o] -> v [o, n], 0-dim.
+    It works in the basis where A ⊗ S is diagonal.
+
+    Args:
+        gradient: G [o, n].
+        a: the decomposition of A [n, n].
+        s: the decomposition of S [o, o].
+        damping: λ.
+
+    Returns:
+        v [o, n] and the quadratic form, 0-dim.
     """
     curvature = s.values.unsqueeze(-1) * a.values  # the eigenvalues of A ⊗ S, [o, n]
     v = (s.vectors.T @ gradient @ a.vectors) / (curvature + damping)

@@ -1,6 +1,7 @@
 """Noise on the actions of a deterministic policy.
 
-Shapes: B environments, A coordinates. Actions are canonical, so that σ is in halves of a bounded coordinate's range.
+Shapes: B environments, A coordinates. Actions are canonical: a bounded coordinate lies in [-1, 1], so σ is in halves of
+its range.
 """
 
 from __future__ import annotations
@@ -17,23 +18,32 @@ Memory = tuple[Tensor, ...]
 
 
 class ActionNoise:
-    """What is added to actions, and what it remembers between steps. By itself, nothing."""
+    """Noise on actions, with a memory between steps. The base class adds none."""
 
     def initial(self, num_envs: int, size: int, device: torch.device) -> Memory:
-        """What it remembers at an episode's start; each [B, ...]."""
+        """Return the memory at an episode's start; each tensor [B, ...]."""
         return ()
 
     def figures(self, progress: float) -> dict[str, float]:
-        """Values that change over the run, by name, for a curve."""
+        """Return values that change over the run, by name, for a curve."""
         return {}
 
     def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
-        """action [B, A] -> the noisy one, and what to remember; progress of the run in [0, 1]."""
+        """Add noise.
+
+        Args:
+            action: [B, A].
+            memory: the noise's memory.
+            progress: the run's, in [0, 1].
+
+        Returns:
+            The noisy action and the new memory.
+        """
         return action, memory
 
 
 class Scheduled(ActionNoise):
-    """Noise with a σ that goes from `sigma` to `final` as a schedule says.
+    """Noise whose σ goes from `sigma` to `final` along a schedule.
 
     Args:
         sigma: the noise's standard deviation, in halves of an action coordinate's range.
@@ -45,25 +55,28 @@ class Scheduled(ActionNoise):
         self.first, self.final, self.schedule = sigma, final, SCHEDULES[schedule]
 
     def sigma(self, progress: float) -> float:
-        """σ at this point of the run."""
+        """Return σ at this point of the run."""
         return self.final + (self.first - self.final) * self.schedule(progress)
 
     def figures(self, progress: float) -> dict[str, float]:
+        """Return σ for a curve."""
         return {"sigma": self.sigma(progress)}
 
 
 class Gaussian(Scheduled):
-    """ε ~ N(0, σ²), afresh at each step."""
+    """Gaussian noise ε ~ N(0, σ²), drawn anew at each step."""
 
     def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
+        """Add noise; see `ActionNoise`."""
         return torch.add(action, torch.randn_like(action), alpha=self.sigma(progress)), memory
 
 
 class OrnsteinUhlenbeck(Scheduled):
-    """σ x with dx = −θ x dt + dW, from x = 0 at an episode's start: noise that keeps its direction for about 1/θ.
+    """Ornstein-Uhlenbeck noise σ x, dx = −θ x dt + dW: it keeps its direction for about 1/θ.
 
-    Uhlenbeck & Ornstein 1930, https://doi.org/10.1103/PhysRev.36.823, in Euler's steps of dt, as Lillicrap et al. 2016
-    have it: x ← x − θ x dt + √dt N(0, 1), whose stationary variance is 1 / (θ (2 − θ dt)).
+    Uhlenbeck & Ornstein 1930, https://doi.org/10.1103/PhysRev.36.823, from x = 0 at an episode's start, in Euler's
+    steps of dt, as in Lillicrap et al. 2016: x ← x − θ x dt + √dt N(0, 1), whose stationary variance is 1 / (θ (2 − θ
+    dt)).
 
     Args:
         theta: how fast the noise is drawn back to 0.
@@ -77,16 +90,24 @@ class OrnsteinUhlenbeck(Scheduled):
         self.decay, self.scale = 1.0 - theta * dt, math.sqrt(dt)
 
     def initial(self, num_envs: int, size: int, device: torch.device) -> Memory:
+        """Return x = 0 for each environment; see `ActionNoise.initial`."""
         return (torch.zeros(num_envs, size, device=device),)
 
     def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
+        """Step x and add σ x; see `ActionNoise`."""
         x = torch.add(self.decay * memory[0], torch.randn_like(action), alpha=self.scale)
         return torch.add(action, x, alpha=self.sigma(progress)), (x,)
 
 
 def smoothed(action: Tensor, noise: Tensor, clip: float, edge: Tensor) -> Tensor:
-    """Target policy smoothing: a + clip(ε, ±c), kept within ±edge. action and noise [M, A], edge [A].
+    """Smooth a target policy's action: a + clip(ε, ±c), kept within ±edge.
 
     Fujimoto et al. 2018, https://arxiv.org/abs/1802.09477, section 5.3: the ã of algorithm 1.
+
+    Args:
+        action: a [M, A].
+        noise: ε [M, A].
+        clip: c.
+        edge: the largest value of each coordinate, [A].
     """
     return torch.clamp(action + noise.clamp(-clip, clip), -edge, edge)

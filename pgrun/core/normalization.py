@@ -11,15 +11,15 @@ from pgrun.core import ranks, returns
 
 
 def normalize(advantage: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Bring the valid entries, of all ranks, to mean 0 and standard deviation 1; [...] -> [...].
+    """Bring the valid entries, of all ranks, to mean 0 and standard deviation 1; [...].
 
-    Biases the estimator a little, by what one's own entry adds to mean and deviation.
+    It biases the estimator a little, as each entry is part of the mean and the deviation.
 
     Args:
         advantage: Ψ.
         valid: which entries count.
-        weight: the importance weight w that Ψ carries inside it. The mean is then Σ Ψ / Σ w, subtracted as w times it,
-            as any baseline is: E[w ∇log π] is zero, E[∇log π] is not. None: 1.
+        weight: the importance weight w that Ψ carries inside it; None: 1. The mean is then Σ Ψ / Σ w, subtracted times
+            w, as any baseline is: E[w ∇log π] is zero, E[∇log π] is not.
     """
     real = valid.to(advantage.dtype)
     n, total = ranks.total(real.sum(), (advantage * real).sum())
@@ -27,8 +27,8 @@ def normalize(advantage: Tensor, valid: Tensor, weight: Tensor | None = None) ->
     if weight is None:
         centred = (advantage - total / n) * real
     else:
-        below = ranks.total((weight * real).sum()).clamp(min=torch.finfo(real.dtype).tiny)
-        centred = (advantage - weight * (total / below)) * real
+        denominator = ranks.total((weight * real).sum()).clamp(min=torch.finfo(real.dtype).tiny)
+        centred = (advantage - weight * (total / denominator)) * real
     std = (ranks.total(centred.square().sum()) / (n - 1.0).clamp(min=1.0)).sqrt()
     return centred / (std + 1e-8)
 
@@ -36,8 +36,8 @@ def normalize(advantage: Tensor, valid: Tensor, weight: Tensor | None = None) ->
 def normalize_episodes(advantage: Tensor, last: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
     """Bring the steps of each episode to mean 0 and standard deviation 1; [T, B].
 
-    Takes from an episode what it has over the others, so it biases the estimator more than `normalize` does. `weight`
-    is as there.
+    It removes what an episode has over the others, so it biases the estimator more than `normalize`. `weight` is as
+    there.
     """
     real = valid.to(advantage.dtype)
     index = returns.episode_index(last)
@@ -50,14 +50,14 @@ def normalize_episodes(advantage: Tensor, last: Tensor, valid: Tensor, weight: T
     if weight is None:
         centred = (advantage - per_episode(advantage) / n) * real
     else:
-        below = per_episode(weight).clamp(min=torch.finfo(real.dtype).tiny)
-        centred = (advantage - weight * (per_episode(advantage) / below)) * real
+        denominator = per_episode(weight).clamp(min=torch.finfo(real.dtype).tiny)
+        centred = (advantage - weight * (per_episode(advantage) / denominator)) * real
     std = (per_episode(centred.square()) / (n - 1.0).clamp(min=1.0)).sqrt()
     return centred / (std + 1e-8)
 
 
 def steps_weight(last: Tensor, valid: Tensor, reduce: str) -> Tensor:
-    """What Ψ_t is multiplied by, [T, B], so that a mean over all M valid steps becomes another reduction.
+    """Compute factors of Ψ_t, [T, B], that turn a mean over all M valid steps into another reduction.
 
     rows: 1. sum: M/N, for the sum over an episode's steps and the mean over the N episodes. mean: M/(N T_i), for the
     mean over an episode's T_i steps and then over the episodes. M and N are of all ranks.
@@ -77,7 +77,7 @@ def steps_weight(last: Tensor, valid: Tensor, reduce: str) -> Tensor:
 Normalize = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
-# Ψ, last, valid, the weight inside Ψ -> Ψ; each [T, B]
+# each maps Ψ, last, valid and the weight inside Ψ to a new Ψ; all [T, B]
 NORMALIZE: dict[str, Normalize] = {
     "none": lambda psi, last, valid, weight: psi,
     "episode": normalize_episodes,

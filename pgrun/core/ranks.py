@@ -1,8 +1,8 @@
-"""Reductions over the processes that learn together, the ranks; each is the identity in a process alone.
+"""Reductions over the processes that learn together, the ranks; in a process alone each is the identity.
 
-Between `join` and `leave` this process is one of several. Then each of these functions is where they meet: all ranks
-call it, in the same order and with the same shapes, and all have the same answer to the bit, so that they decide alike
-whatever they decide by it. No gradient flows through.
+Between `join` and `leave` this process is one of several. All ranks then call each of these functions, in the same
+order and with the same shapes. All get the same result to the bit, so that what they decide by it is the same. No
+gradient flows through.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ class Parted(Exception):
 
 
 def join(group: Any) -> None:
-    """From here on this process is one of a torch.distributed group."""
+    """Make this process one of a torch.distributed group."""
     global _group
     _group = group
 
 
 def leave() -> None:
-    """From here on this process is alone."""
+    """Make this process alone again."""
     global _group
     _group = None
 
 
 @contextmanager
 def meeting() -> Iterator[None]:
-    """Round what asks for all ranks: torch.distributed's errors are told as Parted."""
+    """Turn torch.distributed's errors into Parted, in a block where all ranks meet."""
     try:
         yield
     except RuntimeError as error:
@@ -44,33 +44,33 @@ def meeting() -> Iterator[None]:
 
 
 def total(*x: Tensor) -> Any:
-    """Σ_r x_r of one tensor, or of each of several; any shapes. Several take one message."""
+    """Sum one tensor, or each of several, over the ranks; any shapes, in one message."""
     if _group is None:
         return x[0] if len(x) == 1 else x
-    flat = torch.cat([each.detach().reshape(-1) for each in x])
+    flat = torch.cat([tensor.detach().reshape(-1) for tensor in x])
     _meet(flat, dist.ReduceOp.SUM)
-    parts = flat.split([each.numel() for each in x])
-    summed = tuple(part.view_as(each).to(each.dtype) for part, each in zip(parts, x, strict=True))
+    parts = flat.split([tensor.numel() for tensor in x])
+    summed = tuple(part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, x, strict=True))
     return summed[0] if len(x) == 1 else summed
 
 
 def mean(n: Tensor, *x: Tensor) -> Any:
-    """Σ_r n_r x_r / Σ_r n_r: of means over n entries here (0-dim; may be 0), the mean over all ranks' entries."""
+    """Average means over n entries here (0-dim; may be 0) over all ranks' entries: Σ_r n_r x_r / Σ_r n_r."""
     if _group is None:
         return x[0] if len(x) == 1 else x
     n = n.to(x[0].dtype)
-    everywhere, *summed = total(n, *(each * n for each in x))
-    means = tuple(each / everywhere.clamp(min=1.0) for each in summed)
+    n_total, *summed = total(n, *(tensor * n for tensor in x))
+    means = tuple(tensor / n_total.clamp(min=1.0) for tensor in summed)
     return means[0] if len(x) == 1 else means
 
 
 def of_others(x: Tensor) -> Tensor:
-    """Σ x over the other ranks; zeros where there are none."""
+    """Sum x over the other ranks; zeros where there are none."""
     return total(x) - x
 
 
 def largest(x: Tensor) -> Tensor:
-    """max_r x_r, elementwise."""
+    """Return max_r x_r, elementwise."""
     if _group is None:
         return x
     x = x.detach().clone()
@@ -79,12 +79,12 @@ def largest(x: Tensor) -> Tensor:
 
 
 def total_count(n: int) -> int:
-    """Σ_r n_r of whole numbers."""
+    """Sum a whole number over the ranks."""
     return n if _group is None else int(total(torch.tensor(n)))
 
 
 def largest_count(n: int) -> int:
-    """max_r n_r of whole numbers."""
+    """Return the largest of a whole number over the ranks."""
     return n if _group is None else int(largest(torch.tensor(n)))
 
 

@@ -1,7 +1,7 @@
-"""Returns and advantages, all one linear recurrence.
+"""Returns and advantages, all computed by one linear recurrence.
 
-Shapes: every argument is [T, B], time-major. `discount` is 0 where the MDP terminated and 1 elsewhere; `last` marks
-the end of an episode, by termination or by truncation, and no trace crosses it.
+Shapes: every argument is [T, B], time-major. `discount` is 0 where the MDP terminated and 1 elsewhere; `last` marks the
+end of an episode, by termination or by truncation, and no trace crosses it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 def linear_scan(x: Tensor, a: Tensor) -> Tensor:
-    """y_t = x_t + a_t · y_{t+1}, with y_T = 0; x, a and y are [T, ...].
+    """Compute y_t = x_t + a_t · y_{t+1}, with y_T = 0; x, a and y are [T, ...].
 
-    By recursive doubling (Blelloch 1990, https://www.cs.cmu.edu/~guyb/papers/Ble93.pdf, section 1.4): ⌈log2 T⌉
+    It uses recursive doubling (Blelloch 1990, https://www.cs.cmu.edu/~guyb/papers/Ble93.pdf, section 1.4): ⌈log2 T⌉
     vector operations instead of T.
     """
     if x.shape != a.shape:
@@ -28,7 +28,7 @@ def linear_scan(x: Tensor, a: Tensor) -> Tensor:
 
 
 def td_errors(reward: Tensor, discount: Tensor, value: Tensor, next_value: Tensor, gamma: float | Tensor) -> Tensor:
-    """δ_t = r_t + γ V(s_{t+1}) − V(s_t), bootstrapping unless the MDP terminated; [T, B]."""
+    """Compute δ_t = r_t + γ V(s_{t+1}) − V(s_t), bootstrapped unless the MDP terminated; [T, B]."""
     return reward + gamma * discount * next_value - value
 
 
@@ -41,7 +41,7 @@ def gae(
     gamma: float | Tensor,
     lambda_: float,
 ) -> Tensor:
-    """Generalised advantage estimation, Â_t = Σ_l (γλ)^l δ_{t+l}; [T, B].
+    """Compute generalised advantage estimates, Â_t = Σ_l (γλ)^l δ_{t+l}; [T, B].
 
     Schulman et al. 2016, https://arxiv.org/abs/1506.02438, eq. 16.
     """
@@ -57,7 +57,7 @@ def lambda_returns(
     gamma: float | Tensor,
     lambda_: float,
 ) -> Tensor:
-    """G_t^λ = r_t + γ ((1 − λ) V(s_{t+1}) + λ G_{t+1}^λ), Sutton & Barto 2018, eq. 12.20; [T, B].
+    """Compute λ-returns, G_t^λ = r_t + γ ((1 − λ) V(s_{t+1}) + λ G_{t+1}^λ), Sutton & Barto 2018, eq. 12.20; [T, B].
 
     Where a trace is cut (an episode's or the rollout's end), G_{t+1}^λ is V(s_{t+1}).
     """
@@ -67,7 +67,7 @@ def lambda_returns(
 
 
 def reward_to_go(reward: Tensor, discount: Tensor, last: Tensor, next_value: Tensor, gamma: float | Tensor) -> Tensor:
-    """G_t = Σ_{k≥t} γ^{k−t} r_k, plus the discounted value where the episode was cut, not ended; [T, B]."""
+    """Compute G_t = Σ_{k≥t} γ^{k−t} r_k, plus the discounted value where the episode was cut, not ended; [T, B]."""
     return lambda_returns(reward, discount, last, next_value, gamma, 1.0)
 
 
@@ -79,7 +79,7 @@ def n_step_returns(
     gamma: float | Tensor,
     n: int,
 ) -> Tensor:
-    """G_{t:t+n}, Sutton & Barto 2018, eq. 7.1; fewer steps at an episode's or the rollout's end; [T, B].
+    """Compute G_{t:t+n}, Sutton & Barto 2018, eq. 7.1; fewer steps at an episode's or the rollout's end; [T, B].
 
     G_{t:t+1} = r_t + γ V(s_{t+1}) and G_{t:t+k} = r_t + γ G_{t+1:t+k} where t is not last: n vector operations.
     """
@@ -92,7 +92,7 @@ def n_step_returns(
 
 
 def total_return(reward: Tensor, last: Tensor, gamma: float) -> Tensor:
-    """R = Σ_k γ^k r_k of the whole episode, the same at all its steps; [T, B].
+    """Compute R = Σ_k γ^k r_k of the whole episode, the same at all its steps; [T, B].
 
     Every column must begin with an episode's first step. A column may hold several episodes.
     """
@@ -105,23 +105,33 @@ def total_return(reward: Tensor, last: Tensor, gamma: float) -> Tensor:
 
 
 def steps_since_start(last: Tensor) -> Tensor:
-    """t within each episode, for γ^t; every column must begin with an episode's first step; [T, B] float32."""
+    """Count t within each episode, for γ^t; [T, B] float32.
+
+    Every column must begin with an episode's first step.
+    """
     first = torch.cat([torch.ones_like(last[:1]), last[:-1]])
     one = (~first).to(torch.float32)
     return linear_scan(one.flip(0), one.flip(0)).flip(0)
 
 
 def episode_index(last: Tensor) -> Tensor:
-    """Which episode each step lies in, a number below T·B of its own; [T, B] int64. A rollout's start begins one."""
+    """Number the episode that each step lies in, below T·B; [T, B] int64. A rollout's start begins an episode."""
     first = torch.cat([torch.ones_like(last[:1]), last[:-1]])
     b = last.shape[1]
     return (first.cumsum(0) - 1) * b + torch.arange(b, device=last.device)
 
 
 def discounted_sums(reward: Tensor, last: Tensor, gamma: float, start: Tensor) -> tuple[Tensor, Tensor]:
-    """R_t = γ R_{t−1} + r_t, forwards, begun anew after each episode's end; `start` is R_{−1} [B].
+    """Compute R_t = γ R_{t−1} + r_t forwards, from 0 after each episode's end.
 
-    Returns R [T, B] and what the next rollout starts from [B].
+    Args:
+        reward: [T, B].
+        last: where episodes end, [T, B].
+        gamma: γ.
+        start: R_{−1} [B].
+
+    Returns:
+        R [T, B], and the start of the next rollout [B].
     """
     first = torch.cat([torch.zeros_like(last[:1]), last[:-1]])
     x = torch.cat([(reward[:1] + gamma * start), reward[1:]])

@@ -1,4 +1,4 @@
-"""A tree of sums: draws with probability in proportion to priorities that change."""
+"""A tree of sums, for draws in proportion to priorities that change."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ BELOW_ONE = 1.0 - 2.0**-53
 
 
 class SumTree:
-    """n priorities, of which each node of the level above holds the sum of `width`, and so on to one root.
+    """A tree over n priorities: each node holds the sum of its `width` children, up to one root.
 
-    A parent is the last term of its children's running sum, worked out anew whenever one of them changes: nothing is
-    added to what was there, so nothing drifts, and drawing finds the very numbers that the parents hold.
+    A parent is the last term of its children's running sum, computed anew whenever one of them changes. Nothing is
+    added to an old sum, so nothing drifts, and a draw finds the same numbers that the parents hold.
     """
 
     def __init__(self, n: int, *, width: int = 64, device: str | torch.device = "cpu") -> None:
@@ -25,27 +25,30 @@ class SumTree:
 
     @property
     def leaves(self) -> Tensor:
-        """The priorities, [n] and zeros."""
+        """The priorities, [n], and zeros behind them."""
         return self.levels[0].view(-1)
 
     @property
     def total(self) -> Tensor:
-        """The sum of all, 0-dim."""
+        """The sum of all priorities, 0-dim."""
         return self.levels[-1][0].cumsum(-1)[-1]
 
     def get(self, index: Tensor) -> Tensor:
-        """Priorities [M] of the leaves at `index` [M]."""
+        """Return the priorities [M] of the leaves at `index` [M]."""
         return self.leaves.index_select(0, index)
 
     def set(self, index: Tensor, priority: Tensor) -> None:
-        """Change the priorities of the leaves at `index` [M]; where one is there twice, one of the two is taken."""
+        """Change the priorities of the leaves at `index` [M]; where a leaf is there twice, one of the two counts."""
         self.leaves[index] = priority.to(torch.float64)
         for children, parents in zip(self.levels, self.levels[1:], strict=False):
             index = index // self.width
             parents.view(-1)[index] = children.index_select(0, index).cumsum(-1)[:, -1]
 
     def find(self, mass: Tensor) -> Tensor:
-        """The leaves [M] in which running sums of the priorities pass `mass` [M], in [0, total); never one of zero."""
+        """Find the leaves [M] in which running sums of the priorities pass `mass` [M], in [0, total).
+
+        A leaf of priority 0 is never found.
+        """
         index = torch.zeros_like(mass, dtype=torch.long)
         for level in reversed(self.levels):
             sums = level.index_select(0, index).cumsum(-1)  # [M, width]
@@ -57,6 +60,9 @@ class SumTree:
         return index
 
     def draw(self, m: int) -> Tensor:
-        """m leaves, one out of each of m equal shares of the mass: each leaf with probability in proportion."""
+        """Draw m leaves, each with probability in proportion to its priority.
+
+        One is drawn from each of m equal shares of the mass.
+        """
         like = self.leaves.new_empty(m)
         return self.find((torch.arange(m, device=like.device) + torch.rand_like(like)) / m * self.total)

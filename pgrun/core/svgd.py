@@ -1,4 +1,4 @@
-"""Drawing from a density that is known up to its constant: by particles that repel each other, or by noisy ascent.
+"""Draws from a density known up to a constant: by particles that repel each other, or by noisy ascent.
 
 Shapes: n particles, ... any batch, D coordinates. `slope` is ∇_x log p at the particles.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def median_bandwidth(x: Tensor) -> Tensor:
-    """h = med² / log(n + 1) of the distances between particles x [n, ..., D] -> [...].
+    """Compute the bandwidth h = med² / log(n + 1) of the distances between particles x [n, ..., D]; [...].
 
     Liu & Wang 2016, https://arxiv.org/abs/1608.04471, section 5: Σ_j κ(x_i, x_j) ≈ n exp(−med²/h) ≈ 1.
     """
@@ -23,14 +23,17 @@ def median_bandwidth(x: Tensor) -> Tensor:
 
 
 def direction(x: Tensor, slope: Tensor, h: Tensor) -> Tensor:
-    """φ*(x_i) = 1/n Σ_j [κ(x_j, x_i) ∇log p(x_j) + ∇_{x_j} κ(x_j, x_i)], κ(x, x') = exp(−‖x − x'‖²/h); [n, ..., D].
+    """Compute φ*(x_i) = 1/n Σ_j [κ(x_j, x_i) ∇log p(x_j) + ∇_{x_j} κ(x_j, x_i)], κ(x, x') = exp(−‖x − x'‖²/h).
 
-    Of all directions in the kernel's unit ball, the one that lowers KL(particles ‖ p) fastest: Liu & Wang, eq. 8.
+    Of all directions in the kernel's unit ball, it lowers KL(particles ‖ p) fastest: Liu & Wang, eq. 8.
 
     Args:
         x: the particles [n, ..., D].
         slope: ∇log p at each [n, ..., D].
         h: the kernel's bandwidth [...].
+
+    Returns:
+        The direction of each particle, [n, ..., D].
     """
     apart = x.unsqueeze(0) - x.unsqueeze(1)  # [i, j, ..., D]: x_j − x_i
     kappa = (-apart.square().sum(-1) / h).exp().unsqueeze(-1)  # [i, j, ..., 1]
@@ -39,10 +42,10 @@ def direction(x: Tensor, slope: Tensor, h: Tensor) -> Tensor:
 
 
 def langevin(x: Tensor, slope: Tensor, step: float, noise: Tensor) -> Tensor:
-    """x + ½ε∇log p(x) + √ε η: many steps draw from p, up to a bias of order ε; x, slope, noise [..., D].
+    """Take a Langevin step, x + ½ε∇log p(x) + √ε η; x, slope, noise [..., D].
 
-    The drift is tamed, ½ε∇log p / (1 + ½ε‖∇log p‖), so that no steep place throws a chain out
-    (Brosse et al. 2019, https://arxiv.org/abs/1710.05559, eq. 3).
+    Many steps draw from p, up to a bias of order ε. The drift is tamed, ½ε∇log p / (1 + ½ε‖∇log p‖), so that no steep
+    place throws a chain out (Brosse et al. 2019, https://arxiv.org/abs/1710.05559, eq. 3).
     """
     drift = 0.5 * step * slope
     return x + drift / (1.0 + drift.norm(dim=-1, keepdim=True)) + math.sqrt(step) * noise

@@ -1,7 +1,7 @@
-"""Small MDPs of which everything is known: V by a linear solve, ∇J through it, every trajectory by enumeration.
+"""Small, fully known MDPs: V by a linear solve, ∇J through it, every trajectory by enumeration.
 
-The policy is a softmax table. An estimator that is run on all trajectories, each weighed by its probability, has its
-mean and its variance computed, not sampled.
+The policy is a softmax table. Run on all trajectories, each weighed by its probability, an estimator has an exact mean
+and variance, without sampling.
 
 Shapes: S states, O observations (O = S unless states look alike), A actions, T time, N trajectories, P = O·A
 parameters. Everything is double precision.
@@ -19,7 +19,7 @@ from pgrun.core.advantages import Returns
 
 
 class Trajectories(NamedTuple):
-    """N whole episodes side by side, padded after their ends; every tensor but `world` is [T, N]."""
+    """Whole episodes side by side, N of them, padded after their ends; every tensor but `world` is [T, N]."""
 
     state: Tensor  # int64
     obs: Tensor  # int64, what the policy sees of the state
@@ -32,61 +32,64 @@ class Trajectories(NamedTuple):
     world: Tensor  # [N] the environment's factor of the probability, μ(s_0) Π P(s_{t+1}|s_t, a_t)
 
     def returns(self, value: Tensor) -> Returns:
-        """What an advantage is computed from, with the table V(s) [S]."""
+        """Return the tensors that an advantage is computed from, with the table V(s) [S]."""
         return Returns(self.reward, self.discount, self.last, value[self.state], value[self.next_state])
 
     def pick(self, index: Tensor) -> Trajectories:
-        """The trajectories at `index` [M], in that order."""
+        """Return the trajectories at `index` [M], in that order."""
         return Trajectories(*(x[..., index] for x in self))
 
 
 @dataclass(frozen=True)
 class MDP:
-    """A table of everything."""
+    """A Markov decision process as tables."""
 
-    transition: Tensor  # [S, A, S] P(s'|s, a); what a row lacks to 1 ends the episode
+    transition: Tensor  # [S, A, S] P(s'|s, a); the episode ends with what a row lacks to 1
     reward: Tensor  # [S, A]
     start: Tensor  # [S] the distribution of s_0
     gamma: float
     sees: Tensor  # [S] int64, the observation of each state
 
     def policy(self, logits: Tensor) -> Tensor:
-        """π(a|s) [S, A] of a table of logits [O, A]."""
+        """Return π(a|s) [S, A] of a table of logits [O, A]."""
         return logits.softmax(-1)[self.sees]
 
     def value(self, pi: Tensor, temperature: float = 0.0) -> Tensor:
-        """V_π [S], from (I − γP_π) V = r_π; with a temperature α the soft value, which is paid α H(π(·|s)) on top."""
+        """Solve (I − γP_π) V = r_π for V_π [S].
+
+        With a temperature α it is the soft value: α H(π(·|s)) is added to the reward.
+        """
         reward = self.reward - temperature * torch.log(pi) if temperature else self.reward
         p = torch.einsum("sa,sat->st", pi, self.transition)
         eye = torch.eye(len(p), dtype=p.dtype)
         return torch.linalg.solve(eye - self.gamma * p, (pi * reward).sum(-1))
 
     def q(self, value: Tensor) -> Tensor:
-        """Q(s, a) = r(s, a) + γ E[V(s')], [S, A]."""
+        """Compute Q(s, a) = r(s, a) + γ E[V(s')], [S, A]."""
         return self.reward + self.gamma * self.transition @ value
 
     def advantage(self, pi: Tensor) -> Tensor:
-        """A_π(s, a) [S, A]."""
+        """Compute A_π(s, a) [S, A]."""
         value = self.value(pi)
         return self.q(value) - value.unsqueeze(-1)
 
     def visits(self, pi: Tensor) -> Tensor:
-        """ρ_π(s) = Σ_t γ^t P(s_t = s), not normalised; [S]."""
+        """Compute ρ_π(s) = Σ_t γ^t P(s_t = s), not normalised; [S]."""
         p = torch.einsum("sa,sat->ts", pi, self.transition)
         return torch.linalg.solve(torch.eye(len(p), dtype=p.dtype) - self.gamma * p, self.start)
 
     def objective(self, pi: Tensor) -> Tensor:
-        """J = Σ_s μ(s) V_π(s), 0-dim."""
+        """Compute J = Σ_s μ(s) V_π(s), 0-dim."""
         return self.start @ self.value(pi)
 
     def gradient(self, logits: Tensor) -> Tensor:
-        """∇J with respect to the logits [O, A], by automatic differentiation through the linear solve; flat [P]."""
+        """Compute ∇J with respect to the logits [O, A], flat [P], by autograd through the linear solve."""
         logits = logits.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.objective(self.policy(logits)), logits)
         return gradient.flatten()
 
     def limited(self, steps: int) -> MDP:
-        """The same for at most `steps` steps: states t·S + s, of which the policy sees what it saw of s."""
+        """Return the same MDP for at most `steps` steps: states t·S + s, which the policy observes as s."""
         s, a = self.reward.shape
         transition = torch.zeros(steps, s, a, steps, s, dtype=self.transition.dtype)
         for t in range(steps - 1):
@@ -100,14 +103,15 @@ class MDP:
         )
 
     def paying(self, reward: Tensor) -> MDP:
-        """The same with other rewards [S, A]."""
+        """Return the same MDP with other rewards [S, A]."""
         return replace(self, reward=reward)
 
 
 def enumerate_trajectories(mdp: MDP, longest: int = 64) -> Trajectories:
-    """Every trajectory of positive probability under a policy that gives all actions some.
+    """Enumerate every trajectory of positive probability, under a policy that gives every action some.
 
-    Raises ValueError where an episode can outlast `longest` steps.
+    Raises:
+        ValueError: an episode can outlast `longest` steps.
     """
     s, outcome = len(mdp.start), _outcomes(mdp)
     now = mdp.start.nonzero().squeeze(-1)  # [N] the states that are open
@@ -129,7 +133,7 @@ def enumerate_trajectories(mdp: MDP, longest: int = 64) -> Trajectories:
 
 
 def sample_trajectories(mdp: MDP, pi: Tensor, n: int, steps: int, generator: torch.Generator) -> Trajectories:
-    """`n` episodes of π [S, A], drawn; none may outlast `steps`."""
+    """Draw `n` episodes of π [S, A]; none may outlast `steps`."""
     s, outcome = len(mdp.start), _outcomes(mdp)
 
     def draw(p: Tensor) -> Tensor:
@@ -149,13 +153,13 @@ def sample_trajectories(mdp: MDP, pi: Tensor, n: int, steps: int, generator: tor
 
 
 def _outcomes(mdp: MDP) -> Tensor:
-    """The probability of each successor, and behind them, as number S, of the end; [S, A, S + 1]."""
+    """Compute the probability of each successor and, as number S, of the episode's end; [S, A, S + 1]."""
     ends = 1.0 - mdp.transition.sum(-1, keepdim=True)
     return torch.cat([mdp.transition, torch.where(ends > 1e-12, ends, 0.0)], -1)
 
 
 def _trajectories(mdp: MDP, rows: Tensor, world: Tensor) -> Trajectories:
-    """From rows of (s, a, s'), −1 on padding and s' = S at the end; [T, N, 3]."""
+    """Make trajectories of rows of (s, a, s'), [T, N, 3]; −1 on padding and s' = S at the end."""
     valid = rows[..., 0] >= 0
     state, action, successor = rows.clamp(min=0).unbind(-1)
     ended = successor == len(mdp.start)
@@ -166,17 +170,17 @@ def _trajectories(mdp: MDP, rows: Tensor, world: Tensor) -> Trajectories:
 
 
 def log_probs(trajectories: Trajectories, pi: Tensor) -> Tensor:
-    """log π(a_t|s_t) [T, N] for π [S, A], 0 on padding."""
+    """Compute log π(a_t|s_t) [T, N] for π [S, A], 0 on padding."""
     return torch.where(trajectories.valid, pi[trajectories.state, trajectories.action].log(), 0.0)
 
 
 def probabilities(trajectories: Trajectories, pi: Tensor) -> Tensor:
-    """Of each of all trajectories under π [S, A]; [N], summing to 1."""
+    """Compute the probability of each trajectory under π [S, A]; [N], summing to 1 over all trajectories."""
     return trajectories.world * log_probs(trajectories, pi).sum(0).exp()
 
 
 def scores(trajectories: Trajectories, logits: Tensor) -> Tensor:
-    """g_t = ∇ log π(a_t|s_t) for a table of logits [O, A], 0 on padding; [T, N, P]."""
+    """Compute g_t = ∇ log π(a_t|s_t) for a table of logits [O, A], 0 on padding; [T, N, P]."""
     o, a = logits.shape
     obs, action, valid = trajectories.obs, trajectories.action, trajectories.valid
     row = torch.nn.functional.one_hot(action, a) - logits.softmax(-1)[obs]  # [T, N, A]
@@ -185,17 +189,17 @@ def scores(trajectories: Trajectories, logits: Tensor) -> Tensor:
 
 
 def moments(estimates: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean [P] and the covariance [P, P] of estimates [N, P] with probabilities [N]."""
+    """Compute the mean [P] and the covariance [P, P] of estimates [N, P] with probabilities [N]."""
     mean = probability @ estimates
     centred = estimates - mean
     return mean, centred.T @ (probability.unsqueeze(-1) * centred)
 
 
 def bridge(gamma: float = 0.9, steps: int = 5) -> MDP:
-    """Three places in a row, from the near bank over the bridge to the far one; actions: wait and go.
+    """Build an MDP of three places in a row: the near bank, the bridge, the far bank. Actions: wait and go.
 
-    The far bank pays best, the bridge nothing; on it one may fall, less likely while going than waiting, which ends the
-    episode. So does the step limit. The policy sees the place, not the time.
+    The far bank pays best, the bridge nothing. On the bridge one may fall, which ends the episode, less likely while
+    going than waiting. The step limit ends it, too. The policy observes the place, not the time.
     """
     near, middle, far = range(3)
     transition = torch.zeros(3, 2, 3, dtype=torch.float64)
@@ -211,8 +215,9 @@ def bridge(gamma: float = 0.9, steps: int = 5) -> MDP:
 
 
 def random_mdp(states: int, actions: int, gamma: float, generator: torch.Generator, ends: float = 0.0) -> MDP:
-    """Transitions uniform over the simplex, standard normal rewards; every step ends the episode with probability
-    `ends`.
+    """Draw an MDP: transitions uniform over the simplex, standard normal rewards.
+
+    Every step ends the episode with probability `ends`.
     """
     weight = -torch.rand(states, actions, states, generator=generator, dtype=torch.float64).log()  # Exp(1)
     transition = (1.0 - ends) * weight / weight.sum(-1, keepdim=True)

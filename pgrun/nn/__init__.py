@@ -1,4 +1,4 @@
-"""Networks: encoders that arrive as factories, heads that return distributions, normalisers that are layers."""
+"""Networks: factories of encoders, heads that return distributions, normalisers that are layers."""
 
 from pgrun.nn.critics import q_functions as q_functions
 from pgrun.nn.encoders import CNN as CNN

@@ -15,18 +15,18 @@ from pgrun.nn.precision import Product, between
 
 
 def q_functions(network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> nn.Module:
-    """Make k Q functions, one batched product where the network's encoder is that of network=mlp."""
+    """Make k Q functions; they are one batched product where the network's encoder is that of network=mlp."""
     if reads_vectors(network, obs_space):
         return Twin(network, obs_space, action_space, k=k)
     return EncodedQs(EncodedQ(network, obs_space, flat_size(action_space)) for _ in range(k))
 
 
 def reads_vectors(network: Network, obs_space: gym.Space) -> bool:
-    """Whether a network's layers are those of network=mlp, which may be put together with others; False where it has
-    an encoder of its own.
+    """Whether a network's layers are those of network=mlp, and may be joined with others; False for any other encoder.
 
     Raises:
-        UserError: it is one of pgrun's for images or with a memory, whose Q functions there are none of.
+        UserError: it is one of pgrun's networks for images or with a memory, which have no Q functions of (state,
+            action).
     """
     make = type(network).encoder
     if make in (CNN.encoder, Recurrent.encoder) or (make is MLP.encoder and is_image(obs_space)):
@@ -35,7 +35,7 @@ def reads_vectors(network: Network, obs_space: gym.Space) -> bool:
 
 
 class Reader(nn.Module):
-    """An encoder of observations, then layers over its features and a vector: [..., *O], [..., n] -> [..., outputs]."""
+    """An encoder of observations, then layers over its features and a vector: [..., *O], [..., n] to [..., outputs]."""
 
     def __init__(self, network: Network, obs_space: gym.Space, n: int, outputs: int, gain: float) -> None:
         super().__init__()
@@ -44,6 +44,7 @@ class Reader(nn.Module):
         self.head = linear(self.layers.features, outputs, gain)
 
     def forward(self, obs: Obs, x: Tensor) -> Tensor:
+        """Encode the observations and run the layers."""
         return self.beside(self.encoder(obs), x)
 
     def beside(self, features: Tensor, x: Tensor) -> Tensor:
@@ -52,24 +53,26 @@ class Reader(nn.Module):
 
 
 class EncodedQ(Reader):
-    """Q(s, a): [M, *O], [M, A] -> [M]."""
+    """Q(s, a) on an encoder: [M, *O], [M, A] to [M]."""
 
     def __init__(self, network: Network, obs_space: gym.Space, n: int) -> None:
         super().__init__(network, obs_space, n, 1, network.init_gain)
 
     def forward(self, obs: Obs, x: Tensor) -> Tensor:
+        """Compute Q(s, a), [M]."""
         return super().forward(obs, x).squeeze(-1)
 
 
 class EncodedQs(nn.ModuleList):
-    """k Q functions, one after the other: [M, *O], [M, A] -> [k, M]."""
+    """Several Q functions, computed one after the other: [M, *O], [M, A] to [k, M]."""
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """Compute every Q(s, a), [k, M]."""
         return torch.stack([q(obs, action) for q in self])
 
 
 def first(q: nn.Module, obs: Obs, action: Tensor) -> Tensor:
-    """Q_1(s, a) alone of several Qs, [M]."""
+    """Compute Q_1(s, a), the first of several Qs, [M]."""
     if not isinstance(q, Twin):
         return q[0](obs, action)  # type: ignore[index]
     x = torch.cat([q.flatten.run(obs), action], -1)

@@ -14,7 +14,7 @@ from pgrun.nn.layers import Flatten, Layers, flat_size, linear
 
 
 class DeterministicActor(nn.Module):
-    """μ(s): tanh on the coordinates of an action that are bounded, which run over [−1, 1]; as it is on the others."""
+    """A deterministic policy μ(s); tanh keeps bounded action coordinates in [−1, 1], the others are linear."""
 
     edge: Tensor
 
@@ -28,7 +28,7 @@ class DeterministicActor(nn.Module):
         self.squashed, self.free = bool(np.isfinite(edge).all()), bool(np.isinf(edge).all())
 
     def forward(self, obs: Obs) -> Tensor:
-        """[..., *O] -> [..., A]."""
+        """Compute μ(s), [..., A], of observations [..., *O]."""
         u = self.layer(self.encoder(obs))
         if self.squashed:
             return u.tanh()
@@ -36,7 +36,7 @@ class DeterministicActor(nn.Module):
 
 
 def jacobian_product(actor: nn.Module, obs: Obs, w: Tensor) -> tuple[Tensor, Tensor]:
-    """μ(s) and ∇_θμ(s)ᵀw of each state, both [M, A], by forward differentiation; w [P] as the parameters lie flat."""
+    """Compute μ(s) and ∇_θμ(s)ᵀw of each state, both [M, A], by forward differentiation; w [P] is flat like θ."""
     theta = {name: p.detach() for name, p in actor.named_parameters()}
     sizes = [p.numel() for p in theta.values()]
     parts = w.split(sizes)
@@ -48,7 +48,7 @@ def jacobian_product(actor: nn.Module, obs: Obs, w: Tensor) -> tuple[Tensor, Ten
 
 
 class AtomCritic(nn.Module):
-    """Z(s, a): the logits of a distribution over K atoms, [M, *O], [M, A] -> [M, K]."""
+    """A distributional critic Z(s, a): logits [M, K] of K atoms, of [M, *O], [M, A]."""
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, atoms: int) -> None:
         super().__init__()
@@ -60,11 +60,12 @@ class AtomCritic(nn.Module):
         self.head = linear(self.layers.features, atoms, network.init_gain)
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """Compute the logits, [M, K]."""
         return self.head(self.layers.run(torch.cat([self.flatten.run(obs), action], -1)))
 
 
 def atom_critic(network: Network, obs_space: gym.Space, action_space: gym.Space, atoms: int) -> nn.Module:
-    """Z(s, a) on the layers of network=mlp, or on an encoder of the network's own."""
+    """Make Z(s, a) on the layers of network=mlp, or on the network's own encoder."""
     if reads_vectors(network, obs_space):
         return AtomCritic(network, obs_space, action_space, atoms)
     return Reader(network, obs_space, flat_size(action_space), atoms, network.init_gain)

@@ -8,22 +8,25 @@ from pgrun.data.types import Obs, Transition
 
 
 class Encoder(nn.Module):
-    """Observations [..., *O] to features [..., features]. One with a memory overrides what has to do with `state`."""
+    """A map from observations [..., *O] to features [..., features].
+
+    An encoder with a memory overrides all that has to do with `state`.
+    """
 
     features: int
-    state_size = 0  # how many numbers it remembers; 0: it has no memory
+    state_size = 0  # the numbers in its memory; 0: it has none
 
     def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
-        """obs [B, *O], state [B, S] -> features [B, F] and the state after this observation."""
+        """Encode one observation [B, *O] with the state [B, S]; return features [B, F] and the next state."""
         return self(obs), state
 
     def along(self, batch: Transition, slot: slice) -> Tensor:
-        """Features of a batch's observations; a memory is at extras["carry"][..., slot]."""
+        """Encode a batch's observations; a memory is at extras["carry"][..., slot]."""
         return self(batch.obs)
 
     def beyond(self, batch: Transition, slot: slice) -> Tensor:
-        """Features of a batch's successors, each as seen after what came before it."""
+        """Encode a batch's successors, each after the observations that came before it."""
         return self(batch.next_obs)
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
-        """Take observations [N, *O] into the running statistics, if there are any; valid [N]."""
+        """Update the running statistics, if there are any, with observations [N, *O]; valid [N]."""

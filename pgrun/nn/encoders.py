@@ -28,18 +28,20 @@ class MLPEncoder(Encoder):
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
+        """Encode observations."""
         return self.layers.run(self.flatten.run(obs))
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
+        """Update the running statistics; see `Encoder.observe`."""
         if self.flatten.norm is not None:
             self.flatten.norm.observe(self.flatten.flat(obs), valid)
 
 
 class RecurrentEncoder(Encoder):
-    """An encoder, then an LSTM (Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735) or a GRU
-    (Cho et al. 2014, https://arxiv.org/abs/1406.1078), run over time and begun anew at each episode's start.
+    """An encoder, then an LSTM or a GRU, run over time and begun anew at each episode's start.
 
-    The state begins with the features; an LSTM's cell follows.
+    LSTM: Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735. GRU: Cho et al. 2014,
+    https://arxiv.org/abs/1406.1078. The state begins with the features; an LSTM's cell follows.
     """
 
     def __init__(self, inner: Encoder, cell: str, size: int) -> None:
@@ -56,6 +58,7 @@ class RecurrentEncoder(Encoder):
         self.state_size = size * (2 if self.lstm else 1)
 
     def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode one observation and renew the state; see `Encoder.step`."""
         rnn, x = self.rnn, self.inner(obs)
         weights: Any = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
         if self.lstm:
@@ -65,16 +68,18 @@ class RecurrentEncoder(Encoder):
         return after[:, : self.features], after
 
     def along(self, batch: Transition, slot: slice) -> Tensor:
+        """Encode a rollout's observations; see `Encoder.along`."""
         pieces = Pieces(batch)
         return pieces.take(self.run(pieces, pieces.lay(self.inner(batch.obs)), batch, slot))
 
     def beyond(self, batch: Transition, slot: slice) -> Tensor:
+        """Encode a rollout's successors; see `Encoder.beyond`."""
         pieces = Pieces(batch)
-        x = pieces.lay(self.inner(batch.obs), self.inner(batch.next_obs))  # each piece, and its last one's successor
+        x = pieces.lay(self.inner(batch.obs), self.inner(batch.next_obs))  # each piece, and its last row's successor
         return pieces.take(self.run(pieces, x, batch, slot), ahead=1)
 
     def run(self, pieces: Pieces, x: Tensor, batch: Transition, slot: slice) -> Tensor:
-        """Features [L, N, F] of pieces [L, N, *], each from nothing or from what the rollout's start remembered."""
+        """Compute features [L, N, F] of pieces [L, N, *], each from zero or from the state at the rollout's start."""
         state = pieces.begin(batch.extras["carry"][0, :, slot]).unsqueeze(0)
         if self.lstm:
             h, c = state.chunk(2, -1)
@@ -82,12 +87,14 @@ class RecurrentEncoder(Encoder):
         return self.rnn(x, state)[0]
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
+        """Update the inner encoder's statistics; see `Encoder.observe`."""
         self.inner.observe(obs, valid)
 
 
 class Pieces:
-    """A rollout [T, B] cut where an episode ends (a filler row is a piece of its own), piece beside piece [L, N]: one
-    call of a recurrent layer instead of T.
+    """A rollout [T, B] cut into episodes, laid side by side [L, N]: one call of a recurrent layer instead of T.
+
+    A filler row is a piece of its own.
     """
 
     def __init__(self, batch: Transition) -> None:
@@ -95,36 +102,39 @@ class Pieces:
         starts = torch.cat([torch.ones_like(batch.last[:1]), ended]).T.flatten()  # [B·T]
         self.shape = batch.reward.shape
         at = starts.nonzero().squeeze(-1)  # [N] where each piece starts, column after column
-        self.piece = starts.cumsum(0) - 1  # [B·T] which piece a row is in
-        self.row = torch.arange(len(starts), device=at.device) - at[self.piece]  # and the how manieth of it
+        self.piece = starts.cumsum(0) - 1  # [B·T] the piece that a row is in
+        self.row = torch.arange(len(starts), device=at.device) - at[self.piece]  # its place there
         self.lengths = torch.diff(at, append=at.new_tensor([len(starts)]))
         self.first = self.piece[:: self.shape[0]]  # [B] the pieces that the rollout starts with
         self.end = at + self.lengths - 1  # [N] where each piece ends
 
     def lay(self, x: Tensor, successors: Tensor | None = None) -> Tensor:
-        """[T, B, F] -> [L, N, F], zeros past a piece's end; with `successors`, the last one's follows each piece."""
+        """Lay out [T, B, F] as [L, N, F], zeros past a piece's end.
+
+        With `successors`, each piece is followed by its last row's successor.
+        """
         flat = x.transpose(0, 1).flatten(0, 1)
         more = 0 if successors is None else 1
         laid = flat.new_zeros(int(self.lengths.max()) + more, len(self.lengths), flat.shape[-1])
         laid = laid.index_put((self.row, self.piece), flat)
         if successors is not None:
-            there = successors.transpose(0, 1).flatten(0, 1)[self.end]
-            laid = laid.index_put((self.lengths, torch.arange(len(self.lengths), device=flat.device)), there)
+            after_pieces = successors.transpose(0, 1).flatten(0, 1)[self.end]
+            laid = laid.index_put((self.lengths, torch.arange(len(self.lengths), device=flat.device)), after_pieces)
         return laid
 
     def take(self, laid: Tensor, ahead: int = 0) -> Tensor:
-        """[L, N, F] -> [T, B, F], each row's own or, `ahead`, the one after it."""
+        """Bring [L, N, F] back to [T, B, F]: each row's own features or, with `ahead`, those after it."""
         t, b = self.shape
         return laid[self.row + ahead, self.piece].unflatten(0, (b, t)).transpose(0, 1)
 
     def begin(self, carry: Tensor) -> Tensor:
-        """[B, S] -> [N, S]: what each piece begins with."""
+        """Return the state [N, S] that each piece begins with, from the rollout's [B, S]."""
         return carry.new_zeros(len(self.lengths), carry.shape[-1]).index_put((self.first,), carry)
 
 
 @dataclass(kw_only=True)
 class Network:
-    """A network factory, as algorithms ask it for encoders.
+    """A factory of the encoders that algorithms need.
 
     Args:
         hidden: units of each layer; of a recurrent network, of those before its cell.
@@ -142,7 +152,7 @@ class Network:
     shared: bool
     log_std_init: float
 
-    sequence: ClassVar[int | None] = None  # how long a sequence a recurrent network learns from
+    sequence: ClassVar[int | None] = None  # length of the sequences that a recurrent network learns from
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -150,13 +160,13 @@ class Network:
             raise UserError(f"network.activation={self.activation} is not known; choose one of {names}")
 
     def encoder(self, space: gym.Space) -> Encoder:
-        """A fresh encoder of this observation space; UserError if it can't read it."""
+        """Make an encoder of this observation space; UserError if it can't read it."""
         raise NotImplementedError
 
 
 @dataclass(kw_only=True)
 class MLP(Network):
-    """Config `network=mlp`: vectors in, linear layers.
+    """Linear layers on vectors (config `network=mlp`).
 
     Args:
         normalize_obs: by running mean and standard deviation, which are saved with the network.
@@ -165,6 +175,7 @@ class MLP(Network):
     normalize_obs: bool
 
     def encoder(self, space: gym.Space) -> Encoder:
+        """Make an encoder of vectors; see `Network.encoder`."""
         if is_image(space):
             raise UserError(
                 f"network=mlp reads vectors, but the observations are images {space.shape}: use network=cnn"
@@ -174,12 +185,11 @@ class MLP(Network):
 
 @dataclass(kw_only=True)
 class CNN(Network):
-    """Config `network=cnn`: images in, convolutions, then linear layers.
+    """Convolutions on images, then linear layers (config `network=cnn`).
 
     Args:
         channels: of each convolution.
-        channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its
-            shape.
+        channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its shape.
     """
 
     channels: Sequence[Count]
@@ -190,21 +200,20 @@ class CNN(Network):
         check_layout(self.channels_last)
 
     def encoder(self, space: gym.Space) -> Encoder:
+        """Make an encoder of images; see `Network.encoder`."""
         return CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain, self.channels_last)
 
 
 @dataclass(kw_only=True)
 class Recurrent(MLP):
-    """Configs `network=lstm` and `network=gru`: an encoder (convolutions for images), then a cell with a memory.
+    """An encoder (convolutions for images), then a cell with a memory (configs `network=lstm` and `network=gru`).
 
     Args:
-        sequence: steps that gradients flow back through, and that a minibatch's sequences have; null: a whole
-            rollout.
+        sequence: steps that gradients flow back through, and that a minibatch's sequences have; null: a whole rollout.
         cell: kind of memory.
         size: units of the cell.
         channels: of each convolution, where images are seen.
-        channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its
-            shape.
+        channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its shape.
     """
 
     cell: Literal["lstm", "gru"]
@@ -220,6 +229,7 @@ class Recurrent(MLP):
             raise UserError(f"network.cell={self.cell} is not known; choose lstm or gru")
 
     def encoder(self, space: gym.Space) -> Encoder:
+        """Make an encoder with a memory; see `Network.encoder`."""
         inner: Encoder
         if holds_image(space):
             if self.normalize_obs:

@@ -17,10 +17,16 @@ from pgrun.nn.layers import ACTIVATIONS, Layers, is_image
 
 
 class CNNEncoder(Encoder):
-    """Mnih et al. 2015's convolutions, https://doi.org/10.1038/nature14236; images [..., C, H, W] or [..., H, W, C].
+    """Convolutions on images [..., C, H, W] or [..., H, W, C], then linear layers.
+
+    Mnih et al. 2015, https://doi.org/10.1038/nature14236.
 
     Args:
-        space: of the images, or of a dict of one image and nothing else to see.
+        space: of the images, or of a dict with one image and perhaps an action mask.
+        channels: of each convolution.
+        hidden: units of each linear layer.
+        activation: between layers.
+        gain: of the orthogonal initialisation.
         channels_last: which of the two layouts they have; None: tell by their shape.
     """
 
@@ -41,7 +47,7 @@ class CNNEncoder(Encoder):
         self.scale = 1.0 / 255.0 if space.dtype == "uint8" else 1.0
         self.activation = ACTIVATIONS[activation]
         kernels = [(8, 4), (4, 2), (3, 1)] if min(h, w) >= 36 else [(3, 1)] * 3
-        padding = 0 if min(h, w) >= 7 else 1  # three convolutions without one leave nothing of fewer pixels
+        padding = 0 if min(h, w) >= 7 else 1  # without it, three convolutions leave nothing of fewer pixels
         convolutions = []
         size: tuple[int, ...] = (c, h, w)
         for out, (kernel, stride) in zip(channels, kernels, strict=False):
@@ -55,6 +61,7 @@ class CNNEncoder(Encoder):
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
+        """Encode images."""
         if self.key is not None:
             obs = obs[self.key]
         batch = obs.shape[:-3]
@@ -67,22 +74,22 @@ class CNNEncoder(Encoder):
 
 
 def image_of(space: gym.Space) -> tuple[str | None, gym.spaces.Box]:
-    """The image that a space holds, and its key where it is a dict of it and perhaps an action mask.
+    """Return the image that a space holds, and its key in a dict of it and perhaps an action mask.
 
     Raises:
-        UserError: there is none, or there is more to see.
+        UserError: there is no image, or something else beside it.
     """
     if isinstance(space, gym.spaces.Dict):
-        seen = {key: part for key, part in space.items() if key != "action_mask"}
-        if len(seen) == 1 and is_image(part := next(iter(seen.values()))):
-            return next(iter(seen)), part  # type: ignore[return-value]
+        observed = {key: part for key, part in space.items() if key != "action_mask"}
+        if len(observed) == 1 and is_image(part := next(iter(observed.values()))):
+            return next(iter(observed)), part  # type: ignore[return-value]
     elif is_image(space):
         return None, space  # type: ignore[return-value]
     raise UserError(f"network=cnn reads images, but the observations are {space}: use network=mlp")
 
 
 def holds_image(space: gym.Space) -> bool:
-    """Whether there is one image to see and nothing else."""
+    """Whether a space holds one image and nothing else."""
     try:
         return bool(image_of(space))
     except UserError:
@@ -90,8 +97,9 @@ def holds_image(space: gym.Space) -> bool:
 
 
 def lies_last(shape: tuple[int, ...]) -> bool:
-    """Whether an image's channels are its last axis, not its first: the one that is not one of two equal sides, or
-    else is by far the smallest.
+    """Whether an image's channels are its last axis, not its first.
+
+    The channels are the axis that is not one of two equal sides, or else the one that is by far the smallest.
 
     Raises:
         UserError: the shape does not tell.
@@ -106,6 +114,6 @@ def lies_last(shape: tuple[int, ...]) -> bool:
 
 
 def check_layout(channels_last: Any) -> None:
-    """Raise UserError where an image's layout is said in other words than true, false or null."""
+    """Raise UserError where an image's layout is not given as true, false or null."""
     if channels_last is not None and not isinstance(channels_last, bool):
         raise UserError(f"network.channels_last={channels_last} should be true, false or null")

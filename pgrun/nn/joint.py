@@ -1,4 +1,4 @@
-"""Networks of several agents as one batched product, and what they make of joint actions.
+"""Networks of several agents as one batched product, and the joint actions that follow from their outputs.
 
 Shapes: N agents, A the numbers of a joint action, Z those of all observations; M rows; k networks; R joint policies.
 """
@@ -25,7 +25,7 @@ NONE = -1e9  # the logit of what can't be chosen
 
 
 class Side(nn.Module):
-    """k networks side by side, each of some columns of one input and with its own number of outputs.
+    """Several networks side by side, k of them, each with its own columns of one input and number of outputs.
 
     Narrower ones are padded with zeros, whose weights are zero and stay so. All parameters are one, `theta` [k, P]:
     each network's gradient is a row.
@@ -33,7 +33,7 @@ class Side(nn.Module):
     Args:
         network: hidden layers and activation.
         sees: the columns of the input that each network reads.
-        outputs: how many outputs each has; all have the largest number, and those beyond its own mean nothing.
+        outputs: the number of outputs of each; all have the largest number, and those beyond their own mean nothing.
         head_gain: of the last layer's initialisation.
     """
 
@@ -52,8 +52,8 @@ class Side(nn.Module):
             )
         self.k, wide = len(sees), max(map(len, sees))
         whole = list(range(wide))
-        self.whole = wide if all(list(each) == whole for each in sees) else -1  # the width that needs no gathering
-        index = [[*each, *[-1] * (wide - len(each))] for each in sees]  # −1: the zero behind the input
+        self.whole = wide if all(list(cols) == whole for cols in sees) else -1  # the width that needs no gathering
+        index = [[*cols, *[-1] * (wide - len(cols))] for cols in sees]  # −1: the zero behind the input
         self.register_buffer("sees", torch.tensor(index), persistent=False)  # [k, W]
         self.activation = ACTIVATIONS[network.activation]
         self.shapes = list(itertools.pairwise([wide, *network.hidden, max(outputs)]))
@@ -70,7 +70,7 @@ class Side(nn.Module):
         self.sizes = [n for into, out in self.shapes for n in (into * out, out)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[M, n], or [k, M, n] where each has an input of its own -> [k, M, outputs]."""
+        """Run all networks on one input [M, n], or on one each [k, M, n]; [k, M, outputs]."""
         x = self.look(x)
         parts = self.theta.split(self.sizes, 1)
         product: Product = torch.baddbmm
@@ -83,7 +83,7 @@ class Side(nn.Module):
         return x
 
     def look(self, x: Tensor) -> Tensor:
-        """What each network reads, [k, M, W]."""
+        """Gather the columns that each network reads, [k, M, W]."""
         if x.shape[-1] == self.whole:
             return x.expand(self.k, -1, -1)
         x = F.pad(x, (0, 1))
@@ -93,13 +93,14 @@ class Side(nn.Module):
 
 
 def _column(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """baddbmm of a matrix with one column; a product and a sum are faster."""
+    """Compute baddbmm of a matrix with one column; a product and a sum are faster."""
     return (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
 
 
 class JointAction(nn.Module):
-    """How joint actions [..., A] follow from the outputs u [..., A] of the agents' policies: choices from logits, tanh
-    on the coordinates that are bounded, and the others as they are.
+    """A map from the outputs u [..., A] of the agents' policies to joint actions [..., A].
+
+    Choices come from logits; bounded numbers are squashed by tanh, others stay as they are.
     """
 
     agent: Tensor
@@ -114,7 +115,7 @@ class JointAction(nn.Module):
         super().__init__()
         parts = list(action_space.values())
         self.widths = [width(part) for part in parts]
-        agent = torch.arange(len(parts)).repeat_interleave(torch.tensor(self.widths))  # [A] whose coordinate it is
+        agent = torch.arange(len(parts)).repeat_interleave(torch.tensor(self.widths))  # [A] the agent of a coordinate
         edge: list[Tensor] = []
         lay: list[range] = []  # each choice's coordinates
         back: list[tuple[int, int]] = []  # of each coordinate, its choice and place there; −1: a number
@@ -138,7 +139,7 @@ class JointAction(nn.Module):
             "own": (agent == torch.arange(len(parts)).unsqueeze(-1)).unsqueeze(1),  # [N, 1, A]
             "edge": torch.cat(edge),  # [A] 1, or infinite
             "chosen": torch.tensor([block >= 0 for block, _ in back]),  # [A] choices
-            "share": 1.0 / torch.tensor(self.widths)[agent],  # [A] one in how many of its agent's
+            "share": 1.0 / torch.tensor(self.widths)[agent],  # [A] 1 / the number of its agent's coordinates
             "lay": torch.tensor([[*block, *[-1] * (most - len(block))] for block in lay]),  # [C, W] of C choices
             "back": torch.tensor([block * most + j if block >= 0 else 0 for block, j in back]),  # [A] into C·W
         }
@@ -147,8 +148,9 @@ class JointAction(nn.Module):
         self.numbers = bool((~self.chosen).any())
 
     def forward(self, u: Tensor, noise: Tensor | None, temperature: float = 1.0) -> Tensor:
-        """The actions: the likeliest choices, or samples with Gumbel noise [..., A], through which gradients pass at a
-        temperature; [..., A].
+        """Compute the actions [..., A]: the likeliest choices, or samples with Gumbel noise [..., A].
+
+        Gradients pass through the samples at a temperature.
         """
         numbers = self.bounded(u)
         if not len(self.lay):
@@ -158,38 +160,38 @@ class JointAction(nn.Module):
         return torch.where(self.chosen, self.joined(y), numbers) if self.numbers else self.joined(y)
 
     def bounded(self, u: Tensor) -> Tensor:
-        """What the coordinates that are numbers come to."""
+        """Squash the bounded coordinates."""
         return torch.where(self.edge.isinf(), u, u.tanh())
 
     def log_likelihood(self, u: Tensor, action: Tensor) -> Tensor:
-        """What each coordinate adds to log π(a), up to a constant, [..., A]; numbers are normal, of variance 1."""
+        """Compute each coordinate's part of log π(a), up to a constant, [..., A]; numbers are normal, of variance 1."""
         numbers = -0.5 * (self.bounded(u) - action).square()
         if not len(self.lay):
             return numbers
         return torch.where(self.chosen, action * self.log_softmax(u), numbers)
 
     def entropy(self, u: Tensor) -> Tensor:
-        """What each coordinate adds to the entropy of the choices, [..., A]."""
+        """Compute each coordinate's part of the entropy of the choices, [..., A]."""
         if not len(self.lay):
             return torch.zeros_like(u)
         log_p = self.log_softmax(u)
         return torch.where(self.chosen, -log_p.exp() * log_p, 0.0)
 
     def log_softmax(self, u: Tensor) -> Tensor:
-        """Of each choice by itself, [..., A]."""
+        """Compute the log-softmax of each choice by itself, [..., A]."""
         return self.joined(F.log_softmax(self.laid(u), -1))
 
     def laid(self, u: Tensor, beyond: float = NONE) -> Tensor:
-        """[..., A] -> [..., C, W], each choice by itself, padded."""
+        """Lay out [..., A] as [..., C, W], each choice by itself, padded."""
         return F.pad(u, (0, 1), value=beyond)[..., self.lay]
 
     def joined(self, y: Tensor) -> Tensor:
-        """The inverse, [..., C, W] -> [..., A]; numbers are left open."""
+        """Invert `laid`, [..., C, W] to [..., A]; coordinates that are numbers mean nothing."""
         return y.flatten(-2)[..., self.back]
 
 
 class JointActors(nn.Module):
-    """R joint policies of agents that see their own observations: obs -> u, [R, M, A]; see `JointAction`."""
+    """Joint policies, R of them, of agents that see their own observations; they return u for `JointAction`."""
 
     back: Tensor
 
@@ -203,14 +205,18 @@ class JointActors(nn.Module):
         self.register_buffer("back", torch.tensor(back), persistent=False)  # [A] into N·W
 
     def forward(self, obs: Obs) -> Tensor:
+        """Compute u of observations, [R, M, A]."""
         u = self.side(self.flatten.run(obs)).unflatten(0, (self.r, -1))  # [R, N, M, W]
         return u.transpose(1, 2).flatten(2)[..., self.back]
 
 
 class JointCritics(nn.Module):
-    """Q_1 to Q_N: obs, joint actions [M, A], or [N, M, A] where each is asked of another -> [N, M].
+    """Critics Q_1 to Q_N of observations and joint actions.
 
     Args:
+        network: hidden layers and activation.
+        obs_space: the agents' observations.
+        action_space: the agents' actions.
         central: each reads all observations and actions; else those of its agent alone.
     """
 
@@ -227,6 +233,7 @@ class JointCritics(nn.Module):
         self.side = Side(network, sees, [1] * n, network.init_gain)
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """Compute each Q, [N, M], of joint actions [M, A], or [N, M, A] with one for each critic."""
         z = self.flatten.run(obs)
         if action.dim() > z.dim():
             z = z.expand(len(action), *z.shape)
@@ -234,10 +241,10 @@ class JointCritics(nn.Module):
 
 
 def columns(space: gym.spaces.Dict, first: int = 0) -> list[list[int]]:
-    """Which columns are each agent's, of all observations or all actions one after the other."""
-    found = []
+    """List each agent's columns, of all observations or all actions one after the other."""
+    result = []
     for part in space.values():
         size = width(part)
-        found.append(list(range(first, first + size)))
+        result.append(list(range(first, first + size)))
         first += size
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""Layers, and vectors from observations: what networks are built from."""
+"""Layers that networks are built from, and vectors from observations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
-    """A linear layer with orthogonal weights of this gain and zero bias; gain 0 keeps torch's own initialisation."""
+    """Make a linear layer with orthogonal weights of this gain and zero bias; gain 0 keeps torch's initialisation."""
     layer = nn.Linear(fan_in, fan_out)
     if gain:
         nn.init.orthogonal_(layer.weight, gain)
@@ -35,10 +35,10 @@ def linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
 
 
 class Layers(nn.Module):
-    """Linear layers with an activation after each: [..., sizes[0]] -> [..., sizes[-1]].
+    """Linear layers with an activation after each: [..., sizes[0]] to [..., sizes[-1]].
 
-    Small networks spend their time in Python, so `run` reads the parameters where modules keep them and makes one
-    call a layer, where a stack of nn.Linear makes five.
+    Small networks spend their time in Python, so `run` reads the parameters where modules keep them and makes one call
+    a layer, where a stack of nn.Linear makes five.
     """
 
     def __init__(self, sizes: Sequence[int], activation: str, gain: float) -> None:
@@ -51,7 +51,7 @@ class Layers(nn.Module):
             setattr(self, bias, layer.bias)
 
     def run(self, x: Tensor) -> Tensor:
-        """The forward pass, without the hooks of nn.Module."""
+        """Run the forward pass, without the hooks of nn.Module."""
         parameters, activation = self._parameters, self.activation
         product: Product = F.linear
         for weight, bias in self.names:
@@ -63,7 +63,7 @@ class Layers(nn.Module):
 
 
 def flat_size(space: gym.Space) -> int:
-    """How many numbers an observation has once it is a vector; image spaces excluded."""
+    """Count the numbers of an observation once it is a vector; image spaces excluded."""
     if isinstance(space, gym.spaces.Dict):
         return sum(flat_size(part) for key, part in space.items() if key != "action_mask")
     if isinstance(space, gym.spaces.Discrete):
@@ -72,7 +72,7 @@ def flat_size(space: gym.Space) -> int:
 
 
 class Flatten(nn.Module):
-    """Observations to vectors, normalised by running statistics where asked for."""
+    """A layer that turns observations into vectors, normalised by running statistics if asked for."""
 
     def __init__(self, space: gym.Space, normalize: bool) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class Flatten(nn.Module):
         )
 
     def flat(self, obs: Obs) -> Tensor:
-        """-> [..., n], not normalised; float32, or float64 where observations are kept in it to be normalised."""
+        """Turn observations into vectors [..., n], not normalised; float64 where it is kept for that, else float32."""
         if self.is_dict:
             return torch.cat([part(obs[key]) for key, part in self.parts], -1)
         return self.part(obs)
 
     def run(self, obs: Obs) -> Tensor:
-        """The forward pass: -> [..., n] float32."""
+        """Run the forward pass: vectors [..., n] float32."""
         x = self.flat(obs)
         return x if self.norm is None else self.norm(x)
 
@@ -104,7 +104,7 @@ class Flatten(nn.Module):
 
 
 def _flattener(space: gym.Space) -> Callable[[Tensor], Tensor]:
-    """Turns a part's observations into vectors: one-hot ones of choices, of which only the number is kept."""
+    """Make the function that turns a part's observations into vectors; a choice becomes one-hot."""
     dims = len(space.shape or ())
     if isinstance(space, gym.spaces.Discrete):
         n = int(space.n)

@@ -23,7 +23,7 @@ spaces = gym.spaces
 
 
 class Head(nn.Module):
-    """Features to a distribution over an action space; illegal discrete actions are masked by obs["action_mask"]."""
+    """A layer from features to a distribution over actions; obs["action_mask"] masks illegal discrete actions."""
 
     def __init__(self, features: int, space: gym.Space, network: Network) -> None:
         super().__init__()
@@ -48,6 +48,7 @@ class Head(nn.Module):
         return Gaussian(mean, self.log_std)
 
     def forward(self, features: Tensor, obs: Obs) -> Any:
+        """Return the distribution of features [..., F]."""
         out = self.layer(features)
         if isinstance(obs, dict) and "action_mask" in obs:
             out = out.masked_fill(obs["action_mask"] == 0, -1e9)
@@ -55,7 +56,7 @@ class Head(nn.Module):
 
 
 class Actor(nn.Module):
-    """π(a|s): an encoder and a head."""
+    """A policy π(a|s): an encoder and a head."""
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
@@ -63,13 +64,14 @@ class Actor(nn.Module):
         self.head = Head(self.encoder.features, action_space, network)
 
     def forward(self, obs: Obs) -> Any:
+        """Return π(·|s)."""
         return self.head(self.encoder(obs), obs)
 
 
 class Critic(nn.Module):
-    """V(s): an encoder and one output."""
+    """A value function V(s): an encoder and one output."""
 
-    of_actions = False  # whether it says what an action is worth
+    of_actions = False  # whether it estimates the values of actions
 
     def __init__(self, encoder: Encoder, network: Network, outputs: int = 1) -> None:
         super().__init__()
@@ -77,16 +79,16 @@ class Critic(nn.Module):
         self.head = linear(encoder.features, outputs, 1.0 if network.init_gain else 0.0)
 
     def forward(self, obs: Obs) -> Tensor:
-        """-> V(s), [...]."""
+        """Compute V(s), [...]."""
         return self.value(self.encoder(obs))
 
     def value(self, features: Tensor) -> Tensor:
-        """[..., F] -> [...]."""
+        """Compute V, [...], from features [..., F]."""
         return self.head(features).squeeze(-1)
 
 
 class ActionCritic(Critic):
-    """Q(s, a) of discrete actions, an output for each; V(s) is its mean under π."""
+    """A critic Q(s, a) of discrete actions, one output per action; V(s) is its mean under π."""
 
     of_actions = True
 
@@ -94,28 +96,30 @@ class ActionCritic(Critic):
         super().__init__(encoder, network, actions)
 
     def forward(self, obs: Obs) -> Tensor:
-        """-> Q(s, ·), [..., K]."""
+        """Compute Q(s, ·), [..., K]."""
         return self.head(self.encoder(obs))
 
     def q(self, features: Tensor, pi: Categorical) -> Tensor:
-        """Q(s, ·), [..., K], from features [..., F]."""
+        """Compute Q(s, ·), [..., K], from features [..., F]."""
         return self.head(features)
 
     def expected(self, features: Tensor, pi: Categorical) -> Tensor:
-        """V(s) = Σ_a π(a|s) Q(s, a), [...]."""
+        """Compute V(s) = Σ_a π(a|s) Q(s, a), [...]."""
         return (pi.logits.softmax(-1) * self.q(features, pi)).sum(-1)
 
 
 class AdvantageCritic(ActionCritic):
-    """V(s) and an advantage, centred under π: Q(s, a) = V(s) + F(s, a) − Σ_a' π(a'|s) F(s, a'); 1 + K outputs.
+    """A critic with V(s) and an advantage centred under π: Q(s, a) = V(s) + F(s, a) − Σ_a' π(a'|s) F(s, a').
 
-    The dueling form of Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9, with the mean under π.
+    It has 1 + K outputs: the dueling form of Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9, with the mean
+    under π.
     """
 
     def __init__(self, encoder: Encoder, network: Network, actions: int) -> None:
         super().__init__(encoder, network, actions + 1)
 
     def q(self, features: Tensor, pi: Categorical) -> Tensor:
+        """Compute Q(s, ·), [..., K]; see `ActionCritic.q`."""
         out = self.head(features)
         v, f = out[..., :1], out[..., 1:]
         return v + f - (pi.logits.softmax(-1).detach() * f).sum(-1, keepdim=True)
@@ -125,12 +129,12 @@ CRITICS: dict[str, type[ActionCritic]] = {"q": ActionCritic, "a": AdvantageCriti
 
 
 class ActorCritic(nn.Module):
-    """π(a|s) and a critic, on one encoder where `network.shared`, else on two.
+    """A policy π(a|s) and a critic, on one encoder if `network.shared`, else on two.
 
     The critic is V(s) (`kind` v), Q(s, a) (q), or V(s) with a centred advantage (a).
 
-    To learn, it takes a Transition: rows [M] or rollouts [T, B] where the network has no memory; where it has one,
-    rollouts (or sequences cut from them) with extras["carry"], what it remembered at each step.
+    It learns from a Transition: rows [M] or rollouts [T, B] where the network has no memory; where it has one, rollouts
+    (or sequences cut from them) with the state at each step in extras["carry"].
     """
 
     def __init__(
@@ -152,27 +156,27 @@ class ActorCritic(nn.Module):
         encoder = self.actor.encoder
         self.critic: Critic | None = None
         if critic:
-            own = encoder if network.shared else network.encoder(obs_space)
-            self.critic = Critic(own, network) if kind == "v" else CRITICS[kind](own, network, int(action_space.n))  # type: ignore[attr-defined]
+            body = encoder if network.shared else network.encoder(obs_space)
+            self.critic = Critic(body, network) if kind == "v" else CRITICS[kind](body, network, int(action_space.n))  # type: ignore[attr-defined]
         self.shared = self.critic is not None and self.critic.encoder is encoder
-        mine = encoder.state_size
-        self.slots = slice(0, mine), slice(0, mine) if self.shared else slice(mine, 2 * mine)  # actor's, critic's
-        self.state_size = mine * (2 if self.critic is not None and not self.shared else 1)
-        self.sequence = network.sequence if mine else None
+        size = encoder.state_size
+        self.slots = slice(0, size), slice(0, size) if self.shared else slice(size, 2 * size)  # actor's, critic's
+        self.state_size = size * (2 if self.critic is not None and not self.shared else 1)
+        self.sequence = network.sequence if size else None
 
     @property
     def recurrent(self) -> bool:
-        """Whether it remembers."""
+        """Whether the network has a memory."""
         return self.state_size > 0
 
     def initial_carry(self, num_envs: int) -> Carry:
-        """What it remembers at an episode's start, as one tensor [B, S]; () where it has no memory."""
+        """Return the state at an episode's start, as one tensor [B, S]; () without a memory."""
         if not self.recurrent:
             return ()
         return (next(self.parameters()).new_zeros(num_envs, self.state_size),)
 
     def step(self, obs: Obs, carry: Carry) -> tuple[Any, Carry]:
-        """One step of acting: obs [B, *O] -> π(·|s) and what is remembered next."""
+        """Return π(·|s) of observations [B, *O], and the next state."""
         if not carry:
             return self.actor(obs), carry
         (state,) = carry
@@ -183,7 +187,7 @@ class ActorCritic(nn.Module):
         return pi, (after,)
 
     def forward(self, batch: Transition) -> tuple[Any, Tensor]:
-        """-> π(·|s_t) and what the critic says of the batch, [...] (see `value`)."""
+        """Return π(·|s_t) and the critic's estimates, [...] (see `value`)."""
         features = self.actor.encoder.along(batch, self.slots[0])
         pi = self.actor.head(features, batch.obs)
         if self.critic is None:
@@ -193,11 +197,11 @@ class ActorCritic(nn.Module):
         return pi, self._says(features, batch, pi)
 
     def policy(self, batch: Transition) -> Any:
-        """-> π(·|s_t)."""
+        """Return π(·|s_t)."""
         return self.actor.head(self.actor.encoder.along(batch, self.slots[0]), batch.obs)
 
     def value(self, batch: Transition) -> Tensor:
-        """-> V(s_t), or Q(s_t, a_t) of a critic of actions, which is fitted to a target; [...]. Without one, zero."""
+        """Compute the estimate that is fitted to a target, V(s_t) or Q(s_t, a_t), [...]; 0 without a critic."""
         if self.critic is None:
             return torch.zeros_like(batch.reward)
         pi = self.policy(batch) if self.critic.of_actions else None
@@ -211,17 +215,17 @@ class ActorCritic(nn.Module):
 
     @property
     def of_actions(self) -> bool:
-        """Whether the critic says what an action is worth."""
+        """Whether the critic estimates the values of actions."""
         return self.critic is not None and self.critic.of_actions
 
     def state_value(self, batch: Transition) -> Tensor:
-        """-> V(s_t), [...], which a critic of actions gives as its mean under π; zero without a critic."""
+        """Compute V(s_t), [...]; of a critic of actions the mean under π, 0 without a critic."""
         if not isinstance(self.critic, ActionCritic):
             return self.value(batch)
         return self.critic.expected(self.critic.encoder.along(batch, self.slots[1]), self.policy(batch))
 
     def next_value(self, batch: Transition) -> Tensor:
-        """-> V(s_{t+1}) at the true successors, [...]; zero where there is no critic."""
+        """Compute V(s_{t+1}) at the true successors, [...]; 0 without a critic."""
         if self.critic is None:
             return torch.zeros_like(batch.reward)
         features = self.critic.encoder.beyond(batch, self.slots[1])
@@ -231,7 +235,7 @@ class ActorCritic(nn.Module):
         return self.critic.expected(features, pi)
 
     def observe(self, batch: Transition) -> None:
-        """Take a rollout's observations [T, B, *O], those that are fresh, into the encoders' running statistics."""
+        """Update the encoders' running statistics with a rollout's observations [T, B, *O], those that are fresh."""
         valid = batch.valid if (new := fresh(batch)) is None else batch.valid & new
         obs, valid = map_obs(lambda x: x.flatten(0, 1), batch.obs), valid.flatten()
         self.actor.encoder.observe(obs, valid)
@@ -240,7 +244,7 @@ class ActorCritic(nn.Module):
 
 
 class SquashedActor(nn.Module):
-    """π(a|s) = tanh of a Gaussian whose mean and σ both depend on the state; for continuous actions."""
+    """A policy π(a|s), tanh of a Gaussian whose mean and σ both depend on the state; for continuous actions."""
 
     LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # as in the code of Haarnoja et al. 2018
 
@@ -251,12 +255,13 @@ class SquashedActor(nn.Module):
         self.layer = linear(self.encoder.features, 2 * flat_size(action_space), 0.0)
 
     def forward(self, obs: Obs) -> TanhGaussian:
+        """Return π(·|s)."""
         mean, log_std = self.layer(self.encoder(obs)).chunk(2, -1)
         return TanhGaussian(mean, log_std.clamp(self.LOG_STD_MIN, self.LOG_STD_MAX))
 
 
 def check_bounded(space: gym.Space) -> None:
-    """Raise UserError where actions that lie between −1 and 1 are not all that a space has."""
+    """Raise UserError where an action coordinate has no bounds."""
     if isinstance(space, spaces.Box) and not bool(np.isfinite(space.high).all()):
         raise UserError(
             "this policy keeps actions within bounds, and this environment's have none; use algo=td3 or ddpg"
@@ -264,7 +269,7 @@ def check_bounded(space: gym.Space) -> None:
 
 
 class Twin(nn.Module):
-    """k Q functions of (s, a) as one batched product: [..., n] -> [k, ...]."""
+    """Several Q functions of (s, a), k of them, as one batched product: [..., n] to [k, ...]."""
 
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> None:
         super().__init__()
@@ -280,7 +285,7 @@ class Twin(nn.Module):
         self.k = k
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
-        """obs [M, *O], action [M, A] -> [k, M]."""
+        """Compute every Q, [k, M], of obs [M, *O] and action [M, A]."""
         x = torch.cat([self.flatten.run(obs), action], -1).expand(self.k, -1, -1)
         *hidden, last = zip(self.weights, self.biases, strict=True)
         product: Product = torch.bmm

@@ -1,4 +1,4 @@
-"""Layers with two modes: while a network learns they compute something else than when it acts."""
+"""Layers with two modes: while a network learns, they compute something else than when it acts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgrun.compat.torch import BatchNorm, Dropout, InstanceNorm
 def two_modes(network: nn.Module) -> list[nn.Module]:
     """Find the modules within that have two modes: dropout, batch normalisation and the like.
 
-    And those of a user's own whose code asks whether it is `training`.
+    So do modules of a user's own whose code reads `training`.
     """
     return [module for module in network.modules() if _has_two(module)]
 
@@ -43,8 +43,8 @@ def training(modules: list[nn.Module]) -> Iterator[None]:
 def statistics(copy: nn.Module, module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Pair the running statistics of a slow copy's batch normalisation with those that they follow."""
     pairs = zip(two_modes(copy), two_modes(module), strict=True)
-    every = [(a, b) for x, y in pairs for a, b in zip(x.buffers(), y.buffers(), strict=True)]
-    return [(a, b) for a, b in every if a.is_floating_point()]
+    buffers = [(a, b) for x, y in pairs for a, b in zip(x.buffers(), y.buffers(), strict=True)]
+    return [(a, b) for a, b in buffers if a.is_floating_point()]
 
 
 def _has_two(module: nn.Module) -> bool:
@@ -66,5 +66,5 @@ def _has_two(module: nn.Module) -> bool:
 
 def _asks(cls: type) -> bool:
     """Whether a method of this class reads an attribute `training`."""
-    methods = (getattr(each, "__code__", None) for each in vars(cls).values())
+    methods = (getattr(value, "__code__", None) for value in vars(cls).values())
     return any(code is not None and "training" in code.co_names for code in methods)

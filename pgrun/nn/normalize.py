@@ -8,15 +8,16 @@ from torch import Tensor, nn
 from pgrun.core import ranks
 from pgrun.core.returns import discounted_sums
 
-ROUNDING_32, ROUNDING_64 = 5e-7, 1e-12  # a standard deviation that is nothing but rounding, as a share of the mean
-CONSTANT = 1e-8  # the variance to count with of what has not varied yet
+ROUNDING_32, ROUNDING_64 = 5e-7, 1e-12  # a standard deviation of pure rounding, as a share of the mean
+CONSTANT = 1e-8  # the variance of an input that has not varied yet
 
 
 class RunningNorm(nn.Module):
-    """(x − mean) / std of all x seen so far, clipped; the batch moments merged as Chan et al. 1979 do.
+    """A layer that computes (x − mean) / std of all x seen so far, clipped.
 
-    Statistics are float64, of all ranks, and change only in `observe`, so every pass in one update sees the same ones.
-    What varies less than its numbers' rounding is a constant, and no noise is made large.
+    Batch moments are merged as Chan et al. 1979 do. Statistics are float64, of all ranks, and change only in `observe`,
+    so every pass in one update sees the same ones. An input that varies less than its numbers' rounding counts as
+    constant, so that noise is not made large.
 
     Args:
         shape: of one x.
@@ -33,7 +34,7 @@ class RunningNorm(nn.Module):
     def __init__(self, shape: tuple[int, ...], *, clip: float = 10.0, exact: bool = False) -> None:
         super().__init__()
         self.clip, self.exact = clip, exact
-        self.merged: list[tuple[Tensor, Tensor, Tensor]] | None = None  # what came in, where others are to merge it too
+        self.merged: list[tuple[Tensor, Tensor, Tensor]] | None = None  # moments for others to merge, too
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("var", torch.ones(shape, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -41,17 +42,17 @@ class RunningNorm(nn.Module):
         self.register_buffer("scale", torch.ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., *shape] -> [..., *shape]."""
+        """Normalise x [..., *shape]."""
         centred = (x - self.mean).to(torch.float32) if self.exact else x - self.shift
         return (centred * self.scale).clamp(-self.clip, self.clip)
 
     def observe(self, x: Tensor, valid: Tensor) -> None:
-        """Take rows into the statistics; x [N, *shape], valid [N]."""
+        """Update the statistics with rows x [N, *shape]; valid [N]."""
         self.merge(*moments(x, valid))
 
     @torch.no_grad()
     def merge(self, n: Tensor, mean: Tensor, var: Tensor) -> None:
-        """Take n rows into the statistics by their moments; n 0-dim, mean and var of `shape`, float64."""
+        """Update the statistics with the moments of n rows; n 0-dim, mean and var of `shape`, float64."""
         if self.merged is not None:
             self.merged.append((n, mean, var))
         total = self.count + n
@@ -69,17 +70,18 @@ class RunningNorm(nn.Module):
 
 @torch.no_grad()
 def moments(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number, mean and variance of the valid rows of all ranks, float64; x [N, *shape], valid [N]."""
-    x, there = x.to(torch.float64), valid.reshape(-1, *([1] * (x.dim() - 1)))
-    n, total = ranks.total(valid.sum(), torch.where(there, x, 0.0).sum(0))
+    """Compute number, mean and variance of the valid rows of all ranks, float64; x [N, *shape], valid [N]."""
+    x, counts = x.to(torch.float64), valid.reshape(-1, *([1] * (x.dim() - 1)))
+    n, total = ranks.total(valid.sum(), torch.where(counts, x, 0.0).sum(0))
     mean = total / n.clamp(min=1)
-    var = ranks.total(torch.where(there, x - mean, 0.0).square().sum(0)) / n.clamp(min=1)
+    var = ranks.total(torch.where(counts, x - mean, 0.0).square().sum(0)) / n.clamp(min=1)
     return n, mean, var
 
 
 class RewardScale(nn.Module):
-    """Divides rewards by the running standard deviation of the discounted return, as reward normalisation does
-    in most PPO codebases (Engstrom et al. 2020, https://arxiv.org/abs/2005.12729, section 3).
+    """A layer that divides rewards by the running standard deviation of the discounted return.
+
+    Most PPO codebases normalise rewards so (Engstrom et al. 2020, https://arxiv.org/abs/2005.12729, section 3).
     """
 
     carry: Tensor
@@ -91,16 +93,16 @@ class RewardScale(nn.Module):
         self.register_buffer("carry", torch.zeros(0))  # R of each environment's open episode, [B]
 
     def forward(self, reward: Tensor) -> Tensor:
-        """[...] -> [...]."""
+        """Scale rewards [...]."""
         return (reward * self.norm.scale).clamp(-self.clip, self.clip)
 
     @torch.no_grad()
     def observe(self, reward: Tensor, last: Tensor, valid: Tensor) -> None:
-        """Take a rollout into the statistics, all [T, B]; what is not valid is part of no episode."""
+        """Update the statistics with a rollout, all [T, B]; rows that are not valid belong to no episode."""
         if self.carry.shape != reward.shape[1:]:
             self.carry = torch.zeros_like(reward[0])
-        paid = torch.where(valid, reward, 0.0)
-        returns, carry = discounted_sums(paid, last | ~valid, self.gamma, self.carry)
+        earned = torch.where(valid, reward, 0.0)
+        returns, carry = discounted_sums(earned, last | ~valid, self.gamma, self.carry)
         self.carry.copy_(carry)
         self.norm.observe(returns.flatten(), valid.flatten())
 

@@ -1,4 +1,4 @@
-"""How exactly the products between hidden layers are taken."""
+"""Precision of the products between hidden layers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ _bfloat16 = False
 
 
 def set_matmul_precision(precision: str, device: torch.device | str = "cpu") -> None:
-    """Of this process: `highest`, `high` and `medium` as torch.set_float32_matmul_precision has them; `exact`: medium
-    where that rounds nothing that highest doesn't, else highest; `bfloat16`: what `between` says, and every other
-    product in full. `device`: where the products are taken.
+    """Set the precision of this process's matrix products.
+
+    Args:
+        precision: `highest`, `high` and `medium` are torch.set_float32_matmul_precision's. `exact` is medium where that
+            rounds nothing that highest doesn't, else highest. `bfloat16` rounds the products of `between` and no
+            others.
+        device: where the products are computed.
     """
     global _bfloat16
     _bfloat16 = precision == "bfloat16"
@@ -28,11 +32,12 @@ def set_matmul_precision(precision: str, device: torch.device | str = "cpu") -> 
 
 @cache
 def medium_rounds() -> bool:
-    """Whether medium rounds what this CPU multiplies, as where it has units for bfloat16's matrices: tried, since torch
-    does not tell. Elsewhere it is another library's float32.
+    """Whether medium rounds products on this CPU, as it does where the CPU has units for bfloat16 matrices.
+
+    It tries, since torch does not tell. On other CPUs medium is another library's float32.
     """
     n, before = 256, torch.get_float32_matmul_precision()
-    x = torch.rand(n, n, generator=torch.Generator().manual_seed(0)) - 0.5  # the run's own numbers stay untouched
+    x = torch.rand(n, n, generator=torch.Generator().manual_seed(0)) - 0.5  # not the run's own generator
     products = []
     for precision in ("medium", "highest"):
         torch.set_float32_matmul_precision(precision)
@@ -44,7 +49,7 @@ def medium_rounds() -> bool:
 
 @contextmanager
 def in_full() -> Iterator[None]:
-    """No product is rounded within."""
+    """Round no product inside this block."""
     global _bfloat16
     before, _bfloat16 = _bfloat16, False
     try:
@@ -54,14 +59,15 @@ def in_full() -> Iterator[None]:
 
 
 def between(product: Product) -> Product:
-    """F.linear, bmm, … as they are to be taken of one hidden layer and the next. In bfloat16, where the run asks for
-    it: what is multiplied is rounded, and so are the product and these layers' gradients. Parameters and optimizer
-    stay in float32, and observations, actions and what a network puts out keep their digits
-    (mixed precision: Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740).
+    """Return a product (F.linear, bmm, …) between one hidden layer and the next, in the run's precision.
+
+    In bfloat16, the factors are rounded, and so are the product and these layers' gradients. Parameters and optimizer
+    stay in float32; observations, actions and a network's outputs keep their digits (mixed precision: Micikevicius et
+    al. 2018, https://arxiv.org/abs/1710.03740).
     """
     return partial(_rounded, product) if _bfloat16 else product
 
 
 def _rounded(product: Product, *args: Tensor) -> Tensor:
-    """The product of copies rounded to bfloat16's 8 digits, summed (in float32 on a CPU) and rounded again; float32."""
+    """Multiply copies rounded to bfloat16's 8 digits, sum (in float32 on a CPU) and round again; return float32."""
     return product(*(x.bfloat16() for x in args)).float()

@@ -1,4 +1,4 @@
-"""Q functions of discrete actions: an output for each."""
+"""Q functions of discrete actions, with one output per action."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from pgrun.nn.precision import Product, between
 
 
 class DiscreteQ(nn.Module):
-    """k functions Q(s, ·) of discrete actions; what obs["action_mask"] forbids is worth −1e9.
+    """Several functions Q(s, ·) of discrete actions, k of them; an action that obs["action_mask"] forbids has −1e9.
 
     Args:
         network: makes them; one with a memory is refused.
+        obs_space: the observations.
+        action_space: the actions.
         k: how many. Those of network=mlp are one batched product.
-        dueling: Q = V + F − mean_a F, each of the two with a last hidden layer of its own
-            (Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9).
+        dueling: Q = V + F − mean_a F, each of the two with a last hidden layer of its own (Wang et al. 2016,
+            https://arxiv.org/abs/1511.06581, eq. 9).
     """
 
     def __init__(
@@ -46,20 +48,20 @@ class DiscreteQ(nn.Module):
             self.functions = OneByOne(SingleQ(network, obs_space, actions, dueling) for _ in range(k))
 
     def all(self, obs: Obs) -> Tensor:
-        """Q_i(s, ·) of every function; obs [M, *O] -> [k, M, A]."""
+        """Compute Q_i(s, ·) of every function, [k, M, A], of obs [M, *O]."""
         q = self.functions(obs)
         if isinstance(obs, dict) and "action_mask" in obs:
             q = q.masked_fill(obs["action_mask"] == 0, -1e9)
         return q
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
-        """Q_i(s, a) of every function; obs [M, *O], action [M] -> [k, M]."""
+        """Compute Q_i(s, a) of every function, [k, M], of obs [M, *O] and action [M]."""
         q = self.functions(obs)
         return q.gather(-1, action.expand(len(q), -1).unsqueeze(-1)).squeeze(-1)
 
 
 class Batched(nn.Module):
-    """k Q functions of vectors, each layer one batched product: [M, *O] -> [k, M, A]."""
+    """Several Q functions of vectors, each layer one batched product: [M, *O] to [k, M, A]."""
 
     def __init__(self, network: MLP, obs_space: gym.Space, actions: int, k: int, dueling: bool) -> None:
         super().__init__()
@@ -70,24 +72,26 @@ class Batched(nn.Module):
         sizes = [flat_size(obs_space), *hidden]
         self.layers = []
         for n, (i, o) in enumerate(itertools.pairwise(sizes), 1):
-            streams = 2 if dueling and n == len(hidden) else 1  # of F and of V, side by side
+            streams = 2 if dueling and n == len(hidden) else 1  # for F and V, side by side
             self.layers.append(self._layer(f"{n}", [[linear(i, o, gain) for _ in range(streams)] for _ in range(k)]))
         head_gain = 1.0 if gain else 0.0
         self.head = self._layer("_head", [[linear(sizes[-1], actions, head_gain)] for _ in range(k)])
         self.value = self._layer("_value", [[linear(sizes[-1], 1, head_gain)] for _ in range(k)]) if dueling else None
 
     def _layer(self, name: str, layers: list[list[nn.Linear]]) -> tuple[str, str]:
-        """Weights [k, in, out] and biases [k, 1, out] of layers, those of one function side by side (of one function
-        alone, [in, out] and [out], whose product is faster); their names.
+        """Register weights [k, in, out] and biases [k, 1, out] of layers; return their names.
+
+        Layers of one function lie side by side. With k = 1 they are [in, out] and [out], whose product is faster.
         """
         for kind, part in (("weight", lambda x: x.weight.detach().T), ("bias", lambda x: x.bias.detach().unsqueeze(0))):
-            stack = torch.stack([torch.cat([part(layer) for layer in each], -1) for each in layers]).contiguous()
+            stack = torch.stack([torch.cat([part(layer) for layer in group], -1) for group in layers]).contiguous()
             if self.k == 1:
                 stack = stack[0] if kind == "weight" else stack[0, 0]
             self.register_parameter(kind + name, nn.Parameter(stack))
         return "weight" + name, "bias" + name
 
     def forward(self, obs: Obs) -> Tensor:
+        """Compute every Q(s, ·), [k, M, A]."""
         parameters: Any = self._parameters
         x = self.flatten.run(obs)
         product: Product = torch.addmm
@@ -107,14 +111,15 @@ class Batched(nn.Module):
 
 
 class OneByOne(nn.ModuleList):
-    """k Q functions, one after the other: [M, *O] -> [k, M, A]."""
+    """Several Q functions, computed one after the other: [M, *O] to [k, M, A]."""
 
     def forward(self, obs: Obs) -> Tensor:
+        """Compute every Q(s, ·), [k, M, A]."""
         return torch.stack([q(obs) for q in self])
 
 
 class SingleQ(nn.Module):
-    """One Q function on any encoder: [M, *O] -> [M, A]."""
+    """One Q function on any encoder: [M, *O] to [M, A]."""
 
     def __init__(self, network: Any, obs_space: gym.Space, actions: int, dueling: bool) -> None:
         super().__init__()
@@ -124,16 +129,17 @@ class SingleQ(nn.Module):
         part = network if split == len(hidden) else replace(network, hidden=hidden[:split])
         self.encoder = part.encoder(obs_space)
         sizes = [self.encoder.features, *hidden[split:]]
-        outputs = [actions, 1] if dueling else [actions]  # of F, and of V
+        outputs = [actions, 1] if dueling else [actions]  # for F, and for V
         self.streams = nn.ModuleList(Layers(sizes, network.activation, gain) for _ in outputs)
         self.heads = nn.ModuleList(linear(sizes[-1], n, head_gain) for n in outputs)
 
     def forward(self, obs: Obs) -> Tensor:
+        """Compute Q(s, ·), [M, A]."""
         x = self.encoder(obs)
         f, *v = [head(stream(x)) for stream, head in zip(self.streams, self.heads, strict=True)]
         return duel(v[0], f) if v else f
 
 
 def duel(v: Tensor, f: Tensor) -> Tensor:
-    """Q(s, a) = V(s) + F(s, a) − mean_a' F(s, a'); v [..., 1], f [..., A] -> [..., A]."""
+    """Compute Q(s, a) = V(s) + F(s, a) − mean_a' F(s, a'), [..., A], of v [..., 1] and f [..., A]."""
     return v + f - f.mean(-1, keepdim=True)

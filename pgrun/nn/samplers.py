@@ -1,4 +1,4 @@
-"""Policies that a Q function stands for, π(a|s) ∝ exp(Q(s, a)/α), and how to draw from them.
+"""Policies defined by a Q function, π(a|s) ∝ exp(Q(s, a)/α), and ways to draw from them.
 
 Shapes: M states, n draws for each, *A one action, D its coordinates.
 """
@@ -20,12 +20,14 @@ from pgrun.nn.distributions import Categorical
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import Flatten, Layers, flat_size, linear
 
-Q = Any  # a module: q(obs [M, *O], action [M, *A]) -> [1, M], and q.all(obs) -> [1, M, K] of discrete actions
+Q = Any  # a module: q(obs [M, *O], action [M, *A]) is [1, M]; of discrete actions q.all(obs) is [1, M, K]
 
 
 class MeanQ(nn.Module):
-    """The mean of several Q functions as one. Haarnoja et al. 2018, https://arxiv.org/abs/1803.06773: the policy of the
-    mean is near to one that does what all of them reward.
+    """The mean of several Q functions.
+
+    Haarnoja et al. 2018, https://arxiv.org/abs/1803.06773: the policy of the mean is near to one that does what all of
+    them reward.
     """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
@@ -33,51 +35,54 @@ class MeanQ(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
-        """obs [M, *O], action [M, *A] -> [1, M]."""
+        """Compute the mean Q(s, a), [1, M], of obs [M, *O] and action [M, *A]."""
         return torch.cat([q(obs, action) for q in self.members]).mean(0, keepdim=True)
 
     def all(self, obs: Obs) -> Tensor:
-        """Of every discrete action: [1, M, K]."""
-        every: Any = self.members
-        return torch.cat([q.all(obs) for q in every]).mean(0, keepdim=True)
+        """Compute the mean Q of every discrete action, [1, M, K]."""
+        members: Any = self.members
+        return torch.cat([q.all(obs) for q in members]).mean(0, keepdim=True)
 
 
 class SoftPolicy(nn.Module):
-    """π(a|s) ∝ exp(Q(s, a)/α); which Q, the caller says."""
+    """A policy π(a|s) ∝ exp(Q(s, a)/α); the caller passes Q."""
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
         self.alpha = alpha
 
     def sample(self, q: Q, obs: Obs, n: int) -> Tensor:
-        """Draws of actions, [n, M, *A]."""
+        """Draw actions, [n, M, *A]."""
         raise NotImplementedError
 
     def best(self, q: Q, obs: Obs) -> Tensor:
-        """The action of the highest Q, or the best of some draws, [M, *A]."""
+        """Return the action of the highest Q, or the best of some draws, [M, *A]."""
         raise NotImplementedError
 
     def value(self, q: Q, obs: Obs) -> Tensor:
-        """V(s) = α log ∫ exp(Q(s, a)/α) da, [M]."""
+        """Compute V(s) = α log ∫ exp(Q(s, a)/α) da, [M]."""
         raise NotImplementedError
 
 
 class Softmax(SoftPolicy):
-    """Of discrete actions: all of it is exact. Actions that are forbidden have a Q of −1e9."""
+    """The policy of discrete actions, where all is exact. Forbidden actions have a Q of −1e9."""
 
     def sample(self, q: Q, obs: Obs, n: int) -> Tensor:
+        """Draw actions [n, M]."""
         logits = q.all(obs)[0] / self.alpha
         return Categorical(logits.expand(n, *logits.shape)).sample()
 
     def best(self, q: Q, obs: Obs) -> Tensor:
+        """Return the action of the highest Q, [M]."""
         return q.all(obs)[0].argmax(-1)
 
     def value(self, q: Q, obs: Obs) -> Tensor:
+        """Compute V(s) exactly, [M]."""
         return soft.exact_value(q.all(obs)[0], self.alpha)
 
 
 class Squashed(SoftPolicy):
-    """Of actions a = tanh u in (−1, 1)^D, of which a subclass draws u: there, nothing has an edge.
+    """A policy of actions a = tanh u in (−1, 1)^D. A subclass draws u, which has no bounds.
 
     Args:
         size: D.
@@ -91,23 +96,26 @@ class Squashed(SoftPolicy):
         self.size, self.value_samples, self.candidates = size, value_samples, candidates
 
     def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
-        """u, [n, M, D]."""
+        """Draw u, [n, M, D]."""
         raise NotImplementedError
 
     def sample(self, q: Q, obs: Obs, n: int) -> Tensor:
+        """Draw actions [n, M, D]."""
         return self.draw(q, obs, n).tanh()
 
     def best(self, q: Q, obs: Obs) -> Tensor:
+        """Return the best of some draws, [M, D]."""
         actions = self.sample(q, obs, self.candidates)
         index = each(q, obs, actions).argmax(0)  # [M]
         return actions[index, torch.arange(len(index), device=index.device)]
 
     def value(self, q: Q, obs: Obs) -> Tensor:
+        """Estimate V(s) from uniform actions, [M]."""
         actions = uniform(self.value_samples, obs, self.size)
         return soft.sampled_value(each(q, obs, actions), -self.size * math.log(2.0), self.alpha)
 
     def slope(self, q: Q, obs: Obs, u: Tensor) -> Tensor:
-        """∇_u log p(u), p(u) ∝ exp(Q(s, tanh u)/α) |da/du|, [n, M, D]."""
+        """Compute ∇_u log p(u), p(u) ∝ exp(Q(s, tanh u)/α) |da/du|, [n, M, D]."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             (g,) = torch.autograd.grad(each(q, obs, u.tanh()).sum(), u)
@@ -115,7 +123,7 @@ class Squashed(SoftPolicy):
 
 
 class Amortised(Squashed):
-    """u = f(ξ; s), ξ ~ N(0, I): a network that turns noise into draws. Learning moves them along SVGD's direction."""
+    """A network u = f(ξ; s), ξ ~ N(0, I), that turns noise into draws; learning moves them along SVGD's direction."""
 
     def __init__(
         self,
@@ -127,7 +135,7 @@ class Amortised(Squashed):
         candidates: int,
     ) -> None:
         super().__init__(flat_size(action_space), alpha, value_samples, candidates)
-        self.own: Reader | None = None  # of a network with an encoder of its own
+        self.own: Reader | None = None  # where the network has its own encoder
         if not reads_vectors(network, obs_space):
             self.own = Reader(network, obs_space, self.size, self.size, network.head_gain)
             return
@@ -138,7 +146,7 @@ class Amortised(Squashed):
         self.head = linear(self.layers.features, self.size, network.head_gain)
 
     def forward(self, obs: Obs, noise: Tensor) -> Tensor:
-        """obs [M, *O], ξ [M, n, D] -> u [M, n, D]; near ξ before anything is learnt."""
+        """Compute u [M, n, D] of obs [M, *O] and ξ [M, n, D]; it is near ξ before learning."""
         state = self.flatten.run(obs) if self.own is None else self.own.encoder(obs)
         state = state.unsqueeze(1).expand(-1, noise.shape[1], -1)
         if self.own is not None:
@@ -146,10 +154,11 @@ class Amortised(Squashed):
         return noise + self.head(self.layers.run(torch.cat([state, noise], -1)))
 
     def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
+        """Draw u from the network; see `Squashed.draw`."""
         return self(obs, normal(n, obs, self.size).movedim(0, 1)).movedim(1, 0)
 
     def transport(self, q: Q, obs: Obs, n: int) -> tuple[Tensor, Tensor]:
-        """ξ [M, n, D] and where SVGD moves f(ξ; s), Δf [M, n, D]."""
+        """Draw ξ [M, n, D], and compute the move Δf [M, n, D] of f(ξ; s) by SVGD."""
         noise = normal(n, obs, self.size).movedim(0, 1)
         with torch.no_grad():
             u = self(obs, noise).movedim(1, 0)
@@ -157,10 +166,14 @@ class Amortised(Squashed):
 
 
 class Langevin(Squashed):
-    """Markov chains: from uniform actions, so many steps of Langevin dynamics.
+    """Markov chains: uniform actions, then a number of steps of Langevin dynamics.
 
     Args:
-        steps: so many.
+        size: D.
+        alpha: α.
+        value_samples: draws for a value, which are uniform.
+        candidates: draws of which the best is taken.
+        steps: the number of steps.
         step_length: ε of each.
     """
 
@@ -171,6 +184,7 @@ class Langevin(Squashed):
         self.steps, self.step_length = steps, step_length
 
     def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
+        """Draw u at the ends of n chains; see `Squashed.draw`."""
         u = uniform(n, obs, self.size).clamp(-0.999, 0.999).atanh()
         for _ in range(self.steps):
             u = svgd.langevin(u, self.slope(q, obs, u), self.step_length, torch.randn_like(u))
@@ -178,19 +192,19 @@ class Langevin(Squashed):
 
 
 def each(q: Q, obs: Obs, actions: Tensor) -> Tensor:
-    """Q(s_m, a_nm), obs [M, *O], actions [n, M, D] -> [n, M]."""
+    """Compute Q(s_m, a_nm), [n, M], of obs [M, *O] and actions [n, M, D]."""
     n, m = actions.shape[:2]
     again = map_obs(lambda x: x.expand(n, *x.shape).flatten(0, 1), obs)
     return q(again, actions.flatten(0, 1))[0].unflatten(0, (n, m))
 
 
 def normal(n: int, obs: Obs, size: int) -> Tensor:
-    """N(0, I), [n, M, size], where the observations are."""
+    """Draw from N(0, I), [n, M, size], on the observations' device."""
     like = next(iter(obs.values())) if isinstance(obs, dict) else obs
     return torch.randn(n, len(like), size, device=like.device)
 
 
 def uniform(n: int, obs: Obs, size: int) -> Tensor:
-    """Uniform on [−1, 1), [n, M, size], where the observations are."""
+    """Draw uniformly from [−1, 1), [n, M, size], on the observations' device."""
     like = next(iter(obs.values())) if isinstance(obs, dict) else obs
     return torch.rand(n, len(like), size, device=like.device) * 2.0 - 1.0

@@ -1,4 +1,4 @@
-"""Functions that torch's compiler has traced."""
+"""Functions compiled by torch's compiler."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ _number = itertools.count()
 
 
 class Compiled:
-    """A function that torch's compiler traces at its first call. No gradient flows through it, though it may take one
-    within, by torch.func; it draws no random numbers.
+    """A function that torch's compiler traces at its first call.
 
-    `seconds` is what the first call took, 0.0 before; the compiler is imported then, too.
+    No gradient flows through it, though it may take one inside, by torch.func. It draws no random numbers. The compiler
+    is imported at the first call. `seconds` is the time of that call, 0.0 before.
 
     Raises:
-        UserError: what the compiler made could not be built or loaded.
+        UserError: the compiled code could not be built or loaded.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         def traced(*args: Any) -> Any:
             return function(*args)
 
-        # the compiler counts compilations by code object, and makes dynamic what differs between two of one name
+        # a unique name: the compiler counts compilations by code object, and makes what differs between two of one
+        # name dynamic
         traced.__code__ = traced.__code__.replace(co_name=f"traced_{next(_number)}")
-        # the guards have seen to the sizes
+        # the guards check the sizes already
         options: dict[str, Any] = {"guard_filter_fn": which_may_change, "size_asserts": False}
         self._compile = partial(torch.compile, traced, options=options)
         self._function: Callable[..., Any] | None = None
         self.seconds = 0.0
 
     def __call__(self, *args: Any) -> Any:
-        with torch.no_grad():  # or it would also trace a gradient of the gradient
+        """Call the compiled function; compile it first if this is the first call."""
+        with torch.no_grad():  # else it would also trace a gradient of the gradient
             if self._function is not None:
                 return self._call(*args)
             begin = time.perf_counter()
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module=r"torch\._inductor")  # advice on what the config decides
+                warnings.filterwarnings("ignore", module=r"torch\._inductor")  # advice on settings of the config
                 self._function = self._compile()
                 result = self._call(*args)
             self.seconds = time.perf_counter() - begin
@@ -64,7 +66,7 @@ class Compiled:
 
 
 def check_compiler() -> None:
-    """Raise UserError where the C++ compiler that torch's compiler would call is not there."""
+    """Raise UserError where the C++ compiler that torch's compiler needs is missing."""
     name = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
     if shutil.which(name) is None:
         more = "install it, name another program in the variable CXX, or drop compile"
@@ -78,8 +80,8 @@ def _broken(error: Exception) -> str:
     from pgrun.compat.torch import compiler_cache
 
     inner = getattr(error, "inner_exception", error)
-    said = [line.strip() for line in str(inner).splitlines() if line.strip()] or [type(inner).__name__]
-    reason = next((line for line in said if "error:" in line), said[0])
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()] or [type(inner).__name__]
+    reason = next((line for line in lines if "error:" in line), lines[0])
     return (
         f"compile=true: torch's compiler failed ({reason}); if a run was killed while it compiled, "
         f"remove {compiler_cache()}, else drop compile"
@@ -87,14 +89,16 @@ def _broken(error: Exception) -> str:
 
 
 def which_may_change(guards: Sequence[Any]) -> list[bool]:
-    """Which of what the compiler took for granted it is to look at before each call: the arguments, tensors that are
-    no parameters, numbers that the function reads, and the process's own state. Else it looks, up to two hundred times,
-    whether some module is still that module, a tenth of a small update; nothing of them changes during a run.
+    """Select the guards that torch.compile checks before each call.
+
+    They are those on arguments, on tensors that are no parameters, on numbers that the function reads and on the
+    process's own state. Guards on modules and parameters are dropped: there are up to two hundred, which take a tenth
+    of a small update, and they never change during a run.
     """
     return [
         not guard.is_global
         and (
-            guard.name.startswith("args")  # of `traced`
+            guard.name.startswith("args")  # the arguments of `traced`
             or not guard.name  # whether gradients are on, dynamic shapes, …
             or isinstance(guard.value, bool | int | float)
             or (isinstance(guard.value, torch.Tensor) and not isinstance(guard.value, torch.nn.Parameter))

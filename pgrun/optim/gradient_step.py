@@ -24,7 +24,7 @@ Pieces = list[tuple[Tensor, dict[str, Tensor]]]
 
 
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Move the parameters into one new vector [P], of which each becomes a view; the vector's `.grad` likewise."""
+    """Move the parameters into one new vector [P], and make each a view of it; gradients likewise."""
     parameters = list(parameters)
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
     flat.grad = torch.zeros_like(flat)
@@ -41,53 +41,54 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def slow_copy(module: Module) -> tuple[Module, Tensor]:
-    """A frozen copy for a target network or an average policy, and its parameters as one flat vector [P], to be moved
-    towards the learned ones by one lerp. The module must have come to its device.
+    """Copy a module, frozen, as a target network or an average policy; return it and its parameters as one vector [P].
+
+    One lerp moves the vector towards the learned parameters. The module must be on its device.
     """
     copy = deepcopy(module).requires_grad_(False)
     return copy, flatten_parameters(copy.parameters())
 
 
 class Exchange(Protocol):
-    """What several processes that learn together do with their gradients, instead of `GradientStep.descend` alone."""
+    """The exchange of gradients between processes that learn together, in place of `GradientStep.descend` alone."""
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
-        """The gradient of these arguments is there, not yet clipped: see to it that the parameters take their step, by
-        `descend` or by another process; -> the gradient's norm, as `descend` returns it.
-        """
+        """Step along the gradient in `theta.grad`, by `descend` or in another process; return its norm unclipped."""
 
     def begin(self, step: GradientStep, progress: float) -> None:
-        """A rollout begins, at the run's progress in [0, 1]: make the parameters what they should be now."""
+        """Bring the parameters up to date as a rollout begins, at the run's progress in [0, 1]."""
 
 
 def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
-    """Clip a gradient [P] in place, or each row of [learners, P] laid flat; -> the norm before, 0-dim or [learners, 1].
+    """Clip a gradient [P] in place, or each row of [learners, P] laid flat; None clips nothing.
 
-    With no `max_norm` it stays.
+    Return the norm before, 0-dim or [learners, 1].
     """
-    each = grad if learners == 1 else grad.view(learners, -1)
-    norm = torch.linalg.vector_norm(each, dim=-1, keepdim=learners > 1)
+    rows = grad if learners == 1 else grad.view(learners, -1)
+    norm = torch.linalg.vector_norm(rows, dim=-1, keepdim=learners > 1)
     if max_norm is not None:
-        each.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
+        rows.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
     return norm
 
 
 class GradientStep:
-    """One step along one loss's gradient: gradient, clip, optimizer. `compile=true` compiles all of it as one, or
-    gradient and loss alone where the optimizer's rule is of the whole vector or processes exchange their gradients.
+    """One step along one loss's gradient: gradient, clip, optimizer.
+
+    `compile=true` compiles all of it as one, or gradient and loss alone where the optimizer's rule needs the whole
+    vector or processes exchange their gradients.
 
     Args:
         owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.
-        parameters: what the step changes.
-        loss: arguments -> (0-dim loss, 0-dim metrics); it draws no random numbers (noise comes as an argument).
+        parameters: the parameters that the step changes.
+        loss: returns a 0-dim loss and 0-dim metrics; it draws no random numbers (noise comes as an argument).
         optimizer: a factory, called with a list of one flat vector.
         max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
         compile: trace it into one compiled function.
-        name: what to call this loss in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
-        learners: how many learn side by side, each with its row of the one parameter [learners, P]; each one's
-            gradient is clipped by itself.
-        fisher: the loss's arguments -> log p(y|x) of draws y from the model itself, one for each sample [...], and
-            which samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
+        name: the loss's name in metrics, `gradient/norm_<name>`; empty for an algorithm with one loss.
+        learners: how many learn side by side, each with its row of the one parameter [learners, P]; each one's gradient
+            is clipped by itself.
+        fisher: maps the loss's arguments to log p(y|x) of draws y from the model itself, one a sample [...], and which
+            samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
         prepare_args: maps a call's arguments to the loss's, without gradient (computes targets, for example); it draws
             no random numbers. None: they are the same.
     """
@@ -115,13 +116,13 @@ class GradientStep:
             self.optimizer.bind(self.parameters, fisher)
         self.max_grad_norm = max_grad_norm
         self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
-        self.watch: Callable[..., dict[str, Tensor]] | None = None  # (self, the arguments) -> more metrics
+        self.watch: Callable[..., dict[str, Tensor]] | None = None  # of self and the arguments, returns more metrics
         self.exchange: Exchange | None = None  # with other processes
         self.metrics: dict[str, Tensor] = {}  # of the last call's loss
         self.compile = compile
         self._owner = owner
-        mine = {id(p) for p in self.parameters}
-        learning = [child for child in owner.children() if any(id(p) in mine for p in child.parameters())]
+        own_ids = {id(p) for p in self.parameters}
+        learning = [child for child in owner.children() if any(id(p) in own_ids for p in child.parameters())]
         self.two_modes = [module for child in learning for module in two_modes(child)]
         if compile and self.two_modes:
             raise UserError(
@@ -129,7 +130,7 @@ class GradientStep:
             )
 
     def __call__(self, *args: Any) -> dict[str, Tensor]:
-        """Take the step; -> the loss's metrics and the gradient's norm before the clip."""
+        """Take the step; return the loss's metrics and the gradient's norm before the clip."""
         more = {} if self.watch is None else self.watch(self, *self.prepared(*args))
         if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
             assert isinstance(self.optimizer, Optimizer)
@@ -142,7 +143,7 @@ class GradientStep:
         return self.metrics | more
 
     def prepared(self, *args: Any) -> tuple[Any, ...]:
-        """The loss's arguments, from those of a call."""
+        """Map a call's arguments to the loss's."""
         if self.prepare_args is None:
             return args
         if self.compile:
@@ -151,7 +152,7 @@ class GradientStep:
             return self.prepare_args(*args)
 
     def differentiate(self, *args: Any) -> dict[str, Tensor]:
-        """Put the gradient where it belongs, of the loss's arguments; -> the loss's metrics."""
+        """Compute the gradient at the loss's arguments, into `theta.grad`; return the loss's metrics."""
         grad = self.theta.grad
         assert grad is not None
         if self.compile:
@@ -165,7 +166,7 @@ class GradientStep:
         return metrics
 
     def descend(self, *args: Any) -> Tensor:
-        """Clip the gradient of these arguments, and step; -> the norm before the clip, as `clip` returns it."""
+        """Clip the gradient of these arguments and step; return the norm before the clip, as `clip` does."""
         grad = self.theta.grad
         assert grad is not None
         norm = clip(grad, self.max_grad_norm, self.learners)
@@ -176,7 +177,7 @@ class GradientStep:
 
     @property
     def compile_seconds(self) -> float:
-        """What compiling has taken."""
+        """Seconds that compiling has taken."""
         return sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
 
     @property
@@ -202,7 +203,7 @@ class GradientStep:
 
     @cached_property
     def _pieces(self) -> Pieces:
-        """Of each parameter, the same memory as plain tensors: it, and the optimizer's state of it."""
+        """Each parameter as a plain tensor in the same memory, with its part of the optimizer's state."""
         assert isinstance(self.optimizer, Optimizer)
         state = self.optimizer.pieces([p.numel() for p in self.parameters])
         return [
@@ -218,16 +219,14 @@ class GradientStep:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def set_progress(self, progress: float) -> None:
-        """Hand the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
+        """Give the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.set_progress(progress)
         if self.exchange is not None:
             self.exchange.begin(self, progress)
 
     def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-        """The gradient [P] and the metrics as a function of the parameters, a list in their order, and the loss's
-        arguments.
-        """
+        """Make gradient [P] and metrics a function of the parameters (a list, in order) and the loss's arguments."""
         by_parameter = self.by_parameter()
 
         def gradient(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -237,9 +236,11 @@ class GradientStep:
         return gradient
 
     def fused_step(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-        """The step as a function of what `_pieces` are, the optimizer's rates and a call's arguments: it changes the
-        pieces in place; -> the gradient's norm before the clip, and the metrics. (Of pieces, not of θ: joined, the
-        gradient's parts would be told apart number by number. The gradient itself is kept nowhere.)
+        """Make the whole step one function of `_pieces`, the optimizer's rates and a call's arguments.
+
+        It changes the pieces in place, and returns the gradient's norm before the clip and the metrics. It works on
+        pieces, not on θ: in a joined gradient the compiled code would tell the parts apart number by number. The
+        gradient is stored nowhere.
         """
         by_parameter, max_norm, optimizer = self.by_parameter(), self.max_grad_norm, self.optimizer
         prepare = None if self.prepare_args is None else self.functionalized(self.prepare_args)
@@ -259,15 +260,16 @@ class GradientStep:
         return step
 
     def by_parameter(self) -> Callable[..., tuple[list[Tensor], dict[str, Tensor]]]:
-        """The gradient of each parameter and the metrics as a function of the parameters, a list in their order, and
-        the loss's arguments. (Not of θ: the gradient of slices is a sum over all of θ for each of them.)
+        """Make each parameter's gradient, and the metrics, a function of the parameters and the loss's arguments.
+
+        Not by θ: the gradient through each slice would be a sum over all of θ.
         """
         return torch.func.grad(self.functionalized(self.loss), has_aux=True)
 
     def functionalized(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of the owner as a function of the parameters, a list in their order, and the method's arguments."""
+        """Make a method of the owner a function of the parameters (a list, in order) and the method's arguments."""
         places = {id(p): i for i, p in enumerate(self.parameters)}
-        # each module once: functional_call would swap one that is reached by two paths twice, and not back
+        # each module once: one that two paths reach, functional_call would swap twice, and not back
         layout = [
             (".".join(filter(None, ("owner", path, name))), places[id(p)])
             for path, module in self._owner.named_modules()
@@ -292,4 +294,5 @@ class _Call(nn.Module):
         self.method = method
 
     def forward(self, *args: Any) -> Any:
+        """Call the method."""
         return self.method(*args)

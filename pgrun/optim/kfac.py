@@ -1,8 +1,8 @@
 """K-FAC: natural gradients with a Kronecker-factored Fisher matrix, as an optimizer.
 
-The libraries that carry K-FAC for torch (curvlinops, kfac-pytorch, asdfghjkl) hook nn.Linear and nn.Conv2d modules and
-know the likelihoods of torch's own losses. Here layers call F.linear on parameters that are views of one vector, and
-the likelihood is a policy's times a critic's; so the factors are taken where F.linear and F.conv2d are called.
+The libraries with K-FAC for torch (curvlinops, kfac-pytorch, asdfghjkl) hook nn.Linear and nn.Conv2d modules and know
+the likelihoods of torch's own losses. Here layers call F.linear on parameters that are views of one vector, and the
+likelihood is a policy's times a critic's. So the factors are recorded where F.linear and F.conv2d are called.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from pgrun.optim.rules import Fisher, Optimizer
 
 
 class LayerUse(NamedTuple):
-    """One use of a layer on M samples; a convolution's weights meet each at L positions, a linear layer's at one."""
+    """One use of a layer on M samples, at L positions: a convolution has several, a linear layer one."""
 
     input: Tensor  # [L, M, i]
     out: Tensor  # as the layer returned it: [..., o], or a convolution's [M, o, H, W]
     convolution: bool
 
     def scores(self, score: Tensor | None) -> Tensor:
-        """∂ log p / ∂out -> [L, M, o]; None where the likelihood does not see it."""
+        """Lay out ∂ log p / ∂out as [L, M, o]; None, of an output that the likelihood does not depend on, is 0."""
         score = torch.zeros_like(self.out) if score is None else score
         return score.flatten(2).permute(2, 0, 1) if self.convolution else score.reshape(1, -1, score.shape[-1])
 
 
 class LayerRecorder(TorchFunctionMode):
-    """Records what goes into and comes out of every linear layer and convolution that has these parameters.
+    """Records the input and output of every linear layer and convolution that has these parameters.
 
-    A block's name says which they are: "3+4" has its weight in parameter 3 and its bias in parameter 4.
+    A block is named by its parameters: "3+4" has its weight in parameter 3 and its bias in parameter 4.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -73,16 +73,16 @@ class LayerRecorder(TorchFunctionMode):
         groups: int = 1,
     ) -> None:
         if groups == 1 and not isinstance(padding, str) and (block := self._block(weight, bias)):
-            met = kronecker.patches(input.detach(), (weight.shape[2], weight.shape[3]), stride, padding, dilation)
-            self.uses.setdefault(block, []).append(LayerUse(met, out, convolution=True))
+            inputs = kronecker.patches(input.detach(), (weight.shape[2], weight.shape[3]), stride, padding, dilation)
+            self.uses.setdefault(block, []).append(LayerUse(inputs, out, convolution=True))
 
     def _block(self, weight: Tensor, bias: Tensor | None) -> str:
-        found = [self.index.get(id(p), -1) for p in (weight, bias) if p is not None]
-        return "" if -1 in found else "+".join(map(str, found))
+        indices = [self.index.get(id(p), -1) for p in (weight, bias) if p is not None]
+        return "" if -1 in indices else "+".join(map(str, indices))
 
 
 class KFAC(Optimizer):
-    """θ ← θ − η F⁻¹∇L, with a block of F for each layer and η as large as a trust region lets it be.
+    """K-FAC: θ ← θ − η F⁻¹∇L, with a block of F for each layer and η as large as a trust region allows.
 
     Martens & Grosse 2015, https://arxiv.org/abs/1503.05671; trust region and momentum as ACKTR has them, Wu et al.
     2017, https://arxiv.org/abs/1708.05144. F is the Fisher matrix of the model's own distribution, not of the data.
@@ -99,7 +99,7 @@ class KFAC(Optimizer):
         schedule: how the learning rate falls over the run, down to 0 unless constant.
     """
 
-    shareable = False  # its factors are of one process's samples
+    shareable = False  # its factors come from one process's samples
 
     def __init__(
         self,
@@ -117,10 +117,11 @@ class KFAC(Optimizer):
         super().__init__(params, lr=lr, schedule=schedule)
         self.momentum, self.damping, self.decay, self.max_kl = momentum, damping, decay, max_kl
         self.factor_every, self.inverse_every = factor_every, inverse_every
-        self.t = self.looks = 0  # updates, and looks at the factors
-        self.state = {"b": torch.zeros_like(self.theta)}  # later "A/3+4", "S/3+4" of blocks and "D/5" of the others
+        self.t = self.looks = 0  # counts of updates, and of looks at the factors
+        self.state = {"b": torch.zeros_like(self.theta)}  # later "A/3+4", "S/3+4" of blocks and "D/5" of others
 
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
+        """Take the parameters and the likelihood of the model's outputs; see `Optimizer.bind`."""
         if fisher is None:
             raise UserError(
                 "optimizer=kfac needs the likelihood of the model's own outputs, which on-policy algorithms give and "
@@ -131,6 +132,7 @@ class KFAC(Optimizer):
         self.places = [slice(end - p.numel(), end) for p, end in zip(parameters, ends, strict=True)]
 
     def observe(self, *args: Any) -> None:
+        """Update the running averages of the factors, every `factor_every` steps; see `Optimizer.observe`."""
         if self.t % self.factor_every:
             return
         self.looks += 1
@@ -139,35 +141,36 @@ class KFAC(Optimizer):
             self.state[key] = value if self.looks == 1 else self.state[key].lerp_(value, 1.0 - keep)
 
     def look(self, *args: Any) -> dict[str, Tensor]:
-        """One batch's A and S of each block, and the diagonal D of each other parameter, over all ranks."""
-        with torch.enable_grad(), in_full(), LayerRecorder(self.parameters) as tap:
+        """Compute one batch's A and S of each block, and the diagonal D of each other parameter, over all ranks."""
+        with torch.enable_grad(), in_full(), LayerRecorder(self.parameters) as recorder:
             log_likelihood, valid = self.fisher(*args)
             weight = valid.flatten().to(self.theta.dtype)  # [N]
             total = (log_likelihood.flatten() * weight).sum()
-        taken = {k for block in tap.uses for k in members(block)}
+        taken = {k for block in recorder.uses for k in members(block)}
         others = [k for k in range(len(self.parameters)) if k not in taken]
-        outs = [use.out for uses in tap.uses.values() for use in uses]
+        outs = [use.out for uses in recorder.uses.values() for use in uses]
         scores = list(torch.autograd.grad(total, [*outs, *(self.parameters[k] for k in others)], allow_unused=True))
-        found: dict[str, Tensor] = {}
+        factors: dict[str, Tensor] = {}
         n = weight.sum()
-        for block, uses in tap.uses.items():
+        for block, uses in recorder.uses.items():
             a = torch.cat([use.input for use in uses], 1).flatten(0, 1)
             g = torch.cat([use.scores(scores.pop(0)) for use in uses], 1).flatten(0, 1)
-            times, odd = divmod(a.shape[0], weight.shape[0])  # how often the layer meets each sample
-            if odd:
+            times, remainder = divmod(a.shape[0], weight.shape[0])  # how often the layer meets each sample
+            if remainder:
                 raise UserError(f"optimizer=kfac: a layer that sees {a.shape[0]} rows of {weight.shape[0]} samples")
             a = kronecker.homogeneous(a) if len(members(block)) == 2 else a
-            both = kronecker.second_moment(a, weight.repeat(times)), kronecker.second_moment(g, weight.repeat(times))
-            found[f"A/{block}"], found[f"S/{block}"] = ranks.mean(n, both[0], both[1] * times)
+            moments = kronecker.second_moment(a, weight.repeat(times)), kronecker.second_moment(g, weight.repeat(times))
+            factors[f"A/{block}"], factors[f"S/{block}"] = ranks.mean(n, moments[0], moments[1] * times)
         for k, score in zip(others, scores, strict=True):
-            # samples are independent and scores have mean zero: their sum's square has the mean of the squares' sum
+            # E[(Σ score)²] = Σ E[score²], as samples are independent and scores have mean zero
             score = torch.zeros_like(self.parameters[k]) if score is None else score.detach()
-            score, everywhere = ranks.total(score.flatten(), n)
-            found[f"D/{k}"] = score.square() / everywhere.clamp(min=1.0)
-        return found
+            score, n_total = ranks.total(score.flatten(), n)
+            factors[f"D/{k}"] = score.square() / n_total.clamp(min=1.0)
+        return factors
 
     @torch.no_grad()
     def step(self) -> None:
+        """Precondition the gradient, bound the step, and update the parameters; see `Optimizer.step`."""
         if self.t % self.inverse_every == 0:
             self._invert()
         self.t += 1
@@ -189,7 +192,7 @@ class KFAC(Optimizer):
         self.theta.sub_(b)
 
     def _solve_block(self, block: str, direction: Tensor) -> Tensor:
-        """Write the block's part of F⁻¹∇L; -> its part of the quadratic form."""
+        """Write the block's part of F⁻¹∇L into `direction`; return its part of the quadratic form."""
         a, s = (kronecker.Eigen(self.state[f"values_{x}/{block}"], self.state[f"vectors_{x}/{block}"]) for x in "AS")
         places = [self.places[k] for k in members(block)]
         matrix = torch.cat([self.grad[place].view(s.values.shape[0], -1) for place in places], -1)  # [o, i (+ 1)]
@@ -208,14 +211,16 @@ class KFAC(Optimizer):
             self.state[f"values_{key}"], self.state[f"vectors_{key}"] = values, vectors
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the factors and counts as tensors; see `Optimizer.state_dict`."""
         return {**self.state, "t": torch.tensor(self.t), "looks": torch.tensor(self.looks)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load factors and counts; see `Optimizer.load_state_dict`."""
         tensors = dict(state)
         self.t, self.looks = int(tensors.pop("t")), int(tensors.pop("looks"))
         self.state = {key: value.detach().clone().to(self.theta) for key, value in tensors.items()}
 
 
 def members(block: str) -> list[int]:
-    """The parameters of a block: "3+4" -> [3, 4]."""
+    """Return the parameters of a block: [3, 4] of "3+4"."""
     return [int(k) for k in block.split("+")]

@@ -1,8 +1,8 @@
 """Optimizers: rules that turn the gradient of one flat vector into a step.
 
-The rules below are torch.optim's, on that one vector: torch.optim's own classes import torch's compiler when the first
-is built (about a second) and take several times as long a step on small networks. Any torch.optim class may stand in
-the config instead (`optimizer._target_=torch.optim.NAdam`, without a schedule).
+The rules are those of torch.optim, applied to one vector. torch.optim's own classes import torch's compiler when the
+first is built (about a second) and take several times as long a step on small networks. Any torch.optim class may stand
+in the config instead (`optimizer._target_=torch.optim.NAdam`, without a schedule).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Fisher = Callable[..., tuple[Tensor, Tensor]]
 
 
 class Optimizer:
-    """A rule that turns the gradient of one flat vector [P] into a step. Its state is the tensors in `state`."""
+    """A rule that turns the gradient of one flat vector [P] into a step; `state` holds its tensors."""
 
     shareable = True  # whether several processes may step one vector with one state
-    by_number: ClassVar[bool] = False  # whether `move` is the rule: each number's step depends on no other's gradient
+    by_number: ClassVar[bool] = False  # whether `move` is the rule: no number's step depends on another's gradient
 
     def __init__(self, params: list[Tensor], *, lr: float, schedule: str) -> None:
         if schedule not in SCHEDULES:
@@ -40,36 +40,37 @@ class Optimizer:
         self.lr = self.base_lr * self.factor(progress)
 
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
-        """Learn what the vector is made of, and the likelihood of the model's outputs; most rules ask for neither."""
+        """Take the parameters in the vector and the likelihood of the model's outputs; most rules need neither."""
 
     def observe(self, *args: Any) -> None:
-        """See the loss's arguments before the step; most rules look at the gradient alone."""
+        """Look at the loss's arguments before the step; most rules need only the gradient."""
 
     def step(self) -> None:
         """Update the vector in place from its `.grad`."""
         raise NotImplementedError
 
     def rates(self) -> Tensor:
-        """Before a step by `move`: what changes from one step to the next, apart from the state."""
+        """Return the numbers that change from one step by `move` to the next, apart from the state."""
         return torch.tensor(self.lr, device=self.theta.device)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
-        """`step` for a piece of the vector, with the pieces of gradient and state that go with it, for the compiler to
-        join with what makes the gradient.
+        """Apply the rule to a piece of the vector, with its pieces of gradient and state.
+
+        The compiler joins it with the code that computes the gradient.
         """
         raise NotImplementedError
 
     def pieces(self, sizes: list[int]) -> list[dict[str, Tensor]]:
-        """The state that goes with each piece of the vector, as views."""
+        """Return the state of each piece of the vector, as views."""
         flat = {key: x.split(sizes) for key, x in self.state.items() if x.shape == self.theta.shape}
         return [{key: parts[i] for key, parts in flat.items()} for i in range(len(sizes))]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as tensors."""
+        """Return the state as tensors."""
         return dict(self.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a state back, on this vector's device."""
+        """Load a state, on this vector's device."""
         for key, value in self.state.items():
             value.copy_(state[key])
 
@@ -82,7 +83,7 @@ class Optimizer:
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101.
+    """Adam: Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101.
 
     Args:
         lr: learning rate.
@@ -115,11 +116,12 @@ class Adam(Optimizer):
             "v": torch.zeros_like(self.theta),
             "t": torch.zeros((), device=self.theta.device),
         }
-        constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # of `rates`
+        constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # for `rates`
         self._beta, self._power = constant([0.0, *self.betas]), constant([-1.0, -1.0, -0.5])
         self._scale = constant([self.lr, self.lr, 1.0])
 
     def step(self) -> None:
+        """Update the vector by one fused kernel; see `Optimizer.step`."""
         m, v, t = self.state["m"], self.state["v"], self.state["t"]
         t += 1
         self.kernel(
@@ -139,18 +141,23 @@ class Adam(Optimizer):
         )
 
     def rates(self) -> Tensor:
-        """α, α/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ), [3]: in `move` the compiler would take the powers anew for each number."""
+        """Return α, α/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ), [3].
+
+        In `move`, compiled code would take the powers anew for each number.
+        """
         t = self.state["t"]
         t += 1
         return torch.rsub(self._beta**t, 1.0).pow_(self._power).mul_(self._scale).float()
 
     def set_progress(self, progress: float) -> None:
+        """Follow the schedule; see `Optimizer.set_progress`."""
         before = self.lr
         super().set_progress(progress)
         if self.lr != before:
             self._scale[:2] = self.lr
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        """Update a piece; see `Optimizer.move`."""
         alpha, alpha_t, scale_t = rates.unbind()
         if self.weight_decay and self.decoupled:
             theta.mul_(1.0 - alpha * self.weight_decay)
@@ -162,7 +169,9 @@ class Adam(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """θ ← θ − α g / √(v + ε) with v ← βv + (1 − β)g²; ε inside the root, as Mnih et al. 2016 and TensorFlow have it.
+    """RMSprop: θ ← θ − α g / √(v + ε) with v ← βv + (1 − β)g².
+
+    ε is inside the root, as Mnih et al. 2016 and TensorFlow have it.
 
     Args:
         alpha: β, the decay of the running mean of squared gradients.
@@ -190,11 +199,13 @@ class RMSprop(Optimizer):
         self.state = {"v": torch.full_like(self.theta, initial_square)}
 
     def step(self) -> None:
+        """Update the vector; see `Optimizer.step`."""
         g, v = self.grad, self.state["v"]
         v.mul_(self.alpha).addcmul_(g, g, value=1.0 - self.alpha)
         self.theta.addcdiv_(g, (v + self.eps).sqrt_(), value=-self.lr)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        """Update a piece; see `Optimizer.move`."""
         v = state["v"].mul_(self.alpha).addcmul_(grad, grad, value=1.0 - self.alpha)
         theta.sub_(rates * grad / (v + self.eps).sqrt())
 
@@ -216,8 +227,10 @@ class SGD(Optimizer):
         self.state = {"b": torch.zeros_like(self.theta)}
 
     def step(self) -> None:
+        """Update the vector; see `Optimizer.step`."""
         b = self.state["b"].mul_(self.momentum).add_(self.grad)
         self.theta.add_(b, alpha=-self.lr)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
+        """Update a piece; see `Optimizer.move`."""
         theta.sub_(rates * state["b"].mul_(self.momentum).add_(grad))

@@ -1,4 +1,4 @@
-"""What every algorithm is: a policy that acts and an update that learns."""
+"""Base classes of all algorithms: a policy that acts and an update that learns."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ spaces = gym.spaces
 
 
 class Algorithm(nn.Module):
-    """A policy and how it is updated. Subclasses build their networks, call `place(device)`, then build their
-    `GradientStep`s (they hold views of parameters that must have come to rest).
+    """A policy and the way it is updated.
 
-    It is in evaluation mode always: acting, evaluating, and computing targets. A gradient step puts the networks that
-    it changes into training mode, for its loss alone.
+    Subclasses build their networks, call `place(device)`, then build their `GradientStep`s (they hold views of
+    parameters, which must not move any more).
 
-    Raises UserError where the action space is none of `action_spaces`.
+    An algorithm stays in evaluation mode: it acts, evaluates and computes targets in it. A gradient step puts the
+    networks that it changes into training mode, only while it computes its loss.
+
+    Raises:
+        UserError: the action space is none of `action_spaces`.
     """
 
     action_spaces: ClassVar[tuple[type[gym.Space], ...]] = (
@@ -38,11 +41,11 @@ class Algorithm(nn.Module):
         spaces.MultiBinary,
         spaces.Box,
     )
-    elsewhere: ClassVar[str] = ""  # what is nearest to it where it can't act
-    own_steps = False  # whether it learns from steps of its own policy alone, so that random ones would mislead it
+    elsewhere: ClassVar[str] = ""  # which algorithm to use instead where it can't act
+    own_steps = False  # whether it learns only from steps of its own policy; random ones would mislead it
     learns_from: ClassVar[str] = ""  # "rollouts" [T, B, ...] or single "steps" [M, ...]; empty: either will do
-    policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # how those of the policy's tensors begin
-    compares = False  # whether it compares its policy as it learns with the one that acted, so that both must be one
+    policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # prefixes of the policy's tensors
+    compares = False  # whether it compares the policy it learns with the one that acted; both must compute the same
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
@@ -51,17 +54,18 @@ class Algorithm(nn.Module):
             says = f"{type(self).__name__} can't act in {action_space}: it needs {needs} actions"
             raise WrongSpace(f"{says}; {self.elsewhere}" if self.elsewhere else says, action_space)
         self.obs_space, self.action_space = obs_space, action_space
-        self.progress = 0.0  # how much of total_steps is done; every schedule reads this
+        self.progress = 0.0  # the share of total_steps that is done; every schedule reads it
         self.device = torch.device("cpu")
 
     def place(self, device: str | torch.device) -> None:
-        """Move everything to a device, before any GradientStep is built."""
+        """Move all tensors to a device, before any GradientStep is built."""
         self.device = torch.device(device)
         self.to(self.device)
 
     def train(self, mode: bool = True) -> Self:
-        """As in nn.Module; but recurrent layers without dropout stay in training mode, in which alone cuDNN gives
-        gradients.
+        """Set the mode as nn.Module does, but keep recurrent layers without dropout in training mode.
+
+        cuDNN computes their gradients only in training mode.
         """
         super().train(mode)
         for module in self.modules():
@@ -70,39 +74,52 @@ class Algorithm(nn.Module):
         return self
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-        """obs [B, *O] -> action [B, *A], the carry for the next step, and what to record beside the transition."""
+        """Choose actions.
+
+        Args:
+            obs: [B, *O].
+            carry: the policy's memory; each tensor [B, ...].
+            explore: sample or add noise; else take the best known action.
+
+        Returns:
+            The action [B, *A], the carry for the next step, and what to record beside the transition.
+        """
         raise NotImplementedError
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        """Learn from what the memory offers; -> 0-dim metrics, left on the device."""
+        """Learn from a batch of the memory; return 0-dim metrics, left on the device."""
         raise NotImplementedError
 
     def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
-        """Before the first step of a fresh run: take what is wanted from other runs; `load(RUN)` gives its tensors."""
+        """Load what a fresh run takes from other runs, before its first step; `load(RUN)` returns a run's tensors."""
 
     def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
-        """Take another run's policy, and whatever else has its name and shape here; UserError if the policy differs."""
-        mine = self.state_dict()
-        policy = [k for k in mine if k.startswith(self.policy_names)]
-        odd = [k for k in policy if k not in tensors or tensors[k].shape != mine[k].shape]
-        if odd or not policy:
-            raise UserError(f"{name} holds another policy than this one" + (f": see {odd[0]}" if odd else ""))
-        same = {k: v for k, v in tensors.items() if k in mine and v.shape == mine[k].shape}
-        self.load_state_dict({**mine, **same})
+        """Copy another run's policy, and all other tensors with the same name and shape.
+
+        Raises:
+            UserError: the policies differ.
+        """
+        current = self.state_dict()
+        policy = [k for k in current if k.startswith(self.policy_names)]
+        wrong = [k for k in policy if k not in tensors or tensors[k].shape != current[k].shape]
+        if wrong or not policy:
+            raise UserError(f"{name} holds another policy than this one" + (f": see {wrong[0]}" if wrong else ""))
+        same = {k: v for k, v in tensors.items() if k in current and v.shape == current[k].shape}
+        self.load_state_dict({**current, **same})
 
     def forget_episodes(self) -> None:
-        """Let go of what is known of the open episodes: all environments begin new ones."""
+        """Drop what is known of the open episodes: all environments begin new ones."""
 
     def log_prob(self, batch: Transition) -> Tensor | None:
-        """log π(a_t|s_t) of a rollout's actions, [T, B]; None where the policy has no density."""
+        """Compute log π(a_t|s_t) of a rollout's actions, [T, B]; None where the policy has no density."""
         return None
 
     def initial_carry(self, num_envs: int) -> Carry:
-        """What a policy remembers at an episode's start; each [B, ...]."""
+        """Return the policy's memory at an episode's start; each tensor [B, ...]."""
         return ()
 
     def replica(self, device: str | torch.device) -> Self:
-        """A copy that acts on another device; it can't learn."""
+        """Copy the algorithm to another device, to act there; the copy can't learn."""
         bare = copy.copy(self)
         bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep)}
         twin = copy.deepcopy(bare)
@@ -110,40 +127,44 @@ class Algorithm(nn.Module):
         return twin
 
     def steps(self) -> dict[str, GradientStep]:
-        """The gradient steps, by attribute name."""
+        """Return the gradient steps by attribute name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, GradientStep)}
 
     @property
     def compile_seconds(self) -> float:
-        """What compiling has taken."""
+        """Seconds that compiling has taken."""
         return sum(step.compile_seconds for step in self.steps().values())
 
     def set_progress(self, progress: float) -> None:
-        """Tell every schedule how much of the run is done, in [0, 1]."""
+        """Give every schedule the share of the run that is done, in [0, 1]."""
         self.progress = progress
         for step in self.steps().values():
             step.set_progress(progress)
 
     def schedules(self) -> dict[str, float]:
-        """Read what schedules say at this point of the run, by the tag of its curve."""
+        """Return the current value of each schedule, by the tag of its curve."""
         rates = {f"schedule/{rate_name(name)}": step.lr for name, step in self.steps().items()}
         exploration = getattr(getattr(self, "exploration", None), "figures", None)
         explored = exploration(self.progress) if exploration else {}
         return {**rates, **{f"schedule/{name}": value for name, value in explored.items()}}
 
     def snapshot(self) -> dict[str, Any]:
-        """Parameters, normalisers and optimizers, as tensors."""
+        """Return parameters, normalisers and optimizer states as tensors."""
         optimizers = {name: step.optimizer.state_dict() for name, step in self.steps().items()}
         return {"module": {k: v.detach() for k, v in self.state_dict().items()}, "optimizers": optimizers}
 
     def restore(self, state: dict[str, Any], *, optimizers: bool = True) -> None:
-        """Put a snapshot back; UserError if it is another network's."""
-        mine, theirs = self.state_dict(), state["module"]
-        odd = [k for k in mine if k not in theirs] + [k for k in theirs if k not in mine]
-        shapes = [k for k in mine if k in theirs and mine[k].shape != theirs[k].shape and not k.endswith(".carry")]
-        if odd or shapes:
-            key = (odd + shapes)[0]
-            has = tuple(mine[key].shape) if key in mine else "nothing"
+        """Load a snapshot.
+
+        Raises:
+            UserError: the snapshot is of another network.
+        """
+        ours, theirs = self.state_dict(), state["module"]
+        unshared = [k for k in ours if k not in theirs] + [k for k in theirs if k not in ours]
+        shapes = [k for k in ours if k in theirs and ours[k].shape != theirs[k].shape and not k.endswith(".carry")]
+        if unshared or shapes:
+            key = (unshared + shapes)[0]
+            has = tuple(ours[key].shape) if key in ours else "nothing"
             holds = tuple(theirs[key].shape) if key in theirs else "nothing"
             raise UserError(f"the checkpoint is of another network: at {key} it holds {holds}, this network {has}")
         self.load_state_dict(theirs)
@@ -153,7 +174,7 @@ class Algorithm(nn.Module):
 
 
 class Learner(Algorithm):
-    """An algorithm that makes networks and learns them by gradient steps: it keeps what both are made with.
+    """An algorithm that learns its networks by gradient steps; it keeps the parts that make both.
 
     Subclasses build their networks, call `settle()`, then make their steps by `gradient_step`.
 
@@ -185,10 +206,11 @@ class Learner(Algorithm):
         self.device = torch.device(device)
 
     def settle(self) -> None:
-        """Bring the networks to where they learn, before any gradient step is made of them.
+        """Move the networks to their device and check their modes, before any gradient step is made.
 
         Raises:
-            UserError: layers that compute one thing in training and another when acting, where that can't be right.
+            UserError: a layer computes one thing in training and another when acting, and the algorithm can't allow
+                that.
         """
         self.place(self.device)
         self.check_modes()
@@ -220,7 +242,7 @@ class Learner(Algorithm):
         prepare_args: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
     ) -> GradientStep:
-        """A step of the configured optimizer, or of one with another learning rate, along a loss's gradient."""
+        """Make a gradient step of a loss, with the run's optimizer; `lr` replaces its learning rate."""
         return GradientStep(
             self,
             parameters,
@@ -237,17 +259,17 @@ class Learner(Algorithm):
 
 def rate_name(step: str) -> str:
     """Name the learning rate of a gradient step: lr, lr_actor, lr_critic."""
-    own = step.removesuffix("step").rstrip("_")
-    return f"lr_{own}" if own else "lr"
+    short_name = step.removesuffix("step").rstrip("_")
+    return f"lr_{short_name}" if short_name else "lr"
 
 
 def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
-    """Load an actor from another run's tensors; UserError if that run's policy is of another shape."""
+    """Load an actor from another run's tensors; UserError if that run's policy has another shape."""
     policy = {
         key.partition("actor.")[2]: value for key, value in tensors.items() if key.startswith(Algorithm.policy_names)
     }
-    mine = actor.state_dict()
-    odd = [k for k in mine if k not in policy or policy[k].shape != mine[k].shape]
-    if odd:
-        raise UserError(f"{name} holds another policy than this network's: see {odd[0]}")
-    actor.load_state_dict({key: policy[key] for key in mine})
+    current = actor.state_dict()
+    wrong = [k for k in current if k not in policy or policy[k].shape != current[k].shape]
+    if wrong:
+        raise UserError(f"{name} holds another policy than this network's: see {wrong[0]}")
+    actor.load_state_dict({key: policy[key] for key in current})

@@ -20,15 +20,19 @@ class CriticFit(Protocol):
     """A way to fit V_φ to the targets V̂ of a rollout."""
 
     def prepare(self, algorithm: OnPolicy) -> GradientStep | None:
-        """Once the networks are in place; -> the gradient step that it takes, if it takes any."""
+        """Get ready once the networks are on their device; return the gradient step that it takes, or None."""
 
     def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
-        """Fit; the rollout [T, B] has `target` in its extras. -> metrics, with `loss/value`, ½ mean (V − V̂)²."""
+        """Fit V to `target` in the extras of a rollout [T, B].
+
+        Returns:
+            Metrics, with `loss/value`, ½ mean (V − V̂)².
+        """
 
 
 @dataclass(kw_only=True)
 class Regression:
-    """Epochs of minibatches on ½ mean (V − V̂)², with the optimizer of the run.
+    """Regression by epochs of minibatches on ½ mean (V − V̂)², with the run's optimizer.
 
     Args:
         epochs: passes over a rollout.
@@ -41,15 +45,17 @@ class Regression:
     lr: Positive | None
 
     def prepare(self, algorithm: OnPolicy) -> GradientStep:
+        """Make the critic's gradient step."""
         assert algorithm.model.critic is not None
         critic = algorithm.model.critic.parameters()
         self.step = algorithm.gradient_step(critic, algorithm.value_loss, name="value", lr=self.lr)
         return self.step
 
     def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
+        """Fit V; see `CriticFit`."""
         batch = fitted_to(batch)
-        every = [self.step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
-        return {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        results = [self.step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
+        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
 
 @dataclass(kw_only=True)
@@ -60,8 +66,7 @@ class TrustRegion:
     The step goes to the boundary, or to the minimum where that is nearer, and back where V bends.
 
     Args:
-        delta: how far V may go, mean (V − V_old)² / (2σ²) with σ² the mean squared error before; from 0.5 on no
-            limit.
+        delta: how far V may go, mean (V − V_old)² / (2σ²) with σ² the mean squared error before; from 0.5 on no limit.
         cg_iterations: steps of conjugate gradient, at most.
         cg_tolerance: the residual, as a share of the gradient, at which they are enough.
         damping: λ of (F + λI)⁻¹.
@@ -73,27 +78,29 @@ class TrustRegion:
     damping: Positive
 
     def prepare(self, algorithm: OnPolicy) -> None:
+        """Lay the critic's parameters in one flat vector."""
         assert algorithm.model.critic is not None
         self.parameters = list(algorithm.model.critic.parameters())
         self.phi = flatten_parameters(self.parameters)
 
     def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
+        """Fit V; see `CriticFit`."""
         batch = next(algorithm.minibatches(fitted_to(batch), 1, None))
         target, valid, v = batch.extras["target"], batch.valid, algorithm.model.value(batch)
         v_old = v.detach()
         n = valid.sum()
         sigma2 = mean_over_ranks((v_old - target).square(), valid).clamp(min=1e-12)  # σ²
 
-        def error(v: Tensor) -> Tensor:  # the objective, ½ at V_old
+        def error(v: Tensor) -> Tensor:  # the objective; it is ½ at V_old
             return mask_mean((v - target).square(), valid) / (2.0 * sigma2)
 
-        def distance(v: Tensor) -> Tensor:  # what δ, the paper's ε, bounds
+        def distance(v: Tensor) -> Tensor:  # δ bounds it; the paper's ε
             return mask_mean((v - v_old).square(), valid) / (2.0 * sigma2)
 
         g = -ranks.mean(n, flat_gradient(error(v), self.parameters, keep=True))
-        mine = hessian_product(distance(v), self.parameters)  # H/σ², H = (1/N) Σ jjᵀ with j = ∇V
+        local_product = hessian_product(distance(v), self.parameters)  # H/σ², H = (1/N) Σ jjᵀ with j = ∇V
         s = conjugate_gradient(
-            lambda x: ranks.mean(n, mine(x)),
+            lambda x: ranks.mean(n, local_product(x)),
             g,
             iterations=self.cg_iterations,
             tolerance=self.cg_tolerance,
@@ -103,8 +110,8 @@ class TrustRegion:
 
         def accept() -> bool:
             v = algorithm.model.value(batch)
-            gone, left = ranks.mean(n, distance(v), error(v))
-            return bool((gone <= self.delta * (1.0 + 1e-3)) & (left < 0.5))  # 1e-3: rounding
+            moved, remaining = ranks.mean(n, distance(v), error(v))
+            return bool((moved <= self.delta * (1.0 + 1e-3)) & (remaining < 0.5))  # 1e-3: rounding
 
         fraction = line_search(self.phi, alpha * s, accept, shrink=0.5, tries=10)
         with torch.no_grad():
@@ -117,5 +124,5 @@ class TrustRegion:
 
 
 def fitted_to(batch: Transition) -> Transition:
-    """Keep of a rollout's extras those that a fit of V needs: its targets, and what a memory begins with."""
+    """Keep only the extras that a fit of V needs: the targets, and a recurrent network's first state."""
     return batch._replace(extras={key: x for key, x in batch.extras.items() if key in ("target", "carry")})

@@ -1,4 +1,4 @@
-"""What deterministic policies share: noise where they explore and, with replay, slow copies of actor and critic."""
+"""Parts that deterministic policies share: exploration noise and, with replay, slow copies of actor and critic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from pgrun.optim.gradient_step import slow_copy
 
 
 class Deterministic(Learner):
-    """μ(s), learned along ∇_θμ(s) ∇_aQ(s, a) at a = μ(s): Silver et al. 2014, https://proceedings.mlr.press/v32/silver14
+    """A deterministic policy μ(s), learned along ∇_θμ(s) ∇_aQ(s, a) at a = μ(s).
+
+    Silver et al. 2014, https://proceedings.mlr.press/v32/silver14
 
     Args:
         exploration: the noise on actions.
@@ -39,9 +41,11 @@ class Deterministic(Learner):
         self.actor = DeterministicActor(self.network, self.obs_space, self.action_space)
 
     def initial_carry(self, num_envs: int) -> Carry:
+        """Return the noise's memory at an episode's start; see `Algorithm.initial_carry`."""
         return self.exploration.initial(num_envs, self.actor.edge.numel(), self.device)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Choose μ(s), with noise to explore; see `Algorithm.act`."""
         action = self.actor(obs)
         if explore:
             action, carry = self.exploration(action, carry, self.progress)
@@ -50,19 +54,20 @@ class Deterministic(Learner):
 
 
 class DeterministicReplay(Deterministic, OffPolicy):
-    """μ and Q from replay, and copies μ̄ and Q̄ that follow them slowly."""
+    """A policy μ and a critic Q learned from replay, and copies μ̄ and Q̄ that follow them slowly."""
 
     def attach_critic(self, q: nn.Module, *, target: bool = True) -> None:
+        """Take the Q functions, copy the actor and make its step; see `OffPolicy.attach_critic`."""
         super().attach_critic(q, target=target)
         self.actor_target, self.phi_target = slow_copy(self.actor)
         self.statistics += statistics(self.actor_target, self.actor)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
 
     def update_targets(self) -> None:
-        """Q̄ and μ̄ move the share τ of the way."""
+        """Move Q̄ and μ̄ by the share τ towards Q and μ."""
         super().update_targets()
         self.phi_target.lerp_(self.actor_step.theta, self.tau)
 
     def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
-        """−E[Q(s, μ(s))]."""
+        """Compute the actor's loss, −E[Q(s, μ(s))]."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""On-policy algorithms whose policy and critic learn apart: the policy takes its step, then the critic is fitted."""
+"""On-policy algorithms that learn policy and critic apart: the policy takes its step, then the critic is fitted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgrun.errors import UserError
 class FittedCritic(OnPolicy):
     """An on-policy algorithm that steps its policy along the gradient of E[ρ_t Ψ_t], then fits its critic.
 
-    A subclass writes `improve`. Advantages are taken before the fit, so the critic never sees what it weighs.
+    A subclass writes `improve`. Advantages are computed before the fit, so they don't depend on it.
 
     Args:
         critic_fit: how V is fitted once the policy has made its step.
@@ -55,10 +55,12 @@ class FittedCritic(OnPolicy):
         self.value_step = None if self.model.critic is None else critic_fit.prepare(self)
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute Ψ_t and the critic's target, and normalise Ψ_t; see `OnPolicy.weigh`."""
         psi, target = super().weigh(batch, value)
         return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
+        """Improve the policy, then fit the critic; see `Algorithm.update`."""
         batch = self.estimate(batch)
         metrics = self.improve(batch)
         if self.model.critic is not None:
@@ -69,18 +71,25 @@ class FittedCritic(OnPolicy):
         return metrics
 
     def improve(self, batch: Transition) -> dict[str, Tensor]:
-        """The policy's step, from a rollout [T, B] as `estimate` returns it; -> metrics."""
+        """Step the policy along a rollout [T, B] as `estimate` returns it; return metrics."""
         raise NotImplementedError
 
     def sample(self, batch: Transition, size: int | None = None) -> Transition:
-        """All of a rollout [T, B], or `size` random steps of it: rows [M], or sequences of a network with a memory."""
+        """Pick `size` random steps of a rollout [T, B], or all of it.
+
+        Returns:
+            Rows [M], or sequences where the network is recurrent.
+        """
         extras = dict(batch.extras)
-        constant = {key: extras.pop(key) for key in ("correction",) if key in extras}  # not of steps
+        constant = {key: extras.pop(key) for key in ("correction",) if key in extras}  # one vector, not a row a step
         part = next(self.minibatches(batch._replace(extras=extras), 1, size))
         return part._replace(extras=part.extras | constant)
 
     def surrogate(self, batch: Transition) -> tuple[Tensor, Any]:
-        """L(θ) = E[ρ_t Ψ_t] and the entropy bonus, whose gradient at θ_old is the policy gradient; 0-dim. And π_θ."""
+        """Compute L(θ) = E[ρ_t Ψ_t] plus the entropy bonus, 0-dim, and π_θ.
+
+        The gradient of L at θ_old is the policy gradient.
+        """
         pi = self.model.policy(batch)
         ratio = (pi.log_prob(batch.action) - batch.extras["log_prob"]).exp()  # ρ_t
         objective = mask_mean(ratio * batch.extras["psi"], batch.valid) - self.correction(batch)

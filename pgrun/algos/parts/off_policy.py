@@ -1,4 +1,4 @@
-"""What actor-critics that learn Q functions from replay share: the fit of Q, and its slow copy."""
+"""Parts that actor-critics with replay share: the fit of the Q functions, and their slow copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgrun.optim.gradient_step import slow_copy
 
 
 class OffPolicy(Learner):
-    """Q functions, fitted to a target that a subclass computes, and a copy that follows them slowly.
+    """An algorithm that fits Q functions to a subclass's target, and keeps a copy that follows them slowly.
 
     Args:
         rollout: steps in each environment between updates, which the collector takes.
@@ -26,16 +26,22 @@ class OffPolicy(Learner):
     """
 
     learns_from = "steps"
-    target: Callable[..., Tensor]  # batch, what else `fit` was called with -> y; it draws no random numbers
+    target: Callable[..., Tensor]  # of a batch and the other arguments of `fit`, returns y; draws no random numbers
 
     def __init__(self, *, rollout: Count, tau: Share, **common: Any) -> None:
         super().__init__(**common)
         check_network(self.network)
         self.rollout, self.tau = rollout, tau
-        self.statistics: list[tuple[Tensor, Tensor]] = []  # of the slow copies, and those that they follow
+        # running statistics of the slow copies, and those of the networks that they follow
+        self.statistics: list[tuple[Tensor, Tensor]] = []
 
     def attach_critic(self, q: nn.Module, *, target: bool = True) -> None:
-        """Settle, and take q(s, a) -> [k, M] as the Q functions to learn, with a slow copy unless told otherwise."""
+        """Take a network q(s, a) that returns [k, M] as the Q functions to learn, settle, and make their step.
+
+        Args:
+            q: the Q functions.
+            target: keep a slow copy of them.
+        """
         self.q = q
         self.settle()
         if target:
@@ -46,8 +52,9 @@ class OffPolicy(Learner):
         )
 
     def fit(self, batch: Transition, *args: Tensor) -> dict[str, Tensor]:
-        """One step of every Q towards the target [M] that follows from batch and arguments; a replay that samples by
-        priority learns the errors.
+        """Step every Q towards the target [M] of the batch and the arguments.
+
+        A replay that samples by priority gets the errors.
         """
         metrics = self.critic_step(batch, *args)
         if "weight" in batch.extras:
@@ -59,19 +66,22 @@ class OffPolicy(Learner):
         return batch.obs, batch.action, self.target(batch, *args), batch.extras.get("weight")
 
     def update_targets(self) -> None:
-        """Q̄ ← τQ + (1 − τ)Q̄."""
+        """Move the slow copy: Q̄ ← τQ + (1 − τ)Q̄."""
         self.theta_target.lerp_(self.critic_step.theta, self.tau)
         self.update_target_statistics()
 
     def update_target_statistics(self) -> None:
-        """The running statistics in slow copies move the share τ of the way, too."""
+        """Move the running statistics of the slow copies by the share τ, too."""
         for slow, learned in self.statistics:
             slow.lerp_(learned, self.tau)
 
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Σ_i E[error(Q_i(s, a) − y)], each row with its importance weight [M] where the sampling was not uniform."""
+        """Compute Σ_i E[error(Q_i(s, a) − y)].
+
+        Each row has its importance weight [M] where the sampling was not uniform.
+        """
         q = self.q(obs, action)  # [k, M]
         delta = q - y
         error = self.error(delta)
@@ -83,10 +93,11 @@ class OffPolicy(Learner):
         return loss, {"loss/critic": loss.detach(), **metrics}
 
     def error(self, delta: Tensor) -> Tensor:
-        """How much an error δ counts: ½δ²; [k, M]."""
+        """Return the loss of an error δ, ½δ²; [k, M]."""
         return 0.5 * delta.square()
 
     def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
+        """Start from another run; slow copies that it lacks start as copies of its networks."""
         super().start_from(tensors, name)
         if any("_target." in key and key not in tensors for key in self.state_dict()):  # that run had no slow copies
             tau, self.tau = self.tau, 1.0

@@ -1,4 +1,4 @@
-"""What on-policy algorithms share: an actor, perhaps a critic, and Ψ_t; each adds its step along the gradient."""
+"""Parts that on-policy algorithms share: an actor, perhaps a critic, and Ψ_t; each adds its own gradient step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pgrun.optim.gradient_step import GradientStep, Loss
 
 
 class OnPolicy(Learner):
-    """A policy, a critic where the baseline is learned, and what weighs the score.
+    """A policy, a critic where the baseline is learned, and the weight Ψ_t of the score.
 
     Args:
         advantage: the form of Ψ_t, which weighs the score.
@@ -37,7 +37,7 @@ class OnPolicy(Learner):
 
     own_steps = True
     learns_from = "rollouts"
-    adds_correction: ClassVar[bool] = False  # whether its policy's loss has the term `correction`
+    adds_correction: ClassVar[bool] = False  # whether the policy's loss has the term `correction`
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class OnPolicy(Learner):
                 "algo.normalize_reward=true: rewards count for nothing here, as Ψ is always 1; "
                 "use algo.normalize_reward=false"
             )
-        self.compares = advantage.of_rewards  # else what it climbs is a likelihood
+        self.compares = advantage.of_rewards  # else it climbs a likelihood, and compares nothing
         self.advantage, self.baseline = advantage, baseline
         self.rollout = None if whole_episodes else rollout
         self.whole_episodes = whole_episodes
@@ -74,45 +74,56 @@ class OnPolicy(Learner):
         self.settle()
 
     def gradient_step(self, parameters: Iterable[nn.Parameter], loss: Loss, **options: Any) -> GradientStep:
+        """Make a gradient step that knows the model's Fisher matrix; see `Learner.gradient_step`."""
         return super().gradient_step(parameters, loss, **{"fisher": self.fisher, **options})
 
     def fisher(self, batch: Transition, *_: Any) -> tuple[Tensor, Tensor]:
-        """log π(a|s) + log N(v; V(s), 1) of draws from the model itself, and which steps are valid; both [...]."""
+        """Compute log π(a|s) + log N(v; V(s), 1) of draws from the model, and which steps are valid; both [...]."""
         pi, value = self.model(batch)
         with torch.no_grad():
             action, v = pi.sample(), value + torch.randn_like(value)
         return pi.log_prob(action) - 0.5 * (value - v).square(), batch.valid
 
     def forget_episodes(self) -> None:
+        """Reset the running returns; see `Algorithm.forget_episodes`."""
         if self.reward_scale is not None:
             self.reward_scale.carry.zero_()
 
     def initial_carry(self, num_envs: int) -> Carry:
+        """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""
         return self.model.initial_carry(num_envs)
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
+        """Sample from π, or take its mode; see `Algorithm.act`."""
         pi, after = self.model.step(obs, carry)
         return (pi.sample() if explore else pi.mode()), after, {"carry": carry[0]} if carry else {}
 
     def log_prob(self, batch: Transition) -> Tensor:
+        """Compute log π(a_t|s_t), [T, B]; see `Algorithm.log_prob`."""
         return self.model.policy(batch).log_prob(batch.action)
 
     def scaled(self, batch: Transition) -> Transition:
-        """A rollout with its rewards scaled by statistics that have seen them, where that is asked for. A penalty that
-        was taken off them is as it was.
+        """Scale a rollout's rewards, if the algorithm does; the running statistics see them first.
+
+        A penalty that was taken off the rewards stays unscaled.
         """
         if self.reward_scale is None:
             return batch
         penalty = batch.extras.get("penalty", torch.zeros_like(batch.reward))
-        paid = batch.reward + penalty
+        earned = batch.reward + penalty
         new = fresh(batch)
-        mine = slice(None) if new is None else new.any(0)  # whole columns: their episodes go on
-        if (r := paid[:, mine]).numel():
-            self.reward_scale.observe(r, batch.last[:, mine], batch.valid[:, mine])
-        return batch._replace(reward=self.reward_scale(paid) - penalty)
+        new_columns = slice(None) if new is None else new.any(0)  # whole columns, as their episodes go on
+        if (r := earned[:, new_columns]).numel():
+            self.reward_scale.observe(r, batch.last[:, new_columns], batch.valid[:, new_columns])
+        return batch._replace(reward=self.reward_scale(earned) - penalty)
 
     def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Ψ_t and the critic's target, [T, B], from what the critic says of a rollout, [T, B]."""
+        """Compute Ψ_t and the critic's target, both [T, B].
+
+        Args:
+            batch: a rollout.
+            value: the critic's estimates, [T, B].
+        """
         last = batch.last | ~batch.valid  # filler is no part of the episode after it
         v = self.model.state_value(batch) if self.model.of_actions else value
         returns = Returns(batch.reward, batch.discount, last, v, self.model.next_value(batch), value)
@@ -120,50 +131,55 @@ class OnPolicy(Learner):
         return self.baseline(psi, last, batch.valid, self.weight_inside(batch)), target
 
     def prepared(self, batch: Transition) -> Transition:
-        """What the memory offers with what `weigh` and `factor` ask for beside it: the same for most."""
+        """Add what `weigh` and `factor` need to a batch of the memory; most algorithms need nothing."""
         return batch
 
     def factor(self, batch: Transition) -> Tensor:
-        """What Ψ_t, and with it any baseline, is multiplied by, [T, B]: nothing else than 1 for most."""
+        """Return the factor of Ψ_t and of any baseline, [T, B]; 1 for most algorithms."""
         return torch.ones_like(batch.reward)
 
     def weight_inside(self, batch: Transition) -> Tensor | None:
-        """Importance weights w_t that Ψ_t contains already, so that a baseline needs them too, [T, B]; None: 1."""
+        """Return the importance weights w_t that Ψ_t contains already, [T, B]; None: 1.
+
+        A baseline is multiplied by them, too.
+        """
         return None
 
     @torch.no_grad()
     def estimate(self, batch: Transition) -> Transition:
-        """A rollout [T, B] with what its update needs in extras: `psi` (Ψ_t), `target` and `value` (of the critic),
-        `log_prob` and `pi` (log π_old(a_t|s_t) and π_old's parameters), all [T, B, ...]. The successors are let go.
+        """Compute what the update needs of a rollout [T, B], and drop the successors.
 
-        With a baseline per parameter also `correction` [P]: see `correction`.
+        Returns:
+            The rollout with new extras, all [T, B, ...]: `psi` (Ψ_t), `target` and `value` (of the critic), `log_prob`
+            and `pi` (log π_old(a_t|s_t) and π_old's parameters). With a baseline per parameter also `correction` [P].
         """
         batch = self.scaled(batch)
         pi, value = self.model(batch)
         psi, target = self.weigh(batch, value)
         factor = self.factor(batch)
-        found = {"target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
+        computed = {"target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
         if self.baseline.needs_scores:
-            inside = self.weight_inside(batch)
-            of_baseline = factor if inside is None else factor * inside
-            found |= subtract_optimal(self.model, batch, psi * factor, of_baseline, self.baseline.per_parameter)
+            inner_weight = self.weight_inside(batch)
+            baseline_factor = factor if inner_weight is None else factor * inner_weight
+            computed |= subtract_optimal(self.model, batch, psi * factor, baseline_factor, self.baseline.per_parameter)
         else:
-            found["psi"] = psi * factor
-        return batch._replace(next_obs=batch.obs, extras={**batch.extras, **found})
+            computed["psi"] = psi * factor
+        return batch._replace(next_obs=batch.obs, extras={**batch.extras, **computed})
 
     def correction(self, batch: Transition) -> Tensor | float:
-        """What a loss −mean(Ψ_t log π(a_t|s_t)) over the valid steps adds, so that its gradient has the baseline per
-        parameter taken off: ⟨c, θ⟩ with a constant c. 0 with any other baseline.
+        """Return ⟨c, θ⟩ with a constant c, which subtracts a baseline per parameter from the gradient.
+
+        A loss −mean(Ψ_t log π(a_t|s_t)) over the valid steps adds it. It is 0 with any other baseline.
         """
         if "correction" not in batch.extras:
             return 0.0
         return torch.dot(batch.extras["correction"], torch.cat([p.flatten() for p in self.model.actor.parameters()]))
 
     def minibatches(self, batch: Transition, epochs: int, size: int | None) -> Iterator[Transition]:
-        """`epochs` times a rollout [T, B] in random order, in pieces of `size` steps (None: all): rows [size] of a
-        network without memory, sequences [L, size / L] of one with. What is left over of an epoch is left out.
+        """Yield a rollout [T, B] `epochs` times in random order, in pieces of `size` steps (None: all).
 
-        Of several ranks each brings to every piece its share of all rows.
+        A piece is rows [size], or sequences [L, size / L] where the network is recurrent. The rest of an epoch that
+        fills no piece is left out. With several ranks, each gives its share of the rows to every piece.
         """
         if self.model.recurrent:
             longest = ranks.largest_count(batch.reward.shape[0])
@@ -180,11 +196,11 @@ class OnPolicy(Learner):
         for _ in range(epochs):
             order = torch.randperm(n, device=batch.reward.device)
             for i in range(total // m):
-                mine = slice(i * m * n // total, (i + 1) * m * n // total)
-                yield whole if m == total else pick(whole, order[mine])
+                share = slice(i * m * n // total, (i + 1) * m * n // total)
+                yield whole if m == total else pick(whole, order[share])
 
     def value_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
-        """½ mean (V − V̂)² on rows [M] or sequences [L, M]."""
+        """Compute ½ mean (V − V̂)² on rows [M] or sequences [L, M]."""
         error = losses.value_error(self.model.value(batch), batch.extras["target"])
         loss = mask_mean(error, batch.valid)
         return loss, {"loss/value": loss.detach()}

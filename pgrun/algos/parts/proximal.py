@@ -1,4 +1,4 @@
-"""What PPO and GRPO share: epochs of minibatches on a clipped surrogate, and perhaps a policy to stay near."""
+"""Parts that PPO and GRPO share: epochs of minibatches on a clipped surrogate, and perhaps a reference policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgrun.errors import UserError
 
 
 class Proximal(OnPolicy):
-    """K epochs of minibatches on `loss(sample, ε)`, which a subclass writes.
+    """An on-policy algorithm that takes K epochs of minibatches on `loss(sample, ε)`, which a subclass writes.
 
     Args:
         epochs: K, passes over a rollout.
@@ -61,23 +61,25 @@ class Proximal(OnPolicy):
         self.step = self.gradient_step(self.model.parameters(), self.loss)
 
     def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
+        """Load the reference policy, if there is one; see `Algorithm.begin`."""
         if self.reference is not None:
             self.reference.load(load(self.reference.run))
 
     def seen(self, batch: Transition) -> Transition:
-        """A rollout with what the reference says of it, if there is one."""
+        """Add the reference's log-probabilities and penalty to a rollout, if there is a reference."""
         return batch if self.reference is None else self.reference.see(batch, self.model)
 
     def schedules(self) -> dict[str, float]:
+        """Return the current learning rates and ε; see `Algorithm.schedules`."""
         clip = self.clip_range * self.clip_schedule(self.progress) if math.isfinite(self.clip_range) else math.inf
         return {**super().schedules(), **({"schedule/clip_range": clip} if math.isfinite(clip) else {})}
 
     def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
-        """The gradient steps on a rollout [T, B]; -> the means of their metrics."""
+        """Take the gradient steps on a rollout [T, B]; return the means of their metrics."""
         epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
-        every = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
-        return {key: torch.stack([each[key] for each in every]).mean() for key in every[0]}
+        results = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
+        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
     def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What a gradient step lowers, on rows [M] or sequences [L, M]; -> 0-dim loss and metrics."""
+        """Compute a gradient step's loss on rows [M] or sequences [L, M]; return the 0-dim loss and metrics."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A frozen policy to stay near, as fine-tuning uses it."""
+"""A frozen reference policy that the learned one stays near, for fine-tuning."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from pgrun.nn import ActorCritic
 class Reference(nn.Module):
     """A penalty coef · KL(π‖π_ref), estimated from the actions that were taken.
 
-    Schulman, http://joschu.net/blog/kl-approx.html: k1 and k3 of the log ratio are right in the mean under π. As losses
-    they are differentiated through the distribution too, which a plain mean over actions of π_old forgets (its gradient
-    is zero for k1 and the reverse KL's for k3 at π = π_old); so each is weighted by ρ = π/π_old. In the reward, k1's
-    score-function gradient is ∇KL(π‖π_ref); k3's is ∇KL(π‖π_ref) − ∇KL(π_ref‖π).
+    Schulman, http://joschu.net/blog/kl-approx.html: the estimates k1 and k3 of the log ratio have the right mean under
+    π.
+
+    In the loss, the gradient must also go through the distribution that the actions are drawn from. A plain mean over
+    actions of π_old forgets that: at π = π_old its gradient is zero for k1 and the reverse KL's for k3. So each
+    estimate is weighted by ρ = π/π_old. In the reward, k1's score-function gradient is ∇KL(π‖π_ref), k3's is
+    ∇KL(π‖π_ref) − ∇KL(π_ref‖π).
 
     Args:
         model: the learner's; the frozen copy has its shape.
@@ -39,14 +42,14 @@ class Reference(nn.Module):
         self.run, self.coef, self.estimator, self.into = run, coef, estimator, into
 
     def load(self, tensors: dict[str, Any]) -> None:
-        """Take the policy of a run's tensors."""
+        """Load the policy from a run's tensors."""
         take(self.actor, tensors, f"algo.reference={self.run}")
 
     @torch.no_grad()
     def see(self, batch: Transition, model: ActorCritic) -> Transition:
-        """Note log π_ref(a|s) in a rollout's extras, and take the penalty off its rewards if it goes there.
+        """Add log π_ref(a|s) to a rollout's extras, and subtract the penalty from its rewards if it goes there.
 
-        Then it is in extras["penalty"], too.
+        Then `extras["penalty"]` holds it, too.
         """
         log_prob_ref = self.actor(batch.obs).log_prob(batch.action)
         extras = {**batch.extras, "log_prob_ref": log_prob_ref}
@@ -57,7 +60,7 @@ class Reference(nn.Module):
         return batch._replace(reward=batch.reward - penalty, extras=extras)
 
     def penalty(self, sample: Transition, log_prob: Tensor, ratio: Tensor) -> Tensor:
-        """What goes into the loss for each row, [...]."""
+        """Return the penalty's term of the loss for each row, [...]."""
         if self.into == "reward":
             return torch.zeros_like(ratio)
         return self.coef * ratio * losses.kl_estimate(sample.extras["log_prob_ref"] - log_prob, self.estimator)

@@ -1,4 +1,4 @@
-"""The gradient of log π along each trajectory of a batch, and the baselines that are made from it."""
+"""The gradient of log π along each trajectory of a batch, and the baselines that use it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from pgrun.core.baselines import optimal_of_others
 from pgrun.data.types import Transition, map_transition
 from pgrun.nn import ActorCritic
 
-ROWS = 32_768  # steps whose activations are held at a time
+ROWS = 32_768  # steps whose activations are in memory at a time
 
 
 class LogProb(nn.Module):
-    """log π(a_t|s_t) of a rollout, as a module whose parameters torch.func may swap; [T, B]."""
+    """A module that computes log π(a_t|s_t) of a rollout, [T, B]; torch.func can swap its parameters."""
 
     def __init__(self, model: ActorCritic) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: Transition) -> Tensor:
+        """Compute log π(a_t|s_t), [T, B]."""
         return self.model.policy(batch).log_prob(batch.action)
 
 
 def where_episodes_are(batch: Transition) -> tuple[Tensor, Tensor, Tensor]:
-    """The N episodes of a rollout [T, B] as columns: row and column of each step, and whether there is one; [L, N]."""
+    """Find the N episodes of a rollout [T, B], to lay them out as columns.
+
+    Returns:
+        Row and column of each step in the rollout, and whether there is such a step; each [L, N].
+    """
     over = batch.last | ~batch.valid
     first = torch.cat([torch.ones_like(over[:1]), over[:-1]]) & batch.valid
     t0, column = first.nonzero(as_tuple=True)  # [N]
     t = torch.arange(len(over), device=over.device).unsqueeze(-1)  # [T, 1]
-    ends = torch.where(over, t, t[-1]).flip(0).cummin(0).values.flip(0)  # [T, B] where each step's episode ends
+    ends = torch.where(over, t, t[-1]).flip(0).cummin(0).values.flip(0)  # [T, B] the row where its episode ends
     length = ends[t0, column] - t0 + 1
     steps = t[: int(length.max())]
     row = (t0 + steps).clamp(max=len(over) - 1)
@@ -37,48 +42,56 @@ def where_episodes_are(batch: Transition) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def trajectory_gradients(model: ActorCritic, batch: Transition, *weights: Tensor) -> Tensor:
-    """Σ_t w_t ∇log π(a_t|s_t) of each of N episodes (as columns [L, N], the weights 0 where there is no step), for each
-    of k weights [L, N]; -> [N, k, P] with P over the actor's parameters.
+    """Compute Σ_t w_t ∇log π(a_t|s_t) of each of N episodes, for each of k weights.
+
+    Args:
+        model: the policy.
+        batch: the episodes as columns, [L, N].
+        *weights: k tensors [L, N], 0 where there is no step.
+
+    Returns:
+        [N, k, P], with P over the actor's parameters.
     """
-    if model.recurrent:  # fused cells know nothing of vmap
+    if model.recurrent:  # vmap can't batch fused cells
         return _one_by_one(model, batch, *weights)
     log_prob = LogProb(model)
-    mine = {f"model.actor.{name}": p.detach() for name, p in model.actor.named_parameters()}
+    parameters_now = {f"model.actor.{name}": p.detach() for name, p in model.actor.named_parameters()}
 
-    def of_one(column: Transition, w: Tensor) -> Tensor:  # [L, ...], [L, k] -> [k, P]
+    def gradients_of_one(column: Transition, w: Tensor) -> Tensor:  # [L, ...], [L, k] -> [k, P]
         alone = map_transition(lambda x: x.unsqueeze(1), column)
 
         def sums(parameters: dict[str, Tensor]) -> Tensor:
             return w.T @ torch.func.functional_call(log_prob, parameters, (alone,), tie_weights=False).squeeze(1)
 
-        return torch.cat([g.flatten(1) for g in torch.func.jacrev(sums)(mine).values()], 1)
+        return torch.cat([g.flatten(1) for g in torch.func.jacrev(sums)(parameters_now).values()], 1)
 
     extras = {key: batch.extras[key] for key in ("carry",) if key in batch.extras}
     columns = batch._replace(next_obs=batch.obs, extras=extras)
     at_a_time = max(1, ROWS // len(batch.reward))
-    return torch.func.vmap(of_one, in_dims=(1, 1), chunk_size=at_a_time)(columns, torch.stack(weights, -1))
+    return torch.func.vmap(gradients_of_one, in_dims=(1, 1), chunk_size=at_a_time)(columns, torch.stack(weights, -1))
 
 
 def _one_by_one(model: ActorCritic, batch: Transition, *weights: Tensor) -> Tensor:
-    """`trajectory_gradients` by a loop."""
+    """Compute `trajectory_gradients` in a loop over episodes."""
     actor = list(model.actor.parameters())
-    found = []
+    gradients = []
     for i in range(batch.reward.shape[1]):
         alone = map_transition(lambda x, i=i: x[:, i : i + 1], batch)  # type: ignore[misc]
         with torch.enable_grad():
             log_prob = model.policy(alone).log_prob(alone.action)[:, 0]
             sums = [(w[:, i] * log_prob).sum() for w in weights]
-        rows = [torch.autograd.grad(each, actor, retain_graph=True) for each in sums]
-        found.append(torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]))
-    return torch.stack(found)
+        rows = [torch.autograd.grad(weighted_sum, actor, retain_graph=True) for weighted_sum in sums]
+        gradients.append(torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]))
+    return torch.stack(gradients)
 
 
 def subtract_optimal(
     model: ActorCritic, batch: Transition, psi: Tensor, factor: Tensor, per_parameter: bool
 ) -> dict[str, Tensor]:
-    """Ψ_t − b*_i c_t at the steps of trajectory i, with c_t the factor that Ψ_t already has; [T, B].
+    """Subtract the optimal baseline: return Ψ_t − b*_i c_t at the steps of trajectory i, [T, B].
 
-    Per parameter Ψ_t stays, and `correction` [P] is Σ_i b*_i g_i, over the M valid steps.
+    c_t is the factor that Ψ_t already has. With a baseline per parameter Ψ_t stays, and `correction` [P] is Σ_i b*_i
+    g_i over the M valid steps.
     """
     row, column, there = where_episodes_are(batch)
     weight = there.to(psi.dtype)
@@ -88,5 +101,5 @@ def subtract_optimal(
     b = optimal_of_others(g, g_hat, per_parameter)
     if per_parameter:
         return {"psi": psi, "correction": (b * g).sum(0) / batch.valid.sum()}
-    minus = torch.zeros_like(psi).index_put((row[there], column[there]), b.expand_as(weight)[there])
-    return {"psi": psi - minus * factor}
+    baseline = torch.zeros_like(psi).index_put((row[there], column[there]), b.expand_as(weight)[there])
+    return {"psi": psi - baseline * factor}
