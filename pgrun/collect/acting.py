@@ -1,4 +1,4 @@
-"""One step of acting, and the rollout that steps are written down in.
+"""Acting: one step of a policy, a bound on episodes, and finished rollouts.
 
 Shapes: T time, B environments.
 """
@@ -18,32 +18,40 @@ from pgrun.data.types import Carry, Obs, Transition, map_obs
 
 
 def never() -> bool:
-    """Go on until all is done."""
+    """Return False: never interrupt."""
     return False
 
 
 class Bound:
-    """The most steps that an episode may take, and where each open one stands. [B] all.
+    """The most steps that an episode may take, and the length of each open one. All tensors are [B].
 
     Args:
-        most: how many; None: there is no bound.
+        most: steps; None: no bound.
     """
 
     def __init__(self, most: int | None) -> None:
         self.most, self.told = most, False
 
     def begin(self, num_envs: int) -> None:
-        """All episodes begin."""
+        """Begin all episodes."""
         self.length = torch.zeros(num_envs, dtype=torch.int64)
-        self.over = torch.zeros(num_envs, dtype=torch.bool)  # who was cut, and waits until all begin anew
-        self.cuts = 0  # how many that are
+        self.over = torch.zeros(num_envs, dtype=torch.bool)  # episodes that were cut, and wait until all begin anew
+        self.cuts = 0  # how many those are
 
     def go_on(self, length: Tensor, over: Tensor) -> None:
-        """Take up where these episodes stood."""
+        """Go on with open episodes of these lengths."""
         self.length, self.over, self.cuts = length, over, int(over.sum())
 
     def passed(self, counted: Tensor, last: Tensor) -> Tensor:
-        """Count a step of those episodes that are counted; -> which of them are cut after it."""
+        """Count a step, and return which episodes are cut after it.
+
+        Args:
+            counted: [B] bool, the episodes whose step counts.
+            last: [B] bool, the episodes that end by themselves.
+
+        Returns:
+            [B] bool.
+        """
         self.length = torch.where(last, 0, self.length + counted)
         cut = counted & ~last & (self.length >= (math.inf if self.most is None else self.most))
         if bool(cut.any()):
@@ -52,7 +60,7 @@ class Bound:
 
 
 def handed_over(run: Recorder, stats: EpisodeStats) -> Transition:
-    """A rollout that is whole: checked, and counted by the stats."""
+    """Finish a rollout: stack its steps, check that they are finite, and add them to the statistics."""
     rollout = run.rollout()
     check_observations(rollout)
     over = stack_steps(run.over) if run.over else rollout.last
@@ -61,7 +69,10 @@ def handed_over(run: Recorder, stats: EpisodeStats) -> Transition:
 
 
 def ask(policy: Policy, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-    """`policy.act` where the policy is: environments give and take tensors on the CPU; the carry stays with it."""
+    """Call `policy.act` on the policy's device.
+
+    Environments give and take tensors on the CPU; the carry stays with the policy.
+    """
     on = policy.device
     if on.type == "cpu":
         return policy.act(obs, carry, explore)

@@ -13,31 +13,31 @@ from pgrun.data.types import Transition, VectorEnv
 
 
 class Collector(Protocol):
-    """Decides what one rollout is."""
+    """Acts in environments and decides what one rollout is."""
 
     env: VectorEnv
     stats: EpisodeStats
-    interrupted: Callable[[], bool]  # asked between two steps: whether to leave the rollout open
+    interrupted: Callable[[], bool]  # asked between two steps; True leaves the rollout open
 
     def collect(self, algorithm: Policy) -> Transition | None:
-        """Act and return a rollout [T, B, ...]; None where that was interrupted, and then the next call goes on."""
+        """Act and return a rollout [T, B, ...]; None if interrupted: the next call goes on with it."""
 
     def snapshot(self) -> dict[str, Any]:
-        """Environment states, open episodes, what the policy remembers."""
+        """Return the environments' states, the open episodes, and what the policy remembers."""
 
     def restore(self, state: dict[str, Any]) -> bool:
-        """Put a snapshot back; False where the environments had to start fresh episodes."""
+        """Restore a snapshot; return False if the environments had to start fresh episodes."""
 
 
 class ActingPolicy:
-    """The policy on the device where it acts: the algorithm itself, or a copy that follows it."""
+    """The policy on the device where it acts: the algorithm itself, or an updated copy."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
         self.copy: Policy | None = None
 
     def of(self, algorithm: Policy) -> Policy:
-        """The policy to act with now."""
+        """Return the policy to act with now."""
         if algorithm.device.type == self.device.type:
             return algorithm
         if self.copy is None:

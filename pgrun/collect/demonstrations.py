@@ -1,4 +1,4 @@
-"""Demonstrations: whole episodes of somebody's, recorded and learnt from; `episode_file` has the format."""
+"""Demonstrations: recorded whole episodes to learn from; `episode_file` describes the files."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pgrun.errors import UserError
 
 
 class Recorder:
-    """Watches an evaluation and keeps the steps that it counts."""
+    """Records the steps of an evaluation that count."""
 
     def __init__(self) -> None:
         self.rows: list[Transition] = []
 
     def __call__(self, obs: Obs, action: Tensor, extras: dict[str, Tensor], step: Step, counted: Tensor) -> None:
-        """Take one step of B environments; counted [B] says whose episode counts."""
+        """Record one step of B environments; counted [B] says whose episode counts."""
         real = step.valid & counted
         self.rows.append(
             Transition(obs, action, step.reward, step.discount, step.next_obs, step.last & real, real, extras)
         )
 
     def rollout(self) -> Transition:
-        """Everything, [T, B, ...]."""
+        """Return everything recorded, [T, B, ...]."""
         first, *others = self.rows
         return Transition(
             *(map_obs(lambda *x: torch.stack(x), field, *(o[i] for o in others)) for i, field in enumerate(first))
@@ -37,10 +37,10 @@ class Recorder:
 
 
 class Demonstrations:
-    """A collector that acts not: `episodes` demonstrations at a time, each once an epoch, in random order.
+    """A collector that replays recorded episodes: `episodes` at a time, in random order, each once an epoch.
 
-    What it hands out counts as environment steps, so `total_steps` is how much data is learnt from. Each rollout has
-    extras["log_prob"], log μ of the policy that demonstrated; NaN where nobody knows it.
+    The rows it returns count as environment steps, so `total_steps` says how much data is learnt from. Each rollout has
+    extras["log_prob"], log μ of the policy that demonstrated; NaN where it is unknown.
 
     Args:
         source: an .npz file or minari:ID.
@@ -56,7 +56,7 @@ class Demonstrations:
         self.order = torch.zeros(0, dtype=torch.int64)
 
     def collect(self, algorithm: Any) -> Transition:
-        """-> [L, M, ...]."""
+        """Return the next episodes, [L, M, ...]."""
         count = self.data.reward.shape[1]
         m = min(self.episodes, count)
         if len(self.order) < m:
@@ -69,15 +69,17 @@ class Demonstrations:
         return rollout
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the rest of the epoch's order and the statistics; see `Collector.snapshot`."""
         return {"env": None, "order": self.order, "stats": self.stats.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> bool:
+        """Restore a snapshot; see `Collector.restore`."""
         self.order = state["order"]
         self.stats.restore(state["stats"], open_episodes=True)
         return True
 
 
 def with_log_prob(data: Transition) -> Transition:
-    """The same with extras["log_prob"], NaN where nobody knows it."""
+    """Return the episodes with extras["log_prob"] alone, NaN where it is unknown."""
     known = data.extras.get("log_prob", torch.full_like(data.reward, math.nan))
     return data._replace(extras={"log_prob": known})

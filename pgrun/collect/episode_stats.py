@@ -1,4 +1,4 @@
-"""What is known of episodes, open and finished: returns and lengths."""
+"""Statistics of episodes, open and finished: returns and lengths."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ NO_STREAMS: dict[str, Tensor] = {}  # never written to
 
 
 class EpisodeStats:
-    """Returns and lengths of episodes, open and finished, from what the environment paid; and the returns of its other
-    streams of rewards, by name.
+    """Returns and lengths of episodes, open and finished, in rewards that the environment paid.
+
+    Returns of its other streams of rewards are kept by name.
     """
 
     def __init__(self, num_envs: int) -> None:
         self.returns = np.zeros(num_envs)  # of the open episodes
         self.lengths = np.zeros(num_envs, dtype=np.int64)
         self.streams: dict[str, np.ndarray] = {}
-        self.finished: list[tuple[float, int]] = []  # since somebody last took them
+        self.finished: list[tuple[float, int]] = []  # since the last `take`
         self.finished_streams: dict[str, list[float]] = {}
         self.recent: deque[float] = deque(maxlen=100)
         self.count = 0
         self.differ = False  # whether wrappers have changed a return
 
     def add(self, reward: Tensor, last: Tensor, valid: Tensor, streams: dict[str, Tensor] = NO_STREAMS) -> None:
-        """Account for a rollout, all [T, B], rows that are not valid nowhere. Where several agents are paid, reward
-        [T, B, N], there is a stream `return`.
+        """Count the steps of a rollout.
+
+        Args:
+            reward: [T, B]; or [T, B, N] for N agents, and then there is a stream `return`.
+            last: [T, B] bool, where episodes end.
+            valid: [T, B] bool; other rows count nowhere.
+            streams: other rewards, each [T, B], by name.
         """
         real = valid.cpu().numpy()
         ends = last.cpu().numpy() & real
@@ -50,17 +56,17 @@ class EpisodeStats:
             self.finished_streams.setdefault(name, []).extend(sums)
 
     def take(self) -> list[tuple[float, int]]:
-        """The (return, length) of the episodes finished since the last call."""
+        """Return the (return, length) of each episode that finished since the last call."""
         finished, self.finished = self.finished, []
         return finished
 
     def take_streams(self) -> dict[str, list[float]]:
-        """The other streams' returns in the episodes finished since the last call, by name."""
+        """Return the other streams' returns in the episodes that finished since the last call, by name."""
         finished, self.finished_streams = self.finished_streams, {}
         return {name: returns for name, returns in finished.items() if name != WRAPPED or self.differ}
 
     def snapshot(self) -> dict[str, Any]:
-        """As tensors and plain values."""
+        """Return the statistics as tensors and plain values."""
         return {
             "returns": torch.from_numpy(self.returns.copy()),
             "lengths": torch.from_numpy(self.lengths.copy()),
@@ -73,7 +79,7 @@ class EpisodeStats:
         }
 
     def restore(self, state: dict[str, Any], *, open_episodes: bool) -> None:
-        """Put a snapshot back, the open episodes only where their environments came back too."""
+        """Restore a snapshot; its open episodes only if their environments are restored, too."""
         if open_episodes:
             self.returns, self.lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
             self.streams = {name: x.numpy().copy() for name, x in state["streams"].items()}
@@ -86,13 +92,19 @@ class EpisodeStats:
 def per_episode(
     opened: np.ndarray, x: np.ndarray, ends: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[list[Any], np.ndarray]:
-    """Sums of x [T, B] over each episode that ends at one of `ends` (t and b, in order of time) and over the open ones.
+    """Sum x over each episode that ends in a rollout, and over the open ones.
 
-    `opened` [B] is what the episodes that were open before had come to.
+    Args:
+        opened: [B], the sums so far of the episodes that were open before.
+        x: [T, B].
+        ends: t and b of the episodes' last rows, in order of time; None: none ends.
+
+    Returns:
+        The sums over ended episodes, in the order of `ends`, and over the open ones, [B].
     """
     if ends is None:
         return [], opened + x.sum(0)
-    total = opened + x.cumsum(0)  # since the rollout's start, episode ends not yet taken off
+    total = opened + x.cumsum(0)  # since the rollout's start: earlier episodes are subtracted below
     left, done, sums = total[-1], dict[int, Any](), []
     for b, value in zip(ends[1].tolist(), total[ends].tolist(), strict=True):
         sums.append(value - done.get(b, 0))

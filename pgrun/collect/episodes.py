@@ -1,4 +1,4 @@
-"""Collect whole episodes: every rollout begins and ends with them."""
+"""A collector of whole episodes: each rollout begins and ends with them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from pgrun.errors import UserError
 
 
 class Episodes:
-    """Whole episodes: each environment runs its share of `episodes` from a fresh start, so that short episodes are
-    not over-represented. Rows past an environment's share are padding (valid=False), counted nowhere.
+    """Collects whole episodes; each environment runs its share of `episodes` from a fresh start.
+
+    Fixed shares keep short episodes from being over-represented. Rows past an environment's share are padding
+    (valid=False), counted nowhere.
 
     Args:
         env: the environments.
@@ -50,12 +52,12 @@ class Episodes:
         self.stats = EpisodeStats(env.num_envs)
         self.rollouts = 0
         self.interrupted: Callable[[], bool] = never
-        self.open: dict[str, Any] | None = None  # what there is of a rollout that was interrupted
+        self.open: dict[str, Any] | None = None  # the rows of an interrupted rollout
         self.acting = False  # also after a failure, which leaves the environments between two states
 
     @torch.no_grad()
     def collect(self, algorithm: Policy) -> Transition | None:
-        """-> [T, B, ...], T the longest environment's share."""
+        """Return a rollout [T, B, ...] with T the longest environment's share; None if interrupted."""
         policy, env, b = self.actor.of(algorithm), self.env, self.env.num_envs
         self.acting = True
         if self.open is None:
@@ -82,14 +84,14 @@ class Episodes:
                 self.tell_cut()
             left = left - (run.last[-1] & active).long()
             if self.bound.cuts and bool((left > 0).any()) and bool((self.bound.over | (left == 0)).all()):
-                obs, carry = env.reset(), policy.initial_carry(b)  # all that are left were cut
+                obs, carry = env.reset(), policy.initial_carry(b)  # all episodes that remain were cut
                 self.bound.begin(b)
         self.rollouts += 1
         self.acting = False
         return handed_over(run, self.stats)
 
     def tell_cut(self) -> None:
-        """Say, once, that an episode was cut."""
+        """Log, the first time, that an episode was cut."""
         if not self.bound.told:
             self.bound.told = True
             log.warning(
@@ -99,11 +101,11 @@ class Episodes:
             )
 
     def begin(self) -> Obs:
-        """Fresh episodes; the environments are seeded once, so that these differ from rollout to rollout."""
+        """Begin fresh episodes; only the first reset has a seed, so that later rollouts differ."""
         return self.env.reset(None if self.rollouts else self.seed)
 
     def begin_groups(self) -> Obs:
-        """Fresh episodes, the start states repeated in groups: a seed for each rollout, from which all follows."""
+        """Begin fresh episodes with start states repeated in groups; each rollout has a seed of its own."""
         seed = np.random.SeedSequence([self.seed, self.rollouts]).generate_state(1)[0]
         obs = self.env.reset(int(seed), self.group)
         for x in obs.values() if isinstance(obs, dict) else [obs]:
@@ -113,12 +115,14 @@ class Episodes:
         return obs
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the state of environments, open rollout and statistics; see `Collector.snapshot`."""
         begun = self.rollouts > 0 or self.open is not None
         state = self.env.snapshot() if begun and not self.acting else None
         kept = None if state is None or self.open is None else {**self.open, "run": self.open["run"].snapshot()}
         return {"env": state, "rollouts": self.rollouts, "stats": self.stats.snapshot(), "open": kept}
 
     def restore(self, state: dict[str, Any]) -> bool:
+        """Restore a snapshot; see `Collector.restore`."""
         whole = state["env"] is not None
         self.stats.restore(state["stats"], open_episodes=whole)
         if whole:
@@ -134,7 +138,7 @@ class Episodes:
 
 
 def check_groups(env: VectorEnv, share: int, group: int) -> None:
-    """Raise UserError where these environments can't start in groups of this size."""
+    """Raise UserError if these environments can't start in groups of this size."""
     if reason := getattr(env, "ungrouped", "it has no groups of start states"):
         raise UserError(
             f"these environments can't start {group} copies in one state ({reason}); use env.backend=sync where there "

@@ -1,4 +1,4 @@
-"""Numbers of environments that are not finite: found before anything learns from them, and named as theirs."""
+"""Checks that an environment's numbers are finite, before anything learns from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pgrun.errors import Diverged, EnvNotFinite
 
 
 def check_observations(rollout: Transition) -> None:
-    """Look once at a rollout [T, B, ...] for the first thing that is not finite.
+    """Raise an error for the first number in a rollout [T, B, ...] that is not finite.
 
     Raises:
-        EnvNotFinite: an environment showed or paid it.
-        Diverged: the policy did it, before any environment.
+        EnvNotFinite: it is an environment's observation or reward.
+        Diverged: it is the policy's action.
     """
     before, after = named(rollout.obs), named(rollout.next_obs)
     shown = (*before.items(), *after.items(), ("the reward", rollout.reward))
@@ -23,7 +23,7 @@ def check_observations(rollout: Transition) -> None:
     valid = rollout.valid
     for t in range(len(valid)):
         steps = int(valid[: t + 1].sum())
-        for name, x in before.items():  # what an earlier step led to was looked at there
+        for name, x in before.items():  # each one that follows a step was checked as next_obs
             refuse(name, x[t], steps - int(valid[t].sum()), "after a reset")
         action = rollout.action[t]
         if not finite(action):
@@ -34,7 +34,7 @@ def check_observations(rollout: Transition) -> None:
 
 
 def check_step(obs: Obs, step: Step, steps: int) -> None:
-    """Look at what a policy acted on, and what that was paid, in environments whose row is no filler.
+    """Check the observations that a policy acted on and the rewards that followed, without filler rows.
 
     Args:
         obs: [B, *O], before the step.
@@ -42,7 +42,7 @@ def check_step(obs: Obs, step: Step, steps: int) -> None:
         steps: how many steps all environments took in this evaluation, this one included.
 
     Raises:
-        EnvNotFinite: it is not finite.
+        EnvNotFinite: a number is not finite.
     """
     for name, x in (*named(obs).items(), ("the reward", step.reward)):
         if not finite(x):
@@ -51,7 +51,7 @@ def check_step(obs: Obs, step: Step, steps: int) -> None:
 
 
 def named(obs: Obs) -> dict[str, Tensor]:
-    """The parts of an observation by what they are called in messages."""
+    """Return the parts of an observation by their names in messages."""
     if isinstance(obs, dict):
         return {f"the observation {key!r}": x for key, x in obs.items()}
     return {"the observation": obs}
@@ -63,12 +63,19 @@ def finite(x: Tensor) -> bool:
 
 
 def first(x: Tensor) -> list[int]:
-    """Find the first number that is not finite."""
+    """Return the index of the first number that is not finite."""
     return [int(i) for i in (~torch.isfinite(x)).nonzero()[0]]
 
 
 def refuse(name: str, x: Tensor, steps: int, when: str) -> None:
-    """Raise EnvNotFinite where one of the environments' numbers [B, ...] is not finite."""
+    """Raise EnvNotFinite if one of the environments' numbers [B, ...] is not finite.
+
+    Args:
+        name: of the numbers, for the message.
+        x: [B, ...].
+        steps: environment steps so far.
+        when: "after a reset", "after a step", or "".
+    """
     if finite(x):
         return
     b, *place = first(x)

@@ -1,4 +1,4 @@
-"""Uniformly random actions, as a run's first steps may take them."""
+"""Uniformly random actions, with which a run may begin."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from pgrun.data.types import Obs, to_blocks
 
 
 def random_actions(space: gym.Space) -> Callable[[int], Tensor]:
-    """A function B -> actions [B, *A], uniform over a space (a canonical Box: over [−1, 1]); of a Dict, joint ones."""
+    """Return a function that draws B actions [B, *A] uniformly from a space.
+
+    A canonical Box is [−1, 1]; for a Dict of agents the actions are joint ones.
+    """
     spaces = gym.spaces
     if isinstance(space, spaces.Dict):
-        each = [(random_actions(part), part) for part in space.values()]
-        return lambda b: torch.cat([to_blocks(draw(b), part) for draw, part in each], -1)
+        draws = [(random_actions(part), part) for part in space.values()]
+        return lambda b: torch.cat([to_blocks(draw(b), part) for draw, part in draws], -1)
     if isinstance(space, spaces.Discrete):
         return lambda b: torch.randint(int(space.n), (b,))
     if isinstance(space, spaces.MultiDiscrete):
@@ -28,7 +31,7 @@ def random_actions(space: gym.Space) -> Callable[[int], Tensor]:
 
 
 def legal(action: Tensor, obs: Obs) -> Tensor:
-    """Discrete actions [B], those that obs["action_mask"] [B, n] forbids drawn anew from what it allows."""
+    """Redraw the discrete actions [B] that obs["action_mask"] [B, n] forbids, uniformly from the allowed ones."""
     if not isinstance(obs, dict) or "action_mask" not in obs:
         return action
     allowed = obs["action_mask"].to(action.device) != 0

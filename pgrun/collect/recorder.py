@@ -1,4 +1,4 @@
-"""Record the steps of one rollout."""
+"""The recorder of a rollout's steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Recorder:
         self.valid: list[Tensor] = []
         self.other: list[dict[str, Tensor]] = []
         self.extras: list[dict[str, Tensor]] = []
-        self.over: list[Tensor] = []  # where the environments' own episodes end, of those that say
+        self.over: list[Tensor] = []  # where the environments' own episodes end, if they say so
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -34,7 +34,11 @@ class Recorder:
     def step(
         self, env: VectorEnv, policy: Policy, obs: Obs, action: Tensor, extras: dict[str, Tensor], carry: Carry
     ) -> tuple[Obs, Carry]:
-        """Step the environments; -> what to act on next, and the carry, begun anew where an episode ended."""
+        """Step the environments and record what happened.
+
+        Returns:
+            The observations to act on next, and the carry, begun anew where an episode ended.
+        """
         step = stepped(env, action)
         self.obs.append(obs)
         self.action.append(action)
@@ -51,11 +55,11 @@ class Recorder:
         return step.obs, begun_anew(carry, step, policy)
 
     def streams(self) -> dict[str, Tensor]:
-        """The rewards that are only logged, each [T, B]."""
-        return {name: torch.stack([each[name] for each in self.other]) for name in (self.other or [NO_STREAMS])[0]}
+        """Return the rewards that are only logged, each [T, B], by name."""
+        return {name: torch.stack([row[name] for row in self.other]) for name in (self.other or [NO_STREAMS])[0]}
 
     def snapshot(self) -> dict[str, Any] | None:
-        """All steps as tensors [T, B, ...] by name; None where there are none."""
+        """Return all steps as tensors [T, B, ...] by name; None if there are none."""
         if not self.reward:
             return None
         over = {"over": stack_steps(self.over)} if self.over else {}
@@ -63,7 +67,7 @@ class Recorder:
 
     @classmethod
     def of(cls, state: dict[str, Any] | None) -> Recorder:
-        """One with a snapshot's steps."""
+        """Make a recorder that holds a snapshot's steps."""
         run = cls()
         if state is not None:
             for name in ("action", "reward", "discount", "last", "valid"):
@@ -77,7 +81,7 @@ class Recorder:
         return run
 
     def rollout(self) -> Transition:
-        """All steps, stacked; [T, B, ...]."""
+        """Stack all steps into a rollout [T, B, ...]."""
         first = self.extras[0]
         return Transition(
             obs=stack_observations(self.obs),
@@ -87,12 +91,12 @@ class Recorder:
             next_obs=stack_observations(self.next_obs),
             last=stack_steps(self.last),
             valid=stack_steps(self.valid),
-            extras={key: stack_steps([each[key] for each in self.extras]) for key in first},
+            extras={key: stack_steps([row[key] for row in self.extras]) for key in first},
         )
 
 
 def begun_anew(carry: Carry, step: Step, policy: Policy) -> Carry:
-    """The carry after a step: the initial one where an episode ended, and after a filler row."""
+    """Put the initial carry where an episode ended, and after filler rows."""
     if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
         return carry
     fresh = policy.initial_carry(len(ended))
@@ -103,8 +107,10 @@ def begun_anew(carry: Carry, step: Step, policy: Policy) -> Carry:
 
 
 def stack_steps(steps: Sequence[Tensor]) -> Tensor:
+    """Stack T tensors [B, ...] into one [T, B, ...]."""
     return torch.stack(steps) if len(steps) > 1 else steps[0].unsqueeze(0)  # type: ignore[arg-type]
 
 
 def stack_observations(steps: list[Obs]) -> Obs:
+    """Stack T observations [B, *O] into one [T, B, *O]."""
     return map_obs(lambda *parts: stack_steps(parts), steps[0], *steps[1:])

@@ -1,4 +1,4 @@
-"""The Collector acts: it runs the policy in the environments and hands back what happened."""
+"""A collector of rollouts of a fixed length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("pgrun")
 
 
 class Rollouts:
-    """T steps in each of B environments, episodes carried over from one rollout to the next.
+    """Collects T steps in each of B environments; episodes go on from one rollout to the next.
 
     Args:
         env: the environments.
@@ -30,7 +30,7 @@ class Rollouts:
         random_steps: act uniformly at random for so many environment steps first.
         device: where the policy acts; when the algorithm learns elsewhere, a copy of it acts here.
         seed: the environments' first seed.
-        random_hold: steps that each random action is taken for, on and on: longer ones get further.
+        random_hold: steps that each random action is held for; actions that are held longer get further.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Rollouts:
         self.obs: Obs = None
         self.carry: Carry | None = None
         self.interrupted: Callable[[], bool] = never
-        self.open = Recorder()  # what there is of a rollout that was interrupted
+        self.open = Recorder()  # the rows of an interrupted rollout
         self.acting = False  # also after a failure, which leaves the environments between two states
 
     @torch.no_grad()
     def collect(self, algorithm: Policy) -> Transition | None:
-        """-> [T, B, ...]."""
+        """Return a rollout [T, B, ...]; None if interrupted."""
         policy, env, run = self.actor.of(algorithm), self.env, self.open
         self.acting = True
         if self.obs is None:
@@ -74,6 +74,7 @@ class Rollouts:
         return handed_over(run, self.stats)
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the state of environments, open rollout and statistics; see `Collector.snapshot`."""
         state = self.env.snapshot() if self.obs is not None and not self.acting else None
         return {
             "env": state,
@@ -86,6 +87,7 @@ class Rollouts:
         }
 
     def restore(self, state: dict[str, Any]) -> bool:
+        """Restore a snapshot; see `Collector.restore`."""
         self.steps, self.held = state["steps"], state.get("held", self.held)
         whole = state["env"] is not None
         self.stats.restore(state["stats"], open_episodes=whole)
@@ -95,5 +97,5 @@ class Rollouts:
             self.obs, self.carry = state["obs"], state["carry"]
             self.open = Recorder.of(state.get("open"))
         else:
-            self.seed += 1 + self.stats.count  # not the episodes that were seen before
+            self.seed += 1 + self.stats.count  # other episodes than before
         return whole or state["obs"] is None

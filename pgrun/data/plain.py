@@ -1,4 +1,4 @@
-"""Values of any kind as plain ones, which torch.load(weights_only=True) takes, and back."""
+"""Values of many kinds as plain ones, which torch.load(weights_only=True) accepts, and back."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ import torch
 
 
 class CantCapture(Exception):
-    """An attribute that is no plain value; the message names it."""
+    """Raised for a value that has no plain form; the message names it."""
 
 
 def encode(value: Any, name: str = "value") -> Any:
-    """A plain value as something torch.load(weights_only=True) takes; CantCapture otherwise."""
+    """Return a value as one that torch.load(weights_only=True) accepts; `decode` is the inverse.
+
+    Args:
+        value: numbers, text, arrays, tensors, random generators, and lists, tuples, deques and dicts of these.
+        name: of the value, for the message.
+
+    Raises:
+        CantCapture: it, or a part of it, is of another kind.
+    """
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.ndarray) and value.dtype != object and value.dtype.names is None:
@@ -51,7 +59,7 @@ def encode(value: Any, name: str = "value") -> Any:
 
 
 def decode(value: Any) -> Any:
-    """The inverse of `encode`."""
+    """Return the value that `encode` was given."""
     if isinstance(value, list):
         return [decode(v) for v in value]
     if not isinstance(value, dict):

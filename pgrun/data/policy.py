@@ -12,7 +12,7 @@ from pgrun.data.types import Carry, Obs
 
 
 class Policy(Protocol):
-    """Something that acts."""
+    """A policy that acts and carries what it remembers from step to step."""
 
     progress: float  # share of the run that is over, 0 to 1, for schedules of exploration
 
@@ -23,21 +23,21 @@ class Policy(Protocol):
 
         Args:
             obs: [B, *O].
-            carry: what it remembers of the steps before.
+            carry: what the policy remembers of the steps before.
             explore: sample, or add noise; False: act as well as it can.
 
         Returns:
-            actions [B, *A], the new carry, and what is recorded beside them, each [B, ...].
+            The actions [B, *A], the new carry, and what to record beside them, each [B, ...].
         """
 
     def initial_carry(self, num_envs: int) -> Carry:
-        """Return what it remembers at an episode's start, for so many environments."""
+        """Return the carry at the start of an episode, for so many environments."""
 
     def replica(self, device: str | torch.device) -> Self:
-        """Copy it onto another device."""
+        """Copy the policy onto another device."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its tensors by name."""
+        """Return the policy's tensors by name."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Put tensors back."""
+        """Copy tensors into the policy."""

@@ -1,9 +1,9 @@
 """The data that flows round the loop.
 
 Shapes: T time, B environments, *O one observation, *A one action. A Dict observation space makes `obs` a dict of
-tensors; everything else is a tensor. Where several agents act at once, the spaces are Dicts by agent, of N, `reward`
-and `discount` have a last axis of agents, in the spaces' order, and an action is the agents' actions one after the
-other, discrete choices as one-hot: [B, A].
+tensors; everything else is a tensor. Where N agents act at once, the spaces are Dicts by agent, and `reward` and
+`discount` have a last axis of agents, in the spaces' order. An action then is the agents' actions one after the other,
+discrete choices as one-hot: [B, A].
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor
 from pgrun.core import ranks
 
 Obs = Any  # Tensor [B, *O], or a dict of them
-WRAPPED = "return_wrapped"  # the stream of what a user's wrappers make of the reward, where it is something else
-Carry = tuple[Tensor, ...]  # what a policy remembers between steps, each [B, ...]; () for most
+WRAPPED = "return_wrapped"  # the stream of rewards after a user's wrappers, if they change them
+Carry = tuple[Tensor, ...]  # what a policy remembers between steps, each [B, ...]; often ()
 
 
 class Transition(NamedTuple):
@@ -38,7 +38,7 @@ class Transition(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What an environment answers to one action."""
+    """The answer of B environments to one action each."""
 
     obs: Obs  # [B, *O]    to act on next
     next_obs: Obs  # [B, *O]    the true successor of the last action; the same object as `obs` unless an env was reset
@@ -47,9 +47,9 @@ class Step(NamedTuple):
     last: Tensor  # [B] bool
     valid: Tensor  # [B] bool
     # Rewards [B] that are only logged, by the name of their return: `return_true` is logged as train/return_true.
-    # One called `return` is what the environment paid, where `reward` is something else (shaped, say).
+    # The stream `return` is what the environment paid, if `reward` is something else (shaped, say).
     streams: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
-    # [B] bool, where it is not `last`: the environment's own episode is over (a wrapper may end one at each life lost)
+    # [B] bool, the ends of the environment's own episodes; None: as `last` (a wrapper may end one at each life lost)
     over: Tensor | None = None
 
 
@@ -62,18 +62,24 @@ class VectorEnv(Protocol):
     ungrouped: str  # why it can't start a group of copies in one state; "" where it can
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
-        """Start B new episodes; -> [B, *O]. The first `group` copies have the same start state, and so have the next;
-        only where `ungrouped` is "", and then a seed decides all that is random from here on.
+        """Start B new episodes.
+
+        Args:
+            seed: decides all that is random from here on; None: go on with the generators as they are.
+            group: so many copies in a row get the same start state. More than 1 needs a seed, and `ungrouped` to be "".
+
+        Returns:
+            The observations [B, *O].
         """
 
     def step(self, action: Tensor) -> Step:
-        """Take one step in every copy; action [B, *A]."""
+        """Take one step in every copy with the actions [B, *A]."""
 
     def snapshot(self) -> dict[str, Any] | None:
-        """The complete state as tensors and plain values, or None where the backend can't give it up."""
+        """Return the complete state as tensors and plain values; None where the backend can't give it."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put a snapshot's state back, so that what follows is what would have followed."""
+        """Restore a snapshot, so that what follows is what would have followed."""
 
     def close(self) -> None:
         """Free processes and windows."""
@@ -87,7 +93,7 @@ def map_obs(function: Callable[..., Any], obs: Obs, *others: Obs) -> Obs:
 
 
 def stepped(env: VectorEnv, action: Tensor) -> Step:
-    """Step the environments; what isn't finite in an observation that ends an episode becomes 0.
+    """Step the environments; numbers that aren't finite in an observation that ends an episode become 0.
 
     Nothing is done there and nothing is bootstrapped from it, but 0 · NaN would be NaN.
     """
@@ -101,7 +107,7 @@ def stepped(env: VectorEnv, action: Tensor) -> Step:
 
 
 def finite_where(obs: Obs, there: Tensor) -> Obs:
-    """Put 0 for what isn't finite in observations [..., *O] at the rows `there` [...]; most stay as they are."""
+    """Put 0 for numbers that aren't finite in observations [..., *O] at the rows `there` [...]."""
 
     def finite(x: Tensor) -> Tensor:
         if not x.is_floating_point() or bool(torch.isfinite(x).all()):
@@ -113,7 +119,7 @@ def finite_where(obs: Obs, there: Tensor) -> Obs:
 
 
 def fresh(batch: Transition) -> Tensor | None:
-    """Tell which rows of a batch no update has seen before, [T, B]; None: all of them."""
+    """Return which rows of a batch no update has seen before, [T, B]; None: all of them."""
     return batch.extras.get("fresh")
 
 
@@ -128,26 +134,26 @@ def map_transition(function: Callable[[Tensor], Tensor], transition: Transition)
 
 
 def rows(transition: Transition, index: Tensor) -> Transition:
-    """The rows at `index` of a flat transition [N, ...] -> [M, ...]."""
+    """Return the rows at `index` [M] of a flat transition [N, ...]: [M, ...]."""
     return map_transition(lambda x: x.index_select(0, index), transition)
 
 
 def blocks(space: gym.Space) -> list[int]:
-    """How one agent's action lies in a joint one: the sizes of its one-hot blocks; [] where it is numbers."""
+    """Return the sizes of the one-hot blocks that one agent's action has in a joint one; [] if it is numbers."""
     if isinstance(space, gym.spaces.Discrete):
         return [int(space.n)]
     return [int(n) for n in space.nvec.flatten()] if isinstance(space, gym.spaces.MultiDiscrete) else []
 
 
 def width(space: gym.Space) -> int:
-    """How many numbers of a joint action are one agent's; of a Dict, all agents'."""
+    """Return how many numbers of a joint action are one agent's; for a Dict, all agents'."""
     if isinstance(space, gym.spaces.Dict):
         return sum(width(part) for part in space.values())
     return sum(blocks(space)) or math.prod(space.shape or ())
 
 
 def to_blocks(action: Tensor, space: gym.Space) -> Tensor:
-    """One agent's action [B, *A] as it lies in a joint one, [B, width]."""
+    """Turn one agent's action [B, *A] into its part of a joint one, [B, width]."""
     if not (sizes := blocks(space)):
         return action.flatten(1).float()
     columns = action.reshape(len(action), -1).unbind(-1)
@@ -155,7 +161,10 @@ def to_blocks(action: Tensor, space: gym.Space) -> Tensor:
 
 
 def from_blocks(part: Tensor, space: gym.Space) -> Tensor:
-    """What `to_blocks` was given, from [B, width]; a block that is not one-hot is the choice where it is largest."""
+    """Turn an agent's part of a joint action [B, width] back into its action [B, *A].
+
+    A block that is not one-hot is the choice where it is largest.
+    """
     if not (sizes := blocks(space)):
         return part.unflatten(-1, space.shape or ())
     columns = [x.argmax(-1) for x in part.split(sizes, -1)]
@@ -163,22 +172,25 @@ def from_blocks(part: Tensor, space: gym.Space) -> Tensor:
 
 
 def flatten_time(transition: Transition) -> Transition:
-    """[T, B, ...] -> [T·B, ...]."""
+    """Flatten a rollout [T, B, ...] to rows [T·B, ...]."""
     return map_transition(lambda x: x.flatten(0, 1), transition)
 
 
 def columns(transition: Transition, index: Tensor) -> Transition:
-    """The columns at `index` of a rollout [T, B, ...] -> [T, M, ...]."""
+    """Return the columns at `index` [M] of a rollout [T, B, ...]: [T, M, ...]."""
     return map_transition(lambda x: x.index_select(1, index), transition)
 
 
 def time_step(transition: Transition, t: int) -> Transition:
-    """What happened at t, of a rollout [T, B, ...] -> [1, B, ...]."""
+    """Return step t of a rollout [T, B, ...]: [1, B, ...]."""
     return map_transition(lambda x: x[t : t + 1], transition)
 
 
 def sequences(transition: Transition, length: int) -> Transition:
-    """[T, B, ...] -> [length, (T // length)·B, ...]: pieces of each column, without what is left over at its end."""
+    """Cut the columns of a rollout [T, B, ...] into pieces: [length, (T // length)·B, ...].
+
+    The rows that are left over at a column's end are dropped.
+    """
 
     def cut(x: Tensor) -> Tensor:
         pieces = x.shape[0] // length
@@ -188,18 +200,18 @@ def sequences(transition: Transition, length: int) -> Transition:
 
 
 def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
-    """The mean of x over valid rows; both [...]."""
+    """Return the mean of x over valid rows; both [...]."""
     weight = valid.to(x.dtype)
     return torch.sum(x * weight) / weight.sum().clamp(min=1.0)
 
 
 def mean_over_ranks(x: Tensor, valid: Tensor) -> Tensor:
-    """`mask_mean` over the rows of all processes that learn together, without a gradient; both [...]."""
+    """Return `mask_mean` over the rows of all processes that learn together, without a gradient; both [...]."""
     return ranks.mean(valid.sum(), mask_mean(x.detach(), valid))
 
 
 def pad(rollout: Transition, length: int) -> Transition:
-    """[T, B, ...] -> [length, B, ...], with rows of zeros, which are not valid; as it is where it is long enough."""
+    """Pad a rollout [T, B, ...] with rows of zeros, which are not valid, to [length, B, ...] if it is shorter."""
     missing = length - rollout.reward.shape[0]
     if missing <= 0:
         return rollout

@@ -1,4 +1,4 @@
-"""Copies of an environment in which several agents act at once, by PettingZoo's parallel API, in this process.
+"""Copies of an environment with several agents, by PettingZoo's parallel API, in this process.
 
 Shapes: B copies, N agents, *O and *A one agent's observation and action.
 """
@@ -27,7 +27,7 @@ log = logging.getLogger("pgrun")
 
 
 class Outcome(NamedTuple):
-    """What one step of all copies led to."""
+    """The outcome of one step of all copies."""
 
     after: dict[str, list[Any]]  # by agent, the true successor in each copy; None for who took no part
     reward: np.ndarray  # [B, N] float32
@@ -40,8 +40,8 @@ class Outcome(NamedTuple):
 class Parallel:
     """B copies of a parallel environment, stepped one after the other; an ended one begins anew in the same step.
 
-    Every episode begins from a seed of its own. A copy's state is that seed and what was played since: a snapshot
-    holds these, and `restore` plays the open episodes again.
+    Every episode begins from a seed of its own. A copy's state is that seed and the actions since: a snapshot holds
+    these, and `restore` plays the open episodes again.
 
     Args:
         make: makes one copy.
@@ -72,23 +72,23 @@ class Parallel:
         }
         self.rng = np.random.default_rng(sub_seeds(seed, 1))
         self.seeds = [0] * num_envs  # of the open episodes
-        self.played: list[list[list[Any]]] = [[] for _ in self.copies]  # in the open episodes, by step and agent
+        self.played: list[list[list[Any]]] = [[] for _ in self.copies]  # actions of open episodes by step and agent
         self.alive = np.zeros((num_envs, len(self.agents)), dtype=bool)
         self.shown: dict[str, list[Any]] = {agent: [None] * num_envs for agent in self.agents}  # to act on
 
     def begin_all(self, seed: int | None) -> None:
-        """New episodes in all copies."""
+        """Begin new episodes in all copies."""
         if seed is not None:
             self.rng = np.random.default_rng(sub_seeds(seed, 1))
         for i in range(len(self.copies)):
             self.begin(i, self.next_seed())
 
     def next_seed(self) -> int:
-        """The next episode's seed."""
+        """Draw the next episode's seed."""
         return int(self.rng.integers(2**31))
 
     def begin(self, i: int, seed: int) -> None:
-        """A new episode in copy i."""
+        """Begin a new episode in copy i."""
         env = self.copies[i]
         with failing(f"environment {i}", "reset"):
             seen = self.read(env.reset(seed=seed)[0])
@@ -96,17 +96,21 @@ class Parallel:
         self.look(i, seen, np.array([agent in env.agents for agent in self.agents]))
 
     def read(self, seen: Mapping[str, Any]) -> dict[str, Any]:
-        """Copy what the agents see: the environment may write to its own arrays again."""
+        """Copy the agents' observations, since the environment may overwrite its own arrays."""
         return {agent: self.readers[agent](x) for agent, x in seen.items() if x is not None}
 
     def look(self, i: int, seen: Mapping[str, Any], alive: np.ndarray) -> None:
-        """Take what copy i shows, and who is alive [N]."""
+        """Note what copy i shows, and who is alive [N]."""
         self.alive[i] = alive
         for agent, there in zip(self.agents, alive, strict=True):
             self.shown[agent][i] = seen.get(agent) if there else None
 
     def play(self, i: int, does: list[Any]) -> tuple[Mapping[str, Any], np.ndarray]:
-        """One step in copy i, does [N]; -> what is seen, and rewards, terminations and ends, [3, N]."""
+        """Take one step in copy i with the agents' actions [N].
+
+        Returns:
+            The observations by agent, and [3, N]: rewards, terminations and ends.
+        """
         env, alive, outcome = self.copies[i], self.alive[i].copy(), np.zeros((3, len(self.agents)))
         who = {agent: does[n] for n, agent in enumerate(self.agents) if alive[n]}
         with failing(f"environment {i}", "step"):
@@ -124,7 +128,7 @@ class Parallel:
         return seen, outcome
 
     def advance(self, actions: Sequence[Tensor]) -> Outcome:
-        """Step all copies; each agent's actions [B, *A]."""
+        """Step all copies with each agent's actions [B, *A]."""
         b, there = len(self.copies), self.alive.copy()
         after: dict[str, list[Any]] = {agent: [None] * b for agent in self.agents}
         outcomes = np.zeros((b, 3, len(self.agents)), dtype=np.float32)
@@ -139,34 +143,37 @@ class Parallel:
         return Outcome(after, outcomes[:, 0], outcomes[:, 1] > 0, outcomes[:, 2] > 0, there, over)
 
     def tensors(self, agent: str, seen: list[Any]) -> Obs:
-        """What an agent sees in each copy, zeros where it takes no part, as tensors [B, *O]."""
+        """Return an agent's observations in all copies as tensors [B, *O], zeros where it takes no part."""
         space = self.given[agent]
         full, out = [self.nothing[agent] if x is None else x for x in seen], create_empty_array(space, len(seen))
         return self.observations[agent][1](concatenate(space, full, out))  # type: ignore[arg-type]
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the seeds and actions of the open episodes; see `VectorEnv.snapshot`."""
         n = range(len(self.agents))
         return {
             "rng": encode(self.rng),
             "seeds": list(self.seeds),
-            "played": [[encode(np.stack([x[k] for x in each])) for k in n] if each else [] for each in self.played],
+            "played": [[encode(np.stack([x[k] for x in acts])) for k in n] if acts else [] for acts in self.played],
             "alive": torch.from_numpy(self.alive.copy()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Play the open episodes again; see `VectorEnv.restore`."""
         for i, (seed, played) in enumerate(zip(state["seeds"], state["played"], strict=True)):
             self.begin(i, seed)
-            for does in zip(*(decode(each) for each in played), strict=True):
+            for does in zip(*(decode(actions) for actions in played), strict=True):
                 self.play(i, list(does))
         self.rng = decode(state["rng"])
         if not np.array_equal(self.alive, state["alive"].numpy()):
             log.warning("the environments are not as they were saved: more decides than their seeds and the actions")
 
     def render(self) -> list[Any]:
-        """The frames of all copies, where env.kwargs has render_mode=rgb_array."""
+        """Return the frames of all copies, if env.kwargs has render_mode=rgb_array."""
         return [env.render() for env in self.copies]
 
     def close(self) -> None:
+        """Close all copies; failures are only logged."""
         reasons = []
         for env in self.copies:
             try:

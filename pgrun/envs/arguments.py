@@ -1,6 +1,6 @@
-"""Arguments of environments and wrappers: held against the signature of what takes them, so that a refusal says whose.
+"""Arguments of environments and wrappers, checked against signatures, so that a refusal says whose they are.
 
-YAML has no tuples: a list is given as one where the signature says so, or where the list itself is refused.
+YAML has no tuples: a list is passed as one if the signature says so, or if the list itself is refused.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ ABOUT = (
     IndexError,
     AttributeError,
     AssertionError,
-)  # what arguments may be to blame for
+)  # errors that arguments may be to blame for
 LONGEST = 240  # characters of a list of arguments
 
 
 class Arguments:
-    """Arguments that one environment or wrapper is called with.
+    """The arguments that one environment or wrapper is called with.
 
     Args:
-        target: what takes them; None where that isn't known, and then nothing is checked.
+        target: the callable that takes them; None if that isn't known, and then nothing is checked.
         given: the arguments by name.
         label: whose they are, for refusals.
         way: how to give one, with {} for its name.
@@ -36,7 +36,7 @@ class Arguments:
         others: names that somebody else takes or gives.
 
     Raises:
-        UserError: one is missing, or there is no such.
+        UserError: an argument is missing, or unknown.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class Arguments:
 
     @property
     def takes(self) -> str:
-        """Say what there is to give."""
+        """The names of the arguments that can be given, as a part of a sentence."""
         names = ", ".join(self.known) or "none"
         return f"it takes {names if len(names) <= LONGEST else names[:LONGEST].rpartition(',')[0] + ', …'}"
 
     def call(self, make: Callable[..., Any], failed: str) -> Any:
-        """Call with the arguments, with lists as tuples where lists are refused.
+        """Call with the arguments, with lists as tuples if lists are refused.
 
         Args:
-            make: takes them.
-            failed: what to say went wrong.
+            make: the callable.
+            failed: what went wrong, for the message.
 
         Raises:
-            UserError: an argument may be to blame for what went wrong.
+            UserError: it failed, and an argument may be to blame.
         """
         try:
             return make(**self.given)
@@ -120,5 +120,5 @@ def says_tuple(parameter: inspect.Parameter) -> bool:
 
 
 def as_tuple(value: Any) -> Any:
-    """Lists as tuples, within lists too; anything else as it is."""
-    return tuple(as_tuple(each) for each in value) if isinstance(value, list) else value
+    """Turn lists into tuples, within lists too; return anything else as it is."""
+    return tuple(as_tuple(item) for item in value) if isinstance(value, list) else value

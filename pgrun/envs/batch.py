@@ -1,4 +1,4 @@
-"""The check of what an environment shows that is vectorised by itself, whose copies can't be wrapped one by one."""
+"""Checks of natively vectorised environments, whose copies can't be wrapped one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ spaces = gym.spaces
 
 
 class Batch:
-    """Reads the observations [B, *O] of all copies, and looks closely at those of the first reset and step."""
+    """Reads the observations [B, *O] of all copies, and checks those of the first reset and step closely."""
 
     def __init__(self, space: gym.Space, actions: gym.Space, num_envs: int, name: str, float64: bool) -> None:
         self.num_envs, self.called = num_envs, name
@@ -30,10 +30,15 @@ class Batch:
         self.reader, self.looks = reader(self.space, self.name, copy=False), True
 
     def read(self, obs: Any, info: dict[str, Any], ended: np.ndarray | None = None) -> Any:
-        """Read what all copies show after a reset, or after a step, `ended` [B] where it is an episode's end.
+        """Read all copies' observations after a reset or a step.
+
+        Args:
+            obs: [B, *O].
+            info: as returned with them.
+            ended: [B] bool, whose episode ended; None after a reset.
 
         Raises:
-            UserError: it is not what the space says.
+            UserError: the observations are not in their space.
         """
         read = self.reader(obs)
         if self.looks:
@@ -51,12 +56,12 @@ class Batch:
         return read
 
     def begin(self, answer: Any) -> Any:
-        """Read what `reset` returned, held to its form."""
+        """Check the form of what `reset` returned, and read it."""
         check_form(answer, "reset", self.called)
         return self.read(*answer)
 
     def check_step(self, answer: Any) -> None:
-        """Raise UserError where all copies' first step returned anything but five parts, of which three are [B]."""
+        """Raise UserError unless the first step returned five parts, of which three are [B]."""
         check_form(answer, "step", self.called)
         for value, what in zip(answer[1:4], ("reward", "terminated", "truncated"), strict=True):
             if np.shape(value) != (self.num_envs,) or np.asarray(value).dtype.kind not in "biuf":

@@ -1,4 +1,4 @@
-"""The outermost wrapper of each copy of an environment: what is shown arrives unaltered, or is refused.
+"""The outermost wrapper of each copy of an environment: observations arrive unaltered, or are refused.
 
 Gymnasium leaves it to the caller to copy an observation before the next step, and its vector environments don't where
 an episode ends; they broadcast what has too few numbers, and round what has the wrong type. So each copy is read here.
@@ -24,7 +24,7 @@ from pgrun.system.randomness import generators, restore_generators, seed_generat
 
 spaces = gym.spaces
 log = logging.getLogger("pgrun")
-ALONE = "observation"  # the key of what is seen, where only the mask makes a Dict of it
+ALONE = "observation"  # the observation's key, if only the mask makes it a Dict
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Known:
         name: of the environment, for refusals.
         seeds: of each copy.
         float64: whether 64-bit numbers stay as they are.
-        process: which process the run is in; a copy in another one has generators of its own.
+        process: the process that the run is in; a copy in another one has generators of its own.
         told: whether info has the mask; None until the first copy was begun.
     """
 
@@ -47,10 +47,10 @@ class Known:
 
 
 class Checked(gym.Wrapper):
-    """Reads observations into fresh arrays, puts the action mask among them, and seeds a worker process's generators.
+    """Reads observations into fresh arrays, adds the action mask to them, and seeds a worker process's generators.
 
-    The first copy is begun at once, so that a run is refused before it leaves anything behind; the same seed then has
-    that episode.
+    The first copy is begun at once, so that a run is refused before it leaves anything behind. A reset with the same
+    seed then returns that episode.
     """
 
     def __init__(self, env: Stateful, known: Known) -> None:
@@ -60,7 +60,7 @@ class Checked(gym.Wrapper):
         name = f"the observation of {known.name}"
         given, actions = env.observation_space, env.action_space
         for codec, space in ((observation_codec, given), (action_codec, actions)):
-            codec(space)  # refuses what no network could read, or no policy do
+            codec(space)  # refuses spaces that no network can read or no policy act in
         hint = check_space(given, actions, name)
         self.begun: tuple[int, Any, dict[str, Any]] | None = None
         self.first = FirstAnswers(env, known.name)
@@ -95,10 +95,10 @@ class Checked(gym.Wrapper):
             self.take(*self.begun[1:], False)
 
     def begin(self, seed: int) -> None:
-        """Reset once, to see what info has. What fails here fails again when the run resets, and is told of then.
+        """Reset once, to see what info has; an environment's own failure here is reported when the run resets.
 
         Raises:
-            UserError: it does not keep to the interface.
+            UserError: the environment does not keep to the interface.
         """
         try:
             obs, info = self.fresh(seed)
@@ -111,7 +111,7 @@ class Checked(gym.Wrapper):
         self.begun = seed, obs, info
 
     def fresh(self, seed: int | None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset; in a process of its own, a seed makes the global generators too."""
+        """Reset; in a worker process, a seed also seeds the global generators."""
         if self.apart and seed is not None:
             seed_generators(seed)
         return self.env.reset(seed=seed, options=options)
@@ -129,6 +129,7 @@ class Checked(gym.Wrapper):
         return {**(seen if isinstance(seen, dict) else {ALONE: seen}), KEY: mask}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; see `gymnasium.Env.reset`."""
         begun, self.begun = self.begun, None
         if begun is not None and begun[0] == seed and options is None:
             _, obs, info = begun
@@ -137,6 +138,7 @@ class Checked(gym.Wrapper):
         return self.take(obs, info, False), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take one step; see `gymnasium.Env.step`."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         ended = flag(terminated, "terminated") or flag(truncated, "truncated")
         obs = self.take(obs, info, ended)
@@ -146,12 +148,12 @@ class Checked(gym.Wrapper):
         return obs, reward, terminated, truncated, info  # type: ignore[return-value]
 
     def capture_state(self) -> Any:
-        """The copy's state and, in a process of its own, that of the global generators there; or why there is none."""
+        """Return the copy's state (in a worker process with its generators'), or in words why there is none."""
         state = self.env.capture_state()  # type: ignore[attr-defined]
         return {**state, "generators": generators()} if self.apart and isinstance(state, dict) else state
 
     def apply_state(self, states: list[dict[str, Any]]) -> None:
-        """Put this copy's one of the states back."""
+        """Restore this copy's entry of the states."""
         self.env.apply_state(states)  # type: ignore[attr-defined]
         if self.apart and "generators" in states[self.index]:
             restore_generators(states[self.index]["generators"])

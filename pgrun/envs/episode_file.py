@@ -2,17 +2,18 @@
 
 Such a file is a NumPy archive (.npz) of N steps in E episodes, one after the other:
 
-    observations        [N, *O]  what the policy saw; of a Dict space `observations/KEY` for each of its keys
-    actions             [N, *A]  what it did, as a policy has it: a bounded Box coordinate runs over [−1, 1] (and is not
-                                 clipped to it), a Discrete action from 0 on
+    observations        [N, *O]  the policy's observations; of a Dict space `observations/KEY` for each of its keys
+    actions             [N, *A]  its actions, as a policy has them: a bounded Box coordinate runs over [−1, 1] (and is
+                                 not clipped to it), a Discrete action from 0 on
     rewards             [N]
     terminations        [N]      bool: the MDP ended here
     truncations         [N]      bool: the episode was cut here
     episode_starts      [N]      bool: an episode begins here; the first row is one
-    final_observations  [E, *O]  what was seen at each episode's end (`final_observations/KEY`); may be left out where
+    final_observations  [E, *O]  each episode's last observation (`final_observations/KEY`); may be left out if
                                  every episode ends in a termination
     log_probs           [N]      optional: log μ(a|s) of the policy that acted
-    env_id, observation_space, action_space, format: of what; spaces as JSON, as a policy sees them
+    env_id, observation_space, action_space, format: the environment, its spaces as JSON as a policy sees them, and
+        the version of this format
 
 `pgrun eval RUN --record FILE` writes it, and `minari:ID` reads a dataset of Minari's (https://minari.farama.org).
 """
@@ -40,7 +41,10 @@ ROWS = ("actions", "rewards", "terminations", "truncations", "episode_starts")
 
 
 def episodes(rollout: Transition) -> Transition:
-    """The episodes of a rollout [T, B, ...], one a column: [L, E, ...] with L the longest, padded with valid=False."""
+    """Put the episodes of a rollout [T, B, ...] in columns [L, E, ...].
+
+    L is the longest episode's length; shorter ones are padded with valid=False.
+    """
     valid = rollout.valid.T.flatten()  # [B·T]: column by column, so that an episode's steps lie together
     step = steps(rollout.last, rollout.valid).T.flatten()[valid]
     of = (step == 0).cumsum(0) - 1  # the episode that each of the N steps belongs to
@@ -50,7 +54,7 @@ def episodes(rollout: Transition) -> Transition:
 
 
 def _columns(flat: Transition, step: Tensor, of: Tensor) -> Transition:
-    """N steps to episodes [L, E, ...]; step and of [N]: where in which episode."""
+    """Put N steps into episodes [L, E, ...]; step and of [N] say which step of which episode each is."""
     length, count = int(step.max()) + 1, int(of.max()) + 1
 
     def place(x: Tensor) -> Tensor:
@@ -62,10 +66,10 @@ def _columns(flat: Transition, step: Tensor, of: Tensor) -> Transition:
 
 
 def save(path: Path, data: Transition, *, env_id: str, obs_space: gym.Space, action_space: gym.Space) -> None:
-    """Write episodes [L, E, ...], one a column; extras["log_prob"] too, where it is there.
+    """Write episodes [L, E, ...], one a column, with extras["log_prob"] if it is there.
 
     Raises:
-        UserError: it can't be written.
+        UserError: the file can't be written, or several agents act at once.
     """
     if isinstance(action_space, gym.spaces.Dict):
         raise UserError("demonstrations are of one agent, and here several act at once")
@@ -103,7 +107,7 @@ def _named(name: str, obs: Any) -> dict[str, Any]:
 
 
 def describe(space: gym.Space) -> dict[str, Any]:
-    """A space's kind and sizes, as plain values."""
+    """Return a space's kind and sizes as plain values."""
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": {key: describe(part) for key, part in space.items()}}
     if isinstance(space, spaces.Discrete):
@@ -113,10 +117,15 @@ def describe(space: gym.Space) -> dict[str, Any]:
 
 
 def load(source: str, obs_space: gym.Space, action_space: gym.Space) -> Transition:
-    """The episodes of a file, or of `minari:ID`, for these spaces; [L, E, ...], one a column.
+    """Load the episodes of a file or of `minari:ID`, one a column: [L, E, ...].
+
+    Args:
+        source: a file's name or minari:ID.
+        obs_space: as the policy sees it.
+        action_space: as the policy sees it.
 
     Raises:
-        UserError: it can't be read, or is of other spaces.
+        UserError: the source can't be read, or has other spaces.
     """
     if source.startswith("minari:"):
         data = _from_minari(source, obs_space, action_space)
@@ -143,9 +152,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _from_arrays(source: str, a: dict[str, np.ndarray], obs_space: gym.Space, action_space: gym.Space) -> Transition:
     if int(a.get("format", np.array(FORMAT))) != FORMAT:
         raise UserError(f"{source} is in format {a['format']}, not in this version's ({FORMAT})")
-    for key, mine in (("observation_space", obs_space), ("action_space", action_space)):
-        if key in a and json.loads(str(a[key])) != describe(mine):
-            raise UserError(f"{source} has the {key} {a[key]}; this environment's is {json.dumps(describe(mine))}")
+    for key, space in (("observation_space", obs_space), ("action_space", action_space)):
+        if key in a and json.loads(str(a[key])) != describe(space):
+            raise UserError(f"{source} has the {key} {a[key]}; this environment's is {json.dumps(describe(space))}")
     keys = list(obs_space.keys()) if isinstance(obs_space, spaces.Dict) else []
     names = [f"observations/{key}" for key in keys] or ["observations"]
     if missing := [key for key in (*names, *ROWS) if key not in a]:
@@ -240,7 +249,7 @@ def _from_minari(source: str, obs_space: gym.Space, action_space: gym.Space) -> 
 
 
 def canonical(space: gym.Space, actions: Any) -> np.ndarray:
-    """An environment's own actions [N, …] as a policy has them: the way back from what `action_codec` does."""
+    """Turn an environment's own actions [N, …] into a policy's: the inverse of `action_codec`."""
     a = np.asarray(actions)
     if isinstance(space, spaces.Discrete):
         return a.astype(np.int64) - int(space.start)

@@ -1,4 +1,4 @@
-"""Worlds with several equally good ways, which tell a policy of one mode from one of many."""
+"""Worlds with several equally good solutions, which tell a policy with one mode from one with many."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ spaces = gym.spaces
 
 
 class MultiGoal(World):
-    """A point on a plane with a goal at each of (±d, 0) and (0, ±d), all as good; it starts in the middle, and ends at
-    any of them. Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165, section 5.1, with its code's costs.
+    """A point on a plane with four equally good goals, at (±d, 0) and (0, ±d).
+
+    It starts in the middle, and the episode ends at any goal. Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165,
+    section 5.1, with the costs of its code.
 
     A step moves by the action and costs `action_cost` ‖a‖² and `distance_cost` times the squared distance to the
-    nearest goal. Which goal was reached is logged as `goal_east`, `goal_west`, `goal_north` and `goal_south`: 1 in an
-    episode that ended there.
+    nearest goal. The goal that was reached is logged as `goal_east`, `goal_west`, `goal_north` and `goal_south`: 1 in
+    an episode that ended there.
 
     Args:
         distance: d, of each goal from the middle.
-        radius: how near is there.
-        goal_reward: what being there pays.
+        radius: how near a goal counts as reached.
+        goal_reward: reward for reaching a goal.
         action_cost, distance_cost: of a step.
         spread: standard deviation of the start around (0, 0).
     """
@@ -54,16 +56,19 @@ class MultiGoal(World):
         self.obs_space, self.action_space = box([-self.EDGE] * 2, [self.EDGE] * 2), box([-1.0] * 2, [1.0] * 2)
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw start states; see `World.initial`."""
         return self.spread * torch.randn(n, 2, generator=rng)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the position; see `World.observe`."""
         return state
 
     def distances(self, state: Tensor) -> Tensor:
-        """To each goal; state [..., 2] -> [..., 4]."""
+        """Return the distances from states [..., 2] to the goals, [..., 4]."""
         return (state.unsqueeze(-2) - self.goals).norm(dim=-1)
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Move the point; see `World.step`."""
         after = (state + action).clamp(-self.EDGE, self.EDGE)
         distances = self.distances(after)
         reached = distances < self.radius  # [B, 4]; the circles do not meet
@@ -75,8 +80,9 @@ class MultiGoal(World):
 
 
 class BimodalBandit(World):
-    """One step an episode, nothing to see, and two actions that are best: the reward is a bump of height 1 around each
-    of them. Which was nearer is logged as `mode_left` and `mode_right`.
+    """A bandit with nothing to see and two best actions: the reward is a bump of height 1 around each.
+
+    An episode is one step. The nearer of the two is logged as `mode_left` and `mode_right`.
 
     Args:
         modes: the two actions, the smaller one first.
@@ -91,16 +97,19 @@ class BimodalBandit(World):
         self.obs_space, self.action_space = box([-1.0], [1.0]), box([-1.0], [1.0])
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Return start states, all 0; see `World.initial`."""
         return torch.zeros(n, 1)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the state, always 0; see `World.observe`."""
         return state
 
     def pay(self, action: Tensor) -> Tensor:
-        """max_i exp(−½ ((a − m_i)/w)²); action [..., 1] -> [...]."""
+        """Return the reward of actions [..., 1]: max_i exp(−½ ((a − m_i)/w)²), [...]."""
         return (-0.5 * ((action - self.modes) / self.width).square()).exp().amax(-1)
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Pay the reward and end the episode; see `World.step`."""
         left = (action.squeeze(-1) < self.modes.mean()).float()
         over = torch.ones(len(state), dtype=torch.bool)
         return Outcome(state, self.pay(action), over, {"mode_left": left, "mode_right": 1.0 - left})

@@ -1,4 +1,4 @@
-"""The adapter to Gymnasium's vector environments: natively vectorised, in-process, one process each, and envpool."""
+"""Adapter to Gymnasium's vector environments: native ones, copies in this process or in one each, and envpool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pgrun.errors import UserError, failing, told
 
 spaces = gym.spaces
 log = logging.getLogger("pgrun")
-HUGE = 1e10  # a bound beyond it says that there is none
+HUGE = 1e10  # a bound beyond it means that there is none
 
 
 class GymVectorEnv:
@@ -32,12 +32,13 @@ class GymVectorEnv:
 
     Args:
         env: the vector environment.
-        same_step: which of the two modes it runs in.
-        stateful: how its state can be had: "native" (from `env` itself), "copies" (each sub-environment is wrapped in
-            `Stateful`) or, in words, why not.
-        float64: whether 64-bit observations stay as they are; else they become float32.
+        num_envs: B.
+        same_step: True for SAME_STEP mode.
+        stateful: how to get its state: "native" (from `env` itself), "copies" (each sub-environment is wrapped in
+            `Stateful`) or, in words, why it can't be had.
+        float64: keep 64-bit observations; else they become float32.
         name: of an environment whose copies are not `Checked` one by one, so that it is checked here.
-        remake: makes it anew with a seed, where `reset` takes none.
+        remake: makes it anew with a seed, if `reset` takes none.
         resize: makes a natively vectorised one with another number of copies.
     """
 
@@ -56,7 +57,7 @@ class GymVectorEnv:
         self.env, self.num_envs, self.same_step, self.stateful, self.remake = env, num_envs, same_step, stateful, remake
         obs_space = getattr(env, "single_observation_space", None)
         action_space = getattr(env, "single_action_space", None)
-        obs_space = env.observation_space if obs_space is None else obs_space  # a Dict of nothing is false
+        obs_space = env.observation_space if obs_space is None else obs_space  # an empty Dict is false
         action_space = env.action_space if action_space is None else action_space
         self.obs_space, self._tensor = observation_codec(obs_space, float64=float64)
         self._batch = Batch(obs_space, action_space, num_envs, name, float64) if name else None
@@ -68,6 +69,7 @@ class GymVectorEnv:
         self._at = failing("an environment", "reset")
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        """Start new episodes; see `VectorEnv.reset`."""
         self.pending[:] = False
         if group > 1:
             assert seed is not None
@@ -85,7 +87,7 @@ class GymVectorEnv:
         return self._tensor(obs)
 
     def _reset_groups(self, seed: int, group: int) -> Any:
-        """Single environments start alike from one seed; a native one's state is copied within each group."""
+        """Start groups of copies in one state: from one seed, or by copying a native environment's state."""
         if self.stateful != "native":
             seeds = np.repeat(sub_seeds(seed, self.num_envs // group), group)
             return self.env.reset(seed=[int(s) for s in seeds])[0]
@@ -97,13 +99,13 @@ class GymVectorEnv:
 
     @functools.cached_property
     def axes(self) -> dict[str, int]:
-        """Along which axis the attributes of a natively vectorised environment run over its copies."""
+        """The axis that runs over the copies, for each attribute of a native environment that has one."""
         assert self.resize is not None
         return copy_axes(*(self.resize(n).unwrapped for n in (2, 3)))
 
     @functools.cached_property
     def ungrouped(self) -> str:
-        """Why it can't start a group of copies in one state; "" where it can."""
+        """The reason why a group of copies can't start in one state; "" if it can."""
         if self.remake is not None:
             return "its copies can't be seeded one by one"
         if self.stateful != "native":
@@ -116,6 +118,7 @@ class GymVectorEnv:
             return f"its state can't be copied: {reason}"
 
     def step(self, action: Tensor) -> Step:
+        """Take one step in every copy; see `VectorEnv.step`."""
         self._at.where = "step"
         with self._at:
             answer = self.env.step(self._action(action))
@@ -138,7 +141,7 @@ class GymVectorEnv:
             self.pending = last
         paid = torch.from_numpy(np.array(reward, dtype=np.float32))  # a copy: some write into theirs again
         streams, over = {}, None
-        if "own_reward" in info:  # of copies in wrappers
+        if "own_reward" in info:  # from copies in wrappers
             own = [0.0 if x is None else x for x in info["own_reward"]]
             streams = {"return": torch.tensor(own, dtype=torch.float32), WRAPPED: paid}
             over = torch.from_numpy(last & ~np.array(info.get("goes_on", [False]), dtype=bool))
@@ -154,7 +157,7 @@ class GymVectorEnv:
         )
 
     def snapshot(self) -> dict[str, Any] | None:
-        """The state, or None; then `why_stateless` says why."""
+        """Return the state; None if there is none, and then `why_stateless` says why."""
         state: dict[str, Any] = {"pending": encode(self.pending)}
         if self.stateful == "native":
             base = self.env.unwrapped
@@ -174,6 +177,7 @@ class GymVectorEnv:
         return None
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot; see `VectorEnv.restore`."""
         self.pending = decode(state["pending"])
         if "own" in state:
             self.env.unwrapped.restore(decode(state["own"]))
@@ -185,23 +189,24 @@ class GymVectorEnv:
             self.env._autoreset_envs = self.pending.copy()
 
     def render(self) -> Any:
-        """The frames of all copies, where `render_mode=rgb_array`."""
+        """Return the frames of all copies, if `render_mode=rgb_array`."""
         return self.env.render()
 
     def close(self) -> None:
+        """Close the environments; a failure is only logged."""
         try:
             self.env.close()
-        except Exception as error:  # there is nothing left to lose by it
+        except Exception as error:  # nothing is lost by it
             log.warning("the environments failed in close (%s)", told(error))
 
 
 def sub_seeds(seed: int, num_envs: int) -> list[int]:
-    """One seed a copy, so that neighbouring run seeds share none (seed, seed + 1, … would)."""
+    """Return one seed a copy; those of neighbouring run seeds differ, unlike seed, seed + 1, …."""
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(num_envs)]
 
 
 def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
-    """The observations with those of ended episodes replaced by the ones they ended in."""
+    """Replace the observations of ended episodes by their final ones."""
     if isinstance(obs, dict):
         if not isinstance(final, dict):  # a dict an environment, not a dict of their arrays
             final = {key: [f[key] if ended else None for f, ended in zip(final, last, strict=True)] for key in obs}
@@ -213,9 +218,10 @@ def _with_final(obs: Any, final: Any, last: np.ndarray) -> Any:
 
 
 def observation_codec(space: gym.Space, *, float64: bool = False) -> tuple[gym.Space, Callable[[Any], Obs]]:
-    """The space that networks see, and how a batch of observations gets there: float32 tensors, from 0 on for Discrete,
-    uint8 images as they are, Dict by its parts (a Dict in a Dict as "outer.inner"). With `float64`, numbers that
-    float32 would round come in float64.
+    """Return the space that networks see, and a function from a batch of observations to tensors in it.
+
+    The tensors are float32; Discrete starts at 0, uint8 images stay as they are, and a Dict is read by its parts (a
+    Dict in a Dict as "outer.inner"). With `float64`, numbers that float32 would round stay float64.
     """
     if isinstance(space, spaces.Dict):
         if not space.spaces:
@@ -245,7 +251,7 @@ def observation_codec(space: gym.Space, *, float64: bool = False) -> tuple[gym.S
 
 
 def _leaves(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The parts of a Dict space, or of its observations, under dotted keys."""
+    """Yield the parts of a Dict space, or of its observations, under dotted keys."""
     for key, part in nested.items():
         if isinstance(part, (dict, spaces.Dict)):
             yield from _leaves(part, f"{prefix}{key}.")
@@ -254,7 +260,7 @@ def _leaves(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def action_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Any]]:
-    """The action space that policies see, and how a batch of their actions gets to the environment.
+    """Return the action space that policies see, and a function from a batch of their actions to the environment's.
 
     A Box becomes canonical: one axis, bounded coordinates run over [−1, 1] (clipped, then rescaled), unbounded ones
     pass (clipped at the one bound that they may have).

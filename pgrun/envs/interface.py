@@ -1,6 +1,6 @@
-"""Checks that an environment keeps to Gymnasium's interface: its spaces, its methods, and what these return at first.
+"""Checks that an environment keeps to Gymnasium's interface: its spaces, its methods, and what they return at first.
 
-The first reset and step of the copies that a run uses are checked, so no copy more is made and none takes a step more.
+The first reset and step of the copies that a run uses are checked, so no extra copy is made and no extra step taken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WANTED = {
 
 
 def number(x: Any, what: str = "the reward") -> float:
-    """Return a reward as a float: a number, or an array of one number.
+    """Return a reward as a float, from a number or an array of one number.
 
     Raises:
         UserError: it is anything else.
@@ -45,7 +45,7 @@ def number(x: Any, what: str = "the reward") -> float:
 
 
 def flag(x: Any, what: str) -> bool:
-    """Return what says whether an episode ended as a bool; None is no.
+    """Return a sign of an episode's end as a bool; None is False.
 
     Raises:
         UserError: it is a text, several values or the like.
@@ -64,7 +64,7 @@ def flag(x: Any, what: str) -> bool:
 
 
 def check_spaces(env: gym.Env, name: str) -> None:
-    """Raise UserError where an environment lacks a space, or has something else in its place."""
+    """Raise UserError if an environment lacks a space, or has something else in its place."""
     for which in ("observation_space", "action_space"):
         space = getattr(env, which, None)
         if isinstance(space, gym.Space):
@@ -78,7 +78,7 @@ def check_spaces(env: gym.Env, name: str) -> None:
 
 
 def check_methods(layer: gym.Env, name: str) -> None:
-    """Raise UserError where reset and step can't be called as Gymnasium calls them."""
+    """Raise UserError if reset and step can't be called as Gymnasium calls them."""
     for method, wanted, arguments, options in (
         ("reset", RESET, (), {"seed": None, "options": None}),
         ("step", STEP, (None,), {}),
@@ -100,12 +100,12 @@ def check_methods(layer: gym.Env, name: str) -> None:
 
 
 def check_reset(answer: Any, name: str) -> None:
-    """Raise UserError where `reset` returned anything but (observation, info)."""
+    """Raise UserError if `reset` returned anything but (observation, info)."""
     check_form(answer, "reset", name)
 
 
 def check_step(answer: Any, name: str) -> None:
-    """Raise UserError where `step` returned anything but (observation, reward, terminated, truncated, info)."""
+    """Raise UserError if `step` returned anything but (observation, reward, terminated, truncated, info)."""
     check_form(answer, "step", name)
     number(answer[1], f"the reward of {name}")
     for value, what in ((answer[2], "terminated"), (answer[3], "truncated")):
@@ -113,7 +113,7 @@ def check_step(answer: Any, name: str) -> None:
 
 
 def check_form(answer: Any, method: str, name: str) -> None:
-    """Raise UserError where a method returned anything but so many parts, the last of them a dict (or None)."""
+    """Raise UserError unless a method returned as many parts as it should, the last of them a dict (or None)."""
     length = WANTED[method].count(",") + 1
     form = isinstance(answer, (tuple, list)) and len(answer) == length
     if form and (answer[-1] is None or isinstance(answer[-1], Mapping)):
@@ -124,7 +124,7 @@ def check_form(answer: Any, method: str, name: str) -> None:
 
 
 def layers_of(env: gym.Env, name: str) -> Iterator[tuple[gym.Env, str]]:
-    """The environment and what wraps it, outermost first, without pgrun's own; each with what to call it."""
+    """Yield the environment and its wrappers, outermost first, without pgrun's own, each with a name for messages."""
     while isinstance(env, gym.Wrapper):
         if type(env).__module__.split(".")[0] != "pgrun":
             yield env, f"the wrapper {type(env).__name__} of {name}"
@@ -133,25 +133,25 @@ def layers_of(env: gym.Env, name: str) -> Iterator[tuple[gym.Env, str]]:
 
 
 class FirstAnswers:
-    """Checks what each layer of a copy returns, until it is told that the first step is done.
+    """Checks what each layer of a copy returns, until the first step is done.
 
-    A layer's method is replaced on that object alone: the layer above would take a wrong answer apart, and fail in a
-    way that says nothing.
+    A layer's method is replaced on that object alone. Without the check, the layer above would take a wrong answer
+    apart and fail with a message that explains nothing.
 
     Args:
         env: the copy.
         name: of the environment.
 
     Raises:
-        UserError: a method that can't be called.
+        UserError: a method can't be called.
     """
 
     def __init__(self, env: gym.Env, name: str) -> None:
         self.layers: list[Any] = []
-        found = list(layers_of(env, name))
-        for layer, called in reversed(found):
+        layers = list(layers_of(env, name))
+        for layer, called in reversed(layers):
             check_methods(layer, called)
-        for layer, called in found:
+        for layer, called in layers:
             self.watch(layer, called)
 
     def watch(self, layer: Any, name: str) -> None:
@@ -168,13 +168,13 @@ class FirstAnswers:
             return answer
 
         if not hasattr(layer, "__dict__") or {"reset", "step"} & vars(layer).keys():
-            return  # it can't be, or replaced them itself
+            return  # its methods can't be replaced, or it replaced them itself
         # bound methods: a copy of the layer has its own
         layer.reset, layer.step = types.MethodType(reset, layer), types.MethodType(step, layer)
         self.layers.append(layer)
 
     def end(self) -> None:
-        """Leave the layers as they were."""
+        """Put the layers' own methods back."""
         for layer in self.layers:
             for method in ("reset", "step"):
                 vars(layer).pop(method, None)

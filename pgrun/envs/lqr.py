@@ -1,4 +1,4 @@
-"""The linear-quadratic problem, whose best policy is known."""
+"""The linear-quadratic problem, whose optimal policy is known."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ Matrix = Sequence[Sequence[float]]
 
 
 class LinearQuadratic(World):
-    """s′ = A s + B a + noise, which costs sᵀQs + aᵀRa. States and actions are not bounded; nothing ends but by time.
+    """A linear system s′ = A s + B a + noise with the cost sᵀQs + aᵀRa a step.
+
+    States and actions are not bounded, and episodes end only by a time limit.
 
     Args:
         dynamics: A [n, n].
         control: B [n, m].
         state_cost: Q [n, n].
         effort_cost: R [m, m].
-        noise: standard deviation of what is added to each coordinate of s′.
+        noise: standard deviation of the noise in each coordinate of s′.
         spread: each coordinate starts between minus and plus this.
     """
 
@@ -52,12 +54,15 @@ class LinearQuadratic(World):
         self.obs_space, self.action_space = box([-np.inf] * n, [np.inf] * n), box([-np.inf] * m, [np.inf] * m)
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw start states; see `World.initial`."""
         return uniform(-self.spread, self.spread, n, len(self.a), rng=rng, dtype=torch.float64)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the state; see `World.observe`."""
         return state.float()
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Move by the dynamics and pay minus the cost; see `World.step`."""
         action = action.double()
         cost = ((state @ self.q) * state).sum(-1) + ((action @ self.r) * action).sum(-1)
         after = state @ self.a.T + action @ self.b.T
@@ -66,8 +71,12 @@ class LinearQuadratic(World):
         return Outcome(after, -cost, torch.zeros(len(state), dtype=torch.bool))
 
     def gain(self, gamma: float) -> Tensor:
-        """K [m, n] of the best policy, a = −K s, for the discounted cost over an endless time: with P from the Riccati
-        equation P = Q + γAᵀPA − γAᵀPB K, K = (R + γBᵀPB)⁻¹ γBᵀPA, by iteration.
+        """Compute the gain K [m, n] of the best policy, a = −K s, for the discounted cost over an endless time.
+
+        It iterates the Riccati equation P = Q + γAᵀPA − γAᵀPB K with K = (R + γBᵀPB)⁻¹ γBᵀPA.
+
+        Raises:
+            UserError: the iteration does not converge.
         """
         a, b, q, r = self.a, self.b, self.q, self.r
         p = q

@@ -1,4 +1,4 @@
-"""From a config's `env` group to a vector environment."""
+"""Make the vector environment of a config's `env` group."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make(
     seed: int,
     float64: bool = False,
 ) -> GymVectorEnv:
-    """B copies of a Gymnasium environment.
+    """Make B copies of a Gymnasium environment.
 
     Args:
         id: the environment's Gymnasium id, or module:Id-v0 of a package of yours.
@@ -59,6 +59,7 @@ def make(
         extra: the pgrun extra that installs it.
         kwargs: arguments of the environment itself.
         wrappers: Gymnasium wrappers, innermost first: {_target_: …, _partial_: true, …}.
+        seed: of the copies, until they are reset with one.
         float64: keep 64-bit numbers until network.normalize_obs has taken the mean off.
 
     Raises:
@@ -189,7 +190,7 @@ def _envpool(
 
 
 def log_mujoco_warnings() -> None:
-    """Send MuJoCo's warnings to the log, each once; by itself it writes MUJOCO_LOG.TXT into the working directory."""
+    """Send MuJoCo's warnings to the log, each once, instead of to MUJOCO_LOG.TXT in the working directory."""
     try:
         import mujoco
     except ImportError:
@@ -206,10 +207,10 @@ def log_mujoco_warnings() -> None:
 
 
 def given(id: str, entry_point: Any, spec: Any, kwargs: Mapping[str, Any]) -> Arguments:
-    """The arguments of an environment, held against what its entry point takes; its registration may give some."""
+    """Check an environment's arguments against its entry point; its registration may give some."""
     try:
         target = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    except Exception:  # making it will say why
+    except Exception:  # the error comes again when it is made
         target = None
     registered = [*GYMNASIUMS, *(name for name in spec.kwargs if name not in kwargs)]
     return Arguments(target, kwargs, label=f"env.kwargs: {id}", way="+env.kwargs.{}=…", others=registered)

@@ -1,8 +1,9 @@
-"""Action masks: which actions a state allows, in whatever way an environment says so.
+"""Action masks: the actions that a state allows, in whatever way an environment says so.
 
-An environment has its mask in `observation["action_mask"]`, in `info["action_mask"]` of every reset and step, or gives
-it by a method `action_masks()`, as sb3-contrib has it. It holds a number for each choice: for all actions of a Discrete
-space from its start on, of a MultiDiscrete space those of one part after the other, of a MultiBinary one each bit.
+An environment has its mask in `observation["action_mask"]`, in `info["action_mask"]` of every reset and step, or
+returns it from a method `action_masks()`, as for sb3-contrib. The mask holds a number for each choice: for all actions
+of a Discrete space from its start on, for the parts of a MultiDiscrete one after the other, for each bit of a
+MultiBinary.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pgrun.errors import UserError
 spaces = gym.spaces
 KEY = "action_mask"
 NAMESAKES = ("mask", "masks", "action_masks", "legal_actions", "valid_actions", "available_actions", "avail_actions")
-FORBIDDEN = -1e4  # what is added to logits may forbid from here on
+FORBIDDEN = -1e4  # an addend to logits forbids from here down
 
 
 def choices(space: gym.Space) -> list[int]:
-    """How many choices each part of an action has; a MultiBinary's bits are one part each, of one choice."""
+    """Return the number of choices for each part of an action; a bit of a MultiBinary is a part of one choice."""
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     if isinstance(space, spaces.MultiDiscrete):
@@ -31,7 +32,10 @@ def choices(space: gym.Space) -> list[int]:
 
 
 def check_space(space: gym.Space, actions: gym.Space, name: str) -> str:
-    """Check the mask that an observation space declares; -> a hint at what may be meant for one, or "".
+    """Check the mask that an observation space declares.
+
+    Returns:
+        A warning of a part that may be meant as a mask but isn't called so; "" if there is none.
 
     Raises:
         UserError: a mask that no policy could obey.
@@ -64,7 +68,7 @@ def _holds(space: spaces.Dict) -> bool:
 
 
 def check_actions(actions: gym.Space, name: str) -> None:
-    """Raise UserError where actions are numbers, of which none can be forbidden."""
+    """Raise UserError if actions are numbers, none of which can be forbidden."""
     if not choices(actions):
         raise UserError(
             f"{name} is a mask of actions in {said(actions)}: only Discrete, MultiDiscrete and MultiBinary actions "
@@ -75,8 +79,8 @@ def check_actions(actions: gym.Space, name: str) -> None:
 class MaskReader:
     """Reads masks as arrays of 0 and 1, 1 where an action is allowed.
 
-    It takes any shape of the right size, a list of a MultiDiscrete's parts, truth values, 0 and 1 in any type, and what
-    is added to logits: 0, and −∞ or a large negative number where an action is forbidden.
+    It takes any shape of the right size, a list of a MultiDiscrete's parts, truth values, and 0 and 1 in any type. It
+    also takes masks that are added to logits: 0, and −∞ or a large negative number where an action is forbidden.
 
     Args:
         actions: the space that the mask is of.
@@ -92,7 +96,7 @@ class MaskReader:
         self.starts = None if bits else np.cumsum([0, *sizes[:-1]])  # of the parts, each of which has to be chosen
 
     def __call__(self, mask: Any, ended: bool) -> np.ndarray:
-        """-> [width] int8. Where an episode ended nobody acts, so nothing needs to be allowed there."""
+        """Read a mask as [width] int8. If the episode `ended` nobody acts, so nothing needs to be allowed."""
         if mask is None and ended:
             return np.ones(self.width, np.int8)
         a = self.flat(mask)
@@ -112,7 +116,11 @@ class MaskReader:
         return legal
 
     def flat(self, mask: Any) -> np.ndarray:
-        """Any mask as numbers [width]; UserError where it has not so many, or holds something else."""
+        """Return any mask as numbers [width].
+
+        Raises:
+            UserError: it has another size, or holds something else.
+        """
         try:
             if isinstance(mask, (list, tuple)) and mask and not np.isscalar(mask[0]):
                 mask = np.concatenate([np.ravel(part) for part in mask])

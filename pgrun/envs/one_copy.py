@@ -1,4 +1,4 @@
-"""One copy of an environment, as the process that holds it sees it."""
+"""One copy of an environment in the process that holds it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ Make = Callable[[], gym.Env]
 
 
 class Copy:
-    """One copy as the process that holds it sees it, with what it says boiled down to what is read.
+    """One copy of an environment; of its `info` only what is read is handed on.
 
     Its observations have to be its caller's own, as `Checked` gives them: the next step must not write into them.
+
+    Args:
+        make: makes the environment.
+        index: of the copy, for messages.
+        same_step: whether the step that ends an episode begins the next one.
     """
 
     def __init__(self, make: Make, index: int, same_step: bool) -> None:
@@ -29,11 +34,11 @@ class Copy:
         self.at = failing(f"environment {index}", "reset")
 
     def spaces(self) -> tuple[gym.Space, gym.Space]:
-        """Of observations and actions."""
+        """Return the spaces of observations and actions."""
         return self.env.observation_space, self.env.action_space
 
     def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; -> the observation, and what is read of `info`."""
+        """Start an episode; return the observation, and what is read of `info`."""
         self.at.where = "reset"
         if self.own is not None:
             self.own.paid = 0.0
@@ -42,7 +47,7 @@ class Copy:
             return obs, kept(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One step, and where it ends an episode the next one's start; -> as Gymnasium has it."""
+        """Take one step, and begin the next episode if this one ended; return as `gymnasium.Env.step` does."""
         self.at.where = "step"
         with self.at:
             obs, reward, terminated, truncated, info = self.env.step(action)
@@ -58,17 +63,17 @@ class Copy:
         return obs, reward, terminated, truncated, {**kept(info), **said}
 
     def anew(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Start an episode in the place of a step."""
+        """Start an episode in place of a step."""
         obs, said = self.reset(None)
         return obs, 0.0, False, False, said
 
     def call(self, name: str, *args: Any) -> Any:
-        """A method's result, or an attribute."""
-        found = self.env.get_wrapper_attr(name)
-        return found(*args) if callable(found) else found
+        """Call a method of the environment with these arguments, or return an attribute."""
+        attribute = self.env.get_wrapper_attr(name)
+        return attribute(*args) if callable(attribute) else attribute
 
     def close(self) -> str:
-        """Free what it holds; -> what went wrong, "" where nothing did."""
+        """Close the environment, and return what went wrong, "" if nothing."""
         try:
             self.env.close()
         except KeyboardInterrupt:
@@ -79,5 +84,5 @@ class Copy:
 
 
 def kept(info: Any) -> dict[str, Any]:
-    """Pick the keys of a copy's info that are read."""
+    """Return the entries of a copy's info that are read."""
     return {key: info[key] for key in READ if key in info} if READ and isinstance(info, dict) else {}

@@ -1,8 +1,8 @@
-"""The adapter to PettingZoo's parallel environments: several agents that act at once, in copies in this process.
+"""Adapter to PettingZoo's parallel environments: several agents that act at once, in copies in this process.
 
-Two forms: `Joint`, in which a copy is one environment with observations and rewards by agent, for algorithms that learn
-several agents together; and `Rows`, in which every agent of every copy is an environment of its own, for algorithms
-that learn one policy, which the agents then share.
+It has two forms. `Joint`: a copy is one environment with observations and rewards by agent, for algorithms that learn
+several agents together. `Rows`: every agent of every copy is an environment of its own, for algorithms that learn one
+policy, which the agents then share.
 
 Shapes: B copies, N agents, *O and *A one agent's observation and action, A the numbers of a joint action.
 """
@@ -38,7 +38,7 @@ def make_parallel(
     kwargs: Mapping[str, Any],
     seed: int,
 ) -> Parallel:
-    """B copies of a parallel environment.
+    """Make B copies of a parallel environment.
 
     Args:
         id: the module that has its parallel_env.
@@ -47,6 +47,7 @@ def make_parallel(
         agent_index: agents=rows: append each agent's number to what it sees, as one-hot.
         max_episode_steps: truncate episodes here; null: the environment's own limit.
         kwargs: arguments of the environment itself.
+        seed: of the episodes' seeds, until they are reset with one.
 
     Raises:
         UserError: an environment or a form that can't be had, or a package that is missing.
@@ -64,7 +65,7 @@ def make_parallel(
             raise UserError(f"env.kwargs: {id} takes no such argument ({error})") from error
 
     if max_episode_steps is not None and "max_cycles" not in given:
-        given["max_cycles"] = max_episode_steps  # so many PettingZoo environments call it
+        given["max_cycles"] = max_episode_steps  # many PettingZoo environments call it so
         try:
             factory(**given).close()
         except TypeError:
@@ -74,10 +75,10 @@ def make_parallel(
 
 
 def find(id: str) -> Callable[..., Any]:
-    """What makes the environment that is named `module` (by its `parallel_env`) or `module:callable`."""
+    """Find the function that makes an environment, named `module` (its `parallel_env`) or `module:callable`."""
     module, _, name = id.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name or "parallel_env", None)
+        factory = getattr(importlib.import_module(module), name or "parallel_env", None)
     except ModuleNotFoundError as error:
         package = module.split(".")[0]
         if package in ("pettingzoo", "mpe2") and importlib.util.find_spec(package) is None:
@@ -87,19 +88,19 @@ def find(id: str) -> Callable[..., Any]:
         raise UserError(f"env.id={id}: there is no module {error.name}; {NAMES}") from error
     except ImportError as error:
         raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
-    if not callable(found):
+    if not callable(factory):
         raise UserError(f"env.id={id}: {module} has no {name or 'parallel_env'}; {NAMES}")
-    return found
+    return factory
 
 
 NAMES = "name a module with a parallel_env, such as mpe2.simple_spread_v3, or module:callable of yours"
 
 
 class Joint(Parallel):
-    """A copy is one environment: obs {agent: [B, *O]}, action [B, A], reward and discount [B, N].
+    """Copies as environments: obs {agent: [B, *O]}, action [B, A], reward and discount [B, N].
 
-    Who is done before the others sees zeros, is paid nothing and has discount 0 until the episode ends. Logged are the
-    mean over agents as `return`, and each agent's as `return_<agent>`.
+    An agent that is done before the others sees zeros, is paid nothing and has discount 0 until the episode ends. The
+    mean over agents is logged as `return`, and each agent's own as `return_<agent>`.
     """
 
     def __init__(self, make: Callable[[], Any], **common: Any) -> None:
@@ -116,20 +117,22 @@ class Joint(Parallel):
         self._all_valid = torch.ones(self.num_envs, dtype=torch.bool)
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        """Start new episodes; see `VectorEnv.reset`."""
         self.begin_all(seed)
         return self.now()
 
     def now(self) -> Obs:
-        """What there is to act on."""
+        """Return the observations to act on."""
         return {agent: self.tensors(agent, self.shown[agent]) for agent in self.agents}
 
     def step(self, action: Tensor) -> Step:
+        """Take one step in every copy; see `VectorEnv.step`."""
         parts = action.split(self.widths, -1)
-        each = zip(parts, self.action_space.values(), strict=True)
-        outcome = self.advance([from_blocks(part, space) for part, space in each])
+        pairs = zip(parts, self.action_space.values(), strict=True)
+        outcome = self.advance([from_blocks(part, space) for part, space in pairs])
         dead = ~outcome.there | outcome.terminated
         next_obs = {}
-        for n, agent in enumerate(self.agents):  # as it will be seen in the next row: zeros of the dead
+        for n, agent in enumerate(self.agents):  # as the next row shows it: zeros for agents that are done
             after = [None if gone else x for x, gone in zip(outcome.after[agent], dead[:, n], strict=True)]
             next_obs[agent] = self.tensors(agent, after)
         same = not outcome.over.any() and not (outcome.ended & ~outcome.terminated).any()
@@ -147,9 +150,9 @@ class Joint(Parallel):
 
 
 class Rows(Parallel):
-    """Every agent of every copy is an environment of its own, B·N rows, copy after copy.
+    """Agents as environments: every agent of every copy is one, B·N rows, copy after copy.
 
-    Who is done before the others has filler rows until its copy begins anew.
+    An agent that is done before the others has filler rows until its copy begins anew.
 
     Args:
         agent_index: append the agent's number to what it sees, as one-hot, so that one policy can tell them apart.
@@ -182,11 +185,12 @@ class Rows(Parallel):
             self.index = torch.eye(n).repeat(len(self.copies), 1)
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        """Start new episodes; see `VectorEnv.reset`."""
         self.begin_all(seed)
         return self.rows(self.shown)
 
     def rows(self, seen: dict[str, list[Any]]) -> Obs:
-        """What all agents see, [B·N, *O]."""
+        """Return the observations of all agents, [B·N, *O]."""
         first, *others = (self.tensors(agent, seen[agent]) for agent in self.agents)
         obs = map_obs(lambda *x: torch.stack(x, 1).flatten(0, 1), first, *others)
         if self.one_hot:
@@ -194,6 +198,7 @@ class Rows(Parallel):
         return torch.cat([obs, self.index], -1) if self.agent_index else obs
 
     def step(self, action: Tensor) -> Step:
+        """Take one step in every copy; see `VectorEnv.step`."""
         n = len(self.agents)
         outcome = self.advance(action.unflatten(0, (-1, n)).unbind(1))
         next_obs = self.rows(outcome.after)
@@ -218,5 +223,5 @@ def _bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shown(space: gym.Space) -> str:
-    """A space in a few words."""
+    """Describe a space in a few words."""
     return f"{type(space).__name__}{space.shape}" if isinstance(space, spaces.Box) else str(space)

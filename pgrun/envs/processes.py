@@ -25,24 +25,26 @@ PATIENCE = 5.0  # seconds that a worker process has for closing its environment
 
 
 class Processes(Copies):
-    """A process for each copy. One that dies or breaks is told of, and none outlives this."""
+    """Copies in a process each. A process that dies or breaks is reported, and none outlives this object."""
 
     def begin(self, makers: Sequence[Make]) -> list[tuple[gym.Space, gym.Space]]:
+        """Start the processes and make the copies; see `Copies.begin`."""
         context = multiprocessing.get_context()
         self.pipes: list[Any] = []
         self.workers: list[Any] = []
         for i, make in enumerate(makers):
-            mine, its = context.Pipe()
-            work = (i, CloudpickleWrapper(make), self.same_step, its, mine)
+            our_end, worker_end = context.Pipe()
+            work = (i, CloudpickleWrapper(make), self.same_step, worker_end, our_end)
             worker = context.Process(target=serve, args=work, daemon=True, name=f"pgrun-environment-{i}")  # type: ignore[attr-defined]
-            self.pipes.append(mine)
+            self.pipes.append(our_end)
             self.workers.append(worker)
             worker.start()
             kill_at_exit(worker)
-            its.close()
+            worker_end.close()
         return [self.answer(i, "making it") for i in range(len(makers))]
 
     def all(self, methods: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Call a method of each copy; see `Copies.all`."""
         for i, (pipe, method, given) in enumerate(zip(self.pipes, methods, arguments, strict=True)):
             try:
                 pipe.send((method, given))
@@ -51,7 +53,7 @@ class Processes(Copies):
         return [self.answer(i, method) for i, method in enumerate(methods)]
 
     def answer(self, i: int, where: str) -> Any:
-        """Wait for a copy's answer.
+        """Wait for a copy's answer and return it.
 
         Raises:
             EnvFailed: it failed or died.
@@ -76,6 +78,7 @@ class Processes(Copies):
         raise EnvFailed(f"environment {i} failed in {name} (its process died: {how})")
 
     def end(self) -> list[str]:
+        """Close the copies and end their processes; see `Copies.end`."""
         reasons: list[str] = []
         for pipe in self.pipes:
             with suppress(OSError):
@@ -97,8 +100,8 @@ class Processes(Copies):
 
 
 def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
-    """The process of one copy: do what it is told until it is told to close, or nobody is left to tell."""
-    gc.freeze()  # a fork must not finalise what its parent left: threads that this needs are not here
+    """Run one copy in this process: obey orders until one says close, or the parent is gone."""
+    gc.freeze()  # a fork must not finalise its parent's objects: the threads that this needs are not here
     parents.close()
     leave_to_leader()
     copy: Copy | None = None
@@ -121,7 +124,7 @@ def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
 
 
 def portable(error: BaseException) -> BaseException:
-    """An exception that another process can read."""
+    """Return an exception that another process can read."""
     try:
         pickle.loads(pickle.dumps(error))
         return error

@@ -1,4 +1,4 @@
-"""Readers of observations: each copies what an environment shows, as its space has it, or refuses it."""
+"""Readers of observations: each copies what an environment shows into its space's form, or refuses it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pgrun.errors import UserError
 spaces = gym.spaces
 log = logging.getLogger("pgrun")
 Reader = Callable[[Any], Any]
-WIDE, FAR = 1e4, 1e10  # half a range of actions that is hardly meant; one that says there are no bounds
-LARGEST = 2.0**24  # up to here float32 has every whole number
+WIDE, FAR = 1e4, 1e10  # half-widths of action bounds: hardly meant from the first, none from the second
+LARGEST = 2.0**24  # float32 has every whole number up to here
 
 
 def reader(space: gym.Space, name: str, *, copy: bool = True) -> Reader:
     """Make a function that reads an observation as arrays of the space's shapes and types.
 
     Args:
-        space: what the observations are in.
+        space: of the observations.
         name: what to call them in a refusal.
         copy: whether the arrays must be fresh ones.
 
     Returns:
-        The function; it raises UserError where a shape is another one, a number can't be held, or a choice is none.
+        The function. It raises UserError for a wrong shape, a number that can't be held, or a choice that isn't one.
     """
     if isinstance(space, spaces.Dict):
         return _dict_reader(space, name, copy)
@@ -35,7 +35,7 @@ def reader(space: gym.Space, name: str, *, copy: bool = True) -> Reader:
         return _discrete_reader(space, name)
     if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
         return _array_reader(space, name, copy)
-    return lambda x: x  # which no network reads
+    return lambda x: x  # no network reads it
 
 
 def _dict_reader(space: spaces.Dict, name: str, copy: bool) -> Reader:
@@ -71,7 +71,7 @@ def _discrete_reader(space: spaces.Discrete, name: str) -> Reader:
 def _array_reader(space: gym.Space, name: str, copy: bool) -> Reader:
     shape, dtype = space.shape, np.dtype(space.dtype)  # type: ignore[arg-type]
     floating = dtype.kind == "f"
-    low: Any = None  # of choices, which are looked at each time
+    low: Any = None  # bounds of choices, which are checked each time
     high: Any = None
     if isinstance(space, spaces.MultiDiscrete):
         low, high = space.start, space.start + space.nvec - 1
@@ -96,7 +96,7 @@ def _array_reader(space: gym.Space, name: str, copy: bool) -> Reader:
 
 
 def _plain(x: Any, space: gym.Space, name: str) -> np.ndarray:
-    """An observation as an array of numbers, in whatever type it came."""
+    """Return an observation as an array of numbers, in whatever type it came."""
     try:
         a = np.asarray(x)
     except Exception as error:  # ragged lists are a ValueError, a tensor on a GPU a TypeError, and so on
@@ -113,11 +113,11 @@ def _odd(a: np.ndarray, where: np.ndarray) -> str:
 def look_closely(space: gym.Space, x: Any, name: str, *, float64: bool = False) -> None:
     """Check an observation, as `reader` read it, against its space's bounds.
 
-    Numbers of an integer type beyond them are refused. Floating ones reach the policy as they are, so they are told of,
-    and so are those that float32 has no room for, unless they are kept in `float64`.
+    Integers beyond them are refused. Floating numbers reach the policy as they are, so they only get a warning. So do
+    numbers that float32 would round, unless they are kept in `float64`.
 
     Raises:
-        UserError: a whole number that the space does not have.
+        UserError: a whole number is beyond the bounds.
     """
     if isinstance(space, spaces.Dict):
         for key, part in space.items():
@@ -176,7 +176,7 @@ def shown(x: Any) -> str:
 
 
 def said(space: gym.Space) -> str:
-    """A space in a few words."""
+    """Describe a space in a few words."""
     if isinstance(space, spaces.Box):
         bounds = f", from {space.low.min():g} to {space.high.max():g}" if space.low.size else ""
         return f"Box of shape {space.shape} and type {space.dtype}{bounds}"

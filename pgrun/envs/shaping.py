@@ -1,6 +1,7 @@
-"""Potential-based shaping: a reward that leads the way and leaves the optimal policy as it is.
+"""Potential-based shaping: rewards that guide learning and leave the optimal policy as it is.
 
-It leads returns. A critic that is fitted to them learns V − Φ, and its advantages are the unshaped ones again.
+They guide learning from returns. A critic fitted to shaped returns learns V − Φ, and its advantages are the unshaped
+ones again.
 
 Ng, Harada & Russell 1999, https://people.eecs.berkeley.edu/~pabbeel/cs287-fa09/readings/NgHaradaRussell-shaping-ICML1999.pdf.
 """
@@ -23,25 +24,25 @@ Potential = Callable[[Obs], Tensor]  # Φ: observations [B, *O] -> [B]
 
 
 class Shaped:
-    """Environments whose reward has γΦ(s′) − Φ(s) added, Φ(terminal) = 0.
+    """Environments with γΦ(s′) − Φ(s) added to the reward, Φ(terminal) = 0.
 
-    Where an episode is cut by a time limit the world goes on, so Φ(s′) stays. What was really paid is logged as
-    `return`, what is learnt from as `return_shaped`.
+    If a time limit cuts an episode the world goes on, so Φ(s′) stays. The environment's own reward is logged as
+    `return`, the reward that is learnt from as `return_shaped`.
 
     Args:
         env: the environments.
         potential: Φ.
-        gamma: the algorithm's γ; with another one the shaping would not be neutral.
+        gamma: the algorithm's γ; with another one the shaping would change the optimal policy.
     """
 
     def __init__(self, env: VectorEnv, potential: Potential, gamma: float) -> None:
         self.env, self.gamma, self.potential = env, gamma, potential
         self.num_envs, self.obs_space, self.action_space = env.num_envs, env.obs_space, env.action_space
         self.ungrouped = getattr(env, "ungrouped", "it has no groups")
-        self.phi = self.value(_zeros(env.obs_space, env.num_envs))  # Φ(s_t); one that can't be had is refused now
+        self.phi = self.value(_zeros(env.obs_space, env.num_envs))  # Φ(s_t); a potential that fails is refused now
 
     def value(self, obs: Obs) -> Tensor:
-        """Φ of observations [B, *O], as float32 [B]."""
+        """Compute Φ of observations [B, *O], as float32 [B]."""
         phi, due = self.potential(obs), (self.num_envs,)
         if not isinstance(phi, Tensor) or phi.shape != due:
             given = tuple(phi.shape) if isinstance(phi, Tensor) else type(phi).__name__
@@ -49,11 +50,13 @@ class Shaped:
         return phi.float()
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        """Start new episodes; see `VectorEnv.reset`."""
         obs = self.env.reset(seed) if group == 1 else self.env.reset(seed, group)
         self.phi = self.value(obs)
         return obs
 
     def step(self, action: Tensor) -> Step:
+        """Take one step and shape its rewards; see `VectorEnv.step`."""
         step = self.env.step(action)
         after = self.value(step.next_obs)  # Φ(s_{t+1})
         to_come = torch.where(step.discount > 0.0, self.gamma * after, 0.0)
@@ -64,19 +67,22 @@ class Shaped:
         return step._replace(reward=shaped, streams=streams)
 
     def snapshot(self) -> dict[str, Any] | None:
+        """Return the environments' state and Φ; see `VectorEnv.snapshot`."""
         inner = self.env.snapshot()
         return None if inner is None else {"env": inner, "phi": self.phi.clone()}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot; see `VectorEnv.restore`."""
         self.env.restore(state["env"])
         self.phi = state["phi"].clone()
 
     @property
     def why_stateless(self) -> str:
-        """Why there is no snapshot."""
+        """The reason why there is no snapshot."""
         return getattr(self.env, "why_stateless", "")
 
     def close(self) -> None:
+        """Close the environments."""
         self.env.close()
 
 
@@ -87,7 +93,7 @@ def _zeros(space: gym.Space, n: int) -> Obs:
 
 
 class Coordinate:
-    """Φ(s) = scale · s[index]: the higher one coordinate of the observation, the better.
+    """A potential of one coordinate of the observation, the higher the better: Φ(s) = scale · s[index].
 
     Args:
         index: which number of the observation.
@@ -98,12 +104,13 @@ class Coordinate:
         self.index, self.scale = index, scale
 
     def __call__(self, obs: Tensor) -> Tensor:
+        """Compute Φ of observations [B, O]; [B]."""
         _check_indices(obs, [self.index])
         return self.scale * obs[:, self.index]
 
 
 class Distance:
-    """Φ(s) = −scale · ‖s[indices] − goal‖: the nearer to a point, the better.
+    """A potential of the distance to a point, the nearer the better: Φ(s) = −scale · ‖s[indices] − goal‖.
 
     Args:
         indices: which numbers of the observation.
@@ -117,6 +124,7 @@ class Distance:
         self.indices, self.goal, self.scale = list(indices), torch.tensor(goal, dtype=torch.float32), scale
 
     def __call__(self, obs: Tensor) -> Tensor:
+        """Compute Φ of observations [B, O]; [B]."""
         _check_indices(obs, self.indices)
         return -self.scale * (obs[:, self.indices] - self.goal).norm(dim=-1)
 

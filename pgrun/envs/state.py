@@ -1,11 +1,11 @@
-"""An environment's complete state as tensors and plain values, so that a resumed run goes on bit for bit.
+"""The complete state of an environment as tensors and plain values, so that a resumed run goes on bit for bit.
 
 Python environments keep their state in plain attributes (numbers, arrays, generators), which are read and put back.
-MuJoCo's simulator gives up every array of its data: the integration state alone would lose derived arrays that some
-environments read before the next step (Ant's contact forces and body positions). What holds anything else (Box2D's
-world, an emulator) can't be captured, unless it offers `snapshot()` and `restore(state)` itself. Nothing is left out
-silently: an attribute that can't be read makes the whole capture fail, with its name. (A MuJoCo model is taken to be
-fixed; an environment that changes its own offers `snapshot` and `restore`.)
+Of MuJoCo's simulator every array of its data is read: the integration state alone would lose derived arrays that some
+environments read before the next step (Ant's contact forces and body positions). Environments that hold anything else
+(Box2D's world, an emulator) can't be captured, unless they offer `snapshot()` and `restore(state)` themselves. Nothing
+is left out silently: an attribute that can't be read makes the whole capture fail, with its name. (A MuJoCo model is
+taken to be fixed; an environment that changes its own offers `snapshot` and `restore`.)
 """
 
 from __future__ import annotations
@@ -39,9 +39,15 @@ FIXED_NAMES = ("spec", "_spec", "metadata", "_cached_spec")
 
 
 def capture_object(obj: Any, seen: dict[int, str] | None = None) -> dict[str, Any]:
-    """The plain attributes of one layer; CantCapture where it holds anything else that may be state.
+    """Return the plain attributes of one layer.
 
-    `seen` is what other layers hold: one object under two names would come back as two, so it is refused.
+    Args:
+        obj: the layer.
+        seen: names, by id, of the objects in other layers; it is added to. One object under two names would come back
+            as two, so it is refused.
+
+    Raises:
+        CantCapture: the layer holds anything else that may be state.
     """
     seen = {} if seen is None else seen
     state: dict[str, Any] = {}
@@ -69,14 +75,25 @@ def capture_object(obj: Any, seen: dict[int, str] | None = None) -> dict[str, An
 
 
 def apply_object(obj: Any, state: dict[str, Any]) -> None:
-    """Put a layer's attributes back."""
+    """Restore a layer's attributes."""
     for name, value in state.items():
         setattr(obj, name, decode(value))
 
 
 def copy_axes(two: Any, three: Any) -> dict[str, int]:
-    """Which axis of which array runs over the copies: the one that is 2 long in an environment of two copies and 3 in
-    one of three. CantCapture where anything else differs in its form.
+    """Find which axis of which array runs over the copies of a natively vectorised environment.
+
+    It is the axis that is 2 long in an environment of two copies and 3 long in one of three.
+
+    Args:
+        two: an environment of two copies.
+        three: the same of three.
+
+    Returns:
+        The axes by the arrays' names.
+
+    Raises:
+        CantCapture: anything else differs in its form.
     """
     axes = {}
     for env in (two, three):
@@ -95,7 +112,7 @@ def copy_axes(two: Any, three: Any) -> dict[str, int]:
 
 
 def _form(value: Any) -> Any:
-    """An encoded value's form without its content: an array's shape as a tuple, lists and dicts of forms, types."""
+    """Return an encoded value's form without its content: shapes of arrays as tuples, forms in lists and dicts."""
     if isinstance(value, dict):
         if "ndarray" in value:
             return tuple(value["shape"])
@@ -106,18 +123,18 @@ def _form(value: Any) -> Any:
 
 
 def copies_of(state: dict[str, Any], axes: dict[str, int], index: np.ndarray) -> dict[str, Any]:
-    """A captured state of B copies in which copy i is what copy index[i] was."""
+    """Return a captured state in which copy i is what copy index[i] was."""
     moved = {name: encode(np.take(decode(state[name]), index, axis=axis)) for name, axis in axes.items()}
     return {**state, **moved}
 
 
 def offers_state(env: Any) -> bool:
-    """Whether an environment captures itself, by `snapshot()` and `restore(state)`."""
+    """Tell whether an environment captures itself, by `snapshot()` and `restore(state)`."""
     return callable(getattr(env, "snapshot", None)) and callable(getattr(env, "restore", None))
 
 
 def capture(env: gym.Env) -> dict[str, Any]:
-    """The state of an environment and all its wrappers, each layer by itself."""
+    """Return the state of an environment and all its wrappers, each layer by itself."""
     layers, seen = [], dict[int, str]()
     while True:
         if offers_state(env):
@@ -133,7 +150,7 @@ def capture(env: gym.Env) -> dict[str, Any]:
 
 
 def apply(env: gym.Env, state: dict[str, Any]) -> None:
-    """Put a captured state back."""
+    """Restore a captured state."""
     for depth, layer in enumerate(state["layers"]):
         if isinstance(env, gym.Wrapper) != (depth < len(state["layers"]) - 1):
             raise UserError("the checkpoint's environment has other wrappers than this one")
@@ -176,19 +193,19 @@ def _put_mujoco_arrays(env: Any, state: dict[str, Any]) -> None:
 
 
 class Stateful(gym.Wrapper):
-    """The outermost wrapper of each copy, through which a vector environment (in-process or not) reads its state."""
+    """A wrapper of each copy, through which a vector environment (in-process or not) reads its state."""
 
     def __init__(self, env: gym.Env, index: int) -> None:
         super().__init__(env)
         self.index = index
 
     def capture_state(self) -> dict[str, Any] | str:
-        """The state, or in words why there is none."""
+        """Return the state, or in words why there is none."""
         try:
             return capture(self.env)
         except CantCapture as reason:
             return str(reason)
 
     def apply_state(self, states: list[dict[str, Any]]) -> None:
-        """Put this copy's one of the states back."""
+        """Restore this copy's entry of the states."""
         apply(self.env, states[self.index])

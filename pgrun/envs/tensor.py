@@ -23,7 +23,7 @@ spaces = gym.spaces
 
 
 class Outcome(NamedTuple):
-    """What one step of a world leads to."""
+    """The outcome of one step of a world."""
 
     state: Tensor  # [B, *S]
     reward: Tensor  # [B]
@@ -32,21 +32,27 @@ class Outcome(NamedTuple):
 
 
 class World:
-    """A Markov decision process as functions of batched tensors. What is random is drawn from `rng`."""
+    """A Markov decision process as functions of batched tensors. All randomness is drawn from `rng`."""
 
     obs_space: gym.Space
     action_space: gym.Space
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw n start states; -> [n, *S]."""
+        """Draw n start states [n, *S]."""
         raise NotImplementedError
 
     def observe(self, state: Tensor) -> Obs:
-        """state [B, *S] -> what is seen of it, [B, *O], float32."""
+        """Return the observations [B, *O] of states [B, *S], float32."""
         raise NotImplementedError
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
-        """state [B, *S], action [B, *A] within the action space -> what follows. The state is not written to."""
+        """Take one step, without writing to the state.
+
+        Args:
+            state: [B, *S].
+            action: [B, *A], within the action space.
+            rng: the source of all randomness.
+        """
         raise NotImplementedError
 
 
@@ -75,9 +81,10 @@ class TensorEnv:
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
 
     def _seed(self, seed: int) -> None:
-        self.rng.manual_seed(sub_seeds(seed, 1)[0])  # not the very numbers that the policy draws from this seed
+        self.rng.manual_seed(sub_seeds(seed, 1)[0])  # not the same numbers as the policy draws from this seed
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
+        """Start new episodes; see `VectorEnv.reset`."""
         if seed is not None:
             self._seed(seed)
         self.state = self.world.initial(self.num_envs // group, self.rng).repeat_interleave(group, 0)
@@ -85,10 +92,11 @@ class TensorEnv:
         return self.observe(self.state)
 
     def observe(self, state: Tensor) -> Obs:
-        """Copy what a world shows of a state: it may write to its own tensors again, or show the state."""
+        """Copy a world's observations, since it may write to its own tensors again, or show the state itself."""
         return map_obs(Tensor.clone, self.world.observe(state))
 
     def step(self, action: Tensor) -> Step:
+        """Take one step in every copy; see `VectorEnv.step`."""
         world = self.world
         with failing("the world", "step"):
             state, reward, terminated, streams = world.step(self.state, self._action(action), self.rng)
@@ -112,19 +120,22 @@ class TensorEnv:
         )
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the states and the generator's; see `VectorEnv.snapshot`."""
         return {"state": self.state.clone(), "t": self.t.clone(), "rng": self.rng.get_state()}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot; see `VectorEnv.restore`."""
         self.state, self.t = state["state"].clone(), state["t"].clone()
         self.rng.set_state(state["rng"])
 
     def close(self) -> None:
-        """There is nothing to free."""
+        """Do nothing: there is nothing to free."""
 
 
 def canonical(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Tensor]]:
-    """The action space that policies see, and how a batch of their actions gets into the world's (on tensors what
-    `action_codec` does on arrays); Discrete from 0 and Box alone.
+    """Return the action space that policies see, and a function from a batch of their actions to the world's.
+
+    It does on tensors what `action_codec` does on arrays, for Box and for Discrete from 0.
     """
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return space, lambda a: a

@@ -1,9 +1,9 @@
 """Copies of a Gymnasium environment side by side, in this process or in one each.
 
-They stand in for Gymnasium's own vector environments, which build one copy more to see its spaces, put together all
-that copies say in `info`, whatever it is, and wait for ever for a copy that can't answer.
+They replace Gymnasium's own vector environments. Those build an extra copy to see its spaces, merge everything that
+copies put into `info`, and wait for ever for a copy that can't answer.
 
-Of `info` nothing is read but the keys in `READ`; each becomes a list, a copy's value or None.
+Of `info` only the keys in `READ` are read; each becomes a list, a copy's value or None.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger("pgrun")
 
 
 class Copies:
-    """All copies in this process, one after the other.
+    """Copies in this process, one after the other.
 
     Args:
         makers: one for each copy.
@@ -35,7 +35,7 @@ class Copies:
         self.closed = False
         self.copies: list[Copy] = []
         self._steps = ["step"] * self.num_envs
-        self._autoreset_envs = np.zeros(self.num_envs, dtype=bool)  # not same_step: who begins anew at the next step
+        self._autoreset_envs = np.zeros(self.num_envs, dtype=bool)  # not same_step: copies to begin anew next step
         try:
             spaces = self.begin(makers)
         except BaseException:
@@ -48,15 +48,15 @@ class Copies:
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def begin(self, makers: Sequence[Make]) -> list[tuple[gym.Space, gym.Space]]:
-        """Make the copies; -> the spaces of each."""
+        """Make the copies and return the spaces of each."""
         for i, make in enumerate(makers):
             self.copies.append(Copy(make, i, self.same_step))
         return [copy.spaces() for copy in self.copies]
 
     def all(self, methods: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call a method of each copy; -> the results."""
-        each = zip(self.copies, methods, arguments, strict=True)
-        return [getattr(copy, method)(*given) for copy, method, given in each]
+        """Call a method of each copy and return the results."""
+        calls = zip(self.copies, methods, arguments, strict=True)
+        return [getattr(copy, method)(*given) for copy, method, given in calls]
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every copy."""
@@ -66,15 +66,15 @@ class Copies:
         return self.batch(obs), listed(said)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step in every copy; one that is to begin anew ignores its action."""
-        each = iterate(self.action_space, actions)
+        """Take one step in every copy; a copy that is to begin anew ignores its action."""
+        per_copy = iterate(self.action_space, actions)
         if self._autoreset_envs.any():
             methods = ["anew" if begins else "step" for begins in self._autoreset_envs]
             answers = self.all(
-                methods, [() if method == "anew" else (a,) for a, method in zip(each, methods, strict=True)]
+                methods, [() if method == "anew" else (a,) for a, method in zip(per_copy, methods, strict=True)]
             )
         else:
-            answers = self.all(self._steps, [(a,) for a in each])
+            answers = self.all(self._steps, [(a,) for a in per_copy])
         obs, reward, terminated, truncated, said = zip(*answers, strict=True)
         ends, cuts = np.array(terminated, dtype=bool), np.array(truncated, dtype=bool)
         if not self.same_step:
@@ -82,21 +82,21 @@ class Copies:
         return self.batch(obs), np.array(reward, dtype=np.float64), ends, cuts, listed(said)
 
     def batch(self, obs: Sequence[Any]) -> Any:
-        """The copies' observations as Gymnasium batches them."""
+        """Put the copies' observations into a batch, as Gymnasium does."""
         space = self.single_observation_space
         return concatenate(space, obs, create_empty_array(space, self.num_envs))  # type: ignore[arg-type]
 
     def call(self, name: str, *args: Any) -> tuple[Any, ...]:
-        """A method's results, or an attribute's values."""
+        """Return a method's results, or an attribute's values, of all copies."""
         return tuple(self.all(["call"] * self.num_envs, [(name, *args)] * self.num_envs))
 
     @property
     def envs(self) -> list[gym.Env]:
-        """The copies' environments, those in this process."""
+        """The environments of the copies in this process."""
         return [copy.env for copy in self.copies]
 
     def render(self) -> tuple[Any, ...]:
-        """The frames of all copies."""
+        """Return the frames of all copies."""
         return self.call("render")
 
     def close(self) -> None:
@@ -107,11 +107,11 @@ class Copies:
                 log.warning("%d of %d environments failed in close (%s)", len(reasons), self.num_envs, reasons[0])
 
     def end(self) -> list[str]:
-        """Close the copies that were made; -> what went wrong in each."""
+        """Close the copies that were made, and return what went wrong in each."""
         return [copy.close() for copy in self.copies]
 
 
 def listed(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """{key: the copies' values}, None where a copy doesn't say."""
-    keys = {key for each in said for key in each}
-    return {key: [each.get(key) for each in said] for key in keys}
+    """Merge the copies' dicts into lists by key, None where a copy has no entry."""
+    keys = {key for info in said for key in info}
+    return {key: [info.get(key) for info in said] for key in keys}

@@ -1,4 +1,4 @@
-"""The worlds of tensors: small problems, each of which shows one thing."""
+"""Small worlds of tensors, each of which shows one thing."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ spaces = gym.spaces
 
 
 def box(low: ArrayLike, high: ArrayLike) -> spaces.Box:
-    """A Box of one axis with these bounds."""
+    """Make a Box of one axis with these bounds."""
     return spaces.Box(np.asarray(low, dtype=np.float32), np.asarray(high, dtype=np.float32), dtype=np.float32)
 
 
 def uniform(low: float, high: float, *shape: int, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniform draws from [low, high)."""
+    """Draw uniformly from [low, high)."""
     return low + (high - low) * torch.rand(*shape, generator=rng, dtype=dtype)
 
 
 class CartPole(World):
-    """CartPole-v1: the equations and limits of gymnasium's, in its double precision; some of its state can be hidden.
+    """CartPole-v1 with gymnasium's equations and limits, in double precision; some of its state can be hidden.
 
     Args:
         masked: which of x, x_dot, theta, theta_dot are not seen. Without the velocities the problem is only partially
@@ -51,12 +51,15 @@ class CartPole(World):
         self.obs_space, self.action_space = box(-high, high), spaces.Discrete(2)
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw start states; see `World.initial`."""
         return uniform(-0.05, 0.05, n, 4, rng=rng, dtype=torch.float64)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the coordinates that are not masked; see `World.observe`."""
         return state[:, self.seen].float()
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Move cart and pole; see `World.step`."""
         _, x_dot, theta, theta_dot = state.unbind(-1)
         force = self.FORCE * (2.0 * action - 1.0)
         sin, cos = theta.sin(), theta.cos()
@@ -72,14 +75,14 @@ class CartPole(World):
 
 
 class ContextualBandit(World):
-    """One step an episode: a context is seen, one arm is pulled, the context's best arm pays 1 and the others 0.
+    """A bandit with contexts: in each context one arm is best and pays 1, the others 0; an episode is one step.
 
     Args:
         contexts: how many there are; each is as likely.
         arms: how many there are.
         features: a context is seen as a random vector of so many numbers; None: one-hot.
-        noise: standard deviation of what is added to the reward.
-        table_seed: which arm is best where, and what contexts look like.
+        noise: standard deviation of the noise in the reward.
+        table_seed: decides which arm is best where, and what contexts look like.
     """
 
     def __init__(
@@ -95,12 +98,15 @@ class ContextualBandit(World):
         self.obs_space, self.action_space = box([-1.0] * size, [1.0] * size), spaces.Discrete(arms)
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw contexts; see `World.initial`."""
         return torch.randint(self.contexts, (n,), generator=rng)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the contexts; see `World.observe`."""
         return self.looks[state]
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Pay the reward and end the episode; see `World.step`."""
         reward = (action == self.best[state]).float()
         if self.noise:
             reward = reward + self.noise * torch.randn(len(state), generator=rng)
@@ -108,13 +114,15 @@ class ContextualBandit(World):
 
 
 class SparseReach(World):
-    """A point in the square [−1, 1]² that moves by at most `step` a coordinate, and is paid 1 once: at the goal, where
-    the episode ends. Undirected steps diffuse as the square root of time and all but never get there.
+    """A point in the square [−1, 1]² that has to find a goal, which pays 1 and ends the episode.
+
+    It moves by at most `step` a coordinate. Undirected steps diffuse as the square root of time and almost never get
+    there.
 
     Args:
         start, goal: where it begins (give or take `spread`), and where it should get to.
         spread: half the width of the square that starts are drawn from.
-        radius: how near is there.
+        radius: how near the goal counts as reached.
         step: how far a full action moves.
     """
 
@@ -126,34 +134,37 @@ class SparseReach(World):
         self.obs_space, self.action_space = box([-1.0] * 2, [1.0] * 2), box([-1.0] * 2, [1.0] * 2)
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw start states; see `World.initial`."""
         return (self.start + uniform(-self.spread, self.spread, n, 2, rng=rng)).clamp(-1.0, 1.0)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the position; see `World.observe`."""
         return state
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Move the point; see `World.step`."""
         after = (state + self.size * action).clamp(-1.0, 1.0)
         there = (after - self.goal).norm(dim=-1) <= self.radius
         return Outcome(after, there.float(), there)
 
     def expert(self, obs: Tensor) -> Tensor:
-        """The action that goes straight to the goal as fast as it can; obs [B, 2] -> [B, 2]."""
+        """Return the action that goes straight to the goal at full speed; obs [B, 2] to [B, 2]."""
         way = (self.goal - obs) / self.size
         return way / way.abs().amax(-1, keepdim=True).clamp(min=1.0)
 
 
 class RewardHack(World):
-    """A boat race on a line whose points are a bad measure of it (after OpenAI's CoastRunners,
-    https://openai.com/index/faulty-reward-functions/).
+    """A boat race on a line whose points are a bad measure of it.
 
-    What is wanted is to cross the finish, soon: 10 there, −0.1 a step; it is logged as `return_true` and never seen by
-    the algorithm. What is paid are points: `finish_points` for the finish, where the race ends, and 1 for each time
-    the buoy is passed. Who sails round the buoy for ever has the most points and never arrives.
+    After OpenAI's CoastRunners, https://openai.com/index/faulty-reward-functions/. The true aim is to cross the finish
+    soon: 10 there, −0.1 a step; it is logged as `return_true` and never seen by the algorithm. The algorithm is paid
+    points: `finish_points` for the finish, where the race ends, and 1 for each time the buoy is passed. A boat that
+    circles the buoy for ever has the most points and never arrives.
 
     Args:
         length: cells from the start, 0, to the finish, length − 1; what is seen is the cell, one-hot.
         buoy: the buoy's cell.
-        finish_points: what the finish pays.
+        finish_points: points for the finish.
     """
 
     MOVES: ClassVar = torch.tensor([-1, 0, 1])
@@ -166,12 +177,15 @@ class RewardHack(World):
         self.obs_space, self.action_space = box([0.0] * length, [1.0] * length), spaces.Discrete(3)
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Return start states, all 0; see `World.initial`."""
         return torch.zeros(n, dtype=torch.int64)
 
     def observe(self, state: Tensor) -> Tensor:
+        """Show the cell; see `World.observe`."""
         return self.looks[state]
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Move the boat and count its points; see `World.step`."""
         after = (state + self.MOVES[action]).clamp(min=0)
         finished = after == self.length - 1
         passed = (after == self.buoy) & (state != self.buoy)

@@ -1,4 +1,4 @@
-"""A user's wrappers round one copy of an environment, and what the environment itself pays beneath them."""
+"""A user's wrappers round one copy of an environment, and the environment's own rewards beneath them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgrun.envs.arguments import Arguments
 from pgrun.envs.interface import number
 from pgrun.errors import UserError, told
 
-# these keep statistics to themselves, which evaluation and a resumed run would begin anew
+# these keep statistics that evaluation and a resumed run would begin anew
 BUILT_IN = {
     gym.wrappers.NormalizeObservation: "network.normalize_obs=true",
     gym.wrappers.NormalizeReward: "algo.normalize_reward=true",
@@ -20,29 +20,31 @@ BUILT_IN = {
 
 
 class OwnReward(gym.Wrapper):
-    """Sums what the environment itself pays, however many steps the wrappers above make of one."""
+    """Sums the environment's own rewards, however many steps the wrappers above make of one."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         self.paid, self.fresh = 0.0, True
 
     def reset(self, **kwargs: Any) -> Any:
+        """Start an episode, and note that it began; see `gymnasium.Env.reset`."""
         self.fresh = True
         return self.env.reset(**kwargs)
 
     def step(self, action: Any) -> Any:
+        """Take one step and add its reward; see `gymnasium.Env.step`."""
         answer = self.env.step(action)
         self.paid += number(answer[1])
         return answer
 
     def take(self) -> float:
-        """Return what was paid since the last call. From here on it is seen whether the environment is reset."""
+        """Return the rewards since the last call, and watch from here on whether the environment is reset."""
         paid, self.paid, self.fresh = self.paid, 0.0, False
         return paid
 
 
 def innermost(env: gym.Env) -> OwnReward | None:
-    """The layer of a copy that sums what the environment itself pays, where there is one."""
+    """Return the `OwnReward` layer of a copy; None if there is none."""
     while isinstance(env, gym.Wrapper):
         if isinstance(env, OwnReward):
             return env
@@ -51,10 +53,10 @@ def innermost(env: gym.Env) -> OwnReward | None:
 
 
 def wrapped(env: gym.Env, wrappers: Sequence[Callable[[gym.Env], gym.Env]]) -> gym.Env:
-    """An environment in a user's wrappers, innermost first.
+    """Put an environment into a user's wrappers, innermost first.
 
     Raises:
-        UserError: one that can't be put round it, or that pgrun has something better for.
+        UserError: a wrapper can't be put round it, or pgrun has something better for it.
     """
     if not wrappers:
         return env

@@ -1,1 +1,1 @@
-"""The one training loop and what watches it: hooks, evaluation, diagnostics. It knows no config and no files."""
+"""The one training loop and what watches it: hooks, evaluation, diagnostics. It reads no config and no files."""

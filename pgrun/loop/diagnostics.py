@@ -1,6 +1,6 @@
-"""What a run can be asked to measure of itself: how noisy its gradient is, and how far each update moves the policy.
+"""Diagnostics of a run: how noisy its gradient is, and how far each update moves the policy.
 
-Nothing of it changes a run, and nothing of it is there unless it is asked for.
+They don't change the run, and cost nothing unless the config asks for them.
 """
 
 from __future__ import annotations
@@ -24,19 +24,24 @@ from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.gradient_step import GradientStep
 
-PIECES = 64  # that a batch of rows is cut into, at most
+PIECES = 64  # the most pieces that a batch of rows is cut into
 
 
 def watch(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num_envs: int) -> None:
     """Make an algorithm's updates return more metrics.
 
-    gradient_variance: `gradient/variance` and `gradient/snr`, see `noise`. Of an on-policy algorithm, the policy
-    gradient's: of Σ_t Ψ_t ∇log π(a_t|s_t) over episodes, or environments where rollouts have a fixed length, before the
-    update's first step. Of any other, every gradient step's (with `_<name>`, where there are several), over rows.
-    step_size: `step/norm`, the length of θ_new − θ_old, and of an on-policy algorithm `policy/kl_step`,
-    KL(π_old‖π_new) at the rollout's observations.
+    Args:
+        algorithm: the algorithm whose `update` is replaced.
+        gradient_variance: add `gradient/variance` and `gradient/snr`, see `noise`. For an on-policy algorithm they are
+            those of the policy gradient Σ_t Ψ_t ∇log π(a_t|s_t), over episodes (over environments where rollouts have a
+            fixed length), before the update's first step. For any other they are those of every gradient step, over
+            rows; where there are several steps, the names end in `_<name>`.
+        step_size: add `step/norm`, the length of θ_new − θ_old, and for an on-policy algorithm `policy/kl_step`,
+            KL(π_old‖π_new) at the rollout's observations.
+        num_envs: environments of the run.
 
-    Raises UserError where there is nothing to measure.
+    Raises:
+        UserError: there is nothing to measure.
     """
     if not gradient_variance and not step_size:
         return
@@ -50,19 +55,26 @@ def watch(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num
     update = algorithm.update
 
     def watched(batch: Transition) -> dict[str, Tensor]:
-        found = {}
+        gradient_metrics = {}
         if gradient_variance and isinstance(algorithm, OnPolicy):
-            found = noise(policy_gradients(algorithm, batch))
+            gradient_metrics = noise(policy_gradients(algorithm, batch))
         before = Before(algorithm, batch) if step_size else None
         metrics = update(batch)
-        return {**metrics, **found, **(before.moved(batch) if before else {})}
+        return {**metrics, **gradient_metrics, **(before.moved(batch) if before else {})}
 
     algorithm.update = watched  # type: ignore[method-assign]
 
 
 def noise(parts: Tensor, suffix: str = "") -> dict[str, Tensor]:
-    """Of n independent contributions to a gradient [n, P], and those of the other ranks: the trace of the covariance of
-    their sum, and the signal-to-noise ratio, the sum's squared length over that trace (its own noise included).
+    """Measure the noise of a gradient, given n independent contributions to it.
+
+    Args:
+        parts: [n, P], contributions whose sum is the gradient; those of other ranks are added.
+        suffix: appended to the metrics' names.
+
+    Returns:
+        `gradient/variance`, the trace of the covariance of the sum, and `gradient/snr`, the squared length of the sum
+        over that trace. The squared length includes the noise.
     """
     n, total = ranks.total_count(len(parts)), ranks.total(parts.sum(0))
     variance = ranks.total((parts - total / n).square().sum()) * (n / (n - 1.0))
@@ -71,7 +83,7 @@ def noise(parts: Tensor, suffix: str = "") -> dict[str, Tensor]:
 
 
 def policy_gradients(algorithm: OnPolicy, batch: Transition) -> Tensor:
-    """What each episode, or each environment, adds to the mean of Ψ_t ∇log π(a_t|s_t) over a rollout; [n, P]."""
+    """Compute the share of each episode (or environment) in the mean of Ψ_t ∇log π(a_t|s_t) over a rollout; [n, P]."""
     with untouched(algorithm):
         batch = algorithm.estimate(algorithm.prepared(batch))
     psi, factor = batch.extras["psi"], algorithm.factor(batch)
@@ -92,7 +104,7 @@ def policy_gradients(algorithm: OnPolicy, batch: Transition) -> Tensor:
 
 
 def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
-    """The noise of a gradient step's gradient over pieces of its batch; nothing where the loss has no batch."""
+    """Measure the noise of a gradient step over pieces of its batch; {} where the loss has no batch."""
     pieces, dim = batch_size(args)
     n = min(pieces, PIECES)
     if n < 2:
@@ -100,14 +112,14 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
     gradient_of, parameters = step.functional(), [p.detach() for p in step.parameters]
     leaves, form = tree_flatten(args)
     cut = {i: along for i, x in enumerate(leaves) if (along := where_rows_are(x, pieces, dim)) is not None}
-    k = pieces // n  # rows a piece; what is left over is left out
+    k = pieces // n  # rows a piece; the remainder is left out
     parts = [leaves[i].narrow(at, 0, n * k).unflatten(at, (n, k)).movedim(at, 0) for i, at in cut.items()]
 
-    def gradient(*mine: Tensor) -> Tensor:
-        every = list(leaves)
-        for i, x in zip(cut, mine, strict=True):
-            every[i] = x
-        return gradient_of(parameters, *tree_unflatten(every, form))[0]
+    def gradient(*piece: Tensor) -> Tensor:
+        arguments = list(leaves)
+        for i, x in zip(cut, piece, strict=True):
+            arguments[i] = x
+        return gradient_of(parameters, *tree_unflatten(arguments, form))[0]
 
     transition = next((x for x in args if isinstance(x, Transition)), None)
     weight = step.theta.new_ones(n)
@@ -120,14 +132,17 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
 
 
 def where_rows_are(x: Any, pieces: int, dim: int) -> int | None:
-    """The axis of a loss's argument along which its rows lie: `dim`, or the last, as of targets [N agents, rows]."""
+    """Find the axis of a loss's argument along which its rows lie; None where there is none.
+
+    It is `dim`, or the last axis, as in targets [N agents, rows].
+    """
     if not isinstance(x, Tensor) or x.dim() <= dim:
         return None
     return next((axis for axis in (dim, x.dim() - 1) if x.shape[axis] == pieces), None)
 
 
 def batch_size(args: tuple[Any, ...]) -> tuple[int, int]:
-    """How many rows, or columns of a rollout, a loss's arguments hold, and in which dimension they lie."""
+    """Return how many rows (or columns of a rollout) a loss's arguments hold, and in which dimension they lie."""
     for x in args:
         if isinstance(x, Transition):
             return x.reward.shape[-1], x.reward.dim() - 1
@@ -136,7 +151,7 @@ def batch_size(args: tuple[Any, ...]) -> tuple[int, int]:
 
 
 class Before:
-    """Where the parameters and the policy are before an update."""
+    """The parameters and the policy before an update."""
 
     def __init__(self, algorithm: Algorithm, batch: Transition) -> None:
         self.algorithm = algorithm
@@ -144,27 +159,27 @@ class Before:
         self.pi = self.policy(batch)
 
     def parameters(self) -> Tensor:
-        """The policy's, of an on-policy algorithm; else those that gradient steps change; flat."""
+        """Return the policy's parameters, flat; if not on-policy, the parameters that gradient steps change."""
         if isinstance(self.algorithm, OnPolicy):
             return torch.cat([p.detach().flatten() for p in self.algorithm.model.actor.parameters()])
         return torch.cat([step.theta.detach() for step in self.algorithm.steps().values()])
 
     @torch.no_grad()
     def policy(self, batch: Transition) -> Any:
-        """π at the batch's observations, where the algorithm is on-policy."""
+        """Return π at the batch's observations; None if the algorithm is not on-policy."""
         return self.algorithm.model.policy(batch) if isinstance(self.algorithm, OnPolicy) else None
 
     def moved(self, batch: Transition) -> dict[str, Tensor]:
-        """How far the update has gone since."""
-        found = {"step/norm": torch.linalg.vector_norm(self.parameters() - self.theta)}
+        """Measure how far the update has moved the parameters and the policy."""
+        metrics = {"step/norm": torch.linalg.vector_norm(self.parameters() - self.theta)}
         if self.pi is not None:
-            found["policy/kl_step"] = mean_over_ranks(self.pi.kl(self.policy(batch)), batch.valid)
-        return found
+            metrics["policy/kl_step"] = mean_over_ranks(self.pi.kl(self.policy(batch)), batch.valid)
+        return metrics
 
 
 @contextmanager
 def untouched(algorithm: Algorithm) -> Iterator[None]:
-    """Put an algorithm's running statistics back afterwards."""
+    """Restore an algorithm's running statistics after the block."""
     kept = [x.clone() for x in algorithm.buffers()]
     norms = [module for module in algorithm.modules() if isinstance(module, RunningNorm)]
     merged = [None if norm.merged is None else list(norm.merged) for norm in norms]
@@ -176,5 +191,5 @@ def untouched(algorithm: Algorithm) -> Iterator[None]:
         for x, old in zip(algorithm.buffers(), kept, strict=True):
             if x.shape == old.shape:
                 x.copy_(old)
-            else:  # it only now learnt how many environments there are
+            else:  # its shape, one entry an environment, was set only now
                 x.zero_()

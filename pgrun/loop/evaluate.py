@@ -1,4 +1,4 @@
-"""Evaluation: whole episodes of the policy, deterministic where it is a distribution, on environments of its own."""
+"""Evaluation: whole episodes in separate environments, without exploration unless it is asked for."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pgrun.system.randomness import own_randomness
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns and lengths of the episodes, raw rewards; and the returns of other streams, by name."""
+    """The result of an evaluation: undiscounted returns and lengths of its episodes, in raw rewards."""
 
     returns: list[float]
     lengths: list[int]
-    streams: dict[str, list[float]] = field(default_factory=dict)
-    cut: int = 0  # how many episodes were cut
-    max_steps: int | None = None  # where
-    unended: bool = False  # whether episodes were left out, as none ended
+    streams: dict[str, list[float]] = field(default_factory=dict)  # returns of the other streams of rewards, by name
+    cut: int = 0  # episodes that were cut
+    max_steps: int | None = None  # the number of steps at which they were cut
+    unended: bool = False  # whether episodes were left out because none ended
 
     @property
     def note(self) -> str:
-        """Say in a line how many episodes were cut; empty where none was."""
+        """One line that says how many episodes were cut; empty where none was."""
         if not self.cut:
             return ""
         return (
@@ -52,12 +52,12 @@ class Evaluation:
 
     @property
     def stream_means(self) -> dict[str, float]:
-        """The mean return of each other stream of rewards."""
+        """The mean return of each other stream of rewards, by name."""
         return {name: sum(returns) / len(returns) for name, returns in self.streams.items()}
 
 
 class Interrupted(Exception):
-    """An evaluation that was stopped between two steps."""
+    """Raised when an evaluation is stopped between two steps."""
 
 
 @torch.no_grad()
@@ -72,18 +72,26 @@ def evaluate(
     interrupted: Callable[[], bool] = never,
     record: Callable[[Obs, Tensor, dict[str, Tensor], Step, Tensor], None] | None = None,
 ) -> Evaluation:
-    """Run `episodes` whole episodes from `seed`; training's random numbers are left untouched.
+    """Run whole episodes from a seed; training's random numbers are left untouched.
 
-    Each of the B copies runs its fixed share, so that short episodes are not over-represented. Environments with
-    shares left over run until all are done; what they do beyond their share is not counted. An episode that reaches
-    `max_steps` is cut; its copy then waits until all are done or cut, and they begin anew together. Where no episode
-    ended by itself since they last began, the others are left out: they would take as long.
-    `interrupted` is asked between steps, and `record` told of every step: obs, action, extras, what followed, and [B]
-    whose episodes count.
+    Each of the B copies runs a fixed share of the episodes, so that short ones are not over-represented. A copy that
+    is done steps on until all are; what it does beyond its share is not counted. An episode that reaches `max_steps`
+    is cut. Its copy then waits until all others are done or cut, and they begin anew together. If no episode has
+    ended by itself since they last began, the remaining ones are left out: they would take as long.
+
+    Args:
+        algorithm: the policy that acts.
+        env: B copies of the environment.
+        episodes: how many episodes count.
+        seed: of the environments and of all random numbers here.
+        explore: act as in training, instead of as well as the policy can.
+        max_steps: steps after which an episode is cut; None: never.
+        interrupted: asked between steps; True stops the evaluation.
+        record: called after each step with obs, action, extras, the step's outcome, and [B] whose episodes count.
 
     Raises:
-        Interrupted: in between; nothing is known then.
-        EnvNotFinite: an environment showed or paid what is not finite.
+        Interrupted: it was stopped; there is no result.
+        EnvNotFinite: an observation or a reward was not finite.
     """
     b = env.num_envs
     share = torch.tensor([episodes // b + (i < episodes % b) for i in range(b)])

@@ -18,9 +18,9 @@ log = logging.getLogger("pgrun")
 
 
 class Every:
-    """Due once each time the step count passes a multiple of `n`; never where n is None.
+    """Tells when the step count passes a multiple of `n`; never where n is None.
 
-    It depends on nothing but the step count, so a resumed run is due at the same moments.
+    It depends on the step count alone, so a resumed run is due at the same moments.
     """
 
     def __init__(self, n: int | None, start: int) -> None:
@@ -28,36 +28,54 @@ class Every:
         self.next = None if n is None else (start // n + 1) * n
 
     def __call__(self, steps: int) -> bool:
+        """Tell whether it is due, and if so count it as done."""
         if not self.passed(steps):
             return False
         self.pass_by(steps)
         return True
 
     def passed(self, steps: int) -> bool:
-        """Whether it is due, without counting that as done."""
+        """Tell whether it is due, without counting it as done."""
         return self.next is not None and steps >= self.next
 
     def pass_by(self, steps: int) -> None:
-        """It is done for this step."""
+        """Count it as done at this step."""
         self.next = None if self.n is None else (steps // self.n + 1) * self.n
 
 
 class Note:
-    """Logs a line once the first steps went well: before, the run may still be refused, which is a line alone."""
+    """A hook that logs a line once, after the first update.
+
+    Until then the run may still be refused, and a refusal is to be the only line.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Log the line, unless it was logged before."""
         if self.text:
             log.info(self.text)
         self.text = ""
 
 
 class Evaluate:
-    """Evaluates now and then; remembers the best, and may stop the run when a return is reached.
+    """A hook that evaluates now and then, remembers the best return, and may stop the run when a return is reached.
 
-    One that is interrupted, or breaks, is due again when the run is resumed.
+    An evaluation that is interrupted, or fails, is due again when the run is resumed.
+
+    Args:
+        algorithm: the policy to evaluate.
+        make_env: makes the environments for so many episodes; called once, at the first evaluation.
+        every: environment steps from one evaluation to the next; None: never evaluate.
+        episodes: episodes an evaluation.
+        stop_at: mean return that stops the run; None: none does.
+        stochastic: explore as in training.
+        max_steps: steps after which an episode is cut; None: never.
+        seed: of each evaluation.
+        start: the environment step at which the run begins, or goes on.
+        record: called with a metric's name, its value and the environment step.
+        on_best: called when the mean return is the best so far.
     """
 
     def __init__(
@@ -84,13 +102,14 @@ class Evaluate:
         self.latest_at = -1  # the environment step of that evaluation
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Evaluate if it is due."""
         if not self.due.passed(clock.steps):
             return
         with clock.aside("evaluate"):
             self.at_work(clock)
 
     def at_work(self, clock: Clock) -> None:
-        """Evaluate now, unless that is interrupted."""
+        """Evaluate now and record the result; an interrupted evaluation has none."""
         if self.env is None:
             self.env = self.make_env(self.episodes)
         try:
@@ -110,7 +129,7 @@ class Evaluate:
             clock.stop = "stop_at"
 
     def evaluated(self, env: VectorEnv, episodes: int, interrupted: Callable[[], bool] = never) -> Evaluation:
-        """Evaluate the policy in these environments, and say so, once, where episodes were cut."""
+        """Evaluate the policy in these environments; the first time that episodes are cut, log a warning."""
         how: dict[str, Any] = {"explore": self.stochastic, "max_steps": self.max_steps, "interrupted": interrupted}
         result = evaluate(self.algorithm, env, episodes, seed=self.seed, **how)
         if result.note and not self.told:
@@ -120,34 +139,41 @@ class Evaluate:
 
     @property
     def reached(self) -> bool:
-        """Whether the latest evaluation reached `stop_at`."""
+        """True if the latest evaluation reached `stop_at`."""
         return self.stop_at is not None and self.latest is not None and self.latest >= self.stop_at
 
     def snapshot(self) -> dict[str, Any]:
-        """The best return so far, the latest, and when the next one is due."""
+        """Return the best return so far, the latest, and when the next evaluation is due."""
         return {"best": self.best, "latest": self.latest, "latest_at": self.latest_at, "next": self.due.next}
 
     def restore(self, state: dict[str, Any], steps: int) -> None:
-        """Put them back, at this step; an evaluation that was due there is due still."""
+        """Restore a snapshot at this step; an evaluation that was due there is still due."""
         self.best, self.latest, self.latest_at = state["best"], state["latest"], state["latest_at"]
         due = state.get("next")
         if self.due.n is not None and due is not None and due <= steps:
             self.due.next = due
 
     def close(self) -> None:
-        """Free the environments."""
+        """Close the environments."""
         if self.env is not None:
             self.env.close()
             self.env = None
 
 
 class Report:
-    """Tells of each evaluation, and ends the run where the answer is that it is hopeless beside others."""
+    """A hook that reports each evaluation, and may stop the run because of it.
+
+    Args:
+        evaluation: the hook whose evaluations are reported.
+        hopeless: called after each evaluation with the environment step and the mean return; return True to stop the
+            run.
+    """
 
     def __init__(self, evaluation: Evaluate, hopeless: Callable[[int, float], bool]) -> None:
         self.evaluation, self.hopeless = evaluation, hopeless
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Report the evaluation, if there was one at this step."""
         latest = self.evaluation.latest
         if self.evaluation.latest_at != clock.steps or latest is None or clock.stop:
             return
@@ -156,23 +182,25 @@ class Report:
 
 
 class Checkpoint:
-    """Writes a checkpoint every so many steps."""
+    """A hook that writes a checkpoint every so many environment steps."""
 
     def __init__(self, write: Callable[[], None], *, every: int | None, start: int) -> None:
         self.write, self.due = write, Every(every, start)
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Write a checkpoint if one is due."""
         if self.due(clock.steps):
             self.write()
 
 
 class Compiling:
-    """A hook that counts the time of compiling apart from learning's."""
+    """A hook that counts compile time apart from the time of learning."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         self.algorithm, self.seconds = algorithm, algorithm.compile_seconds
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Move the compile time since the last call out of the time of learning."""
         now = self.algorithm.compile_seconds
         clock.move("compile", "learn", now - self.seconds)
         self.seconds = now

@@ -1,4 +1,4 @@
-"""The processes that run the loop together, as a run sees them."""
+"""The processes that run the loop together, as the run sees them."""
 
 from __future__ import annotations
 
@@ -18,78 +18,88 @@ from pgrun.memory.memory import Memory
 
 
 class Team:
-    """The processes of one run; this class is a process alone (`parallel=none`), the others change what they need.
+    """The processes of one run. This class is a single process; subclasses override what several of them need.
 
-    Rank 0, the leader, logs, evaluates and writes checkpoints; the others run the loop and nothing else.
+    Rank 0, the leader, logs, evaluates and writes checkpoints. The others only run the loop.
 
     Args:
-        workers: W, how many processes.
-        rank: which of them this one is.
+        workers: W, the number of processes.
+        rank: this process's number, from 0.
     """
 
-    apart = True  # whether the leader can write a checkpoint by itself, after it left the others
+    apart = True  # whether the leader can write a checkpoint alone, once it has left the others
 
     def __init__(self, *, workers: int, rank: int = 0) -> None:
         self.workers, self.rank = workers, rank
-        self.shared: Any = None  # what ties a worker to the leader, which gives it
+        self.shared: Any = None  # what connects a worker to the leader, which sets it
 
     def environments(self, num_envs: int) -> int:
-        """How many of a config's environments this process has."""
+        """Return how many of the config's environments this process has."""
         return num_envs
 
     def episodes(self, episodes: int) -> int:
-        """How many of a config's episodes a rollout this process collects."""
+        """Return how many of a rollout's episodes, as the config gives them, this process collects."""
         return episodes
 
     def seed(self, seed: int) -> int:
-        """The seed of this process's generators and environments: the leader's is the run's own."""
+        """Return the seed of this process's generators and environments; the leader's is the run's own."""
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]) if self.rank else seed
 
     def check(self, algorithm: Algorithm) -> None:
-        """Raise UserError where these processes can't learn this algorithm together."""
+        """Raise UserError if these processes can't learn this algorithm together."""
 
     def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
-        """Take this process's parts, once all are there.
+        """Take this process's parts, once all are built.
 
         Raises:
-            UserError: the processes can't share what they hold.
+            UserError: the processes can't share what the parts hold.
         """
 
     def clock(self, total_steps: int) -> Clock:
-        """A clock that counts what all processes do."""
+        """Make a clock that counts the steps of all processes."""
         return Clock(total_steps)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
-        """While the loop runs: the processes are there, made by `settings` (the config as plain values), and tied
-        together; -> what watches them. None is left behind.
+        """Have the other processes running and connected while the loop runs; none is left behind.
+
+        Args:
+            algorithm: this process's algorithm.
+            settings: the config as plain values, from which the others are made.
+            clock: the loop's clock.
+
+        Yields:
+            Hooks that watch the processes.
         """
         yield ()
 
     def gather(self, algorithm: Algorithm) -> None:
-        """Before a checkpoint: bring here what others hold of the algorithm, so that this process's is the whole."""
+        """Bring what others hold of the algorithm to this process, so that its checkpoint is complete."""
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """What the other processes need to go on from here, as tensors and plain values; [] where nothing is kept."""
+        """Return what the other processes need to go on from here, as tensors and plain values; [] if nothing."""
         return []
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Put a snapshot back, before the loop."""
+        """Restore a snapshot, before the loop."""
 
 
 def afresh(settings: dict[str, Any], steps: int) -> dict[str, Any]:
-    """The settings of workers that begin at this step of the run: with other episodes and draws than at its start."""
+    """Return the settings of workers that begin at this step of the run.
+
+    Their seed is another one than at the run's start, so that episodes and draws are not repeated.
+    """
     seed = settings["seed"]
     return {**settings, "seed": int(np.random.SeedSequence([seed, steps]).generate_state(1)[0]) if steps else seed}
 
 
 def own(name: str) -> bool:
-    """Whether a tensor of an algorithm, by its name, is of single environments and so stays with its process."""
+    """Tell by its name whether a tensor belongs to single environments, and so stays with its process."""
     return name.endswith("carry")
 
 
 def check_gradient_steps(algorithm: Algorithm, parallel: str) -> None:
-    """Raise UserError where parameters move by more than gradient steps."""
+    """Raise UserError if parameters change by more than gradient steps."""
     stepped = {id(p) for step in algorithm.steps().values() for p in step.parameters}
     if any(p.requires_grad and id(p) not in stepped for p in algorithm.parameters()):
         raise UserError(
@@ -99,7 +109,7 @@ def check_gradient_steps(algorithm: Algorithm, parallel: str) -> None:
 
 
 class Alone(Team):
-    """`parallel=none`.
+    """A single process (`parallel=none`).
 
     Args:
         workers: processes that run the loop together.

@@ -18,7 +18,7 @@ from pgrun.memory.memory import Memory
 
 
 class Clock:
-    """Where the run stands: environment steps, updates, seconds."""
+    """The state of a run: environment steps, updates, seconds."""
 
     def __init__(self, total_steps: int) -> None:
         self.total_steps = total_steps
@@ -26,26 +26,26 @@ class Clock:
         self.updates = 0
         self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at" or "pruned"
         self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
-        self.apart = dict.fromkeys(("compile", "evaluate"), 0.0)  # what is counted in none of these; this session's
-        self.begun = time.perf_counter()  # when the loop's part that it is in began
+        self.apart = dict.fromkeys(("compile", "evaluate"), 0.0)  # counted in none of these; of this session
+        self.begun = time.perf_counter()  # when the current part of the loop began
 
     @property
     def running(self) -> bool:
-        """Whether there is anything left to do."""
+        """True while there is anything left to do."""
         return self.steps < self.total_steps and not self.stop
 
     @property
     def interrupted(self) -> bool:
-        """Whether to leave the rollout that is being collected open; a resumed run goes on with it."""
+        """True if the rollout that is being collected is to stay open; a resumed run goes on with it."""
         return self.stop == "interrupted"
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, in [0, 1]."""
+        """The share of the run that is done, in [0, 1]."""
         return min(self.steps / self.total_steps, 1.0)
 
     def advance(self, rollout: Transition) -> None:
-        """Count a rollout's real steps."""
+        """Count the real steps of a rollout."""
         self.steps += int(rollout.valid.sum())  # on a GPU a sync point
 
     def count_update(self) -> None:
@@ -53,18 +53,18 @@ class Clock:
         self.updates += 1
 
     def start(self) -> None:
-        """Begin to measure the loop's first part."""
+        """Begin to time the loop's first part."""
         self.begun = time.perf_counter()
 
     def lap(self, part: str) -> None:
-        """End a part of the loop, and begin the next."""
+        """Count the time since the last call as this part of the loop's, and begin to time the next."""
         now = time.perf_counter()
         self.seconds[part] += now - self.begun
         self.begun = now
 
     @contextmanager
     def aside(self, part: str) -> Iterator[None]:
-        """Count the time within the block apart, and not in the loop's part that it is in."""
+        """Count the block's time apart, and not in the part of the loop that it runs in."""
         begin = time.perf_counter()
         try:
             yield
@@ -74,21 +74,21 @@ class Clock:
             self.begun += seconds
 
     def move(self, part: str, source: str, seconds: float) -> None:
-        """Count seconds apart that a part of the loop has been given already."""
+        """Move seconds that were counted in a part of the loop, `source`, to those counted apart."""
         self.apart[part] += seconds
         self.seconds[source] -= seconds
 
     @property
     def train_seconds(self) -> float:
-        """Time that it has trained: the loop's time without compiling and evaluating."""
+        """Seconds of training: the loop's time without compiling and evaluating."""
         return sum(self.seconds.values())
 
     def snapshot(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return steps, updates and seconds as plain values."""
         return {"steps": self.steps, "updates": self.updates, "seconds": dict(self.seconds)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put a snapshot back."""
+        """Restore a snapshot."""
         self.steps, self.updates = state["steps"], state["updates"]
         self.seconds = dict(state["seconds"])
 
@@ -97,11 +97,16 @@ class Hook(Protocol):
     """Something that watches the loop and knows when it is due."""
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
-        """Called after every update."""
+        """Run after each rollout and the updates from it.
+
+        Args:
+            clock: the run's state.
+            metrics: the updates' mean metrics; {} if there was no update.
+        """
 
 
 def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clock, hooks: Sequence[Hook]) -> None:
-    """Collect, remember, learn, until the clock says stop."""
+    """Run the loop: collect, remember and learn until the clock says stop."""
     collector.interrupted = lambda: clock.interrupted
     while clock.running:
         clock.start()
@@ -120,23 +125,23 @@ def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clo
 
 
 def learn(algorithm: Algorithm, memory: Memory, clock: Clock) -> Iterable[dict[str, Tensor]]:
-    """One update for each batch that the memory offers."""
+    """Make one update for each batch that the memory offers, and yield its metrics."""
     for batch in memory.batches():
         yield algorithm.update(batch)
         clock.count_update()
 
 
 def mean_of(metrics: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each metric over those of several updates that have it."""
-    every = list(metrics)
-    if len(every) < 2:
-        return every[0] if every else {}
-    keys = {key: None for each in every for key in each}
-    return {key: torch.stack([each[key] for each in every if key in each]).mean() for key in keys}
+    """Average each metric over the updates that have it."""
+    updates = list(metrics)
+    if len(updates) < 2:
+        return updates[0] if updates else {}
+    keys = {key: None for update in updates for key in update}
+    return {key: torch.stack([update[key] for update in updates if key in update]).mean() for key in keys}
 
 
 def check_finite(metrics: dict[str, Tensor], clock: Clock) -> None:
-    """Raise Diverged where a loss or a gradient is not finite; on a GPU the loop's one sync point."""
+    """Raise Diverged if a loss or a gradient is not finite. On a GPU this is the loop's one synchronization."""
     if not metrics:
         return
     values = torch.stack(list(metrics.values()))

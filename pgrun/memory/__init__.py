@@ -1,4 +1,4 @@
-"""What an update learns from: the latest rollout, replays, demonstrations. No networks here."""
+"""Memories: what an update learns from, the latest rollout, replays or demonstrations. No networks here."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Learn from the latest rollout, once."""
+"""A memory of the latest rollout alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgrun.data.types import Transition, map_transition
 
 
 class Latest:
-    """The last rollout, once: on-policy learning."""
+    """The latest rollout, learnt from once: on-policy learning."""
 
     offers = "rollouts"
     in_step = True
@@ -21,16 +21,18 @@ class Latest:
         self.rollout: Transition | None = None
 
     def add(self, rollout: Transition) -> None:
+        """Keep a rollout [T, B, ...], in place of the one before."""
         on = rollout.reward.device
         self.rollout = rollout if on == self.device else map_transition(lambda x: x.to(self.device), rollout)
 
     def batches(self) -> Iterator[Transition]:
-        """The rollout [T, B, ...]."""
+        """Yield the rollout [T, B, ...]."""
         assert self.rollout is not None
         yield self.rollout
 
     def snapshot(self) -> dict[str, Any]:
+        """Return nothing: the next rollout is all that will be learnt from."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """There is nothing to put back: the next rollout is all that will be learnt from."""
+        """Restore nothing; see `snapshot`."""

@@ -1,4 +1,4 @@
-"""What is learnt from: the latest rollout, a replay of whole rollouts, demonstrations (and see `replay`)."""
+"""The interface of memories."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pgrun.data.types import Transition
 
 
 class Memory(Protocol):
-    """Decides what an update sees."""
+    """Keeps rollouts and decides what an update sees."""
 
     offers: str  # "rollouts" [T, B, ...] or single "steps" [M, ...]
-    in_step: bool  # whether those of several processes, with a part of the environments each, offer as many batches
+    in_step: bool  # True if processes with a part of the environments each get equally many batches
 
     def add(self, rollout: Transition) -> None:
-        """Take a rollout [T, B, ...]."""
+        """Add a rollout [T, B, ...]."""
 
     def batches(self) -> Iterator[Transition]:
-        """What to learn from now; nothing while it still fills."""
+        """Yield the batches to learn from now; none while the memory still fills."""
 
     def snapshot(self) -> dict[str, Any]:
-        """The contents as tensors and plain values."""
+        """Return the contents as tensors and plain values."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put a snapshot back."""
+        """Restore a snapshot."""

@@ -17,16 +17,17 @@ UNREPORTED = -1.0  # in the place of an error that an update has not reported; e
 
 
 class Prioritized(Replay):
-    """Sampled with P(i) = p_i^α / Σ_j p_j^α, p = |δ| + ε, and weighed by w_i = (N · P(i))^−β over the sample's largest.
+    """Replay by priority: P(i) = p_i^α / Σ_j p_j^α with p = |δ| + ε.
 
-    Schaul et al. 2016, https://arxiv.org/abs/1511.05952, section 3.3 (proportional) and algorithm 1. A sample has its
-    weights in extras["weight"], and takes |δ| in extras["priority"]; new transitions have the largest p so far.
+    Schaul et al. 2016, https://arxiv.org/abs/1511.05952, section 3.3 (proportional) and algorithm 1. A sample has the
+    weights w_i = (N · P(i))^−β, over their largest, in extras["weight"]. The algorithm writes |δ| to
+    extras["priority"]. New transitions have the largest p so far.
 
     Args:
         alpha: α, how much priorities count; 0: not at all.
         beta: β at the start; it grows linearly to 1.
-        anneal: environment steps until it is there.
-        epsilon: added to every error, so that none has no chance.
+        anneal: environment steps until β is 1.
+        epsilon: ε, added to every |δ|, so that every transition has a chance.
     """
 
     def __init__(self, *, alpha: Fraction, beta: Fraction, anneal: Count, epsilon: Fraction, **common: Any) -> None:
@@ -36,21 +37,25 @@ class Prioritized(Replay):
         self.largest = torch.ones((), dtype=torch.float64, device=self.device)  # p_1 = 1; then max_{i<t} p_i
 
     def bytes_per_row(self, env: VectorEnv) -> int:
+        """Return the bytes of a transition and its priority."""
         return super().bytes_per_row(env) + 8
 
     def share(self, processes: int, here: int) -> None:
+        """Check several processes' memories, and anneal over this one's share of steps; see `Replay.share`."""
         super().share(processes, here)
         self.anneal = max(self.anneal // processes, 1)
 
     def figures(self) -> dict[str, float]:
+        """Return how full it is, and β, for curves."""
         return {**super().figures(), "beta": self.beta}
 
     @property
     def beta(self) -> float:
-        """β now."""
+        """The current β."""
         return self.beta_0 + (1.0 - self.beta_0) * min(self.seen / self.anneal, 1.0)
 
     def add(self, rollout: Transition) -> None:
+        """Add a rollout [T, B, ...] with the largest priority so far."""
         super().add(rollout)
         assert self.ring is not None
         if self.tree is None:
@@ -59,7 +64,7 @@ class Prioritized(Replay):
         self.tree.set(index, self.ring.valid[index] * self.largest**self.alpha)
 
     def batches(self) -> Iterator[Transition]:
-        """`updates` samples [M, ...], each drawn when the one before has its priorities."""
+        """Yield `updates` samples [M, ...], each drawn after the one before has its priorities."""
         if not self.ready:
             return
         assert self.ring is not None
@@ -76,19 +81,21 @@ class Prioritized(Replay):
                 self.update_priorities(index, error.to(self.device, torch.float64))
 
     def update_priorities(self, index: Tensor, delta: Tensor) -> None:
-        """Take |δ| [M] as priorities of these rows."""
+        """Set the priorities of these rows [M] from |δ| [M]."""
         assert self.tree is not None
-        p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # of an update that diverged, which the loop reports
+        p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # NaN: an update diverged, as the loop reports
         self.largest = torch.maximum(self.largest, p.max())
         self.tree.set(index, p**self.alpha)
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the contents and their priorities; see `Memory.snapshot`."""
         state = super().snapshot()
         kept = state["ring"] is not None and self.tree is not None
         priorities = self.tree.leaves[: len(state["ring"]["valid"])].clone() if kept and self.tree else None
         return {**state, "priorities": priorities, "largest": self.largest}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot; see `Memory.restore`."""
         super().restore(state)
         self.largest = state["largest"].to(self.device)
         if self.ring is not None:

@@ -1,4 +1,4 @@
-"""Replay of single transitions, sampled uniformly or by priority.
+"""Replay of single transitions, sampled uniformly.
 
 Shapes: B environments, L time rows of them in the ring, N = L·B transitions; M rows a sample.
 """
@@ -22,12 +22,12 @@ from pgrun.system.free_memory import free_memory, shown
 
 log = logging.getLogger("pgrun")
 
-LARGE = 1024  # bytes of an observation, from which on it is kept once, not twice
-AT_ONCE = 4_000_000  # bytes gathered for several samples at once, at most
+LARGE = 1024  # bytes; a larger observation is kept once, not twice
+AT_ONCE = 4_000_000  # the most bytes gathered for several samples at once
 
 
 class Replay:
-    """The last transitions, sampled uniformly with the global torch generator.
+    """The last transitions, sampled uniformly with torch's global generator.
 
     A sample's rows [M] are n-step: `reward` is Σ_{k<m} γ^k r_k, `discount` is γ^{m−1}, or 0 where the MDP terminated,
     and `next_obs` the true successor of the window's last step, so that r + γ · discount · Q(next_obs) is the target.
@@ -44,7 +44,7 @@ class Replay:
         device: where the ring lies; samples go to `learn_device`.
 
     Raises:
-        UserError: the ring does not fit into the memory that is free.
+        UserError: the ring does not fit into the free memory.
     """
 
     offers = "steps"
@@ -77,24 +77,34 @@ class Replay:
         self.row_bytes = self.bytes_per_row(env)
         self.note = self.check_room()
         self.ring: Ring | None = None
-        self.seen = self.forgotten = 0  # transitions ever added; those of them that a checkpoint left out
+        self.seen = self.forgotten = 0  # transitions ever added; those that a checkpoint left out
 
     def bytes_per_row(self, env: VectorEnv) -> int:
-        """What one transition takes."""
+        """Return the bytes of one transition."""
         obs, space = size_of(env.obs_space), env.action_space
         joint = isinstance(space, gym.spaces.Dict)
         action, agents = (4 * width(space), len(space)) if joint else (size_of(space), 1)  # type: ignore[arg-type]
-        # and for each agent 8 for reward and discount, 5 for end and valid; 8 for where the successor is
+        # 8 bytes an agent for reward and discount, 5 for end and valid; 8 for the successor's place in the ring
         return (obs + 8 if self.once else 2 * obs) + action + 8 * agents + 5
 
     def share(self, processes: int, here: int) -> None:
-        """Know that so many processes, `here` of them on this machine, have a memory like this, each for its part of
-        the run's steps; UserError where these don't fit together.
+        """Check that the memories of several processes fit together; each has its part of the run's steps.
+
+        Args:
+            processes: in the run.
+            here: how many of them are on this machine.
+
+        Raises:
+            UserError: they don't fit.
         """
         self.note = self.check_room(here)
 
     def check_room(self, processes: int = 1) -> str:
-        """How large it will be, in a line; UserError where that is more than there is."""
+        """Return a line that says how large the ring will be.
+
+        Raises:
+            UserError: there is less free memory.
+        """
         rows, free = self.length * self.num_envs, free_memory(self.device)
         size = rows * self.row_bytes
         line = f"replay: {rows:,} × {self.row_bytes:,} bytes = {shown(size)}"
@@ -110,7 +120,7 @@ class Replay:
         return line
 
     def add(self, rollout: Transition) -> None:
-        """Take a rollout [T, B, ...]."""
+        """Add a rollout [T, B, ...]."""
         t, b = rollout.valid.shape
         if b != self.num_envs:
             raise UserError(f"a replay of {self.num_envs} environments can't take {b} columns; use collector=rollouts")
@@ -124,20 +134,20 @@ class Replay:
         self.seen += self.ring.add(rollout)
 
     def make_ring(self, like: Transition) -> Ring:
-        """An empty ring for rollouts like this one."""
+        """Make an empty ring for rollouts like this one."""
         return Ring(like, length=self.length, n=self.n_step, gamma=self.gamma, once=self.once)
 
     def figures(self) -> dict[str, float]:
-        """Report how full it is, for a curve: the share of its capacity."""
+        """Return how full it is, for a curve: the share of its capacity."""
         return {"fill": 0.0 if self.ring is None else self.ring.filled / self.length}
 
     @property
     def ready(self) -> bool:
-        """Whether there is enough to learn from."""
+        """True if there is enough to learn from."""
         return self.ring is not None and self.ring.size > 0 and self.seen - self.forgotten >= self.warmup
 
     def batches(self) -> Iterator[Transition]:
-        """`updates` samples [M, ...]."""
+        """Yield `updates` samples [M, ...]."""
         if not self.ready:
             return
         assert self.ring is not None
@@ -148,10 +158,12 @@ class Replay:
             yield from self.ring.gather(self.ring.locate(rank), k, self.learn_device)
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the ring, if it is to be saved, and the counts; see `Memory.snapshot`."""
         ring = self.ring.snapshot() if self.ring is not None and self.save else None
         return {"ring": ring, "seen": self.seen, "forgotten": self.forgotten}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot; see `Memory.restore`."""
         self.seen, self.forgotten = state["seen"], state["forgotten"]
         if state["ring"] is not None:
             like = Transition(**state["ring"]["like"])
@@ -166,7 +178,7 @@ class Replay:
 
 
 def size_of(space: gym.Space) -> int:
-    """Bytes of an observation or an action, as tensors have them."""
+    """Return the bytes of an observation or action in tensors."""
     if isinstance(space, gym.spaces.Dict):
         return sum(size_of(part) for part in space.values())
     if isinstance(space, gym.spaces.Box):

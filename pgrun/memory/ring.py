@@ -1,7 +1,7 @@
 """A ring over time of all environments' transitions, and samples of them over one or several steps.
 
 Shapes: B environments, L time rows in the ring, N = L·B transitions, numbered t·B + b; k samples of M rows at once.
-Rewards and discounts of several agents have one more axis at their end, …, which is empty where there is one.
+Rewards and discounts of several agents have a last axis of agents, written …; for one agent there is none.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pgrun.memory.storage import Fields, Frames, Segments, Table, split
 
 
 class Ring:
-    """The last L time rows of B environments. Memory is touched as rows are first written.
+    """The last L time rows of B environments. Memory is touched only as rows are first written.
 
     Args:
         like: a rollout [T, B, ...] of what is to be kept.
         length: L.
-        n: how many steps a sample may run over.
+        n: the most steps that a sample runs over.
         gamma: γ of several steps.
-        once: keep an observation once: a row's successor is the next row's, except where it is not (see `Frames`).
+        once: keep each observation once: a row's successor is the next row's, unless it is another one (see `Frames`).
     """
 
     def __init__(self, like: Transition, *, length: int, n: int, gamma: float, once: bool) -> None:
@@ -31,7 +31,7 @@ class Ring:
         self.rows = length * self.num_envs  # N
         self.device = like.reward.device
         self.like = map_transition(lambda x: x[:1].clone(), like)
-        self.position = self.filled = 0  # the time row to write next; time rows written
+        self.position = self.filled = 0  # the time row to write next; how many are written
         self.size = 0  # valid transitions
         self.valid = self.empty(torch.bool)
         self.order: Tensor | None = None  # once a row was invalid: the valid ones' numbers, from `oldest` on, modulo N
@@ -50,30 +50,30 @@ class Ring:
         self.frames = Frames(like.obs, self.rows, self.num_envs) if once else None
         self.extras: Fields = {}
         self.tail_successors: Obs = None  # [B, *O]: the newest rows' successors
-        self.tail_discount: Tensor | None = None  # [B]: what the rewards after them count for, should they be joined
+        self.tail_discount: Tensor | None = None  # [B]: the weight of the rewards after them, if they are joined
         self.ahead = torch.arange(n, device=self.device).unsqueeze(-1) * self.num_envs  # [n, 1]
         self.true: dict[Any, Tensor] = {}
 
     def empty(self, dtype: torch.dtype, *shape: int) -> Tensor:
-        """[N, *shape], not yet touched."""
+        """Make a tensor [N, *shape] without touching its memory."""
         return torch.empty(self.rows, *shape, dtype=dtype, device=self.device)
 
     def fields(self, rollout: Transition, end: Tensor) -> Fields:
-        """What the tables keep of a rollout, by name, each [T, B, ...]; `end` [T, B]: no window goes on after it."""
-        found = {"action": rollout.action, "reward": rollout.reward, "discount": rollout.discount}
+        """Return what the tables keep of a rollout, by name, each [T, B, ...]; no window goes on after `end` [T, B]."""
+        kept = {"action": rollout.action, "reward": rollout.reward, "discount": rollout.discount}
         if self.n == 1:
-            found["last"] = rollout.last.float()
+            kept["last"] = rollout.last.float()
         else:
-            found["onward"] = self.gamma * onwards(rollout.discount, ~end)  # what the rewards after it count for
+            kept["onward"] = self.gamma * onwards(rollout.discount, ~end)  # the weight of the rewards after it
         if not self.once:
             for name, obs in (("obs", rollout.obs), ("next_obs", rollout.next_obs)):
-                found |= {f"{name}.{key}": x for key, x in obs.items()} if isinstance(obs, dict) else {name: obs}
-        return found
+                kept |= {f"{name}.{key}": x for key, x in obs.items()} if isinstance(obs, dict) else {name: obs}
+        return kept
 
     # ------------------------------------------------------------ writing
 
     def add(self, rollout: Transition) -> int:
-        """Take a rollout [T, B, ...], T ≤ L; -> how many of its rows are valid."""
+        """Add a rollout [T, B, ...], T ≤ L, and return how many of its rows are valid."""
         t = rollout.reward.shape[0]
         segments = self.segments(t)
         end = rollout.last
@@ -100,18 +100,18 @@ class Ring:
         return count
 
     def segments(self, t: int) -> Segments:
-        """Where the next t time rows go: one piece, or two around the ring's end."""
+        """Return where the next t time rows go: one piece, or two around the ring's end."""
         head, b = min(t, self.length - self.position), self.num_envs
         pieces = [(self.position * b, 0, head * b), (0, head * b, (t - head) * b)]
         return pieces if t > head else pieces[:1]
 
     def newest(self, t: int) -> Tensor:
-        """The numbers of the last t time rows, [t·B], oldest first."""
+        """Return the numbers of the last t time rows, [t·B], oldest first."""
         first = (self.position - t) % self.length * self.num_envs
         return (first + torch.arange(t * self.num_envs, device=self.device)) % self.rows
 
     def join(self, rollout: Transition) -> None:
-        """Go on from the newest rows, where the rollout's observations are their successors."""
+        """Let windows go on from the newest rows, where the rollout's observations are their successors."""
         if self.tail_discount is None:
             return
         joined = equal(self.tail_successors, rollout.obs, first=True)
@@ -122,7 +122,7 @@ class Ring:
             self.frames.join(before, self.position * self.num_envs, joined, self.valid[before : before + self.num_envs])
 
     def forget(self, segments: Segments) -> None:
-        """Take what is about to be overwritten off the count."""
+        """Take the rows that are about to be overwritten off the count."""
         for at, _, n in segments:
             there = max(min(n, self.filled * self.num_envs - at), 0)
             gone = int(self.valid[at : at + there].sum()) if there and self.order is not None else there
@@ -130,7 +130,7 @@ class Ring:
             self.oldest += gone
 
     def write_valid(self, valid: Tensor, segments: Segments) -> int:
-        """Note which rows may be sampled; -> how many."""
+        """Note which rows may be sampled, and return how many."""
         flat = valid.flatten()
         for at, start, n in segments:
             self.valid[at : at + n] = flat[start : start + n]
@@ -146,14 +146,14 @@ class Ring:
         return count
 
     def number_valid(self, segments: Segments) -> None:
-        """Begin to keep the valid rows' numbers: all that were there before these segments."""
+        """Begin to keep the numbers of valid rows, with all that were there before these segments."""
         self.order, self.oldest = self.empty(torch.long), 0
         after = self.position * self.num_envs + sum(n for *_, n in segments)
         first = after if self.filled == self.length or after > self.rows else 0
         self.order[: self.size] = (first + torch.arange(self.size, device=self.device)) % self.rows
 
     def write_extras(self, extras: Fields, segments: Segments) -> None:
-        """Keep what `act` recorded; zero where it recorded nothing, as for random actions."""
+        """Keep the extras that `act` recorded; zero where it recorded none, as for random actions."""
         for key, x in extras.items():
             if key not in self.extras:
                 self.extras[key] = torch.zeros(self.rows, *x.shape[2:], dtype=x.dtype, device=self.device)
@@ -164,11 +164,11 @@ class Ring:
     # ------------------------------------------------------------ sampling
 
     def locate(self, rank: Tensor) -> Tensor:
-        """The numbers of valid rows, by their ranks in [0, size)."""
+        """Return the numbers of valid rows from their ranks in [0, size)."""
         return rank if self.order is None else self.order[(rank + self.oldest) % self.rows]
 
     def gather(self, index: Tensor, k: int, device: torch.device) -> list[Transition]:
-        """The transitions at `index` [k·M] over up to n steps, as k samples [M, ...] on a device."""
+        """Return the transitions at `index` [k·M] over up to n steps, as k samples [M, ...] on a device."""
         samples = self.row_fields.take(index, k, device)
         final = index
         if self.n > 1:
@@ -183,19 +183,19 @@ class Ring:
         return [self.transition(x, more, true) for x, more in zip(samples, extras, strict=True)]
 
     def transition(self, x: Fields, extras: Fields, true: Tensor) -> Transition:
-        """One sample from its fields."""
+        """Make one sample from its fields."""
         obs, next_obs = ({k: x[f"{n}.{k}"] for k in self.keys} if self.keys else x[n] for n in ("obs", "next_obs"))
         last = x["last"].to(torch.bool)
         return Transition(obs, x["action"], x["reward"], x["discount"], next_obs, last, true, extras)
 
     def ones(self, m: int, device: torch.device) -> Tensor:
-        """[M] bool, the same one each time."""
+        """Return the same tensor of True, [M], at each call."""
         if (m, device) not in self.true:
             self.true[m, device] = torch.ones(m, dtype=torch.bool, device=device)
         return self.true[m, device]
 
     def window(self, index: Tensor) -> tuple[Fields, Tensor]:
-        """Rewards and discounts over windows from `index` [K] on, and the number of each one's last row [K]."""
+        """Return rewards and discounts over windows that begin at `index` [K], and their last rows' numbers [K]."""
         path = (index + self.ahead) % self.rows  # [n, K]
         x = self.window_fields.take(path.view(-1), 1, self.device)[0]
         reward, discount, onward = (x[name].unflatten(0, path.shape) for name in ("reward", "discount", "onward"))
@@ -209,7 +209,7 @@ class Ring:
     # ------------------------------------------------------------ saving
 
     def snapshot(self) -> dict[str, Any]:
-        """As tensors and plain values, that no later step changes."""
+        """Return the contents as tensors and plain values that no later step changes."""
         n = self.filled * self.num_envs
         return {
             "like": self.like._asdict(),
@@ -226,7 +226,7 @@ class Ring:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put a snapshot back."""
+        """Restore a snapshot."""
         self.position, self.filled, self.size = state["position"], state["filled"], state["size"]
         n = self.filled * self.num_envs
         self.valid[:n] = state["valid"].to(self.device)
@@ -247,12 +247,12 @@ class Ring:
 
 
 def onwards(discount: Tensor, goes_on: Tensor) -> Tensor:
-    """What rewards after a row count for: discounts [..., B, …] where it goes on [..., B], else 0."""
+    """Return the weight of the rewards after a row: discounts [..., B, …] where it goes on [..., B], else 0."""
     return discount * (goes_on if discount.dim() == goes_on.dim() else goes_on.unsqueeze(-1))
 
 
 def rows_of(x: Tensor, row: Tensor) -> Tensor:
-    """The elements of x [n, K, …] at the rows [1, K] of its first axis; -> [K, …]."""
+    """Return the elements of x [n, K, …] at the rows [1, K] of its first axis; [K, …]."""
     if x.dim() > 2:
         row = row.unsqueeze(-1).expand(1, *x.shape[1:])
     return x.gather(0, row).squeeze(0)
@@ -265,17 +265,25 @@ def add(samples: list[Fields], more: list[Fields]) -> None:
 
 
 def equal(before: Obs, after: Obs, *, ahead: int = 0, first: bool = False) -> Tensor:
-    """Whether observations are the same: each [T, B, *O] and the one `ahead` after it -> [T − ahead, B]; or, with
-    `first`, [B, *O] and the first of the others -> [B].
+    """Tell which observations equal those `ahead` steps later, or, with `first`, the first of others.
+
+    Args:
+        before: [T, B, *O], or with `first` [B, *O].
+        after: [T, B, *O].
+        ahead: steps.
+        first: compare with the first step of `after`.
+
+    Returns:
+        [T − ahead, B], or with `first` [B].
     """
-    found: list[Tensor] = []
+    same_parts: list[Tensor] = []
 
     def compare(x: Tensor, y: Tensor) -> None:
         y = y[0] if first else y[ahead:]
         x = x if first else x[: len(x) - ahead]
         same = x == y
         lead = 1 if first else 2
-        found.append(same.flatten(lead).all(-1) if same.dim() > lead else same)
+        same_parts.append(same.flatten(lead).all(-1) if same.dim() > lead else same)
 
     map_obs(compare, before, after)
-    return torch.stack(found).all(0) if len(found) > 1 else found[0]
+    return torch.stack(same_parts).all(0) if len(same_parts) > 1 else same_parts[0]

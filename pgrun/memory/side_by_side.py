@@ -11,19 +11,22 @@ from pgrun.data.types import Transition, map_obs, pad
 
 
 def mark(rollout: Transition, *, fresh: bool) -> Transition:
-    """The same with extras["fresh"], whether no update has seen it; [T, B]."""
+    """Add extras["fresh"] [T, B]: True if no update has seen the rollout."""
     return rollout._replace(extras={**rollout.extras, "fresh": torch.full_like(rollout.valid, fresh)})
 
 
 def cut(rollout: Transition) -> Transition:
-    """The same with its final row marked as `last`, so that no trace crosses into what is put after it."""
+    """Mark the final row as `last`, so that no trace crosses into what is put after it."""
     last = rollout.last.clone()
     last[-1] = True
     return rollout._replace(last=last)
 
 
 def side_by_side(rollouts: list[Transition]) -> Transition:
-    """Rollouts [T_i, B_i, ...] of the same fields as one, [max T_i, ΣB_i, ...]; no trace crosses into the padding."""
+    """Put rollouts [T_i, B_i, ...] of the same fields side by side: [max T_i, ΣB_i, ...].
+
+    No trace crosses into the padding.
+    """
     length = max(rollout.reward.shape[0] for rollout in rollouts)
     first, *others = [x if x.reward.shape[0] == length else pad(cut(x), length) for x in rollouts]
     return Transition(
@@ -32,7 +35,7 @@ def side_by_side(rollouts: list[Transition]) -> Transition:
 
 
 def tensors(transition: Transition) -> Iterator[Tensor]:
-    """Every tensor of a transition, in a fixed order."""
+    """Yield every tensor of a transition, in a fixed order."""
     for field in transition:
         if isinstance(field, dict):
             yield from field.values()

@@ -1,4 +1,4 @@
-"""Where a ring's rows lie: named fields side by side, and observations that are kept once.
+"""Storage of a ring's rows: named fields side by side, and observations that are kept once.
 
 Shapes: B environments, N rows of the ring; k samples of M rows at once.
 """
@@ -19,7 +19,7 @@ Segments = list[tuple[int, int, int]]  # (first row of the ring, first row of th
 
 
 class Table:
-    """Rows of named fields. Those of float32 lie side by side in one matrix: a sample of them is one gather."""
+    """Rows of named fields. Those of float32 lie side by side in one matrix, so that a sample of them is one gather."""
 
     def __init__(self, like: Fields, rows: int) -> None:
         self.names = list(like)
@@ -45,13 +45,13 @@ class Table:
                 target[at : at + n] = fields[name].flatten(0, 1)[start : start + n]
 
     def put(self, name: str, at: int, x: Tensor) -> None:
-        """Change one field of the rows from `at` on; x [n, …]."""
+        """Overwrite one field with x [n, …], in the rows from `at` on."""
         i = list(self.floats).index(name)
         column = sum(self.widths[:i])
         self.matrix[at : at + len(x), column : column + self.widths[i]] = x.reshape(len(x), -1)
 
     def take(self, index: Tensor, k: int, device: torch.device) -> list[Fields]:
-        """The rows at `index` [k·M], as k samples [M, ...]."""
+        """Return the rows at `index` [k·M], as k samples [M, ...]."""
         samples = split({name: x.index_select(0, index) for name, x in self.others.items()}, k, device)
         if self.floats:
             (matrix,) = moved([self.matrix.index_select(0, index)], device)
@@ -62,20 +62,22 @@ class Table:
         return samples
 
     def snapshot(self, n: int) -> dict[str, Any]:
-        """The first n rows."""
+        """Return the first n rows."""
         return {"matrix": self.matrix[:n].clone(), "others": {name: x[:n].clone() for name, x in self.others.items()}}
 
     def restore(self, state: dict[str, Any], n: int) -> None:
-        """Put n rows back."""
+        """Restore the first n rows."""
         self.matrix[:n] = state["matrix"]
         for name, x in self.others.items():
             x[:n] = state["others"][name]
 
 
 class Frames:
-    """Observations of a ring's rows, each once. A row's successor is the next row's observation, except where that is
-    another one (the episode ended and was begun anew at once): such a successor is kept apart, as long as its row is
-    there. The newest rows have theirs in B rows behind the ring.
+    """The observations of a ring's rows, each kept once.
+
+    A row's successor is the next row's observation, unless the episode ended and was begun anew at once. Then the
+    successor is kept apart, as long as its row is there. The newest rows have their successors in B rows behind the
+    ring.
     """
 
     def __init__(self, like: Obs, rows: int, b: int) -> None:
@@ -85,12 +87,12 @@ class Frames:
         self.parts = {
             key: torch.empty(rows + b, *x.shape[2:], dtype=x.dtype, device=x.device) for key, x in parts.items()
         }
-        self.next = torch.zeros(rows, dtype=torch.long, device=self.device)  # where a successor is; −1 − i: i-th apart
+        self.next = torch.zeros(rows, dtype=torch.long, device=self.device)  # successors' places; −1 − i: i-th apart
         self.apart = {key: x[:0].clone() for key, x in self.parts.items()}  # a ring too: the i-th at i modulo its size
-        self.first = self.end = 0  # the i-ths that are there
+        self.first = self.end = 0  # the range of i that are kept
 
     def write(self, segments: Segments, rollout: Transition, joined: Tensor) -> None:
-        """Write a rollout [T, B, ...]; `joined` [T, B]: the row after it goes on where it ended."""
+        """Write a rollout [T, B, ...]; `joined` [T, B]: the next row goes on where this one ended."""
         obs, successors = (x if isinstance(x, dict) else {"": x} for x in (rollout.obs, rollout.next_obs))
         for key, x in obs.items():
             for at, start, n in segments:
@@ -99,20 +101,27 @@ class Frames:
         numbers = torch.cat([torch.arange(at, at + n, device=self.device) for at, _, n in segments])
         self.next[numbers] = (numbers + self.num_envs) % self.rows
         self.next[numbers[-self.num_envs :]] = self.rows + torch.arange(self.num_envs, device=self.device)
-        odd = ~joined & rollout.valid
-        odd[-1] = False
-        odd = odd.flatten().nonzero().squeeze(-1)
-        self.keep(numbers[odd], {key: x.flatten(0, 1)[odd] for key, x in successors.items()})
+        is_apart = ~joined & rollout.valid
+        is_apart[-1] = False
+        apart = is_apart.flatten().nonzero().squeeze(-1)
+        self.keep(numbers[apart], {key: x.flatten(0, 1)[apart] for key, x in successors.items()})
 
     def join(self, before: int, at: int, joined: Tensor, valid: Tensor) -> None:
-        """The rows from `before` on were the newest; those from `at` on will be: what were their successors?"""
+        """Link the newest rows, from `before` on, to those from `at` on, which are about to be written.
+
+        Args:
+            before: number of the first of the newest rows.
+            at: number of the first row to write.
+            joined: [B] bool, where the row to write begins with the newest row's successor.
+            valid: [B] bool, of the newest rows.
+        """
         numbers = torch.arange(self.num_envs, device=self.device)
         self.next[before : before + self.num_envs] = at + numbers
-        odd = (~joined & valid).nonzero().squeeze(-1)
-        self.keep(before + odd, {key: x[self.rows + odd] for key, x in self.parts.items()})
+        apart = (~joined & valid).nonzero().squeeze(-1)
+        self.keep(before + apart, {key: x[self.rows + apart] for key, x in self.parts.items()})
 
     def keep(self, numbers: Tensor, successors: Fields) -> None:
-        """Keep successors [K, *O] of the rows `numbers` [K] apart."""
+        """Keep the successors [K, *O] of the rows `numbers` [K] apart."""
         k = len(numbers)
         if k == 0:
             return
@@ -140,22 +149,22 @@ class Frames:
                 self.first += int((self.next[at : at + n] < 0).sum())
 
     def take(self, name: str, index: Tensor) -> Fields:
-        """Observations [K, *O] at the places `index` [K], by the name of their part."""
-        found = {}
-        odd = (index < 0).nonzero().squeeze(-1) if self.end > self.first else None
+        """Return the observations [K, *O] at the places `index` [K], by the names of their parts."""
+        observations = {}
+        apart = (index < 0).nonzero().squeeze(-1) if self.end > self.first else None
         for key, x in self.parts.items():
             obs = x.index_select(0, index.clamp(min=0))
-            if odd is not None and len(odd):
-                obs[odd] = self.apart[key][(-1 - index[odd]) % len(self.apart[key])]
-            found[f"{name}.{key}" if key else name] = obs
-        return found
+            if apart is not None and len(apart):
+                obs[apart] = self.apart[key][(-1 - index[apart]) % len(self.apart[key])]
+            observations[f"{name}.{key}" if key else name] = obs
+        return observations
 
     def after(self, index: Tensor) -> Tensor:
-        """Where the successors of the rows `index` [K] are."""
+        """Return the places of the successors of the rows `index` [K]."""
         return self.next.index_select(0, index)
 
     def snapshot(self, n: int) -> dict[str, Any]:
-        """The first n rows, what is behind the ring, and what is apart."""
+        """Return the first n rows, those behind the ring, and the successors apart."""
         i = torch.arange(self.first, self.end, device=self.device)
         return {
             "parts": {key: x[:n].clone() for key, x in self.parts.items()},
@@ -167,7 +176,7 @@ class Frames:
         }
 
     def restore(self, state: dict[str, Any], n: int) -> None:
-        """Put n rows back."""
+        """Restore the first n rows."""
         self.first = self.end = state["first"]
         self.next[:n] = state["next"]
         for key, x in self.parts.items():
@@ -180,13 +189,13 @@ class Frames:
 
 
 def moved(fields: Iterable[Tensor], device: torch.device) -> list[Tensor]:
-    """The same on a device."""
+    """Move tensors to a device."""
     return [x if x.device == device else x.to(device, non_blocking=True) for x in fields]
 
 
 def split(fields: Fields, k: int, device: torch.device) -> list[Fields]:
-    """Fields [k·M, ...] as k of [M, ...] on a device."""
+    """Split fields [k·M, ...] into k samples [M, ...] on a device."""
     if not fields:
         return [{} for _ in range(k)]
     parts = [x.chunk(k) if k > 1 else (x,) for x in moved(fields.values(), device)]
-    return [dict(zip(fields, each, strict=True)) for each in zip(*parts, strict=True)]
+    return [dict(zip(fields, sample, strict=True)) for sample in zip(*parts, strict=True)]

@@ -1,4 +1,4 @@
-"""Learn from whole rollouts again: the last ones are kept, and sampled from."""
+"""A memory of the last rollouts, from which whole trajectories are sampled again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pgrun.memory.side_by_side import cut, mark, side_by_side, tensors
 class Trajectories:
     """The last `capacity` rollouts: the latest comes first, then samples of B columns out of all that are kept.
 
-    What the policies that acted recorded (extras: log_prob and the like) stays with their data, and extras["fresh"]
-    says which rows are the latest's. Rollouts of unequal length are padded with valid=False, and a rollout's final row
-    becomes `last`: no trace crosses into the padding.
+    The extras that the acting policies recorded (log_prob and the like) stay with their data. extras["fresh"] marks the
+    latest rollout's rows. Rollouts of unequal length are padded with valid=False, and a rollout's final row becomes
+    `last`: no trace crosses into the padding.
 
     Args:
         capacity: rollouts kept, N.
@@ -51,6 +51,7 @@ class Trajectories:
         self.position = self.seen = 0
 
     def add(self, rollout: Transition) -> None:
+        """Add a rollout [T, B, ...]."""
         self.latest = rollout
         length, b = rollout.reward.shape
         kept = cut(map_transition(lambda x: x.to(self.device), rollout))
@@ -66,7 +67,7 @@ class Trajectories:
         self.seen += int(rollout.valid.sum())
 
     def batches(self) -> Iterator[Transition]:
-        """The latest rollout [T, B, ...] and the samples, one after the other or side by side."""
+        """Yield the latest rollout [T, B, ...] and the samples, one after the other or side by side."""
         assert self.latest is not None
         b, draws = self.latest.reward.shape[1], self.draws()
         latest = mark(self.latest, fresh=True)
@@ -79,11 +80,11 @@ class Trajectories:
             yield map_transition(lambda x: x.to(self.learn_device, non_blocking=True), batch)
 
     def figures(self) -> dict[str, float]:
-        """Report how full it is, for a curve: the share of its capacity."""
+        """Return how full it is, for a curve: the share of its capacity."""
         return {"fill": len(self.lengths) / self.capacity}
 
     def draws(self) -> int:
-        """How many samples to take now."""
+        """Return how many samples to take now."""
         if self.seen < self.warmup:
             return 0
         if self.poisson:
@@ -112,6 +113,7 @@ class Trajectories:
         return columns(map_transition(lambda x: x[:length], self.ring), index.to(self.device))
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the rollouts and the counts; see `Memory.snapshot`."""
         fields = None
         if self.ring is not None:
             used = len(self.lengths) * (self.ring.reward.shape[1] // self.capacity)
@@ -119,6 +121,7 @@ class Trajectories:
         return {"ring": fields, "lengths": list(self.lengths), "position": self.position, "seen": self.seen}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore a snapshot; see `Memory.restore`."""
         self.lengths, self.position, self.seen = list(state["lengths"]), state["position"], state["seen"]
         if state["ring"] is None:
             return

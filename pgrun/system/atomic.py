@@ -1,4 +1,4 @@
-"""Files that are there in one piece or not at all, whatever crashes."""
+"""Files that are written completely or not at all, whatever crashes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from pgrun.errors import UserError
 
-TEMPORARY = ".pgrun-tmp"  # how the names of half-written files end: nobody else's do
+TEMPORARY = ".pgrun-tmp"  # ends the names of half-written files, and no others
 NO_LINKS = {  # how file systems say that they have no symbolic links
     *(errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP),
 }
 
 
 def temporary(path: Path) -> Path:
-    """Name the file that `path` is before it is whole."""
+    """Return the name under which a file is written before it is complete."""
     return path.with_name(f".{path.name}{TEMPORARY}")
 
 
@@ -39,7 +39,7 @@ def replace(path: Path, data: Any) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Put a folder's names on disk, where its file system can."""
+    """Put a folder's names on disk, if its file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +51,11 @@ def sync(folder: Path) -> None:
 
 
 def point(link: Path, target: str) -> bool:
-    """Make `link` a symbolic link to `target` in the same folder, atomically; -> whether the file system has those."""
+    """Make `link` a symbolic link to `target` in the same folder, atomically.
+
+    Returns:
+        False if the file system has no symbolic links.
+    """
     draft = temporary(link)
     draft.unlink(missing_ok=True)
     try:
@@ -67,7 +71,7 @@ def point(link: Path, target: str) -> bool:
 
 
 def double(link: Path, target: Path) -> None:
-    """Make `link` the same file as `target` by a hard link, or a copy where the file system has no links at all."""
+    """Make `link` the same file as `target` by a hard link, or copy it if the file system has no links at all."""
     draft = temporary(link)
     draft.unlink(missing_ok=True)
     try:
@@ -89,7 +93,7 @@ def rename(draft: Path, path: Path) -> None:
 
 
 def clean(*folders: Path) -> None:
-    """Delete what a crash left half written in these folders, as far as it can be deleted."""
+    """Delete the half-written files that a crash left in these folders, as far as possible."""
     for folder in folders:
         for draft in folder.glob(f".*{TEMPORARY}"):
             with suppress(OSError):
@@ -98,7 +102,11 @@ def clean(*folders: Path) -> None:
 
 @contextmanager
 def told(what: str, path: Path) -> Iterator[None]:
-    """Turn what a disk answers into one line.
+    """Turn an I/O error in the block into one line.
+
+    Args:
+        what: what the block does, for the message.
+        path: of the file.
 
     Raises:
         UserError: an I/O error.

@@ -1,4 +1,4 @@
-"""How much memory this machine has left, for what is as large as the user says."""
+"""The memory that is free on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ ROOT = Path("/")
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that may still be had on a device: of a GPU what is free; else what the machine and every control group
-    that this process is in have left. None where nobody tells.
+    """Return the bytes that are free on a device; None where nobody tells.
+
+    For the CPU it is what the machine and every control group of this process have left.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -24,7 +25,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def available() -> Iterator[int]:
-    """What the machine could give without swapping; all that it has where its kernel doesn't say."""
+    """Yield the bytes that the machine has without swapping; all of its memory if its kernel doesn't say."""
     meminfo = ROOT / "proc/meminfo"
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
@@ -36,7 +37,7 @@ def available() -> Iterator[int]:
 
 
 def groups_left() -> Iterator[int]:
-    """What the control groups leave, version 2 and version 1, each up to the root; page cache counts as free."""
+    """Yield what each control group has left, version 2 and version 1, up to the root; page cache counts as free."""
     groups = ROOT / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, path = line.split(":", 2)
@@ -46,16 +47,16 @@ def groups_left() -> Iterator[int]:
         base = ROOT / "sys/fs/cgroup" / ("" if version2 else "memory")
         names = ("memory.max", "memory.current") if version2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
         folder = base / path.lstrip("/")
-        for each in [folder, *folder.parents]:
-            limit, used = (_number(each / name) for name in names)
+        for group in [folder, *folder.parents]:
+            limit, used = (_number(group / name) for name in names)
             if limit is not None and used is not None:
-                yield max(limit - used + _cache(each), 0)
-            if each == base:
+                yield max(limit - used + _cache(group), 0)
+            if group == base:
                 break
 
 
 def _number(path: Path) -> int | None:
-    """A file's number; None where there is none ("max": no limit)."""
+    """Read a file's number; None if there is none ("max": no limit)."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -63,7 +64,7 @@ def _number(path: Path) -> int | None:
 
 
 def _cache(folder: Path) -> int:
-    """The page cache that a control group would give back."""
+    """Return the page cache that a control group would give back."""
     try:
         fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
@@ -72,7 +73,7 @@ def _cache(folder: Path) -> int:
 
 
 def shown(size: float) -> str:
-    """Bytes in words: 51 MB, 2.3 GB."""
+    """Write bytes in words: 51 MB, 2.3 GB."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if size < 999.5 or unit == "TB":
             return f"{size:.2g} {unit}" if size < 9.95 and unit != "bytes" else f"{size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""A lock that dies with its process, which others can ask whether it is still there."""
+"""A lock that ends with its process, and that other processes can look at."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pgrun.errors import UserError
 
 
 class NoLocks(UserError):
-    """A file system that has no locks."""
+    """Raised for a file system that has no locks."""
 
 
 class Lock:
-    """A file that one process at a time holds; it is free as soon as that process is gone, however it went.
+    """A file that one process at a time holds; it is free as soon as that process is gone, however it ended.
 
-    A POSIX record lock, since those are not inherited by forks (which may outlive the process), and hold over the
-    network on shared file systems. A process must not open the file a second time: closing any copy frees it.
+    It is a POSIX record lock: those are not inherited by forks (which may outlive the process), and they hold over the
+    network on shared file systems. A process must not open the file a second time: closing any copy frees the lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,7 @@ class Lock:
         self.file: int | None = None
 
     def take(self) -> bool:
-        """Take it if it is free; -> whether it is ours now.
+        """Take the lock if it is free, and return whether this process has it now.
 
         Raises:
             UserError: the file can't be made, or (NoLocks) its file system has no locks.
@@ -60,29 +60,29 @@ class Lock:
         return True
 
     def remove(self, there: bool) -> None:
-        """Leave no file that wasn't there before."""
+        """Delete the file, unless it was there before."""
         if not there:
             self.path.unlink(missing_ok=True)
 
     def wait(self) -> None:
-        """Take it when it is free."""
+        """Take the lock as soon as it is free."""
         while not self.take():
             time.sleep(0.2)
 
     def free(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self.file is not None:
             os.close(self.file)
             self.file = None
 
     def holder(self) -> str:
-        """Who has it, in words."""
+        """Say in words which process has the lock."""
         words = self.path.read_text(encoding="utf-8").split() if self.path.exists() else []
         return f"process {words[1]} on {words[2]}" if len(words) == 3 else "another process"
 
 
 def held(path: Path, token: str = "") -> bool:
-    """Whether the process that took the lock (under this token) still has it; asked by another process."""
+    """Tell whether another process still has the lock that it took (under this token)."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:

@@ -14,14 +14,14 @@ from pgrun.data.plain import decode, encode
 
 
 def seed_generators(seed: int) -> None:
-    """Make every global generator from one seed."""
+    """Seed every global generator."""
     torch.manual_seed(seed)  # the GPU's too
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def generators() -> dict[str, Any]:
-    """The state of every global random generator."""
+    """Return the state of every global random generator."""
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -31,7 +31,7 @@ def generators() -> dict[str, Any]:
 
 
 def restore_generators(state: dict[str, Any]) -> None:
-    """Put the state of every global generator back."""
+    """Restore the state of every global generator."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -41,7 +41,7 @@ def restore_generators(state: dict[str, Any]) -> None:
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Seed every global generator within the block, and put each back as it was after it."""
+    """Seed every global generator within the block, and restore each after it."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     numpy, python = np.random.get_state(), random.getstate()
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals that ask a process to end: SIGTERM, a scheduler's warnings, a terminal that is gone."""
+"""Ctrl-C and signals that ask a process to end: SIGTERM, a scheduler's warnings, the end of the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class Stoppable(Protocol):
-    """The clock of a loop, as signals see it: it goes on until somebody says why it is to stop."""
+    """A loop's clock, as signals see it: it runs until somebody says why it is to stop."""
 
     stop: str
 
@@ -21,23 +21,24 @@ WARNINGS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 class Handler:
-    """A handler of pgrun's, which another one of pgrun's may replace for a while.
+    """A signal handler of pgrun's, which another one of pgrun's may replace for a while.
 
     Args:
-        react: what it does.
-        answer: what it says at once, even while a signal is held back.
+        react: handles the signal.
+        answer: tells the user at once, even while the signal is held back.
     """
 
     def __init__(self, react: Callable[[int, Any], None], answer: Callable[[int], None] = lambda number: None) -> None:
         self.react, self.answer = react, answer
 
     def __call__(self, number: int, frame: Any) -> None:
+        """Answer, then react."""
         self.answer(number)
         self.react(number, frame)
 
 
 def heard() -> tuple[signal.Signals, ...]:
-    """The signals that pgrun handles in this process; none outside its main thread, which alone can."""
+    """Return the signals that pgrun handles in this process; none outside its main thread, which alone can."""
     if threading.current_thread() is not threading.main_thread():
         return ()
     default = (number for number in WARNINGS if untouched(number))
@@ -45,20 +46,20 @@ def heard() -> tuple[signal.Signals, ...]:
 
 
 def untouched(number: signal.Signals) -> bool:
-    """Whether nobody but pgrun has said what a signal does."""
+    """Tell whether nobody but pgrun handles or ignores a signal."""
     handler = signal.getsignal(number)
     return handler is signal.SIG_DFL or isinstance(handler, Handler)
 
 
 @contextmanager
 def stop_on_signals(clock: Stoppable, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
-    """The first signal stops the loop after the step it is in; of later ones Ctrl-C alone kills it.
+    """Let the first signal stop the loop after the step it is in; of later ones only Ctrl-C kills it.
 
-    Some send several: `timeout` one to the command and one to its group, a scheduler a warning before the end.
+    Some programs send several: `timeout` sends one to the command and one to its group, a scheduler a warning first.
 
     Args:
-        clock: the loop's.
-        say: is told, once and at once, that the signal was heard.
+        clock: the loop's clock.
+        say: called once, at once, with a line for the user.
     """
     said: list[int] = []
 
@@ -79,7 +80,7 @@ def stop_on_signals(clock: Stoppable, say: Callable[[str], None] = lambda line: 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A signal raises KeyboardInterrupt at once: there is nothing to lose."""
+    """Let a signal raise KeyboardInterrupt at once: there is nothing to lose."""
 
     def stop(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
@@ -90,7 +91,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Signals that come in the block are handled after it, so that what it writes is written whole."""
+    """Handle signals that come in the block after it, so that what it writes is written completely."""
     came: list[int] = []
     outer = {number: signal.getsignal(number) for number in heard()}
 
@@ -106,7 +107,7 @@ def held_back() -> Iterator[None]:
 
 
 def interrupt_on_signals() -> None:
-    """From here on the first signal raises KeyboardInterrupt at once, and of later ones Ctrl-C alone does."""
+    """From here on let the first signal raise KeyboardInterrupt at once, and of later ones only Ctrl-C."""
     asked: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
@@ -119,10 +120,10 @@ def interrupt_on_signals() -> None:
 
 
 def leave_to_leader(*, term: bool = True) -> None:
-    """Ignore what reaches every process of a terminal or of a scheduler's job: the process that leads decides.
+    """Ignore signals that reach all processes of a terminal or a scheduler's job: the leading process decides.
 
     Args:
-        term: SIGTERM too.
+        term: ignore SIGTERM, too.
     """
     for number in heard():
         if term or number != signal.SIGTERM:
@@ -132,7 +133,7 @@ def leave_to_leader(*, term: bool = True) -> None:
 
 @contextmanager
 def unheard_by_children() -> Iterator[None]:
-    """A process that is started in the block hears no scheduler's warnings, not even before it runs code of pgrun's."""
+    """Block a scheduler's warnings in processes that are started in the block, even before they run pgrun's code."""
     numbers = {number for number in WARNINGS if untouched(number)}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -143,7 +144,7 @@ def unheard_by_children() -> Iterator[None]:
 
 @contextmanager
 def on_signals(stop: Callable[[int, Any], None], answer: Callable[[int], None] = lambda number: None) -> Iterator[None]:
-    """Handle the signals that pgrun hears so."""
+    """Handle pgrun's signals by `stop` and `answer` within the block; see `Handler`."""
     handler = Handler(stop, answer)
     with signals_kept() as handled:
         for number in handled:
@@ -153,7 +154,11 @@ def on_signals(stop: Callable[[int, Any], None], answer: Callable[[int], None] =
 
 @contextmanager
 def signals_kept() -> Iterator[tuple[signal.Signals, ...]]:
-    """Put back the handlers of the signals that pgrun hears, which the block may change; -> these signals."""
+    """Restore the handlers of pgrun's signals after the block, which may change them.
+
+    Yields:
+        These signals.
+    """
     before = {number: signal.getsignal(number) for number in heard()}
     try:
         yield tuple(before)
