@@ -1,4 +1,4 @@
-"""A connection to Ray: to a running cluster, or to one of this process alone."""
+"""The connection to Ray: to a running cluster, or to one that this process starts for itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from pgrun.errors import UserError
 from pgrun.system.signals import signals_kept, unheard_by_children
 
-SETTINGS = {  # Ray's, where the user has none
+SETTINGS = {  # environment variables of Ray, unless the user has set them
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about GPUs
-    "RAY_worker_niceness": "0",  # else what runs on it is the last to get a busy machine's cores
+    "RAY_worker_niceness": "0",  # by default workers yield the cores of a busy machine to all others
 }
 
 
@@ -22,10 +22,10 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
     """Connect this process to Ray.
 
     Args:
-        address: of a running cluster, or "auto" for this machine's; None: one is started here, which ends with this
-            process or with `disconnect`.
-        cpus: that one started here has; None: the machine's.
-        key: the configuration's name for the address, for the messages.
+        address: of a running cluster, or "auto" for this machine's; None: start one here, which ends with this process
+            or with `disconnect`.
+        cpus: CPUs of a cluster that is started here; None: all of the machine's.
+        key: the config key of the address, for messages.
 
     Raises:
         UserError: Ray can't be reached.
@@ -34,7 +34,7 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray._private.worker._worker_logs_enabled = False  # a worker's end has a line of ours
+    ray._private.worker._worker_logs_enabled = False  # pgrun logs the end of a worker itself
     options: dict[str, Any] = {"address": address or "local"}
     if address is None:
         options |= {"num_cpus": cpus, "include_dashboard": False}
@@ -49,7 +49,7 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster, or end the one of this process."""
+    """Leave the cluster, or end the one that this process started."""
     import ray
 
     with signals_kept():
@@ -57,9 +57,9 @@ def disconnect() -> None:
 
 
 def knock(address: str, key: str) -> None:
-    """Raise UserError where nobody answers, which Ray takes long to say."""
+    """Raise UserError if nobody answers at an address; Ray itself takes long to notice that."""
     wrong = UserError(f"{key}={address} is no address: give HOST:PORT, such as 10.0.0.1:6379")
-    if not isinstance(address, str):  # what YAML takes for a number
+    if not isinstance(address, str):  # YAML read it as a number
         raise wrong
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon and address == "auto":
@@ -73,12 +73,14 @@ def knock(address: str, key: str) -> None:
 
 
 def show_token(address: str) -> None:
-    """Where a cluster asks for a token, send the user's: `ray start` makes it ask as soon as there is one, and a
-    connection to it, left to itself, sends none.
+    """Send the user's token if the cluster asks for one.
+
+    `ray start` makes a cluster ask for a token as soon as the user has one, but a new connection doesn't send it by
+    itself.
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
-    with suppress(ImportError, AttributeError):  # Ray before it knew of tokens
+    with suppress(ImportError, AttributeError):  # an old Ray without tokens
         from ray._private.authentication.authentication_token_setup import _enable_token_auth
         from ray._raylet import GcsClient  # type: ignore[attr-defined]
         from ray.exceptions import AuthenticationError
@@ -87,5 +89,5 @@ def show_token(address: str) -> None:
             GcsClient(address=address)
         except AuthenticationError:
             _enable_token_auth()
-        except Exception:  # what else is wrong, the connection itself will say
+        except Exception:  # anything else is reported when connecting
             return
