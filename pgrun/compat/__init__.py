@@ -1,1 +1,1 @@
-"""Private interfaces of torch, Hydra, Ray and others: used through here alone, each with a test of its own."""
+"""The private interfaces of torch, Hydra, Ray and others, used only through here, each with a test of its own."""

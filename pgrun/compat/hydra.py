@@ -1,4 +1,4 @@
-"""Hydra's inside: starting it, composing quickly, plugins of the same name, its grid sweeper."""
+"""Private interfaces of Hydra: starting it, composing quickly, its grid sweeper, and plugins of the same name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run_hydra"]
 
 
 def drop_namesakes() -> None:
-    """Give pgrun's plugins for joblib, Ray and Optuna the names of Hydra's own, where these are installed too."""
+    """Remove the configs of Hydra's own plugins for joblib, Ray and Optuna, so that pgrun's have their names."""
     Plugins.instance()  # imports the plugins, which store their configs
     for path in (config_dir() / "hydra").rglob("*.yaml"):
         *folders, name = path.relative_to(config_dir()).parts

@@ -39,7 +39,7 @@ class Parts:
     algorithm: Algorithm
     collector: Collector
     memory: Memory
-    make_eval_env: Callable[[int], VectorEnv]  # episodes -> environments for that many
+    make_eval_env: Callable[[int], VectorEnv]  # makes environments for so many episodes
     team: Team
     settings: dict[str, Any]  # the config as plain values, from which other processes build their parts
 
@@ -51,7 +51,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
         config: the composed config, or its plain values.
         fresh: whether the run begins here. A resumed run gets its tensors from its own checkpoint, so other runs that
             it once started from are not looked for.
-        rank: of this process, where several run the loop together.
+        rank: this process's, if several run the loop together.
 
     Raises:
         UserError: a part can't be had, or doesn't fit the others.
@@ -113,7 +113,7 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     Args:
         config: the composed config.
         env: the environments, whose spaces the algorithm takes.
-        rank: of this process, where several run the loop together.
+        rank: this process's, if several run the loop together.
     """
     network = instantiate(config.network, _convert_="all")
     device = learn_device(config.device, network)
