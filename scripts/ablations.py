@@ -1,8 +1,8 @@
-"""Three claims of the textbooks, measured once: what a larger batch, another optimizer, and a clip or a penalty change.
+"""Measure three textbook claims: the effects of a larger batch, of another optimizer, and of a clip or a penalty.
 
-    python scripts/ablations.py --runs ~/pgrun-ablations     # trains what is not there; writes results/ablations.*
+    python scripts/ablations.py --runs ~/pgrun-ablations     # trains missing runs; writes results/ablations.*
 
-Batch: VPG on CartPole with more and more steps an update, and how much signal its gradient has over its noise.
+Batch: VPG on CartPole with more and more steps an update, and the signal-to-noise ratio of its gradient.
 Optimizer: PPO on CartPole with Adam and with plain SGD, each at several learning rates. Clip: PPO on CartPole with
 its clip, with the adaptive KL penalty, and with neither. Three seeds each; evaluations of the deterministic policy.
 """
@@ -30,18 +30,22 @@ COLOURS = ("#2b6ca3", "#d9541e", "#2a9d8f", "#7b5aa6", "#b8860b", "#8a8a8a")
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing that is tried."""
+    """One setting that is tried."""
 
     study: str
     name: str
     words: tuple[str, ...]
 
     def place(self, folder: Path, seed: int) -> Path:
-        """Where a seed of it runs."""
+        """Return the run directory of a seed."""
         return folder / self.study / self.name.replace(" ", "_") / f"s{seed}"
 
     def curves(self, folder: Path, tag: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps [N], and a tag's values of every seed [SEEDS, N]; a seed that stopped early is worth what it was."""
+        """Read a tag's curve of every seed.
+
+        Returns:
+            Steps [N] and values [SEEDS, N]; a seed that stopped early keeps its last value.
+        """
         found = [scalars(self.place(folder, seed), tag) for seed in range(SEEDS)]
         steps = max((x for x, _ in found), key=len)
         return np.array(steps), np.array([np.interp(steps, x, y) for x, y in found])
@@ -67,7 +71,7 @@ ARMS = (
 
 
 def main() -> None:
-    """Train what is missing, write the table, draw."""
+    """Train missing runs, write the table, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True, help="folder for the run directories")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
@@ -82,19 +86,19 @@ def main() -> None:
 
 
 def start(folder: Path, arm: Arm, seed: int) -> None:
-    """Train one seed of an arm, unless it is there."""
+    """Train one seed of an arm, unless it is finished."""
     if said := train(arm.place(folder, seed), ["pgrun", *arm.words, f"seed={seed}"]):
         print(f"{arm.study}, {arm.name}, seed {seed}: {said}", flush=True)
 
 
 def finals(folder: Path, arm: Arm) -> np.ndarray:
-    """The final evaluation of every seed; NaN of one that diverged."""
+    """Read the final evaluation of every seed; NaN of one that diverged."""
     found = [result(arm.place(folder, seed)) for seed in range(SEEDS)]
     return np.array([r["eval_return_mean"] if r else np.nan for r in found])
 
 
 def write(folder: Path, out: Path) -> None:
-    """The table: final evaluations, and of the batches the gradient's noise."""
+    """Write the table: final evaluations, and for the batches the gradient's noise."""
     with (out / "ablations.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["study", "arm", "iqm", "low", "high", "worst", "gradient_variance", "gradient_snr", "command"])
@@ -110,7 +114,7 @@ def write(folder: Path, out: Path) -> None:
 
 
 def draw(folder: Path, out: Path) -> None:
-    """The figure: four panels."""
+    """Draw the figure, which has four panels."""
     plt.rcParams.update({"font.size": 9, "axes.titlesize": 10.5, "axes.titleweight": "bold"})
     plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     figure, axes = plt.subplots(1, 4, figsize=(17.0, 4.0))
@@ -128,7 +132,7 @@ def draw(folder: Path, out: Path) -> None:
 
 
 def draw_noise(ax: Axes, folder: Path) -> None:
-    """Variance of the gradient estimate against the batch's size."""
+    """Plot the variance of the gradient estimate over the batch size."""
     arms = [arm for arm in ARMS if arm.study == "batch"]
     sizes = np.array([int(arm.name.split()[0]) for arm in arms])
     variance = np.array([np.median(arm.curves(folder, "gradient/variance")[1]) for arm in arms])
@@ -140,7 +144,7 @@ def draw_noise(ax: Axes, folder: Path) -> None:
 
 
 def draw_curves(ax: Axes, folder: Path, arms: list[Arm]) -> None:
-    """Evaluations over training: the median seed, and from the worst to the best."""
+    """Plot evaluations over training: the median seed, and the range from the worst to the best."""
     for arm, colour in zip(arms, COLOURS, strict=False):
         steps, values = arm.curves(folder, "eval/return")
         steps = steps / 1_000

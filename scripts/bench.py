@@ -1,10 +1,10 @@
-"""Where the time of a run goes, and how fast it is beside another program.
+"""Measure where the time of a run goes, and how fast it is beside another program.
 
     python scripts/bench.py algo=ppo env=cartpole                      # start-up, env, act, learn, the rest
     python scripts/bench.py --pairs 3 --versus 'COMMAND' algo=ppo …    # steps/s in turn with COMMAND, and the ratio
 
-COMMAND prints a line of JSON with "steps_per_second" as its last; each pair runs one after the other on an otherwise
-idle machine, with one thread each, and the ratio is taken pair by pair.
+The last line that COMMAND prints is JSON with "steps_per_second". The two programs of a pair run one after the other,
+on an otherwise idle machine, with one thread each; the ratio is taken pair by pair.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BEGIN = time.perf_counter()
 
 
 def main() -> int:
-    """Profile a run, or race it."""
+    """Profile a run, or race it against a command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--versus", help="a command to race against")
     parser.add_argument("--pairs", type=int, default=3, help="how many pairs of runs (3)")
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def profile(overrides: list[str]) -> int:
-    """Print the parts of start-up and of the loop."""
+    """Print the parts of start-up and of the loop, with their times."""
     parts: list[tuple[str, float]] = []
     mark = BEGIN
 
@@ -108,7 +108,7 @@ def timed(owner: Any, method: str, spent: dict[str, float], name: str) -> None:
 
 
 def race(versus: str, pairs: int, overrides: list[str]) -> int:
-    """Run both in turn and print the ratio of their steps/s."""
+    """Run both programs in turn, and print the ratio of their steps/s."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     ratios = []
     for i in range(pairs):

@@ -1,9 +1,9 @@
-"""Which advantages and baselines go with which algorithms, found out by building each.
+"""Find out which advantages and baselines work with which algorithms, by building each combination.
 
     python scripts/combinations.py          # about a minute; prints the README's table as Markdown
 
-What is refused is refused in one line that says what would be right; where that names a setting of EXTRA, the
-combination is built again with it.
+A refusal says in one line what would be right. If it names a setting of EXTRA, the combination is built again with that
+setting.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ BASELINES = ("none", "value", "average", "optimal", PER_PARAMETER)
 
 
 def raw(name: str) -> DictConfig:
-    """A config file by itself."""
+    """Load a config file by itself."""
     return DictConfig(OmegaConf.load(config_dir() / f"{name}.yaml"))
 
 
 def algorithms() -> list[str]:
-    """Those whose recipe leaves Ψ_t to the user."""
+    """List the algorithms whose recipe leaves Ψ_t to the user."""
     every = sorted((config_dir() / "algo").glob("*.yaml"))
     return [path.stem for path in every if "\n  - advantage@algo.advantage: " in path.read_text()]
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One algorithm with one Ψ_t, on one environment."""
+    """One algorithm with one Ψ_t on one environment."""
 
     algo: str
     advantage: str
@@ -48,14 +48,14 @@ class Combination:
     env: str = "cartpole"
 
     def overrides(self) -> list[str]:
-        """As they are typed in the shell."""
+        """Return the combination as it is typed in the shell."""
         baseline = ["algo/baseline=optimal", "algo.baseline.per_parameter=true"]
         if self.baseline != PER_PARAMETER:
             baseline = [f"algo/baseline={self.baseline}"]
         return [f"algo={self.algo}", f"env={self.env}", f"algo/advantage={self.advantage}", *baseline]
 
     def refusal(self, *extra: str) -> str | None:
-        """Why it can't be built with these overrides; None where it can."""
+        """Return why it can't be built with these overrides; None if it can."""
         config = copy.deepcopy(compose(f"algo={self.algo}", f"env={self.env}", *extra))
         config.algo.advantage = raw(f"algo/advantage/{self.advantage}")
         config.algo.baseline = raw(f"algo/baseline/{self.baseline.split(',')[0]}")
@@ -68,7 +68,11 @@ class Combination:
         return None
 
     def needs(self) -> tuple[str, ...] | None:
-        """The overrides that have to be added, as the refusals say: () for most; None where it has no meaning."""
+        """Find the overrides that have to be added, as the refusals say.
+
+        Returns:
+            () for most combinations; None for one that has no meaning.
+        """
         extra: tuple[str, ...] = ()
         while (words := self.refusal(*extra)) is not None:
             named = [each for each in EXTRA if each in words and each not in extra]
@@ -80,7 +84,7 @@ class Combination:
 
 @cache
 def compose(*overrides: str) -> DictConfig:
-    """The config that these overrides compose to, small."""
+    """Compose the config of these overrides, with small sizes."""
     register_resolvers()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -88,7 +92,7 @@ def compose(*overrides: str) -> DictConfig:
 
 
 def cell(found: dict[str, tuple[str, ...] | None]) -> str:
-    """Where it works: all algorithms, all but some, or some; ² where each of them needs whole episodes."""
+    """Format where a Ψ_t works: for all, all but some, or some algorithms; ² marks those that need whole episodes."""
     works = {algo: extra for algo, extra in found.items() if extra is not None}
     if not works:
         return "–"
@@ -99,7 +103,7 @@ def cell(found: dict[str, tuple[str, ...] | None]) -> str:
 
 
 def table() -> str:
-    """Markdown: advantages down, baselines across."""
+    """Format the Markdown table: advantages down, baselines across."""
     lines = ["| `algo/advantage` | " + " | ".join(BASELINES) + " |", "| --- " * (len(BASELINES) + 1) + "|"]
     for advantage in ADVANTAGES:
         found = {
@@ -116,7 +120,7 @@ def table() -> str:
 
 
 def sample() -> list[Combination]:
-    """Two of each algorithm's, with every row and every column of the table among them."""
+    """Choose two combinations of each algorithm so that every row and column of the table is among them."""
     found = []
     for i, algo in enumerate(algorithms()):
         found.append(Combination(algo, ADVANTAGES[i % len(ADVANTAGES)], "value"))

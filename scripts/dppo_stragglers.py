@@ -1,8 +1,11 @@
-"""How fast a chief's updates come when one worker is slow: python scripts/dppo_stragglers.py [--workers 3 --seconds 60]
+"""Measure how fast a chief's updates come when one worker is slow.
 
-Four runs of DPPO on CartPole: nobody slow or the last worker slowed tenfold, the chief waiting for all W gradients or
-for W − 1. A line of each: updates per second (gradient steps that the chief took), and what was dropped. The slow
-worker sleeps nine times as long as it works: its own pace is a tenth whatever the others do, and its core is free.
+    python scripts/dppo_stragglers.py --workers 3 --seconds 60
+
+Four runs of DPPO on CartPole: with no slow worker or with the last one ten times slower, and with a chief that waits
+for all W gradients or for W − 1. Each run prints a line: updates per second (gradient steps that the chief took), and
+the shares of dropped gradients. The slow worker sleeps nine times as long as it works: so its own pace is a tenth
+whatever the others do, and its core is free.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ class SlowRollouts(Rollouts):
     """Rollouts that make one of the workers slower.
 
     Args:
-        slow_rank: which worker; None: nobody.
-        factor: how much slower it is.
+        slow_rank: that worker's rank; None: no worker is slow.
+        factor: how many times slower it is.
     """
 
     def __init__(self, *, slow_rank: int | None, factor: float, rank: int = 0, **common: Any) -> None:
@@ -49,7 +52,7 @@ class SlowRollouts(Rollouts):
 
 
 class Pace:
-    """A hook that measures the chief's steps per second, after a while, and then ends the run."""
+    """A hook that measures the chief's steps per second after a warm-up, and then ends the run."""
 
     def __init__(self, crew: RayActors, warmup: float, seconds: float) -> None:
         self.crew, self.start, self.seconds = crew, time.monotonic() + warmup, seconds
@@ -66,7 +69,7 @@ class Pace:
             clock.stop = "measured"
 
     def figures(self) -> dict[str, Any]:
-        """Updates per second and each worker's share of dropped gradients."""
+        """Return updates per second, and each worker's share of dropped gradients."""
         assert self.first is not None
         assert self.last is not None
         (t0, before), (t1, after) = self.first, self.last
@@ -76,7 +79,7 @@ class Pace:
 
 
 def measure(*overrides: str, warmup: float, seconds: float) -> dict[str, Any]:
-    """One run's figures."""
+    """Run once, and return the figures."""
     register_resolvers()
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         words = [

@@ -3,18 +3,18 @@
     python scripts/estimator_bias.py            # half a minute; writes scripts/results/estimator_bias.csv
     python scripts/estimator_bias.py --markdown # the same as a table
 
-Two states, two actions, episodes of one or two steps: all batches of two trajectories are enumerated, each weighed by
-its probability under the policy μ that acts, and the mean of the algorithm's own gradient is compared with the exact
-one of the policy π. Critics are set to the exact values. Columns of the table:
+Two states, two actions, episodes of one or two steps: all batches of two trajectories are enumerated, each weighted by
+its probability under the acting policy μ, and the mean of the algorithm's own gradient is compared with the exact one
+of the policy π. Critics are set to the exact values. Columns of the table:
 
 - bias: |mean − ∇J| / |∇J| over batches of two trajectories, where nothing is normalised.
-- angle: degrees between ∇J and the gradient of one batch that holds every trajectory as often as its probability says,
-  a thousand in all: what is left of the bias where batches are large. Normalisation changes the length alone, so it is
-  right where this is 0.
+- angle: degrees between ∇J and the gradient of one batch of a thousand trajectories, which holds each as often as its
+  probability says. This is the bias that remains in large batches. Normalisation changes only the length, so it is
+  right where the angle is 0.
 
 With collector=rollouts two steps are taken from the start, and an episode may begin anew in between. Then ∇J is the
-expected sum of I_t ∇log π(a_t|s_t) A(s_t, a_t) over those steps, with as many beginnings as the policy that acts makes:
-weights are of an episode's actions, not of how often the data begins one.
+expected sum of I_t ∇log π(a_t|s_t) A(s_t, a_t) over those steps, with as many beginnings as the acting policy makes:
+the weights correct for an episode's actions, not for how often the data begins one.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ HEADER = ("weights", "advantage", "baseline", "normalize", "collector", "bias", 
 
 @dataclass(frozen=True)
 class Row:
-    """One combination and what was measured; None where that says nothing."""
+    """One combination and its figures; None for a figure that means nothing there."""
 
     weights: str
     advantage: str
@@ -96,7 +96,11 @@ class Row:
 
 
 def make(row: Row) -> PolicyGradient:
-    """The algorithm of a combination, its policy π and its critic exact; UserError where it is refused."""
+    """Make a combination's algorithm, with the policy π and an exact critic.
+
+    Raises:
+        UserError: the combination is refused.
+    """
     advantage = ADVANTAGES[row.advantage]()
     episodes = row.collector == "episodes"
     network = MLP(
@@ -148,7 +152,7 @@ Trajectory = list[tuple[int, int, bool]]  # (state, action, whether the episode 
 
 
 def trajectories(collector: str, acts: Tensor) -> Iterator[tuple[float, Trajectory]]:
-    """Every trajectory from one environment, with its probability under the policy that acts."""
+    """List every trajectory from one environment, with its probability under the acting policy."""
     for a, b in itertools.product(range(2), repeat=2):
         if a == 0 or collector == "rollouts":
             state, after = (1, True) if a == 0 else (0, b == 1)
@@ -158,7 +162,7 @@ def trajectories(collector: str, acts: Tensor) -> Iterator[tuple[float, Trajecto
 
 
 def batch_of(paths: list[Trajectory], acts: Tensor) -> Transition:
-    """Trajectories as the columns of one rollout [2, N]."""
+    """Put trajectories into the columns of one rollout [2, N]."""
     size = (2, len(paths))
     states, actions = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
     last, valid = torch.ones(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
@@ -181,7 +185,10 @@ def batch_of(paths: list[Trajectory], acts: Tensor) -> Transition:
 
 
 def exact_gradient(collector: str, acts: Tensor) -> Tensor:
-    """∇J in the logits [S, A] of π, E[Σ_t I_t ∇log π(a_t|s_t) A(s_t, a_t)] over the steps that a collector takes."""
+    """Compute ∇J in the logits [S, A] of π.
+
+    It is E[Σ_t I_t ∇log π(a_t|s_t) A(s_t, a_t)] over the steps that a collector takes.
+    """
     score = PI * (Q_TABLE - V[:, None])  # Σ_a π(a|s) ∇log π(a|s) A(s, a)
     visits = torch.tensor([1.0, GAMMA * PI[0, 0]])
     if collector == "rollouts":
@@ -190,7 +197,7 @@ def exact_gradient(collector: str, acts: Tensor) -> Tensor:
 
 
 def gradient(algorithm: PolicyGradient, batch: Transition, collector: str) -> Tensor:
-    """The algorithm's gradient of one batch, in the logits [S, A]."""
+    """Compute the algorithm's gradient of one batch, in the logits [S, A]."""
     algorithm.update(batch)
     weight = next(iter(algorithm.model.actor.parameters()))
     assert weight.grad is not None
@@ -198,7 +205,7 @@ def gradient(algorithm: PolicyGradient, batch: Transition, collector: str) -> Te
 
 
 def measure(row: Row, *, angle: bool = True) -> Row:
-    """The combination with its figures (the angle, which takes longest, if wanted), or marked as refused."""
+    """Return the combination with its figures, or marked as refused."""
     try:
         algorithm = make(row)
     except UserError:
@@ -224,19 +231,19 @@ def measure(row: Row, *, angle: bool = True) -> Row:
 
 
 def combinations() -> Iterator[Row]:
-    """Everything that can be asked for."""
+    """List all combinations that a user can ask for."""
     choices = ((OWN, *WEIGHTS), ADVANTAGES, BASELINES, NORMALIZE, COLLECTORS)
     for weights, advantage, baseline, normalize, collector in itertools.product(*choices):
         yield Row(weights, advantage, baseline, normalize, collector, refused=False)
 
 
 def table() -> list[Row]:
-    """Every combination, measured."""
+    """Measure every combination."""
     return [measure(row) for row in combinations()]
 
 
 def lines(rows: list[Row]) -> list[tuple[str, ...]]:
-    """The rows of the table as they stand in the file, without what is refused."""
+    """Format the rows of the table for the file, without refused ones."""
     return [
         (r.weights, r.advantage, r.baseline, r.normalize, r.collector, shown(r.bias, 3), shown(r.angle, 1))
         for r in rows
@@ -245,7 +252,7 @@ def lines(rows: list[Row]) -> list[tuple[str, ...]]:
 
 
 def shown(x: float | None, digits: int) -> str:
-    """A figure as it stands in the file; nothing for None, 0 for rounding errors."""
+    """Format a figure for the file; empty for None, 0 for rounding errors."""
     return "" if x is None else f"{0.0 if abs(x) < 2e-4 else x:.{digits}f}"
 
 

@@ -1,11 +1,11 @@
-"""Bias and variance of policy-gradient estimators against the exact gradient, as one figure.
+"""Draw the bias and variance of policy-gradient estimators against the exact gradient.
 
     python scripts/estimator_study.py          # about ten seconds; writes results/estimator_study.{csv,png}
 
 The MDP is `pgrun.core.tabular.bridge`: three places in a row, at most five steps, γ = 0.9. All of its 322 trajectories
-are enumerated, so means and standard deviations are exact, not sampled (but for the two baselines that are taken from
-a batch of four: those are from 200,000 batches). Everything is in units of the length of ∇J, so that a standard
-deviation of 1 is as much noise as signal; standard deviation: the square root of the covariance's trace.
+are enumerated, so means and standard deviations are exact, not sampled (except for the two baselines from a batch of
+four, which use 200,000 batches). All figures are in units of |∇J|, so that a standard deviation of 1 means as much
+noise as signal. The standard deviation is the square root of the covariance's trace.
 """
 
 from __future__ import annotations
@@ -51,26 +51,32 @@ class Study:
         self.time = (mdp.gamma ** torch.arange(steps, dtype=torch.float64)).unsqueeze(1)
 
     def psi(self, advantage: Advantage, value: Tensor | None = None) -> Tensor:
-        """Ψ_t [T, N] with a table V(s), 0 by default."""
+        """Compute Ψ_t [T, N] with a table V(s), which is 0 by default."""
         table = torch.zeros_like(self.value) if value is None else value
         return advantage(self.every.returns(table), self.mdp.gamma)[0]
 
     def estimates(self, psi: Tensor) -> Tensor:
-        """Σ_t g_t Ψ_t of each trajectory, [N, P]."""
+        """Compute the gradient estimate Σ_t g_t Ψ_t of each trajectory, [N, P]."""
         return torch.einsum("tnp,tn->np", self.score, psi)
 
     def bias_and_deviation(self, estimates: Tensor) -> tuple[float, float]:
-        """In units of |∇J|."""
+        """Return bias and standard deviation of estimates in units of |∇J|."""
         mean, covariance = tabular.moments(estimates, self.p)
         length = self.gradient.norm()
         return float((mean - self.gradient).norm() / length), float(covariance.trace().sqrt() / length)
 
     def of(self, psi: Tensor) -> tuple[float, float]:
-        """Bias and standard deviation of one trajectory's estimate with the weights Ψ_t."""
+        """Return bias and standard deviation of one trajectory's estimate with the weights Ψ_t."""
         return self.bias_and_deviation(self.estimates(psi))
 
     def batch_mean(self, own: bool, n: int = 4, batches: int = 200_000) -> tuple[float, float]:
-        """With the mean return of a batch of n as baseline, one's own return in it or not: deviation for n = 1."""
+        """Return bias and standard deviation with a batch's mean return as baseline.
+
+        Args:
+            own: whether a trajectory's own return is part of its baseline.
+            n: trajectories in a batch; the deviation is scaled to that of a single trajectory.
+            batches: how many batches to draw.
+        """
         g = torch.Generator().manual_seed(0)
         index = torch.multinomial(self.p, n * batches, replacement=True, generator=g).view(batches, n)
         r = self.psi(TotalReturn())[0][index]
@@ -83,7 +89,7 @@ class Study:
 
 
 def estimators(s: Study) -> dict[str, tuple[bool, tuple[float, float]]]:
-    """name -> (whether theory calls it unbiased, (bias, standard deviation))."""
+    """Map each estimator's name to whether theory calls it unbiased, and its bias and standard deviation."""
     to_go = s.psi(RewardToGo())
     weight = s.p * s.every.valid
     average = ((weight * to_go).sum(1) / weight.sum(1)).unsqueeze(1)
@@ -108,7 +114,7 @@ def estimators(s: Study) -> dict[str, tuple[bool, tuple[float, float]]]:
 
 
 def draw_estimators(ax: Axes, found: dict[str, tuple[bool, tuple[float, float]]]) -> None:
-    """Bars of standard deviation; the bias in figures."""
+    """Draw standard deviations as bars, with the bias in figures."""
     names = list(found)
     for i, name in enumerate(names):
         unbiased, (bias, deviation) = found[name]
@@ -124,7 +130,7 @@ def draw_estimators(ax: Axes, found: dict[str, tuple[bool, tuple[float, float]]]
 
 
 def draw_lambda(ax: Axes, s: Study, record: list[tuple[str, str, float, float, float]]) -> None:
-    """Bias, noise and error of GAE over λ with a wrong V."""
+    """Plot bias, noise and error of GAE over λ with a wrong V."""
     lambdas = torch.linspace(0.0, 1.0, 41).tolist()
     found = [s.of(s.time * s.psi(GAE(lambda_=x), s.value / 2.0)) for x in lambdas]
     record += [("lambda", "GAE, V half of what it is", x, b, d) for x, (b, d) in zip(lambdas, found, strict=True)]
@@ -154,7 +160,7 @@ def draw_lambda(ax: Axes, s: Study, record: list[tuple[str, str, float, float, f
 
 
 def draw_importance(ax: Axes, record: list[tuple[str, str, float, float, float]]) -> None:
-    """Standard deviations of importance-weighted estimators over the horizon."""
+    """Plot standard deviations of importance-weighted estimators over the horizon."""
     lengths = list(range(2, 9))
     lines: dict[str, list[tuple[float, float]]] = {}
     for steps in lengths:
@@ -196,7 +202,7 @@ def draw_batches(
     found: dict[str, tuple[bool, tuple[float, float]]],
     record: list[tuple[str, str, float, float, float]],
 ) -> None:
-    """The error over the number of trajectories."""
+    """Plot the error over the number of trajectories."""
     sizes = [10 ** (x / 10.0) for x in range(41)]
     lines = {
         "total return": found["total return"],
@@ -222,7 +228,7 @@ def draw_batches(
 
 
 def main() -> None:
-    """Compute, draw, write."""
+    """Compute the figures, draw them, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for estimator_study.csv and .png")
     folder = parser.parse_args().out

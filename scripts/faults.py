@@ -1,4 +1,4 @@
-"""A disk that fails, or a process that dies, at a chosen call: what kills.py and tests of checkpoints share."""
+"""A disk that fails, or a process that dies, at a chosen call; kills.py and tests of checkpoints use it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ CALLS = ("mkdir", "open", "fsync", "replace", "symlink", "link", "unlink", "clos
 
 
 class Disk:
-    """Counts the calls by which this process writes files, and does something else at one of them.
+    """Counts the calls by which this process writes files, and causes a fault at one of them.
 
     Args:
         fault: what to do there: raise an error, or die.
-        at: which call, from 0 on; None: only count.
-        lasting: whether all calls after it fail, too.
+        at: the number of the call, from 0; None: only count.
+        lasting: whether all later calls fail, too.
         active: count at once, or only while `active` is set.
     """
 
@@ -39,7 +39,7 @@ class Disk:
             setattr(module, name, call)
 
     def count(self, name: str) -> None:
-        """Count a call, and do what is to be done at it."""
+        """Count a call, and cause the fault if it is due."""
         if not self.active:
             return
         self.calls.append(name)
@@ -48,7 +48,7 @@ class Disk:
             self.fault()
 
     def counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of `os`; one that closes has closed before it fails."""
+        """Wrap a function of `os` so that its calls are counted; one that closes a file does so before it fails."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             if name == "close":
@@ -60,7 +60,7 @@ class Disk:
         return wrapped
 
     def opened(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The function `open`, for files that are written."""
+        """Wrap the function `open` for files that are written."""
 
         def wrapped(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             if "w" not in mode or not self.active:
@@ -72,7 +72,7 @@ class Disk:
 
 
 class Halting:
-    """A file of such a disk: a write that fails has written half of its bytes."""
+    """A file on such a disk: a write that fails has written half of its bytes."""
 
     def __init__(self, disk: Disk, file: Any) -> None:
         self.disk, self.file = disk, file
@@ -93,7 +93,7 @@ class Halting:
         self.file.flush()
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return int(self.file.fileno())
 
     def __enter__(self) -> Halting:

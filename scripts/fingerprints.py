@@ -1,4 +1,4 @@
-"""Hash what short trainings end with, to prove that a change of the code changed no number.
+"""Hash the results of short trainings, to prove that a change of the code changed no number.
 
     python scripts/fingerprints.py --against main        # this checkout beside another commit: every case has to agree
     python scripts/fingerprints.py --against main ppo    # only the cases whose names have this in them

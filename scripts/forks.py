@@ -1,4 +1,4 @@
-"""Real runs of pgrun in forks of a process that has imported it, which saves most of their starting time."""
+"""Start real runs of pgrun in forks of a process that has imported it, which saves most of their starting time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ OUT = "out.txt"  # what a run prints
 def start(
     words: tuple[str, ...], folder: Path, disk: Disk | None = None, *, out: str = OUT, err: str | None = None
 ) -> int:
-    """Run `pgrun WORDS` in a folder, in a fork of this process, which has imported all it needs; -> its process.
+    """Run `pgrun WORDS` in a folder, in a fork of this process, which has imported all it needs.
 
     Args:
         words: the command line.
         folder: the folder.
         disk: counts the calls that checkpoints make, or lets one fail.
-        out: the file, seen from the folder, of what it prints.
-        err: the file of its stderr; None: the same.
+        out: the file for its output, relative to the folder.
+        err: the file for its stderr; None: the same.
+
+    Returns:
+        The process.
     """
     sys.stdout.flush()
     process = os.fork()
@@ -61,7 +64,7 @@ def start(
 
 
 def watch(disk: Disk) -> None:
-    """Let a disk count the calls that checkpoints make in this process, and those alone."""
+    """Let a disk count only the calls that checkpoints make in this process."""
     disk.active = False
     for name in ("begin", "write"):
 
@@ -77,7 +80,11 @@ def watch(disk: Disk) -> None:
 
 
 def wait(process: int, seconds: float = 180.0) -> int | None:
-    """Wait for a run so long, then kill it; -> its exit code, None where it was killed. No process of it is left."""
+    """Wait for a run, and kill it after so many seconds. None of its processes is left.
+
+    Returns:
+        The exit code; None if it was killed.
+    """
     end = time.monotonic() + seconds
     while True:
         found, status = os.waitpid(process, os.WNOHANG)
@@ -92,12 +99,12 @@ def wait(process: int, seconds: float = 180.0) -> int | None:
 
 
 def kill_all(process: int) -> None:
-    """SIGKILL to a run and the processes that it has started."""
+    """Send SIGKILL to a run and the processes that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
 
 
 def die() -> NoReturn:
-    """End this process and those it has started, as by `kill -9`."""
+    """End this process and those that it has started, as `kill -9` does."""
     os.killpg(0, signal.SIGKILL)
     raise AssertionError

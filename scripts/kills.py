@@ -1,11 +1,11 @@
-"""Kills runs and lets their disk fail, resumes them, and compares how they end with undisturbed ones bit for bit.
+"""Kill runs or let their disk fail, resume them, and compare their ends bit for bit with undisturbed runs.
 
     python scripts/kills.py --minutes 30 --csv scripts/results/kills.csv
 
-Three kinds of cases: SIGKILL to all of a run's processes at a random moment; SIGKILL inside a call that a checkpoint
-makes (half of a write is done); an I/O error from such a call. After each, the last checkpoint has to load and every
-file to have the SHA-256 beside it that is its own; an error has to be told in one line; and the run has to go on to the
-undisturbed one's end (a3c, whose workers race, to its end). Exit code 1 where one of that is not so.
+There are three kinds of cases: SIGKILL to all of a run's processes at a random moment; SIGKILL inside a call that a
+checkpoint makes (half of a write is done); an I/O error from such a call. After each, the last checkpoint has to load,
+every file has to match the SHA-256 beside it, and an error has to be one line. Then the run has to go on to the same
+end as the undisturbed one (a3c, whose workers race, only to an end). The exit code is 1 if one of these fails.
 """
 
 from __future__ import annotations
@@ -72,17 +72,17 @@ class Row:
 
 
 def command(name: str) -> tuple[str, ...]:
-    """The words that begin a run of this name, or a sweep."""
+    """Return the words that begin a run of this name, or a sweep."""
     return (*RUNS[name], "hydra.sweep.dir=run" if name == "sweep" else "hydra.run.dir=run")
 
 
 def jobs(folder: Path) -> list[Path]:
-    """The checkpoint folders of a run or of a sweep's jobs."""
+    """List the checkpoint folders of a run or of a sweep's jobs."""
     return sorted(folder.glob("run/**/checkpoints"))
 
 
 def end_of(checkpoints: Path) -> dict[str, Any]:
-    """Read a run's last checkpoint, without what a clock on the wall says."""
+    """Read a run's last checkpoint, without times."""
     state = checkpoint.load(checkpoint.latest(checkpoints))
     for part in (state, state["clock"], state["board"], *state.get("ranks", [])):
         for key in TIMES & set(part):
@@ -91,7 +91,7 @@ def end_of(checkpoints: Path) -> dict[str, Any]:
 
 
 def difference(a: Any, b: Any, path: str = "") -> str:
-    """Find where two nested values differ by a bit; "" where they don't."""
+    """Find where two nested values differ by a bit; empty if they don't."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         same = a.dtype == b.dtype and a.shape == b.shape
         return "" if same and a.numpy().tobytes() == b.numpy().tobytes() else path
@@ -104,7 +104,7 @@ def difference(a: Any, b: Any, path: str = "") -> str:
 
 
 def look(folder: Path, row: Row, name: str) -> None:
-    """Count what is not as it should be in the checkpoints of a run that was disturbed."""
+    """Count the faults in the checkpoints of a run that was disturbed."""
     for checkpoints in jobs(folder):
         for path in checkpoints.glob("*.pt"):
             if not path.is_symlink():
@@ -123,7 +123,7 @@ def look(folder: Path, row: Row, name: str) -> None:
 
 
 def go_on(name: str, folder: Path) -> tuple[str, ...]:
-    """The words that go on with a run; it begins anew where nothing of it was whole yet."""
+    """Return the words that go on with a run, or begin it anew if it left no whole file."""
     if name == "sweep":
         return command(name)
     config = folder / "run" / ".hydra" / "config.yaml"
@@ -134,7 +134,7 @@ def go_on(name: str, folder: Path) -> tuple[str, ...]:
 
 
 def finish(name: str, folder: Path, ends: list[dict[str, Any]], row: Row) -> None:
-    """Let a run go on to its end, and compare that with the undisturbed one's."""
+    """Let a run go on to its end, and compare that with the end of the undisturbed run."""
     out = folder / OUT
     out.unlink(missing_ok=True)
     code = wait(start(go_on(name, folder), folder))
@@ -155,7 +155,7 @@ def finish(name: str, folder: Path, ends: list[dict[str, Any]], row: Row) -> Non
 
 
 class Undisturbed:
-    """A run that nothing disturbed: how it ended, what it took, which calls its checkpoints made."""
+    """An undisturbed run: its end, its duration, and the calls that its checkpoints made."""
 
     def __init__(self, name: str, work: Path) -> None:
         folder = work / f"undisturbed {name}"
@@ -185,13 +185,13 @@ def at_a_moment(name: str, whole: Undisturbed, folder: Path, row: Row, rng: rand
 
 
 def pick_call(whole: Undisturbed, rng: random.Random) -> tuple[int, str]:
-    """Draw one of a checkpoint's calls: its kind first, so that the rare ones are drawn, too."""
+    """Draw one of a checkpoint's calls: first its kind, so that rare kinds are drawn, too."""
     kind = rng.choice(sorted(set(whole.calls)))
     return rng.choice([i for i, call in enumerate(whole.calls) if call == kind]), kind
 
 
 def in_a_call(name: str, whole: Undisturbed, folder: Path, row: Row, rng: random.Random) -> str:
-    """Kill a run inside a call that a checkpoint makes; -> the call."""
+    """Kill a run inside a call that a checkpoint makes, and return the call."""
     at, kind = pick_call(whole, rng)
     row.disturbed += wait(start(command(name), folder, Disk(die, at=at))) == -signal.SIGKILL
     look(folder, row, f"{name}, {kind}")
@@ -199,7 +199,7 @@ def in_a_call(name: str, whole: Undisturbed, folder: Path, row: Row, rng: random
 
 
 def by_an_error(name: str, whole: Undisturbed, folder: Path, row: Row, rng: random.Random) -> str:
-    """Let a call that a checkpoint makes fail, once or from then on; -> the error and the call."""
+    """Let a call that a checkpoint makes fail, once or from then on; return the error and the call."""
     at, kind = pick_call(whole, rng)
     number, lasting = rng.choice(CODES), rng.random() < 0.5
 
@@ -234,7 +234,7 @@ HEADER = ("what", "run", "cases", "disturbed", "different", "unloadable", "hashe
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Disturb runs until the time is over, or there were enough; -> 1 where one did not stand it, else 0."""
+    """Disturb runs until the time is over or there were enough; return 1 if one failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="end after so long (30)")
     parser.add_argument("--count", type=int, default=None, help="or after so many cases")

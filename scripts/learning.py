@@ -1,14 +1,14 @@
-"""Measure what the shipped recipes learn: several seeds of each, summarised as IQM with a bootstrap interval.
+"""Measure what the shipped recipes learn: several seeds of each, summarised by IQM and a bootstrap interval.
 
     python scripts/learning.py --runs ~/pgrun-learning                 # every row, two processes at a time
     python scripts/learning.py --runs ~/pgrun-learning ppo-cartpole    # one row
     python scripts/learning.py --runs ~/pgrun-learning --report        # only the table of what is there
     python scripts/learning.py --markdown                              # the README's table, from the CSV
 
-A run that is finished is not run again and one that was cut off goes on from its checkpoint, so the same command may
-be given until all is done. Recipes are chosen on seeds 100 to 199 and reported on 1000 and up, on which nothing was
-chosen; a recipe that is changed after its report takes seeds that no report has had. (Rows of seeds 0 to 9 are older
-than this rule.)
+A finished run is not run again, and one that was cut off goes on from its checkpoint. So the same command can be given
+until all runs are done. Recipes are chosen on seeds 100 to 199 and reported on seeds from 1000 on, which were not used
+to choose. A recipe that is changed after its report takes seeds that no report has used. (Rows of seeds 0 to 9 are
+older than this rule.)
 
 The summary goes to scripts/results/learning.csv. IQM: the mean of the middle half of the seeds' final evaluation means
 (100 deterministic episodes each, the final policy); interval: 95 % bootstrap over seeds.
@@ -32,7 +32,7 @@ RESULTS = ROOT / "scripts" / "results" / "learning.csv"
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe on one environment and the figure it must reach."""
+    """One recipe on one environment, and the figure that it must reach."""
 
     algo: str
     env: str
@@ -46,17 +46,17 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What the row is called on the command line."""
+        """Return the row's name on the command line."""
         return "-".join(part for part in (self.algo, self.variant, self.env) if part)
 
     @property
     def numbers(self) -> list[int]:
-        """The seeds."""
+        """Return the seeds."""
         return list(range(self.first, self.first + self.seeds))
 
     @property
     def command(self) -> str:
-        """The command that reproduces one seed."""
+        """Return the command that reproduces one seed."""
         words = ["pgrun", f"algo={self.algo}", f"env={self.env}", f"total_steps={self.steps}", *self.overrides]
         return " ".join([*words, *(["demonstrations=demos.npz"] if self.demonstrations else [])])
 
@@ -143,7 +143,7 @@ ROWS = [
 
 
 def main() -> int:
-    """Run what is missing, then write and print the summary."""
+    """Run missing seeds, then write and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", help=f"which rows (all): {', '.join(row.name for row in ROWS)}")
     parser.add_argument("--runs", type=Path, help="folder for the run directories")
@@ -168,7 +168,7 @@ def main() -> int:
 
 
 def run(folder: Path, row: Row, seed: int) -> None:
-    """Start, or go on with, one seed of a row."""
+    """Start or resume one seed of a row."""
     here = folder / row.name
     if row.demonstrations and not (here / "demos.npz").exists():
         here.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,11 @@ def run(folder: Path, row: Row, seed: int) -> None:
 
 
 def summarise(folder: Path) -> int:
-    """Write the CSV and print it, rows that FOLDER lacks as they were; -> 1 where a complete row misses its floor."""
+    """Write and print the CSV. Rows that the folder lacks stay as they were.
+
+    Returns:
+        1 if a complete row misses its floor, else 0.
+    """
     before = {line["row"]: line for line in read()}
     table: list[dict[str, Any]] = []
     missed = 0
@@ -227,7 +231,7 @@ def summarise(folder: Path) -> int:
 
 
 def read() -> list[dict[str, Any]]:
-    """The lines of the CSV."""
+    """Read the lines of the CSV."""
     if not RESULTS.exists():
         return []
     with RESULTS.open(newline="") as file:

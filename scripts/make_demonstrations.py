@@ -1,4 +1,4 @@
-"""Demonstrations of env=sparse_reach by a script that knows the way, with some noise so that they have a density.
+"""Make demonstrations of env=sparse_reach by a scripted expert, with some noise so that they have a density.
 
 python scripts/make_demonstrations.py demos.npz --episodes 5
 pgrun algo=gps env=sparse_reach demonstrations=demos.npz
@@ -25,7 +25,7 @@ from pgrun.sweep.resolvers import register_resolvers
 
 
 class Scripted:
-    """N(expert(s), σ²) for every coordinate of the action."""
+    """The scripted policy: N(expert(s), σ²) for every coordinate of the action."""
 
     device = torch.device("cpu")
 

@@ -1,10 +1,11 @@
-"""Whether a replay stays as large as it says: fills it, samples from it for minutes, prints the process's memory.
+"""Check that a replay keeps its stated size: fill it, sample for minutes, and print the process's memory.
 
     python scripts/replay_soak.py --minutes 30                       # a million transitions of vectors
     python scripts/replay_soak.py --minutes 30 --kind image --capacity 50000
     python scripts/replay_soak.py --minutes 30 --memory prioritized --n-step 3
 
-Exit code 1 where memory grew by more than 2 % (and 20 MB) after the ring was full, or the ring is larger than stated.
+The exit code is 1 if memory grew by more than 2 % (and 20 MB) after the ring was full, or the ring is larger than
+stated.
 """
 
 from __future__ import annotations
@@ -33,20 +34,23 @@ COMMON = {"batch_size": 64, "warmup": 0, "updates": 8, "gamma": 0.99, "save": Tr
 
 
 class Source:
-    """Rollouts of episodes of random length, begun anew at once: successors apart come and go."""
+    """Makes rollouts of episodes of random length, each followed by a new one at once.
+
+    So separately kept successors come and go.
+    """
 
     def __init__(self, space: gym.spaces.Box, b: int, t: int) -> None:
         self.space, self.b, self.t = space, b, t
         self.obs = self.look(b)
 
     def look(self, *shape: int) -> torch.Tensor:
-        """Observations [*shape, *O]."""
+        """Draw observations [*shape, *O]."""
         if self.space.dtype == np.uint8:
             return torch.randint(256, (*shape, *self.space.shape), dtype=torch.uint8)
         return torch.rand(*shape, *self.space.shape)
 
     def rollout(self) -> Transition:
-        """-> [T, B, ...]."""
+        """Make a rollout [T, B, ...]."""
         next_obs = self.look(self.t, self.b)
         last = torch.rand(self.t, self.b) < 0.02
         obs = torch.cat([self.obs.unsqueeze(0), next_obs[:-1]]).clone()
@@ -67,13 +71,13 @@ class Source:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has."""
+    """Return the bytes of memory that this process has."""
     with Path("/proc/self/statm").open() as file:
         return int(file.read().split()[1]) * 4096
 
 
 def main() -> int:
-    """Fill, sample, watch."""
+    """Fill the replay, sample from it, and watch the memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="how long to sample once it is full (30)")
     parser.add_argument("--capacity", type=int, default=1_000_000, help="transitions (1,000,000)")

@@ -1,4 +1,4 @@
-"""What the scripts share: runs of pgrun, each finished once, and the figures of several seeds."""
+"""Helpers that the scripts share: run pgrun, each run only once, and summarise several seeds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str
 
 
 def result(place: Path) -> dict[str, Any] | None:
-    """The figures of a run directory; None where no run has finished."""
+    """Read the figures of a run directory; None if no run has finished there."""
     file = place / "result.json"
     found = json.loads(file.read_text()) if file.exists() else None
     return found if found and found["status"] == "finished" else None
 
 
 def train(place: Path, command: list[str]) -> str:
-    """Train into a run directory: from its checkpoint where there is one, and not at all where it is finished; -> the
-    first line of what pgrun said, "" where there was nothing to do.
+    """Train into a run directory, from its checkpoint if there is one; do nothing if the run is finished.
+
+    Returns:
+        The first line that pgrun printed; empty if there was nothing to do.
     """
     if result(place):
         return ""
@@ -45,7 +47,7 @@ def train(place: Path, command: list[str]) -> str:
 
 
 def scalars(place: Path, tag: str) -> tuple[list[int], list[float]]:
-    """A curve of a run's TensorBoard file: steps and values."""
+    """Read a curve of a run's TensorBoard file: steps and values."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(place), size_guidance={"scalars": 0})
@@ -55,12 +57,12 @@ def scalars(place: Path, tag: str) -> tuple[list[int], list[float]]:
 
 
 def iqm(means: np.ndarray) -> float:
-    """The mean of the middle half."""
+    """Compute the interquartile mean: the mean of the middle half."""
     return float(trim_mean(means, 0.25))
 
 
 def interval(means: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile-bootstrap interval of the IQM over seeds."""
+    """Compute the 95 % percentile-bootstrap interval of the IQM over seeds."""
     if np.ptp(means) == 0:
         return float(means[0]), float(means[0])
     with warnings.catch_warnings():

@@ -1,9 +1,9 @@
-"""Where policies go in the world of four equally good goals: soft Q-learning's, SAC's and DDPG's, as one figure.
+"""Draw where the policies of soft Q-learning, SAC and DDPG go in a world of four equally good goals.
 
-    python scripts/soft_q_goals.py --runs ~/pgrun-goals     # trains what is not there; writes results/soft_q_goals.*
+    python scripts/soft_q_goals.py --runs ~/pgrun-goals     # trains missing runs; writes results/soft_q_goals.*
 
-Each is trained once with the seed 0. DDPG's policy is deterministic; the other two are drawn from, as they explore.
-Training takes some minutes; with the runs at hand, drawing takes seconds.
+Each is trained once, with seed 0. DDPG's policy is deterministic; the other two are sampled from, as when they explore.
+Training takes some minutes; drawing finished runs takes seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DRAWS = 400  # actions drawn in the middle
 
 @dataclass(frozen=True)
 class Policy:
-    """One trained policy and how it is shown."""
+    """One trained policy, and how it is shown."""
 
     algo: str
     title: str
@@ -50,7 +50,7 @@ class Policy:
 
     @property
     def command(self) -> list[str]:
-        """What trains it."""
+        """Return the command that trains it."""
         return ["pgrun", f"algo={self.algo}", "env=multi_goal", *self.overrides]
 
 
@@ -63,7 +63,7 @@ POLICIES = (
 
 
 def load(folder: Path) -> tuple[Algorithm, Any]:
-    """A run's algorithm as it ended, and environments for its episodes."""
+    """Load a run's final algorithm, and make environments for its episodes."""
     state = checkpoint.load(find_checkpoint(folder, "latest"))
     config, _ = load_run(folder, state)
     config.device = config.act_device = "cpu"
@@ -75,7 +75,7 @@ def load(folder: Path) -> tuple[Algorithm, Any]:
 
 @torch.no_grad()
 def episodes(algorithm: Algorithm, env: Any, explore: bool) -> tuple[list[Tensor], list[str]]:
-    """The path [T + 1, 2] of each episode, and the goal where it ended (or none)."""
+    """Return the path [T + 1, 2] of each episode, and the goal where it ended, if any."""
     torch.manual_seed(0)
     obs, carry = env.reset(0), algorithm.initial_carry(EPISODES)
     paths: list[list[Tensor]] = [[x] for x in obs]
@@ -94,7 +94,7 @@ def episodes(algorithm: Algorithm, env: Any, explore: bool) -> tuple[list[Tensor
 
 
 def draw_paths(ax: Axes, world: MultiGoal, paths: list[Tensor], ends: list[str]) -> None:
-    """The landscape of distance costs and the paths across it."""
+    """Draw the landscape of distance costs, and the paths across it."""
     grid = torch.linspace(-world.EDGE, world.EDGE, 141)
     plane = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)
     cost = world.distances(plane).amin(-1).square()
@@ -115,7 +115,7 @@ def draw_paths(ax: Axes, world: MultiGoal, paths: list[Tensor], ends: list[str])
 
 @torch.no_grad()
 def draw_actions(ax: Axes, algorithm: Any, explore: bool) -> None:
-    """Q(middle, ·) over the square of actions, and what the policy draws there."""
+    """Draw Q(middle, ·) over the square of actions, and the actions that the policy samples there."""
     grid = torch.linspace(-1.0, 1.0, 81)
     actions = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1).reshape(-1, 2)
     q = algorithm.q(torch.zeros(len(actions), 2), actions).mean(0).reshape(81, 81)
@@ -137,7 +137,7 @@ def draw_actions(ax: Axes, algorithm: Any, explore: bool) -> None:
 
 
 def main() -> None:
-    """Train what is missing, then draw and write."""
+    """Train missing runs, then draw and write the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder for the run directories")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for soft_q_goals.csv and .png")

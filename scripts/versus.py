@@ -1,13 +1,13 @@
-"""What another program learns from the same work, over seeds, beside pgrun's own figures.
+"""Compare what another program learns from the same work, over seeds, with pgrun's own figures.
 
     python scripts/versus.py --runs ~/versus --name sb3 'COMMAND' ppo/cartpole a2c/cartpole
 
-`COMMAND ALGO ENV --seed N` trains one seed and prints as its last line a JSON with "eval_return_mean" and
-"steps_per_second". A seed that is done is not run again. The summary goes to scripts/results/versus.csv.
+`COMMAND ALGO ENV --seed N` trains one seed; its last line is JSON with "eval_return_mean" and "steps_per_second". A
+seed that is done is not run again. The summary goes to scripts/results/versus.csv.
 
 Start states differ: on Pendulum the mean of 100 episodes has a standard error of 8. With `--ours FOLDER`, the folder of
-scripts/learning.py's runs, pgrun's policies are evaluated once more, on the episodes that the other evaluates on: those
-of one Gymnasium environment seeded with 10,000 plus the seed (`--eval-seed`).
+scripts/learning.py's runs, pgrun's policies are evaluated once more on the other program's episodes: those of one
+Gymnasium environment seeded with 10,000 plus the seed (`--eval-seed`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ FIELDS = (
 
 
 def main() -> int:
-    """Run what is missing, then write and print the summary."""
+    """Run missing seeds, then write and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", help="how the other program is started")
     parser.add_argument("work", nargs="+", help="ALGO/ENV, as both programs call them")
@@ -98,7 +98,7 @@ def main() -> int:
 
 
 def one(folder: Path, command: str, algo: str, env: str, seed: int) -> dict[str, float]:
-    """What one seed came to, run where it is not known yet."""
+    """Return the figures of one seed; run it if they are not known yet."""
     file = folder / f"{algo}-{env}-s{seed}.json"
     if not file.exists():
         words = [*shlex.split(command), algo, env, "--seed", str(seed)]
@@ -111,7 +111,7 @@ def one(folder: Path, command: str, algo: str, env: str, seed: int) -> dict[str,
 
 
 class Seeded:
-    """A single environment that begins with the episode that Gymnasium's has of this very seed."""
+    """A single environment that begins with Gymnasium's own episode of this very seed."""
 
     num_envs = 1
 
@@ -120,13 +120,13 @@ class Seeded:
         self.step = env.step
 
     def reset(self, seed: int) -> torch.Tensor:
-        """-> obs [1, *O]."""
+        """Begin the episode of the seed, and return obs [1, *O]."""
         obs, _ = self.env.env.reset(seed=[seed])
         return torch.as_tensor(obs)
 
 
 def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
-    """What a run's final policy returns, deterministic, on the episodes of this seed."""
+    """Evaluate a run's final policy, deterministic, on the episodes of this seed."""
     state = checkpoint.load(find_checkpoint(folder, "latest"))
     config, _ = load_run(folder, state)
     config.device, config.act_device, config.compile = "cpu", "cpu", False
@@ -140,7 +140,7 @@ def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV, none where there is no file."""
+    """Read the lines of a CSV; none if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

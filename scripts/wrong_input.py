@@ -1,10 +1,10 @@
-"""Give pgrun command lines and config files that are wrong by construction, and right ones, and see what it says.
+"""Give pgrun wrong command lines and config files, made from right ones, and check its messages.
 
     python scripts/wrong_input.py --lines 300 --files 60 --right 100 --csv scripts/results/wrong_input.csv
 
-Each wrong one is made from a right one by one fault, so it is known which key the line has to name. It has to end with
-exit code 2, one line on stderr, nothing on stdout and nothing written, within 3 seconds; a right one has to run. Exit
-code 1 where one does not. The same seed gives the same cases.
+Each wrong input has a single fault, so the key that the message must name is known. It has to end within 3 seconds with
+exit code 2 and one line on stderr, nothing on stdout and nothing written; a right input has to run. The script's exit
+code is 1 if one doesn't. The same seed gives the same cases.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ OF_NOBODY = ("env.kwargs.", "hydra.")  # what belongs to the environment's own c
 
 @dataclass
 class Case:
-    """A command line, and files, that are given to pgrun.
+    """A command line, and config files, that are given to pgrun.
 
     Args:
         kind: the kind of fault, or `right`.
         words: the command line.
-        names: what the line has to name; empty for a right one.
-        files: config files of the user's, by path.
+        names: words that the message must contain; empty for a right input.
+        files: the user's config files, by path.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Maker:
     """Makes cases.
 
     Args:
-        seed: of the generator that all are drawn from.
+        seed: of the generator of random choices.
     """
 
     def __init__(self, seed: int) -> None:
@@ -82,18 +82,18 @@ class Maker:
         self.settings = {pair: list(self.plain_settings(*pair)) for pair in PAIRS}
 
     def plain_settings(self, algo: str, env: str) -> Iterator[tuple[str, Setting, Any]]:
-        """The keys of a pair that hold a number, a word or a list, with their values."""
+        """Return the keys of a pair that hold a number, a word or a list, with their values."""
         for key, setting, value in every_key(composed([f"algo={algo}", f"env={env}"])):
             if setting is not None and is_plain(core(setting.type)) and not key.startswith(OF_NOBODY):
                 yield key, setting, value
 
     def base(self, pair: tuple[str, str]) -> list[str]:
-        """A right command line that is short to run."""
+        """Return a right command line that is short to run."""
         algo, env = pair
         return [f"algo={algo}", f"env={env}", *SMALL, *SHORT.get(algo, ())]
 
     def wrong_line(self) -> Case:
-        """A command line with one fault."""
+        """Make a command line with one fault."""
         pair = self.random.choice(PAIRS)
         make: Callable[[tuple[str, str]], tuple[str, list[str], str]]
         make = self.random.choice(
@@ -105,7 +105,7 @@ class Maker:
         return Case(kind, words, names)
 
     def wrong_value(self, pair: tuple[str, str]) -> tuple[str, str, str]:
-        """A key, a value that it can't have, and why."""
+        """Draw a key, a value that it can't have, and the kind of fault."""
         while True:
             key, setting, _ = self.random.choice(self.settings[pair])
             kinds = list(wrong_values(setting.type))
@@ -114,12 +114,12 @@ class Maker:
                 return key, value, kind
 
     def of_value(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """A value of a wrong type, out of its range, or none of the choices."""
+        """Make a case with a value of a wrong type, out of its range, or none of the choices."""
         key, value, kind = self.wrong_value(pair)
         return kind, [*self.base(pair), f"{key}={value}"], key
 
     def of_sweep(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """The same in a sweep, after a right value."""
+        """Make the same case in a sweep, after a right value."""
         key, value, kind = self.wrong_value(pair)
         right = said(next(v for k, _, v in self.settings[pair] if k == key))
         if "," in right or "," in value or "[" in right + value:
@@ -127,26 +127,26 @@ class Maker:
         return f"{kind}, swept", ["-m", *self.base(pair), f"{key}={right},{value}"], key
 
     def misspelt(self, name: str) -> str:
-        """A name with one letter too few, too many, or two in the wrong order."""
+        """Misspell a name by one letter too few, too many, or two in the wrong order."""
         i = self.random.randrange(1, max(len(name) - 1, 2))
         forms = [name[:i] + name[i + 1 :], name[:i] + "x" + name[i:], name[: i - 1] + name[i : i + 1] + name[i - 1]]
         return self.random.choice([form for form in forms if form not in ("", name)]) + "q"
 
     def of_key(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """A key that is misspelt in its last name."""
+        """Make a case with a key whose last name is misspelt."""
         key, _, value = self.random.choice(self.settings[pair])
         path, dot, name = key.rpartition(".")
         wrong = f"{path}{dot}{self.misspelt(name)}"
         return "misspelt key", [*self.base(pair), f"{wrong}={said(value)}"], wrong
 
     def of_member(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """A group's member that there is not."""
+        """Make a case with an unknown member of a group."""
         group = self.random.choice(["algo", "env", "network", "optimizer", "memory", "parallel", "collector"])
         wrong = self.misspelt({"algo": pair[0], "env": pair[1]}.get(group, "replay"))
         return "unknown member", [*self.base(pair), f"{group}={wrong}"], wrong
 
     def of_node(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """A scalar where keys of their own belong."""
+        """Make a case with a scalar where keys of its own belong."""
         key = self.random.choice(["eval", "checkpoint", "log", "diagnostics", "network", "algo", "env.kwargs"])
         value = self.random.choice(["null", "3", "true", "[64,64]"])
         if (key, value) == ("diagnostics", "null"):
@@ -154,25 +154,25 @@ class Maker:
         return "scalar for a node", [*self.base(pair), f"{key}={value}"], key
 
     def of_new_key(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """A key that is added with + and that nothing reads."""
+        """Make a case that adds, with +, a key that nothing reads."""
         node = self.random.choice(["", "eval.", "log.", "checkpoint.", "algo.", "optimizer.", "network.", "collector."])
         key = f"{node}{self.random.choice(['foo', 'wandb', 'n_envs', 'evry', 'verbose'])}"
         return "new key", [*self.base(pair), f"+{key}={self.random.choice(['1', 'true', 'x'])}"], key
 
     def of_syntax(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """A word that can't be read as key=value."""
+        """Make a case with a word that can't be read as key=value."""
         key = self.random.choice(self.settings[pair])[0]
         text = self.random.choice([key, f"{key}=[", f"{key}={{a:", f"{key}='x", f"={key}"])
         return "syntax", [*self.base(pair), text], key
 
     def of_environment(self, pair: tuple[str, str]) -> tuple[str, list[str], str]:
-        """An environment that can't be had."""
+        """Make a case with an environment that doesn't exist."""
         id = self.random.choice(["CartPole-v9", "CartPoole-v1", "no_such_module:Thing-v0", "CartPole-v1/", "Thing"])
         words = ["algo=ppo", "env=gym", *SMALL, f"env.id={id}"]
         return "unknown environment", words, id.partition(":")[0]
 
     def wrong_file(self) -> Case:
-        """A config file with one fault."""
+        """Make a config file with one fault."""
         pair = self.random.choice(PAIRS)
         word = self.random.choice(["value", "value", "value", "key", "package", "syntax", "itself", "member", "target"])
         words = ["--config-dir", "conf", *self.base(pair), "+experiment=mine"]
@@ -200,7 +200,7 @@ class Maker:
         return Case("file: unknown class", words, "nowhere", {path: head + nested("network._target_", "nowhere.Net")})
 
     def right(self) -> Case:
-        """A right command line, perhaps with a right file."""
+        """Make a right command line, perhaps with a right file."""
         pair = self.random.choice(PAIRS)
         words, files = self.base(pair), {}
         choices = {
@@ -226,7 +226,7 @@ class Maker:
 
 
 def wrong_values(type_: Any) -> Iterator[tuple[str, str]]:
-    """Values that a type does not have, each with its kind of fault."""
+    """List values that a type does not allow, each with its kind of fault."""
     plain, limits = without_limits(core(type_))
     if not may_be_null(type_):
         yield "null", "null"
@@ -248,27 +248,30 @@ def wrong_values(type_: Any) -> Iterator[tuple[str, str]]:
 
 
 def said(value: Any) -> str:
-    """A value as the command line has it."""
+    """Format a value as on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "").replace("'", "")
 
 
 def nested(key: str, value: Any) -> str:
-    """YAML that gives a dotted key a value."""
+    """Write YAML that gives a dotted key a value."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return yaml.safe_dump(value)
 
 
 def by_shell(words: list[str], folder: Path) -> tuple[int, str, str]:
-    """Run `pgrun WORDS` in a folder; -> exit code, stdout, stderr."""
+    """Run `pgrun WORDS` in a folder, and return exit code, stdout and stderr."""
     end = subprocess.run([sys.executable, "-m", "pgrun", *words], cwd=folder, capture_output=True, text=True)
     return end.returncode, end.stdout, end.stderr
 
 
 def by_fork(words: list[str], folder: Path) -> tuple[int, str, str]:
-    """The same in a fork of this process, which has imported all that a run needs: that saves most of its time."""
+    """Do the same in a fork of this process.
+
+    It has imported all that a run needs, which saves most of the time.
+    """
     with tempfile.TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
         code = wait(start(tuple(words), folder, out=str(out), err=str(err)))
@@ -276,7 +279,7 @@ def by_fork(words: list[str], folder: Path) -> tuple[int, str, str]:
 
 
 def judge(case: Case, run: Callable[[list[str], Path], tuple[int, str, str]], folder: Path, limit: float) -> Outcome:
-    """Run a case in an empty folder and say what was not as it has to be."""
+    """Run a case in an empty folder, and describe what was wrong."""
     for path, text in case.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
@@ -307,7 +310,7 @@ def judge(case: Case, run: Callable[[list[str], Path], tuple[int, str, str]], fo
 
 
 def cases(seed: int, lines: int, files: int, right: int) -> list[Case]:
-    """So many cases of each kind."""
+    """Make so many cases of each kind."""
     maker = Maker(seed)
     found = [maker.wrong_line() for _ in range(lines)]
     found += [maker.wrong_file() for _ in range(files)]
@@ -315,7 +318,7 @@ def cases(seed: int, lines: int, files: int, right: int) -> list[Case]:
 
 
 def main() -> int:
-    """Run the cases and print what was wrong; -> the exit code."""
+    """Run the cases, print what was wrong, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lines", type=int, default=300, help="wrong command lines")

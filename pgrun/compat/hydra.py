@@ -1,4 +1,4 @@
-"""Hydra's inside: starting it, composing quickly, plugins of the same name, its grid sweeper."""
+"""Private interfaces of Hydra: starting it, composing quickly, its grid sweeper, and plugins of the same name."""
 
 from __future__ import annotations
 

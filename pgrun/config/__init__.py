@@ -1,4 +1,4 @@
-"""Settings: declared beside constructors' arguments, read from there, checked and explained.
+"""Settings: declared beside the arguments of constructors, read from there, checked and explained.
 
-Nothing here imports torch: a wrong value is refused before anything heavy is loaded.
+Nothing here imports torch, so that a wrong value is refused before anything heavy is loaded.
 """

@@ -1,4 +1,4 @@
-"""The words of a command line, read before anything heavy is loaded."""
+"""Read a command line's words before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgrun.errors import UserError
 
 
 def flag(argv: Sequence[str], long: str, short: str) -> str | None:
-    """A flag's value on a command line."""
+    """Return a flag's value on a command line; None without that flag."""
     for i, word in enumerate(argv):
         if word in (long, short):
             return argv[i + 1] if i + 1 < len(argv) else None
@@ -20,7 +20,7 @@ def flag(argv: Sequence[str], long: str, short: str) -> str | None:
 
 
 def user_folder(argv: Sequence[str]) -> Path | None:
-    """The folder that `--config-dir` (or `-cd`) names on a command line, absolute; None without one.
+    """Return the absolute path of the folder that `--config-dir` (or `-cd`) names; None without that flag.
 
     Raises:
         UserError: it is no folder.
@@ -35,7 +35,7 @@ def user_folder(argv: Sequence[str]) -> Path | None:
 
 
 def is_sweep(argv: Sequence[str]) -> bool:
-    """Tell whether a command line asks for many jobs; the files of the group sweep ask for them too."""
+    """Return whether a command line asks for many jobs, by a flag or by a file of the group sweep."""
     return any(arg in ("-m", "--multirun", "hydra.mode=MULTIRUN") or arg.startswith("+sweep=") for arg in argv)
 
 
@@ -43,7 +43,10 @@ OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hy
 
 
 def whole_numbers(argument: str) -> str:
-    """`total_steps=1e6` as `total_steps=1000000`: a number that is whole is written as one, which fits floats too."""
+    """Rewrite `total_steps=1e6` as `total_steps=1000000`.
+
+    Integers need that form, and floats take it too.
+    """
 
     def rewrite(match: re.Match[str]) -> str:
         value = float(match[0])
@@ -53,5 +56,5 @@ def whole_numbers(argument: str) -> str:
 
 
 def any_key(argument: str) -> str:
-    """`env.kwargs.size=3` as `++env.kwargs.size=3`, where any name may stand."""
+    """Rewrite `env.kwargs.size=3` as `++env.kwargs.size=3`, for nodes that take keys of any name."""
     return f"++{argument}" if argument.startswith(OPEN) else argument

@@ -1,4 +1,4 @@
-"""Errors of Hydra and OmegaConf in one line, with the nearest right name."""
+"""Translate errors of Hydra and OmegaConf into one line, with the nearest right name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROUP_KEYS = ("algo", "env", "network", "optimizer", "memory", "collector", "alg
 
 
 def task_part(config: DictConfig) -> DictConfig:
-    """A composed config without its `hydra` node."""
+    """Copy a composed config without its `hydra` node."""
     task = config.copy()
     OmegaConf.set_struct(task, False)
     task.pop("hydra")
@@ -31,7 +31,7 @@ def task_part(config: DictConfig) -> DictConfig:
 
 
 def instantiation(error: BaseException) -> str:
-    """Hydra's failure to instantiate a `_target_`."""
+    """Describe in one line why Hydra could not instantiate a `_target_`."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -44,7 +44,12 @@ def instantiation(error: BaseException) -> str:
 
 
 def translate(error: BaseException, argv: Sequence[str]) -> str:
-    """Any other of their errors."""
+    """Describe any other error of Hydra or OmegaConf in one line.
+
+    Args:
+        error: the error.
+        argv: the command line.
+    """
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"can't read {error.override!r}: write key=value, quoted where the shell would take it apart"
@@ -69,7 +74,7 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
 
 
 def other_kind(key: str) -> str:
-    """Say what a key should be that is given a mapping for a list, or the like."""
+    """Describe the kind of value that a key needs, when it was given a mapping for a list, for example."""
     entry = index().get(key)
     if entry is None:
         return "is of another kind than what stands there"
@@ -77,28 +82,31 @@ def other_kind(key: str) -> str:
 
 
 def unknown_member(group: str, name: str, members: list[str]) -> str:
-    """`algo=pp0`: the members there are, nearest first; of environments, how to have one that has no file."""
+    """Describe a group's unknown member, such as `algo=pp0`, and list the known ones, nearest first.
+
+    For an environment without a file, say how to have it.
+    """
     if group in ("env", "env/ALE") and (advice := other_env("/".join([*group.split("/")[1:], name]))):
         return advice
     return f"{group}={name} is not known; {group} is one of {', '.join(nearest(name, members, len(members)))}"
 
 
 def other_env(id: str) -> str:
-    """`env=CartPole-v1`: how to have a registered environment; empty where there is none of about that name."""
+    """Say how to have a registered environment that has no config file; empty if there is none of a similar name."""
     if id.startswith("ALE/"):
         return f"env={id} is no config: Atari's games are had by env=atari env.id={id}"
     import gymnasium
 
     names = [str(name) for name in gymnasium.registry if "/" not in str(name)]
-    found = next((name for name in names if name.lower() == id.lower()), None)
+    known = next((name for name in names if name.lower() == id.lower()), None)
     base = re.sub(r"-v\d+$", "", id.lower())
-    if found is None and (versions := [name for name in names if re.sub(r"-v\d+$", "", name.lower()) == base]):
-        found = max(versions, key=lambda name: int(name.rpartition("-v")[2]))
-    return f"env={id} is no config: Gymnasium's environments are had by env=gym env.id={found}" if found else ""
+    if known is None and (versions := [name for name in names if re.sub(r"-v\d+$", "", name.lower()) == base]):
+        known = max(versions, key=lambda name: int(name.rpartition("-v")[2]))
+    return f"env={id} is no config: Gymnasium's environments are had by env=gym env.id={known}" if known else ""
 
 
 def unknown_key(key: str, argv: Sequence[str]) -> str:
-    """`algo.gama=0.9`: the nearest key there is."""
+    """Describe an unknown key, such as `algo.gama`, and suggest the nearest one."""
     if match := re.fullmatch(r"([\w/]+)@(\w+)\.\1", key):
         return (
             f"a file of the group {match[2]} overrides {match[1]}, which it can from the root alone: "
@@ -120,12 +128,20 @@ def unknown_key(key: str, argv: Sequence[str]) -> str:
 
 
 def likeness(word: str, name: str) -> float:
-    """Measure how much two words are alike, from 0 to 1."""
+    """Measure how similar two words are, from 0 to 1."""
     return difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio()
 
 
 def names_there_are(key: str, argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The keys that can be set and the groups that can be chosen on this command line, without the wrong key."""
+    """List the names that a command line may use, when it is composed without the wrong key.
+
+    Args:
+        key: the wrong key.
+        argv: the command line.
+
+    Returns:
+        The keys that can be set, and the groups that can be chosen.
+    """
     from hydra.core.global_hydra import GlobalHydra
 
     named = [arg for arg in argv if "=" in arg and not arg.startswith("-")]

@@ -13,7 +13,7 @@ WRITE = "write key=value, quoted where the shell would take it apart"
 
 
 def explained(error: BaseException, argv: Sequence[str]) -> str:
-    """Say in a line what to write instead of an override that can't be read; "" for errors of another kind.
+    """Say in one line what to write instead of an override that can't be read; empty for other errors.
 
     Args:
         error: Hydra's.
@@ -30,13 +30,13 @@ def explained(error: BaseException, argv: Sequence[str]) -> str:
 
 
 def unreadable(override: str, argv: Sequence[str] = ()) -> str:
-    """Say in a line what to write instead of an override that can't be read.
+    """Say in one line what to write instead of an override that can't be read.
 
     Args:
         override: as it came from the shell.
-        argv: the command line; a part of it that has no = may belong to the one before.
+        argv: the command line; a word without = may belong to the one before it.
     """
-    override = override[2:] if override.startswith("++eval.env.") else override  # where pgrun puts the ++
+    override = override[2:] if override.startswith("++eval.env.") else override  # pgrun itself added the ++
     key, equals, value = override.partition("=")
     if not equals:
         before = argv[argv.index(override) - 1] if override in argv and argv.index(override) else ""
@@ -57,20 +57,20 @@ def unreadable(override: str, argv: Sequence[str] = ()) -> str:
 
 
 def in_quotes(key: str, value: str) -> str:
-    """An override in which the value is a text, whatever it holds; "" where the key can't be read either."""
+    """Return an override whose value is quoted as text; empty if even the key can't be read."""
     text = f"{key}={quoted(value)}"
     return text if reads(text) else ""
 
 
 def quoted(value: str) -> str:
-    """A value as Hydra's grammar quotes a text."""
+    """Quote a value as text in Hydra's grammar."""
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f'"{escaped}{chr(92) * trailing}"'
 
 
 def reads(override: str) -> bool:
-    """Tell whether Hydra can read an override."""
+    """Return whether Hydra can read an override."""
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:
@@ -79,5 +79,5 @@ def reads(override: str) -> bool:
 
 
 def as_typed(text: str) -> str:
-    """An override as it is typed into a shell."""
+    """Return an override as it is typed into a shell."""
     return " ".join(shlex.quote(word) for word in (["-m", text[3:]] if text.startswith("-m ") else [text]))

@@ -1,7 +1,7 @@
-"""The types that settings are declared with, beside the constructor's argument that each is for.
+"""The types of settings, which are written beside the arguments of constructors.
 
-A constructor says `gamma: Fraction` or `update: Literal["rollout", "step"]`; its docstring's Args say what the setting
-means. The check before a run, the refusal's line and `pgrun explain` read both.
+A constructor says `gamma: Fraction` or `update: Literal["rollout", "step"]`; the Args of its docstring say what the
+setting means. The check before a run, its messages and `pgrun explain` read both.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a setting may be.
+    """The range of numbers that a setting may have.
 
     Args:
         low, high: the ends; None: there is none.
-        open_low, open_high: whether the end itself is left out.
-    negative: whether numbers below 0 are right, too; −1 then stands for all there are.
+        open_low, open_high: whether the end itself is excluded.
+        negative: whether numbers below 0 are allowed, too; −1 then means all that there are.
     """
 
     low: float | None = None
@@ -28,7 +28,7 @@ class Range:
     negative: bool = False
 
     def holds(self, value: float) -> bool:
-        """Tell whether a number lies in the range; NaN lies in none."""
+        """Return whether a number lies in the range; NaN lies in none."""
         above = self.low is None or (value > self.low if self.open_low else value >= self.low)
         below = self.high is None or (value < self.high if self.open_high else value <= self.high)
         return (above and below) or (self.negative and value < 0)
@@ -46,10 +46,10 @@ class Range:
 
 @dataclass(frozen=True)
 class Form:
-    """The words that a setting may be.
+    """The form of the words that a setting may be.
 
     Args:
-        pattern: a regular expression that all of the word matches.
+        pattern: a regular expression that the whole word matches.
         words: the same in plain words.
     """
 
@@ -57,7 +57,7 @@ class Form:
     words: str
 
     def holds(self, value: str) -> bool:
-        """Tell whether a word has the form."""
+        """Return whether a word has the form."""
         return re.fullmatch(self.pattern, value) is not None
 
     def __str__(self) -> str:
@@ -66,10 +66,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Place:
-    """Marks the name of a file or a directory, which a run keeps as an absolute path.
+    """Marks a setting that names a file or directory, which a run keeps as an absolute path.
 
     Args:
-        but: how names begin that are none.
+        but: the beginning of names that are no paths.
     """
 
     but: str = "minari:"
@@ -81,10 +81,10 @@ Workers = Annotated[int, Range(1, negative=True)]
 Positive = Annotated[float, Range(0, open_low=True)]
 NotNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
-Share = Annotated[float, Range(0, 1, open_low=True)]  # of a whole, and not none of it
-Decay = Annotated[float, Range(0, 1, open_high=True)]  # of a running mean
+Share = Annotated[float, Range(0, 1, open_low=True)]  # a positive share of a whole
+Decay = Annotated[float, Range(0, 1, open_high=True)]  # the decay of a running mean
 Between = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
-Seed = Annotated[int, Range(0, 10**18)]  # torch takes 64 bits, and evaluation's seeds lie above a run's
-Schedule = Literal["constant", "linear", "cosine"]  # of what falls over a run
-FileName = Annotated[str, Place()]  # of a file, or of a run
+Seed = Annotated[int, Range(0, 10**18)]  # torch takes 64 bits, and evaluation's seeds are higher than the run's
+Schedule = Literal["constant", "linear", "cosine"]  # of a value that falls over a run
+FileName = Annotated[str, Place()]  # the path of a file or of a run
 Device = Annotated[str, Form(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]

@@ -1,6 +1,6 @@
-"""Names of version 0.1 and where what they named is now: of modules, of classes, and of targets in configs.
+"""The names of version 0.1, and their names today: of modules, classes, and targets in configs.
 
-Old run directories, and the config files and code of users, go on with the old ones.
+Old run directories, and the users' config files and code, still use the old ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# modules that are in another place now
+# modules that have moved
 MODULES: dict[str, str] = {
     "pgrun.acting": "pgrun.collect.acting",
     "pgrun.algos.acer_critics": "pgrun.algos.parts.acer_critics",
@@ -88,7 +88,7 @@ MODULES: dict[str, str] = {
     "pgrun.wrapper_settings": "pgrun.config.wrapper_settings",
     "pgrun.written": "pgrun.run.checkpoint_files",
 }
-# classes and functions that are in another place than the module that had them, or whose module is a package now
+# classes and functions that have left their module, or whose module became a package
 NAMES: dict[str, str] = {
     "hydra_plugins.pgrun_launcher.joblib_launcher.JoblibLauncher": "hydra_plugins.pgrun_plugins.JoblibLauncher",
     "hydra_plugins.pgrun_launcher.launcher.BasicLauncher": "hydra_plugins.pgrun_plugins.BasicLauncher",
@@ -113,7 +113,7 @@ NAMES: dict[str, str] = {
 
 
 def new_name(name: str) -> str:
-    """Return what a dotted name of version 0.1 is called now; a name that has not changed, as it is."""
+    """Return today's form of a dotted name of version 0.1; unchanged names are returned as they are."""
     if name in NAMES:
         return NAMES[name]
     module, _, rest = name.rpartition(".")
@@ -121,19 +121,19 @@ def new_name(name: str) -> str:
 
 
 def renew(value: Any) -> Any:
-    """Copy nested plain values with the targets of configs under their new names."""
+    """Copy nested plain values, with the targets of configs under their names of today."""
     if isinstance(value, Mapping):
         return {
-            key: new_name(each) if key == "_target_" and isinstance(each, str) else renew(each)
-            for key, each in value.items()
+            key: new_name(item) if key == "_target_" and isinstance(item, str) else renew(item)
+            for key, item in value.items()
         }
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [renew(each) for each in value]
+        return [renew(item) for item in value]
     return value
 
 
 def moved(package: str, name: str) -> Any:
-    """Look up a name that a module had before it became a package, and say where it is now.
+    """Look up a name that a module had before it became a package, and print its name of today.
 
     Args:
         package: the package, as its `__getattr__` knows it.
@@ -145,13 +145,13 @@ def moved(package: str, name: str) -> Any:
     old = f"{package}.{name}"
     if old not in NAMES:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    place, _, own = NAMES[old].rpartition(".")
+    module, _, new = NAMES[old].rpartition(".")
     say(old, NAMES[old])
-    return getattr(importlib.import_module(place), own)
+    return getattr(importlib.import_module(module), new)
 
 
 def say(old: str, new: str) -> None:
-    """Print, once for each name, where it is now."""
+    """Print the name of today, once for each old name."""
     if old not in SAID:
         SAID.add(old)
         print(f"pgrun: {old} is {new} now", file=sys.stderr, flush=True)
@@ -161,23 +161,23 @@ SAID: set[str] = set()
 
 
 class OldModules(MetaPathFinder, Loader):
-    """Imports a module of version 0.1 from its new place, and says which that is."""
+    """An import hook that finds modules by their names of version 0.1, and prints their names of today."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Answer for the modules of version 0.1 alone."""
+        """Return a spec for the modules of version 0.1; None for any other."""
         return ModuleSpec(name, self) if name in MODULES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Import it from where it is now."""
+        """Import the module by its name of today."""
         say(spec.name, MODULES[spec.name])
         module = importlib.import_module(MODULES[spec.name])
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave it as it is: it is executed already."""
+        """Do nothing but put the module's own spec back, which Python has replaced: it is executed already."""
         assert module.__spec__ is not None
-        module.__spec__ = module.__spec__.loader_state  # which Python has replaced
+        module.__spec__ = module.__spec__.loader_state
 
 
 def serve_old_names() -> None:

@@ -1,4 +1,4 @@
-"""A composed config as values that stand for themselves."""
+"""Resolve a composed config: interpolations become values, and old targets get their names of today."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pgrun.config.renamed import new_name, renew
 
 
 def resolved(config: DictConfig) -> DictConfig:
-    """Copy a config without its `hydra` node, every interpolation replaced by its value, targets by today's names."""
-    own = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-    return DictConfig(OmegaConf.create(renew(OmegaConf.to_container(own, resolve=True))))
+    """Copy a config without its `hydra` node, with interpolations resolved and targets under their names of today."""
+    task = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    return DictConfig(OmegaConf.create(renew(OmegaConf.to_container(task, resolve=True))))
 
 
 def renew_targets(config: DictConfig | ListConfig) -> None:
-    """Give a composed config's targets their names of today, where a file of the user's has those of version 0.1."""
+    """Rename the targets of a composed config in place, if a user's file has those of version 0.1."""
     for key in config.keys() if isinstance(config, DictConfig) else range(len(config)):
         node = config._get_node(key)  # type: ignore[arg-type]
         if isinstance(node, DictConfig | ListConfig) and not (node._is_none() or node._is_interpolation()):

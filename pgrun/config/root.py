@@ -134,7 +134,7 @@ class Root:
     demonstrations: FileName | None = None
 
 
-# What the run itself gives to a part, so that no config can.
+# Arguments that the run itself gives to a part, so that no config can.
 GIVEN = {
     "algo": ("obs_space", "action_space", "network", "optimizer", "device", "compile", "rank"),
     "env": ("seed",),

@@ -1,6 +1,6 @@
-"""The arguments of classes and functions, read from their source: names, types, ranges, meanings.
+"""Read the arguments of classes and functions from their source: names, types, ranges and meanings.
 
-The source is parsed and not imported, so that a config can be checked before torch is loaded.
+The source is parsed, not imported, so that a config can be checked before torch is loaded.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Setting:
 
     Args:
         name: the argument's.
-        type: its annotation; `Part` where that is a class or a function, which a mapping with a `_target_` makes.
-        meaning: from the docstring's Args; empty where it has none.
-        required: it has no default.
-        default: what it is where it is not given, if that is a plain value.
+        type: its annotation; `Part` where that is a class or function, which a mapping with a `_target_` makes.
+        meaning: from the docstring's Args; empty if it has none.
+        required: whether it has no default.
+        default: its default, if that is a plain value.
         owner: the class or function that takes it, as `pgrun.algos.ppo.PPO`.
     """
 
@@ -45,13 +45,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Signature:
-    """All arguments of a class or function, those of its base classes included.
+    """All arguments of a class or function, including those of its base classes.
 
     Args:
         owner: its full name.
         settings: by name.
         open: whether it takes any other argument, too.
-        summary: its docstring's first sentence.
+        summary: the first paragraph of its docstring.
     """
 
     owner: str
@@ -61,7 +61,7 @@ class Signature:
 
 
 class Part(type):
-    """The metaclass of what stands for a class that is not imported here, or an attribute of it."""
+    """The metaclass of stand-ins for classes that are not imported here, and for their attributes."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -73,19 +73,24 @@ class Part(type):
 
 
 def part(name: str, target: str = "") -> Any:
-    """A class that stands for another one in an annotation; `target`: that one's full name, where it is pgrun's."""
+    """Make a stand-in for a class in an annotation.
+
+    Args:
+        name: the class's name in the annotation.
+        target: its full name, if it is pgrun's.
+    """
     return Part(name, (), {"target": target})
 
 
 @cache
 def parsed(module: str) -> ast.Module | None:
-    """The syntax tree of a module of pgrun's, or None of any other."""
+    """Parse a module of pgrun; return None for any other."""
     path = source(module)
     return ast.parse(path.read_text(encoding="utf-8")) if path else None
 
 
 def source(module: str) -> Path | None:
-    """The file of a module of pgrun's."""
+    """Return the file of a module of pgrun; None for any other."""
     if module.split(".")[0] not in PACKAGES:
         return None
     base = ROOT.joinpath(*module.split("."))
@@ -96,7 +101,7 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.Assign
 
 
 def find(target: str) -> tuple[str, Definition] | None:
-    """Find where a name such as `pgrun.nn.MLP` is defined: the module, and the statement there."""
+    """Find where a name such as `pgrun.nn.MLP` is defined: its module, and the statement there."""
     module, _, name = target.rpartition(".")
     tree = parsed(module) if module else None
     if tree is None:
@@ -114,7 +119,7 @@ def find(target: str) -> tuple[str, Definition] | None:
 
 
 class Names(dict[str, Any]):
-    """The names in an annotation of a module: types, ranges, the module's own; a `Part` for all others."""
+    """The names in a module's annotations: types, ranges, and the module's own; any other becomes a `Part`."""
 
     def __init__(self, module: str) -> None:
         super().__init__()
@@ -133,13 +138,13 @@ class Names(dict[str, Any]):
 
 
 def evaluated(node: ast.expr, module: str) -> Any:
-    """The value of an annotation."""
+    """Evaluate an annotation."""
     return eval(compile(ast.Expression(node), module, "eval"), {"__builtins__": {}}, Names(module))
 
 
 @cache
 def signature(target: str) -> Signature | None:
-    """Read what a class or function of pgrun's takes; None of any other."""
+    """Read the arguments of a class or function of pgrun; return None for any other."""
     found = find(target)
     if found is None or isinstance(found[1], ast.Assign):
         return None
@@ -162,7 +167,7 @@ def signature(target: str) -> Signature | None:
     settings = dict(own(init, module, owner, text + "\n\n" + (ast.get_docstring(init) or "")))
     if init.args.kwarg is None or not passes_rest(init):
         return Signature(owner, settings, init.args.kwarg is not None, summary)
-    given = passed_on(init)  # by this class to its base: no setting of it
+    given = passed_on(init)  # by this class itself, so not settings of it
     for base in bases:
         more = {name: value for name, value in base.settings.items() if name not in settings and name not in given}
         settings |= with_meanings(more, text)
@@ -170,7 +175,7 @@ def signature(target: str) -> Signature | None:
 
 
 def with_meanings(settings: dict[str, Setting], text: str) -> dict[str, Setting]:
-    """Settings with what a subclass's docstring says of them instead."""
+    """Replace the meanings of settings by those in a subclass's docstring."""
     said = meanings(text)
     return {
         name: Setting(**{**vars(value), "meaning": said.get(name) or value.meaning}) for name, value in settings.items()
@@ -178,24 +183,24 @@ def with_meanings(settings: dict[str, Setting], text: str) -> dict[str, Setting]
 
 
 def passed_on(init: ast.FunctionDef) -> set[str]:
-    """The keywords that a constructor gives its base's itself."""
+    """Find the keywords that a constructor itself passes to its base's."""
     calls = [n for n in ast.walk(init) if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"]
     return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
 
 
 def passes_rest(init: ast.FunctionDef) -> bool:
-    """Tell whether a constructor gives its `**arguments` to its base's."""
+    """Return whether a constructor passes its `**arguments` to its base's."""
     calls = [n for n in ast.walk(init) if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"]
     return any(keyword.arg is None for call in calls for keyword in call.keywords)
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
-    """Tell whether a class is decorated as a dataclass."""
+    """Return whether a class is decorated as a dataclass."""
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 def fields(node: ast.ClassDef, module: str, owner: str, text: str) -> Iterator[tuple[str, Setting]]:
-    """The settings of a dataclass."""
+    """Yield the settings of a dataclass."""
     said = meanings(text)
     for n in node.body:
         if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not is_class_variable(n):
@@ -205,12 +210,12 @@ def fields(node: ast.ClassDef, module: str, owner: str, text: str) -> Iterator[t
 
 
 def is_class_variable(node: ast.AnnAssign) -> bool:
-    """Tell whether a dataclass's attribute is no field of it."""
+    """Return whether a dataclass's attribute is no field."""
     return "ClassVar" in ast.unparse(node.annotation)
 
 
 def own(node: ast.FunctionDef, module: str, owner: str, text: str) -> Iterator[tuple[str, Setting]]:
-    """The settings that stand in a function's own list of arguments."""
+    """Yield the settings in a function's own list of arguments."""
     said, args = meanings(text), node.args
     listed = [*args.posonlyargs, *args.args]
     defaults = [None] * (len(listed) - len(args.defaults)) + list(args.defaults)
@@ -223,7 +228,7 @@ def own(node: ast.FunctionDef, module: str, owner: str, text: str) -> Iterator[t
 
 
 def plain(node: ast.expr) -> Any:
-    """A default that is written out; None for any other."""
+    """Return a default that is written as a literal; None for any other."""
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -231,7 +236,7 @@ def plain(node: ast.expr) -> Any:
 
 
 def meanings(text: str) -> dict[str, str]:
-    """Read what a docstring's Args say of each name."""
+    """Read the meaning of each name from the Args of a docstring."""
     found: dict[str, str] = {}
     for block in re.findall(r"(?:^|\n)Args:\n((?: +.*\n?|\n)+)", inspect.cleandoc(text) + "\n"):
         names: list[str] = []

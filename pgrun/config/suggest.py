@@ -1,4 +1,4 @@
-"""The nearest right name to a mistyped one."""
+"""Suggest the nearest right name for a mistyped one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, names: Iterable[str], n: int) -> list[str]:
-    """The `n` names most like `word`, nearest first; case counts for nothing."""
+    """Return the `n` names most similar to `word`, nearest first, ignoring case."""
     word = word.lower()
 
     def likeness(name: str) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""Compare a value with the type that its setting is declared with, and say that type in words."""
+"""Compare values with the types of their settings, and describe these types in words."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def alternatives(type_: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type alone."""
+    """Return the members of a union, or the type alone."""
     return get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
 
 
 def may_be_null(type_: Any) -> bool:
-    """Tell whether a setting of this type can be null."""
-    return type_ is Any or any(one in (None, type(None), Any) for one in alternatives(type_))
+    """Return whether a setting of this type can be null."""
+    return type_ is Any or any(member in (None, type(None), Any) for member in alternatives(type_))
 
 
 def core(type_: Any) -> Any:
-    """The type that a setting has where it is not null."""
-    found = [one for one in alternatives(type_) if one not in (None, type(None))]
-    return found[0] if found else Any
+    """Return the type of a setting that is not null."""
+    members = [member for member in alternatives(type_) if member not in (None, type(None))]
+    return members[0] if members else Any
 
 
 def without_limits(type_: Any) -> tuple[Any, tuple[Range | Form, ...]]:
-    """A type, and the limits that it is annotated with."""
+    """Split an annotated type into the plain type and its limits."""
     if get_origin(type_) is typing.Annotated:
         plain, *limits = get_args(type_)
         return plain, tuple(limit for limit in limits if isinstance(limit, (Range, Form)))
@@ -41,23 +41,23 @@ def without_limits(type_: Any) -> tuple[Any, tuple[Range | Form, ...]]:
 
 
 def is_list(type_: Any) -> bool:
-    """Tell whether a type is of lists."""
+    """Return whether a type is a list's."""
     return get_origin(type_) in LISTS or type_ in LISTS
 
 
 def is_mapping(type_: Any) -> bool:
-    """Tell whether a type is of mappings with keys of any name."""
+    """Return whether a type is that of a mapping with keys of any name."""
     return get_origin(type_) in MAPPINGS or type_ in MAPPINGS
 
 
 def is_plain(type_: Any) -> bool:
-    """Tell whether a type is a number, a word or a list of them: no part with keys of its own."""
+    """Return whether a type is a number, a word or a list of them, and not a part with keys of its own."""
     plain, _ = without_limits(type_)
     return plain in WORDS or get_origin(plain) is typing.Literal or is_list(plain)
 
 
 def items(type_: Any, n: int) -> list[Any]:
-    """The types of a list's n items."""
+    """Return the types of the n items of a list."""
     args = get_args(type_)
     if get_origin(type_) is tuple and args and args[-1] is not Ellipsis:
         return list(args)
@@ -65,7 +65,7 @@ def items(type_: Any, n: int) -> list[Any]:
 
 
 def names_a_file(type_: Any) -> bool:
-    """Tell whether a setting, or each of its list's items, is the name of a file."""
+    """Return whether a setting, or each item of its list, is the name of a file."""
     kind = core(type_)
     if is_list(without_limits(kind)[0]):
         kind = items(kind, 1)[0]
@@ -73,7 +73,7 @@ def names_a_file(type_: Any) -> bool:
 
 
 def problem(value: Any, type_: Any) -> str:
-    """Say what a plain value (no mapping) should be, where its setting's type doesn't allow it; else nothing."""
+    """Describe how a plain value (no mapping) breaks its setting's type; empty if it doesn't."""
     if value is None:
         return "" if may_be_null(type_) else f"should be {words(type_)}"
     plain, limits = without_limits(core(type_))
@@ -96,7 +96,7 @@ def problem(value: Any, type_: Any) -> str:
 
 
 def problem_of_list(value: Any, plain: Any) -> str:
-    """Say what a list should be, or which of its items should be what."""
+    """Describe how a list or one of its items is wrong; empty if nothing is."""
     if not isinstance(value, list):
         return f"should be {words(plain)}, as [{said(value)}]"
     kinds = items(plain, len(value))
@@ -109,24 +109,24 @@ def problem_of_list(value: Any, plain: Any) -> str:
 
 
 def fits(value: Any, plain: Any) -> bool:
-    """Tell whether a value is of a plain type; a whole number is a number, and true is neither."""
+    """Return whether a value has a plain type; a whole number is a number, and true is neither."""
     if isinstance(value, bool):
         return plain is bool
     return isinstance(value, (int, float)) if plain is float else isinstance(value, plain)
 
 
 def words(type_: Any) -> str:
-    """A type in words, as in `a whole number of at least 1, or null`."""
+    """Describe a type in words, such as `a whole number of at least 1, or null`."""
     return words_of_core(core(type_)) + null(type_)
 
 
 def null(type_: Any) -> str:
-    """`, or null` where that is allowed, too."""
+    """Return `, or null` if the type allows it."""
     return ", or null" if may_be_null(type_) and core(type_) is not Any else ""
 
 
 def words_of_core(type_: Any) -> str:
-    """A type that is no union in words."""
+    """Describe a type that is no union in words."""
     plain, limits = without_limits(type_)
     if plain is Any:
         return "anything"
@@ -147,12 +147,12 @@ def words_of_core(type_: Any) -> str:
 
 
 def said(value: Any) -> str:
-    """A value as YAML writes it."""
+    """Format a value as in YAML."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def by_likeness(word: Any, choices: Iterable[Any]) -> list[str]:
-    """Choices, the likest first."""
+    """Sort choices by their similarity to a word."""
     return sorted(map(str, choices), key=lambda c: -difflib.SequenceMatcher(None, str(word).lower(), c.lower()).ratio())

@@ -1,4 +1,4 @@
-"""Check a composed config: each key against what the class or function that gets it takes."""
+"""Check a composed config: compare each key with the arguments of the class or function that takes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgrun.errors import UserError
 
 
 class WrongSetting(UserError):
-    """A key that nothing takes, or a value that it can't have.
+    """An unknown key, or a key with a wrong value.
 
     Args:
         key: its dotted name.
@@ -35,10 +35,10 @@ def validate(config: DictConfig, choices: Mapping[str, str] | None = None) -> No
 
     Args:
         config: the config.
-        choices: the members that were chosen of each group, by its name.
+        choices: the chosen member of each group, by the group's name.
 
     Raises:
-        WrongSetting: the first key that nothing takes, or value of a wrong type or out of its range.
+        WrongSetting: the first key that is unknown, has a wrong type, or is out of its range.
     """
     try:
         root = signature(ROOT)
@@ -52,7 +52,11 @@ def validate(config: DictConfig, choices: Mapping[str, str] | None = None) -> No
 
 
 def check_packages(config: DictConfig, choices: Mapping[str, str], root: Signature, used: set[str]) -> None:
-    """Refuse a file of a group of the user's own whose keys stay in a node of the group's name, where nothing reads."""
+    """Refuse a file of a user's own group whose keys stay in a node that nothing reads.
+
+    Raises:
+        WrongSetting: the group has such a file.
+    """
     for group, member in choices.items():
         node = group.partition("@")[0].split("/")[0]
         if node in config and node not in root.settings and node not in used:
@@ -65,7 +69,7 @@ def check_packages(config: DictConfig, choices: Mapping[str, str], root: Signatu
 
 
 def check_eval_env(config: DictConfig, used: set[str]) -> None:
-    """Check what evaluation's environments have otherwise, as the keys of an environment that they are."""
+    """Check the changes of `eval.env` as keys of the environment."""
     changes = config.eval.get("env")
     if changes and isinstance(config.env, DictConfig):
         node = config.env.copy()
@@ -76,14 +80,21 @@ def check_eval_env(config: DictConfig, used: set[str]) -> None:
 
 
 def used_by_others(config: DictConfig) -> set[str]:
-    """The keys that an interpolation in the config reads, such as `lr` of `${lr}`, with those above them."""
+    """Find the keys that interpolations in the config read, such as `lr` of `${lr}`, and the nodes above them."""
     text = str(OmegaConf.to_container(config, resolve=False))
     names = re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", text)
     return {".".join(name.split(".")[: i + 1]) for name in names for i in range(name.count(".") + 1)}
 
 
 def check_keys(path: str, node: DictConfig, taken: Signature, used: set[str]) -> None:
-    """Check the keys of a node whose keys are a constructor's arguments."""
+    """Check a node whose keys are the arguments of a constructor.
+
+    Args:
+        path: the node's key; empty for the root.
+        node: the node.
+        taken: the constructor's arguments.
+        used: keys that interpolations read, which need no other use.
+    """
     extra = signature(EXTRAS[path]) if path in EXTRAS else None
     settings = {**taken.settings, **(extra.settings if extra else {})}
     for name in GIVEN.get(path, ()):
@@ -109,7 +120,7 @@ def check_keys(path: str, node: DictConfig, taken: Signature, used: set[str]) ->
 
 
 def check_value(key: str, value: Any, type_: Any, used: set[str]) -> None:
-    """Check one value, and what is in it."""
+    """Check one value, and the nodes in it."""
     inner = core(type_)
     if isinstance(value, DictConfig):
         if is_plain(inner):
@@ -142,14 +153,14 @@ def check_value(key: str, value: Any, type_: Any, used: set[str]) -> None:
 
 
 def check_part(key: str, node: DictConfig, used: set[str]) -> None:
-    """Check a node that makes an object, where it is known what that takes."""
+    """Check a node that makes an object, if the object's arguments are known."""
     if OmegaConf.is_missing(node, "_target_"):
         raise WrongSetting(key, f"{key}._target_ has no value: give it one, {key}._target_=…")
     if not isinstance(node._target_, str):
         raise WrongSetting(key, f"{key}._target_={said(node._target_)} should be the name of a class or function")
     try:
         taken = taken_by(node._target_)
-    except Exception as error:  # of the user's code as it is imported, too
+    except Exception as error:  # importing the user's code may raise anything
         cause = error.__cause__ or error
         text = f"{key}._target_={node._target_} can't be had ({type(cause).__name__}: {str(cause).splitlines()[-1]})"
         raise WrongSetting(f"{key}._target_", text) from error
@@ -158,7 +169,7 @@ def check_part(key: str, node: DictConfig, used: set[str]) -> None:
 
 
 def kind_of_node(type_: Any) -> str:
-    """Words for what can't be a scalar."""
+    """Describe in words a setting that can't be a scalar."""
     if is_section(type_):
         taken = signature(type_.target)
         assert taken is not None
@@ -179,7 +190,7 @@ def advice(key: str, type_: Any, name: str = "NAME") -> str:
 
 
 def unknown(key: str, path: str, settings: dict[str, Setting], taken: Signature) -> str:
-    """The line for a key that nothing takes."""
+    """Describe an unknown key, and suggest the nearest one."""
     name = key.rpartition(".")[2]
     close = nearest(name, settings, 1)
     hint = f"; did you mean {path + '.' if path else ''}{close[0]}?" if close else ""
@@ -188,15 +199,15 @@ def unknown(key: str, path: str, settings: dict[str, Setting], taken: Signature)
 
 
 def short(owner: str) -> str:
-    """A class's or function's name, as one says it."""
+    """Return the short name of a class or function of pgrun; other names stay whole."""
     return owner.rpartition(".")[2] if owner.startswith("pgrun.") else owner
 
 
 def validate_keys(config: DictConfig, changed: Iterable[str]) -> None:
-    """Check the values of some keys alone: a config of another version may have more that nothing takes today.
+    """Check only the values of some keys, since a config of another version may have keys that are unknown today.
 
     Raises:
-        UserError: a value of a wrong type or out of its range.
+        UserError: a value has a wrong type, or is out of its range.
     """
     wanted = set(changed)
     for key, setting, value in every_key(config):

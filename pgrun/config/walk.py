@@ -1,4 +1,4 @@
-"""Walk through a composed config: every key, its value, and the declaration of the setting that it is."""
+"""Walk through a composed config: every key with its value and the declaration of its setting."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 
 
 def makes(node: DictConfig) -> bool:
-    """Tell whether a node makes an object."""
+    """Return whether a node makes an object."""
     return "_target_" in node or OmegaConf.is_missing(node, "_target_")
 
 
 def taken_by(target: str) -> Signature | None:
-    """Find what a class or function takes; of the user's own, only names are known. None where it can't be told."""
+    """Return the arguments of a class or function; of the user's own, only names. None if they can't be known."""
     return signature(target) or of_users(target)
 
 
 def known_of(target: str) -> Signature | None:
-    """Find what a class or function takes; None where it can't be imported."""
+    """Return the arguments of a class or function; None if it can't be imported."""
     try:
         return taken_by(target)
     except Exception:
@@ -37,21 +37,21 @@ def known_of(target: str) -> Signature | None:
 
 
 def of_users(target: str) -> Signature | None:
-    """Find what a class or function of the user's takes, and what it inherits of pgrun's."""
+    """Return the arguments of a class or function of the user, and those inherited from pgrun's."""
     from pgrun.compat.hydra import locate  # hydra.utils.get_object logs what goes wrong, on stdout
 
     made: Any = locate(target)
     settings: dict[str, Setting] = {}
     classes = made.__mro__ if inspect.isclass(made) else (made,)
-    for one in classes:
-        name = f"{one.__module__}.{getattr(one, '__qualname__', '')}"
+    for base in classes:
+        name = f"{base.__module__}.{getattr(base, '__qualname__', '')}"
         known = signature(name)
         if known is not None:
             return Signature(target, {**known.settings, **settings}, known.open, "")
-        if inspect.isclass(one) and "__init__" not in vars(one):
+        if inspect.isclass(base) and "__init__" not in vars(base):
             continue
         try:
-            arguments = inspect.signature(one.__init__ if inspect.isclass(one) else one).parameters.values()
+            arguments = inspect.signature(base.__init__ if inspect.isclass(base) else base).parameters.values()
         except (TypeError, ValueError):
             return None
         for a in arguments:
@@ -63,7 +63,7 @@ def of_users(target: str) -> Signature | None:
 
 
 def is_section(type_: Any) -> bool:
-    """Tell whether a type is of keys that every run has, such as `eval`."""
+    """Return whether a type is a section of keys that every run has, such as `eval`."""
     return (
         isinstance(type_, Part)
         and str(getattr(type_, "target", "")).startswith("pgrun.config.root.")
@@ -72,7 +72,7 @@ def is_section(type_: Any) -> bool:
 
 
 def keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config, values unread."""
+    """Yield every dotted key of a config, without reading values."""
     for key, value in config.items_ex(resolve=False):
         if isinstance(value, DictConfig):
             yield from keys(value, f"{prefix}{key!s}.")
@@ -81,7 +81,7 @@ def keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def make_absolute(config: DictConfig) -> None:
-    """Write the names of files in a config as absolute paths, so that they can be found from elsewhere later."""
+    """Make the file names in a config absolute paths, so that they can be found from elsewhere later."""
     for key, setting, value in list(every_key(config)):
         path, _, name = key.rpartition(".")
         node = OmegaConf.select(config, path) if path else config
@@ -95,19 +95,19 @@ def make_absolute(config: DictConfig) -> None:
 
 
 def absolute(name: str) -> str:
-    """A file's name as an absolute path, unless it names something else, as `minari:` does."""
+    """Return a file's name as an absolute path; names such as `minari:ID`, which are no files, stay."""
     return name if name.startswith(Place().but) or not name else str(Path(name).absolute())
 
 
 def every_key(config: DictConfig) -> Iterator[tuple[str, Setting | None, Any]]:
-    """Every key of a composed config: its name, its declaration, and its value."""
+    """Yield every key of a composed config, with its declaration and its value."""
     root = signature(ROOT)
     assert root is not None
     yield from keys_of("", config, root)
 
 
 def keys_of(path: str, node: DictConfig, taken: Signature | None) -> Iterator[tuple[str, Setting | None, Any]]:
-    """Every key of a node and of the nodes in it."""
+    """Yield every key of a node and of the nodes in it."""
     extra = signature(EXTRAS[path]) if path in EXTRAS else None
     settings = {**(taken.settings if taken else {}), **(extra.settings if extra else {})}
     for name in map(str, node):
@@ -122,7 +122,7 @@ def keys_of(path: str, node: DictConfig, taken: Signature | None) -> Iterator[tu
 
 
 def keys_in(key: str, node: DictConfig, setting: Setting | None) -> Iterator[tuple[str, Setting | None, Any]]:
-    """Every key of a node that is the value of another key."""
+    """Yield every key of a node that is itself the value of a key."""
     inner: Any = core(setting.type) if setting else Any
     if makes(node):
         yield from keys_of(key, node, None if OmegaConf.is_missing(node, "_target_") else known_of(str(node._target_)))

@@ -1,4 +1,4 @@
-"""Settings of wrappers as users write them: a name alone, no `_partial_`, one that is not in a list."""
+"""Complete the short forms in which users write wrappers: a name alone, no `_partial_`, one without a list."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ FORM = "{_target_: module.Class, _partial_: true, …}"
 
 
 def wrapper_settings(given: Any, key: str = "env.wrappers") -> list[dict[str, Any]]:
-    """The wrappers of a config, each as Hydra instantiates it into what takes an environment.
+    """Return the wrappers of a config, each in the form that Hydra instantiates into a function of an environment.
 
     Args:
         given: a list of `_target_`s with arguments, or of names; one of them alone; or None.
-        key: what to call it in refusals.
+        key: how to call it in messages.
 
     Raises:
-        UserError: one that is not there, or is no wrapper.
+        UserError: a wrapper doesn't exist, or is none.
     """
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
-    each = [] if plain is None else plain if isinstance(plain, list) else [plain]
-    return [_setting(wrapper, f"{key}[{i}]") for i, wrapper in enumerate(each)]
+    wrappers = [] if plain is None else plain if isinstance(plain, list) else [plain]
+    return [_setting(wrapper, f"{key}[{i}]") for i, wrapper in enumerate(wrappers)]
 
 
 def _setting(wrapper: Any, key: str) -> dict[str, Any]:
+    """Return one wrapper in that form."""
     if isinstance(wrapper, str):
         wrapper = {"_target_": wrapper}
     if not isinstance(wrapper, dict) or not isinstance(wrapper.get("_target_"), str):
@@ -46,7 +47,10 @@ def _setting(wrapper: Any, key: str) -> dict[str, Any]:
 
 
 def takes_environment(target: Any, arguments: dict[str, Any]) -> bool:
-    """Tell whether one more argument, the environment, comes before these; else they make something that takes it."""
+    """Return whether a target takes an environment before these arguments.
+
+    Otherwise calling it with these arguments makes a function that takes the environment.
+    """
     if inspect.isclass(target) and issubclass(target, gym.Env):
         return True
     try:
@@ -59,11 +63,11 @@ def takes_environment(target: Any, arguments: dict[str, Any]) -> bool:
         with suppress(TypeError):
             signature.bind(*before, **arguments)
             return bool(before)
-    return True  # whatever is wrong with the arguments is told when there is an environment
+    return True  # wrong arguments are reported when there is an environment
 
 
 def _found(path: str, key: str) -> Any:
-    """Find what a dotted path names."""
+    """Return the object that a dotted path names."""
     *parents, name = path.split(".")
     if not parents:
         near = difflib.get_close_matches(name, gym.wrappers.__all__, 2)

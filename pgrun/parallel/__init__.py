@@ -1,1 +1,1 @@
-"""Several processes that run the same loop: what ties them together, and what they do with a gradient."""
+"""Several processes that run one training loop together, and how they combine their gradients."""

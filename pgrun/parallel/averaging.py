@@ -1,4 +1,4 @@
-"""What ranks that learn together share: a clock, and the average of their gradients."""
+"""Data parallelism: a clock that counts the steps of all ranks, and the average of their gradients."""
 
 from __future__ import annotations
 
@@ -20,28 +20,38 @@ if TYPE_CHECKING:
 
 
 class CommonClock(Clock):
-    """A clock that counts all ranks' steps; they stop together, and the leader hears of every finished episode."""
+    """A clock that counts the environment steps of all ranks, so that they stop together.
+
+    The leader also receives the statistics of every rank's finished episodes.
+    """
 
     stats: EpisodeStats
     rank = 0
 
     @property
     def running(self) -> bool:
+        """Return whether every rank still has something to do; see `Clock.running`."""
         return ranks.largest_count(int(not super().running)) == 0
 
     @property
     def interrupted(self) -> bool:
-        return False  # the ranks bring whole rollouts, together
+        """Return False: ranks collect whole rollouts, since they take every step together."""
+        return False
 
     def advance(self, rollout: Transition) -> None:
-        mine = torch.tensor([int(rollout.valid.sum()), len(self.stats.finished) if self.rank else 0])
-        steps, finished = ranks.total(mine).tolist()
+        """Count the real steps of all ranks' rollouts, and collect their finished episodes on the leader."""
+        counts = torch.tensor([int(rollout.valid.sum()), len(self.stats.finished) if self.rank else 0])
+        steps, finished = ranks.total(counts).tolist()
         self.steps += steps
         if finished:
             self.hear(gather((self.stats.take(), self.stats.take_streams()) if self.rank else None))
 
     def hear(self, others: Sequence[Any]) -> None:
-        """Take the others' finished episodes into the leader's figures."""
+        """Add the finished episodes of other ranks to the leader's statistics.
+
+        Args:
+            others: one entry a rank: its finished episodes and its reward streams, or None.
+        """
         stats = self.stats
         for episodes, streams in filter(None, others):
             stats.finished += episodes
@@ -52,10 +62,16 @@ class CommonClock(Clock):
 
 
 class Average:
-    """Step along the mean of all ranks' gradients, weighed by how many rows each is a mean of."""
+    """The gradient exchange of data parallelism: every rank steps along the weighted mean of all gradients."""
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
-        """θ ← θ − α ĝ, ĝ = Σ n_r g_r / Σ n_r, on every rank, and the metrics' means likewise; -> the norm of ĝ."""
+        """Take the step θ ← θ − α ĝ with ĝ = Σ n_r g_r / Σ n_r, the same on every rank.
+
+        n_r is the number of rows that the loss of rank r is a mean of. Metrics are averaged in the same way.
+
+        Returns:
+            The norm of ĝ.
+        """
         grad = step.theta.grad
         assert grad is not None
         mean, *metrics = ranks.mean(rows(args, grad), grad, *step.metrics.values())
@@ -64,12 +80,17 @@ class Average:
         return step.descend(*args)
 
     def begin(self, step: GradientStep, progress: float) -> None:
-        """All ranks have the same parameters already."""
+        """Do nothing: all ranks have the same parameters already."""
 
 
 def rows(args: Sequence[Any], like: Tensor) -> Tensor:
-    """n, how many rows a loss of these arguments is a mean of: the valid ones of the first Transition, or of a mask
-    that comes last; else 1, for all ranks alike. 0-dim.
+    """Count the rows n that a loss of these arguments is a mean of.
+
+    These are the valid rows of the first `Transition`, or else the true entries of a mask that comes last. Otherwise n
+    is 1 on all ranks alike.
+
+    Returns:
+        n, a 0-dimensional tensor.
     """
     for x in args:
         if isinstance(x, Transition):

@@ -1,4 +1,4 @@
-"""Processes that learn on shared weights without locks."""
+"""Hogwild: processes that train shared weights asynchronously, without locks."""
 
 from __future__ import annotations
 
@@ -30,75 +30,83 @@ PATIENCE = 30.0  # seconds that the leader waits, at the end, for a worker to fi
 
 @dataclass
 class Shared:
-    """What all processes see, in shared memory, and without locks: a process that is killed holds none."""
+    """The state that all processes share, in shared memory.
 
-    counts: Tensor  # [W, 2], int64: environment steps and updates of each
-    over: Flag  # whether the run is
+    There are no locks, so a process that is killed can't leave one held.
+    """
+
+    counts: Tensor  # [W, 2], int64: environment steps and updates of each process
+    over: Flag  # whether the run has ended
     module: dict[str, Tensor]  # all tensors of the algorithm as the run begins
     theta: dict[str, Tensor]  # each gradient step's parameters [P], by its name
-    state: dict[str, dict[str, Tensor]]  # and its optimizer's tensors
+    state: dict[str, dict[str, Tensor]]  # each optimizer's tensors, by its gradient step's name
     buffers: dict[str, Tensor]  # running statistics and the like
 
 
 class Flag:
-    """What one process sets and the others see."""
+    """A boolean in shared memory: one process sets it, the others see it."""
 
     def __init__(self) -> None:
         self.value = torch.zeros((), dtype=torch.bool).share_memory_()
 
     def set(self) -> None:
-        """From here on it is set."""
+        """Set the flag; it stays set."""
         self.value.fill_(True)
 
     def is_set(self) -> bool:
-        """Whether it is."""
+        """Return whether the flag is set."""
         return bool(self.value)
 
 
 class SharedClock(Clock):
-    """A clock whose steps and updates are those of all processes together."""
+    """A clock that shows the steps and updates of all processes together."""
 
-    shared: Shared | None = None  # until it is tied
+    shared: Shared | None = None  # None until `tie`
 
     def tie(self, shared: Shared, rank: int) -> None:
-        """Count with the others from here on; the leader's figures are where they start."""
+        """Begin to count together with the other processes, from the leader's present counts on."""
         self.shared, self.mine = shared, shared.counts[rank]
         if rank == 0:
             self.mine.copy_(torch.tensor([self.steps, self.updates]))
         self.look()
 
     def look(self) -> None:
-        """See what all have done."""
+        """Read the counts of all processes."""
         assert self.shared is not None
         self.steps, self.updates = self.shared.counts.sum(0).tolist()
 
     @property
     def running(self) -> bool:
+        """Return whether the run goes on, here and in the other processes; see `Clock.running`."""
         return super().running and not self.over
 
     @property
     def interrupted(self) -> bool:
+        """Return whether to leave the rollout open; also true if another process has ended the run."""
         return super().interrupted or self.over
 
     @property
     def over(self) -> bool:
-        """Whether another process has ended the run."""
+        """Return whether another process has ended the run."""
         return self.shared is not None and self.shared.over.is_set()
 
     def advance(self, rollout: Transition) -> None:
+        """Count this process's steps, then read the counts of all."""
         self.mine[0] += rollout.valid.sum()
         self.look()
 
     def count_update(self) -> None:
+        """Count an update of this process, then read the counts of all."""
         self.mine[1] += 1
         self.look()
 
 
 class Hogwild(Team):
-    """W processes, each with environments of its own: a gradient steps the shared weights, which are then copied back.
+    """W processes with environments of their own, each of which applies its gradients to shared weights.
 
-    No locks: two steps at once may lose part of one another (Recht et al. 2011, https://arxiv.org/abs/1106.5730). The
-    optimizer's statistics are shared as well. With W = 1 every number is what a process alone has.
+    After each step a process copies the shared weights back into its own network. Without locks, two steps at the same
+    time may lose part of one another (Recht et al. 2011, https://arxiv.org/abs/1106.5730). The optimizer's statistics
+    are shared as well. With W = 1 every number is the same as without `parallel`.
 
     Args:
         workers: processes that run the loop together.
@@ -109,10 +117,11 @@ class Hogwild(Team):
         self.context = mp.get_context("spawn")
 
     def clock(self, total_steps: int) -> SharedClock:
+        """Make a clock that counts the steps of all processes; see `Team.clock`."""
         return SharedClock(total_steps)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Raise UserError where not every step can be taken on shared memory."""
+        """Raise UserError if a gradient step of the algorithm can't be taken in shared memory."""
         steps = algorithm.steps().values()
         if algorithm.device.type != "cpu":
             raise UserError("parallel=async shares weights in the CPU's memory: use device=cpu")
@@ -126,11 +135,13 @@ class Hogwild(Team):
         check_gradient_steps(algorithm, "async")
 
     def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
+        """Divide the memory available for a replay among the processes; see `Team.take`."""
         if self.workers > 1 and isinstance(memory, Replay):
             memory.share(self.workers, here=self.workers)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
+        """Share the weights and run the other processes while the loop runs; see `Team.at_work`."""
         assert isinstance(clock, SharedClock)
         if self.rank:
             clock.tie(self.shared, self.rank)
@@ -158,45 +169,50 @@ class Hogwild(Team):
             for rank in range(1, self.workers):
                 workers.start(rank, work, afresh(settings, clock.steps), rank, shared)
             yield (workers.watch,)
-        clock.look()  # what the others have done since
+        clock.look()  # the others have counted on since
         self.gather(algorithm)
 
     def gather(self, algorithm: Algorithm) -> None:
+        """Copy the shared weights into this process's algorithm; see `Team.gather`."""
         for step in algorithm.steps().values():
             if step.exchange is not None:
                 step.exchange.begin(step, algorithm.progress)
 
 
 def buffers(algorithm: Algorithm) -> dict[str, Tensor]:
-    """The running statistics and the like, by name."""
+    """Return an algorithm's buffers by name (running statistics and the like), without those of single environments."""
     return {name: x for name, x in algorithm.named_buffers() if not own(name)}
 
 
 def join(algorithm: Algorithm, shared: Shared) -> None:
-    """Make an algorithm's gradient steps move the shared weights, with the shared statistics."""
+    """Make an algorithm's gradient steps update the shared weights, with shared optimizer statistics."""
     for name, step in algorithm.steps().items():
-        theta = shared.theta[name].detach()  # the same memory
+        theta = shared.theta[name].detach()  # shares the memory
         theta.grad = step.theta.grad
         step.optimizer.theta = theta
         step.optimizer.state = shared.state[name]
         step.exchange = CopyBack(theta)
-    for name, mine in buffers(algorithm).items():
-        mine.data = shared.buffers[name]
+    for name, buffer in buffers(algorithm).items():
+        buffer.data = shared.buffers[name]
     algorithm.set_progress(algorithm.progress)
 
 
 class CopyBack:
-    """Step the shared weights; this process goes on with what they are then."""
+    """The gradient exchange of Hogwild: step the shared weights, then copy them into this process's network."""
 
     def __init__(self, theta: Tensor) -> None:
         self.theta = theta
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
-        """θ ← θ − α g of this process alone, θ′ ← θ; -> the gradient's norm."""
+        """Apply this process's gradient to the shared weights, θ ← θ − α g, and copy them back, θ′ ← θ.
+
+        Returns:
+            The norm of the gradient.
+        """
         norm = step.descend(*args)
         step.theta.copy_(self.theta)
         return norm
 
     def begin(self, step: GradientStep, progress: float) -> None:
-        """θ′ ← θ."""
+        """Copy the shared weights into this process's network, θ′ ← θ."""
         step.theta.copy_(self.theta)

@@ -1,4 +1,4 @@
-"""What ranks tell one another beside tensors: any plain values, and tensors among them."""
+"""Messages between ranks: plain values, and tensors among them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pgrun.core import ranks
 
 
 def gather(x: Any) -> list[Any]:
-    """What each rank brings, by rank, on the leader; [] on the others."""
-    found = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    """Collect a value from each rank: on the leader a list ordered by rank, on the others []."""
+    values = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
     with ranks.meeting():
-        dist.gather_object(x, found)
-    return found or []
+        dist.gather_object(x, values)
+    return values or []
 
 
 def broadcast(x: Any) -> Any:
-    """The leader's, on every rank."""
+    """Send the leader's value to every rank and return it."""
     box = [x]
     with ranks.meeting():
         dist.broadcast_object_list(box, device=torch.device("cpu"))
@@ -28,12 +28,12 @@ def broadcast(x: Any) -> Any:
 
 
 def packed(x: Any) -> bytes:
-    """Tensors and plain values as bytes."""
+    """Serialize tensors and plain values to bytes."""
     buffer = io.BytesIO()
     torch.save(x, buffer)
     return buffer.getvalue()
 
 
 def unpacked(data: bytes) -> Any:
-    """The way back, on the CPU."""
+    """Deserialize what `packed` made; tensors are loaded onto the CPU."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Worker processes: how they are started, what they run, and that none is left behind."""
+"""Worker processes of one machine: start them, watch them, and leave none behind."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger("pgrun")
 
 
 class Workers:
-    """Processes of this one: started, watched, and ended with the block.
+    """Child processes that are started, watched, and ended together with the block.
 
     Args:
-        context: of multiprocessing.
+        context: the multiprocessing context that starts them.
         patience: seconds to wait for them at the end of the block before they are killed.
-        stop: what is set to tell them to end.
+        stop: an event or flag that is set to tell them to end.
     """
 
     def __init__(self, context: Any, patience: float, stop: Any) -> None:
@@ -40,14 +40,14 @@ class Workers:
         return self
 
     def start(self, rank: int, function: Callable[..., None], *args: Any) -> None:
-        """Run `function(*args)` in a process of its own."""
+        """Run `function(*args)` in a new process."""
         process = self.context.Process(target=function, args=args, name=f"pgrun-worker-{rank}")
         with unheard_by_children():
             process.start()
         self.processes[rank] = process
 
     def watch(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
-        """A hook: tell, once, of each that has ended before its time."""
+        """Warn, once for each, of workers that died before the run's end. This is a hook of the loop."""
         for rank, process in self.processes.items():
             if rank not in self.dead and process.exitcode is not None and clock.running:
                 self.dead.add(rank)
@@ -67,12 +67,12 @@ class Workers:
 
 
 def how(code: int) -> str:
-    """An exit code in words."""
+    """Describe an exit code in words."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def work(settings: dict[str, Any], rank: int, shared: Any) -> None:
-    """What a worker's process runs."""
+    """Run a worker process from its start to its end."""
     leave_to_leader()
     end_with_parent()
     try:
@@ -83,7 +83,7 @@ def work(settings: dict[str, Any], rank: int, shared: Any) -> None:
 
 
 def learn_along(settings: dict[str, Any], rank: int, shared: Any) -> None:
-    """The same parts as the leader's and the same loop, without hooks."""
+    """Build the same parts as the leader and run the same loop, without hooks."""
     from pgrun.run.build import build
 
     parts = build(settings, fresh=False, rank=rank)
@@ -97,7 +97,7 @@ def learn_along(settings: dict[str, Any], rank: int, shared: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process when its parent does, however that ends."""
+    """End this process when its parent ends, in whatever way that happens."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""Being the only process at a run's directory."""
+"""The lock of a run's directory, which only one process may hold."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pgrun.system.lock import Lock, NoLocks
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Be the only process that writes into a run directory, as far as its file system has locks.
+    """Lock a run directory for the block, as far as its file system has locks.
 
     Raises:
-        UserError: another process is at this run, or nothing can be written there.
+        UserError: another process uses this run, or nothing can be written there.
     """
     lock = Lock(folder / ".lock")
     take_alone(lock)
@@ -27,10 +27,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def take_alone(lock: Lock) -> None:
-    """Take the lock of a run directory; where there are no locks, say what nobody watches then.
+    """Take the lock of a run directory, or warn if the file system has no locks.
 
     Raises:
-        UserError: another process is at this run, or nothing can be written there.
+        UserError: another process uses this run, or nothing can be written there.
     """
     try:
         if not lock.take():

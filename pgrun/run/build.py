@@ -1,4 +1,4 @@
-"""From a composed config to the parts of a run.
+"""Build the parts of a run from a composed config.
 
 Nothing is written here, so every refusal comes before the first file.
 """
@@ -34,46 +34,50 @@ from pgrun.system.randomness import seed_generators
 
 @dataclass
 class Parts:
-    """What one run is made of."""
+    """The parts of one run."""
 
     algorithm: Algorithm
     collector: Collector
     memory: Memory
-    make_eval_env: Callable[[int], VectorEnv]  # episodes -> environments for that many
+    make_eval_env: Callable[[int], VectorEnv]  # makes environments for so many episodes
     team: Team
-    settings: dict[str, Any]  # the config as plain values, for other processes to build theirs
+    settings: dict[str, Any]  # the config as plain values, from which other processes build their parts
 
 
 def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int = 0) -> Parts:
-    """Instantiate everything; seeds the global generators first. A run that is not fresh gets its tensors from its own
-    checkpoint, so other runs that it once began from are not looked for. `rank`: of this process, where several run
-    the loop together.
+    """Seed the global generators and build all parts of a run.
+
+    Args:
+        config: the composed config, or its plain values.
+        fresh: whether the run begins here. A resumed run gets its tensors from its own checkpoint, so other runs that
+            it once started from are not looked for.
+        rank: this process's, if several run the loop together.
 
     Raises:
-        UserError: a part that can't be had or doesn't fit the others.
+        UserError: a part can't be had, or doesn't fit the others.
     """
     config = resolved(config) if isinstance(config, DictConfig) else OmegaConf.create(config)
     keep_freed_memory()
     torch.set_num_threads(config.threads)
     team = call(config.parallel, rank=rank)
-    mine = config.copy()  # as this process has it
+    local = config.copy()  # with this process's share of the environments
     if "num_envs" in config.env:
-        mine.env.num_envs = team.environments(config.env.num_envs)
+        local.env.num_envs = team.environments(config.env.num_envs)
     if "episodes" in config.collector:
-        mine.collector.episodes = team.episodes(config.collector.episodes)
-    mine.seed = team.seed(config.seed)
-    seed_generators(mine.seed)
-    env = make_env(mine)
+        local.collector.episodes = team.episodes(config.collector.episodes)
+    local.seed = team.seed(config.seed)
+    seed_generators(local.seed)
+    env = make_env(local)
     algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
     act = pick(config.act_device, learn, "act_device")
     check_memory(algorithm, config.memory)
     if config.compile and learn.type == "cpu":
         check_compiler()
-    collector = call(mine.collector, env=env, device=str(act), seed=mine.seed, rank=rank)
+    collector = call(local.collector, env=env, device=str(act), seed=local.seed, rank=rank)
     if "device" in config.memory:
-        mine.memory.device = str(pick(config.memory.device, learn, "memory.device"))
-    memory = call(mine.memory, env=env, learn_device=str(learn))
+        local.memory.device = str(pick(config.memory.device, learn, "memory.device"))
+    memory = call(local.memory, env=env, learn_device=str(learn))
     if isinstance(algorithm, Algorithm):
         algorithm.eval()
         team.check(algorithm)
@@ -88,13 +92,13 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     settings = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
     parts = Parts(algorithm, collector, memory, lambda episodes: second_env(config, episodes), team, settings)
     if config.eval.get("env") and not rank:
-        make_eval_env(config, 1, env).close()  # refuses what can't be had before anything is written
+        make_eval_env(config, 1, env).close()  # refuses impossible ones before anything is written
     team.take(algorithm, collector, memory)
     return parts
 
 
 def check_memory(algorithm: Any, memory: DictConfig) -> None:
-    """Raise UserError where a memory offers what the algorithm can't learn from."""
+    """Raise UserError if an algorithm can't learn from what the memory offers."""
     needs = getattr(algorithm, "learns_from", "")
     if not needs or getattr(get_object(memory._target_), "offers", needs) == needs:
         return
@@ -104,12 +108,16 @@ def check_memory(algorithm: Any, memory: DictConfig) -> None:
 
 
 def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:
-    """The algorithm of a config, for these environments' spaces, on its device; of the process with this rank, whose
-    matrices are multiplied as the config says from here on.
+    """Make the algorithm of a config on its device, and set how matrices are multiplied from here on.
+
+    Args:
+        config: the composed config.
+        env: the environments, whose spaces the algorithm takes.
+        rank: this process's, if several run the loop together.
     """
     network = instantiate(config.network, _convert_="all")
     device = learn_device(config.device, network)
-    # torch has one setting for all devices: that of the GPU, where one learns or acts
+    # torch has one setting for all devices; if a GPU learns or acts, it is the GPU's
     where = device if device.type == "cuda" else pick(config.act_device, device)
     set_matmul_precision(config.matmul_precision, where)
     optimizer = instantiate(config.optimizer, _convert_="all")
@@ -133,7 +141,7 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
 
 
 def load_tensors(run: str) -> dict[str, Any]:
-    """The tensors of the algorithm of another run (its latest checkpoint), or of a checkpoint file."""
+    """Load the tensors of another run's algorithm, from its latest checkpoint or from a checkpoint file."""
     path = Path(run)
     path = checkpoint.latest(path / "checkpoints") if path.is_dir() else path
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Checkpoints: one dict of tensors and plain values a file (which files a run has is `written`'s)."""
+"""The content of checkpoints: one dict of tensors and plain values a file. `checkpoint_files` manages the files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ FORMAT = 1
 
 
 def dump(content: dict[str, Any]) -> memoryview:
-    """Turn a checkpoint's content into a file's bytes."""
+    """Serialize a checkpoint's content to the bytes of a file."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
     return buffer.getbuffer()
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; UserError where there is none, or it is torn."""
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UserError: there is no checkpoint, or it is torn or of another format.
+    """
     if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}")
     with told("can't read", path):
@@ -44,7 +48,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _others(path: Path) -> str:
-    """What to do instead: the other checkpoints of this run, newest first."""
+    """Advise what to use instead: the newest other checkpoint of this run."""
     wrote = read_list(path.parent)
     others = [p for p in path.parent.glob("step_*.pt") if p != path and (wrote is None or p.name in wrote)]
     others.sort(key=step_of, reverse=True)
@@ -52,10 +56,10 @@ def _others(path: Path) -> str:
 
 
 def latest(folder: Path) -> Path:
-    """Where `latest.pt` points; the last that was written where a crash or a copy left no such link."""
+    """Return the file behind `latest.pt`; without that link, the last one that was written."""
     return current(folder, "latest.pt")
 
 
 def best(folder: Path) -> Path:
-    """Where `best.pt` points; the last that was written where a crash or a copy left no such link."""
+    """Return the file behind `best.pt`; without that link, the last one that was written."""
     return current(folder, "best.pt")

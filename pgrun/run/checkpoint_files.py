@@ -1,4 +1,4 @@
-"""The checkpoints that a run wrote into its folder: no other file there is ever overwritten or deleted."""
+"""The checkpoint files of a run. No file that the run didn't write is ever overwritten or deleted."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pgrun.system.atomic import clean, double, point, replace, told
 log = logging.getLogger("pgrun")
 
 LIST = ".written-by-pgrun"
-POINTERS = {"latest.pt": "step", "best.pt": "best"}  # and how the names of the files begin to which they point
+POINTERS = {"latest.pt": "step", "best.pt": "best"}  # links, and how the names of their files begin
 
 
 class Written:
-    """The files that a run has in its checkpoints' folder, by a list of their names and SHA-256 that it keeps there.
+    """The checkpoint files that a run wrote, known by a list of names and SHA-256 sums in their folder.
 
-    A file is written once, under a name that was free, after its line in the list and its `<name>.sha256`, in the form
-    that `sha256sum -c` reads: so at any moment each has the sum beside it that is its own. Which of them is the latest
-    and the best is said by one link each, which changes at once. A file whose name is not in the list, or whose content
-    is another, is somebody else's.
+    A file is written once, under a free name. Before it come its line in the list and its `<name>.sha256`, in the form
+    that `sha256sum -c` reads. So at any moment each file has its own sum beside it. The latest and the best file are
+    each named by a link, which changes in one step. A file that is not in the list, or has other content, belongs to
+    somebody else.
 
     Args:
         folder: where the checkpoints are.
@@ -34,7 +34,7 @@ class Written:
         resumed: whether the run goes on from a checkpoint.
 
     Raises:
-        UserError: latest.pt or best.pt is somebody else's.
+        UserError: latest.pt or best.pt belongs to somebody else.
     """
 
     def __init__(self, folder: Path, *, keep: int, resumed: bool) -> None:
@@ -50,11 +50,11 @@ class Written:
                         f"{folder / pointer} is not of this run, which would overwrite it: move it away, or choose "
                         "another hydra.run.dir"
                     )
-        self.seen: dict[str, tuple[int, int, int]] = {}  # what this process wrote need not be read again
+        self.seen: dict[str, tuple[int, int, int]] = {}  # files that this process wrote need not be read again
         self.complained = False
 
     def begin(self) -> None:
-        """Delete what a crash left half written, and start the list.
+        """Delete files that a crash left half written, and write the list.
 
         Raises:
             UserError: the folder can't be written.
@@ -68,10 +68,18 @@ class Written:
             self.write_list()
 
     def write(self, stem: str, pointer: str, data: Any) -> Path:
-        """Write a checkpoint <stem>.pt, point to it, and delete what is older than need be; -> the file.
+        """Write the checkpoint <stem>.pt, point a link to it, and delete checkpoints that are no longer kept.
+
+        Args:
+            stem: the file's name without suffix.
+            pointer: the link: latest.pt or best.pt.
+            data: the file's bytes.
+
+        Returns:
+            The file.
 
         Raises:
-            UserError: it can't be written, as on a full disk. What was there before is as it was.
+            UserError: it can't be written, for example on a full disk. All earlier files are then unchanged.
         """
         digest = hashlib.sha256(data).hexdigest()
         with told("can't write the checkpoint", self.folder / f"{stem}.pt"):
@@ -97,7 +105,7 @@ class Written:
         return path
 
     def rename(self, path: Path, name: str, pointer: str, digest: str) -> Path:
-        """Give a file the name of the one that it took the place of; at any moment the pointer's file is whole."""
+        """Give a file the name of the one that it replaces; the link points to a whole file at any moment."""
         renamed = self.folder / name
         self.wrote[name] = digest
         self.write_list()
@@ -109,19 +117,19 @@ class Written:
         return renamed
 
     def point(self, pointer: str, path: Path, digest: str) -> None:
-        """Make latest.pt or best.pt stand for a file."""
+        """Point latest.pt or best.pt to a file."""
         link = self.folder / pointer
         if point(link, path.name):
-            with suppress(OSError):  # there is one where the folder has moved here from a disk without symbolic links
+            with suppress(OSError):  # it exists if the folder came from a disk without symbolic links
                 beside(link).unlink(missing_ok=True)
-        else:  # a file and its sum can't change at once: for a moment there is none, and the list says which is current
+        else:  # a file and its sum can't change in one step: for a moment there is none, and the list serves instead
             link.unlink(missing_ok=True)
             replace(beside(link), sum_line(digest, pointer))
             double(link, path)
         self.current[pointer] = path.name
 
     def free(self, stem: str) -> str:
-        """Find a name that no file has; one of this run's own to which nothing points gives way."""
+        """Find a free name; a file of this run's that no link points to is deleted for it."""
         for n in itertools.count(1):
             name = f"{stem}.pt" if n == 1 else f"{stem}_{n}.pt"
             path = self.folder / name
@@ -134,7 +142,10 @@ class Written:
         raise AssertionError
 
     def prune(self) -> None:
-        """Delete all but the newest step_<n>.pt, which after going back are not the furthest, and all but one best."""
+        """Delete all but the newest step_<n>.pt and one best_<n>.pt.
+
+        After going back to an earlier checkpoint, the newest are not those with the highest step.
+        """
         there = [name for name in self.wrote if os.path.lexists(self.folder / name)]
         steps = [name for name in there if name.startswith("step_")]
         for name in [*steps[: -self.keep], *(name for name in there if name.startswith("best_"))]:
@@ -142,10 +153,10 @@ class Written:
                 self.delete(name)
 
     def discard(self) -> None:
-        """Delete all that the run wrote.
+        """Delete all files that the run wrote.
 
         Raises:
-            UserError: it can't be deleted.
+            UserError: one can't be deleted.
         """
         with told("can't delete", self.folder):
             for pointer, name in self.current.items():
@@ -158,7 +169,7 @@ class Written:
             self.write_list()
 
     def delete(self, name: str) -> bool:
-        """Delete a file and its sum, if they are this run's; -> whether both are gone."""
+        """Delete a file and its sum if they are this run's, and return whether both are gone."""
         path, digest = self.folder / name, self.wrote.get(name)
         if digest is None:
             return False
@@ -178,27 +189,27 @@ class Written:
         return True
 
     def aim(self, pointer: str) -> str | None:
-        """Find the file that latest.pt or best.pt stands for; None where it is missing, or not of this run."""
+        """Find the file that latest.pt or best.pt points to; None if it is missing or not of this run."""
         link = self.folder / pointer
         if link.is_symlink():
             target = os.readlink(link)
-            lost = not link.exists() and "/" not in target  # it holds nothing
+            lost = not link.exists() and "/" not in target  # a dangling link holds nothing
             return target if target in self.wrote or lost else None
         sums = beside(link)
-        if link.exists():  # a disk without symbolic links, or a copy that followed them
+        if link.exists():  # on a disk without symbolic links, or in a copy that followed them
             digest = sha256(link)
         else:
             digest = sums.read_text(encoding="utf-8", errors="replace").partition(" ")[0] if sums.exists() else ""
         kind = POINTERS[pointer]
-        return next((name for name, each in self.wrote.items() if each == digest and name.startswith(kind)), None)
+        return next((name for name, kept in self.wrote.items() if kept == digest and name.startswith(kind)), None)
 
     def write_list(self) -> None:
-        """Put the list on disk."""
+        """Write the list to disk."""
         replace(self.folder / LIST, b"".join(sum_line(digest, name) for name, digest in self.wrote.items()))
 
 
 def read_list(folder: Path) -> dict[str, str] | None:
-    """Read which files runs wrote here, oldest first, with their SHA-256; None where no list was kept."""
+    """Read the names and SHA-256 sums of the files that runs wrote here, oldest first; None without a list."""
     try:
         text = (folder / LIST).read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
@@ -208,7 +219,7 @@ def read_list(folder: Path) -> dict[str, str] | None:
 
 
 def current(folder: Path, pointer: str = "latest.pt") -> Path:
-    """Find where latest.pt or best.pt points; the last that was written where a crash or a copy left no such link."""
+    """Return the file that latest.pt or best.pt points to; without such a link, the last one that was written."""
     link, kind = folder / pointer, POINTERS[pointer]
     if os.path.exists(link):
         return link
@@ -221,23 +232,23 @@ def current(folder: Path, pointer: str = "latest.pt") -> Path:
 
 
 def step_of(path: Path) -> int:
-    """Read a checkpoint's environment step off its name; -1 where it has none."""
-    found = re.fullmatch(r"(?:step|best)_(\d+)(?:_\d+)?", path.stem)
-    return int(found[1]) if found else -1
+    """Read a checkpoint's environment step from its name; -1 if it has none."""
+    match = re.fullmatch(r"(?:step|best)_(\d+)(?:_\d+)?", path.stem)
+    return int(match[1]) if match else -1
 
 
 def beside(path: Path) -> Path:
-    """Name the file that holds another's SHA-256."""
+    """Return the path of the file that holds another file's SHA-256."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def sum_line(digest: str, name: str) -> bytes:
-    """Write a line as `sha256sum` does."""
+    """Format a line as `sha256sum` does."""
     return f"{digest}  {name}\n".encode()
 
 
 def sha256(path: Path) -> str:
-    """Compute a file's SHA-256; "" of what is no file."""
+    """Compute a file's SHA-256; empty if it is no file."""
     if not path.is_file():
         return ""
     with open(path, "rb") as file:
@@ -245,6 +256,6 @@ def sha256(path: Path) -> str:
 
 
 def look(path: Path) -> tuple[int, int, int]:
-    """Tell a file from another, or from what it was, without reading it."""
+    """Return inode, size and time of a file, which change when the file does."""
     stat = path.lstat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

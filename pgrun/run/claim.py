@@ -1,4 +1,4 @@
-"""Taking a directory for a new run before anything is written there, and giving it back as it was."""
+"""Claim a directory for a new run before anything is written there, and give it back unchanged if the run fails."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pgrun.run.console import abridged, pasted
 from pgrun.system.lock import Lock, held
 
 LOCK = ".lock"
-LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # of the names within a run directory
-RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # what a run writes
+LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # the longest name within a run directory
+RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # files that a run writes
 
 
 class NewFolders:
-    """Directories that were made for a run or a sweep, each after its parent, so that they can be taken back."""
+    """The directories that were made for a run or a sweep, so that they can be removed again."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
 
     def make(self, folder: Path) -> bool:
-        """Make a directory and its parents; -> whether it was made now, by this process."""
+        """Make a directory and its parents, and return whether this process made it."""
         for path in (*reversed(folder.parents), folder):
             try:
                 if not path.is_dir():
                     path.mkdir()
                     self.paths.append(path)
-            except FileExistsError:  # by another process, in this moment
+            except FileExistsError:  # another process has made it meanwhile
                 if not path.is_dir():
                     raise
         return folder in self.paths
 
     def make_free(self, path: Path) -> str:
-        """Make this directory, or the first of _2, _3, … that is not there; -> its name."""
+        """Make this directory, or if it exists the first free one of _2, _3, …, and return its name."""
         self.make(path.parent.absolute())
         candidate, number = path, 1
         while os.path.lexists(candidate) or not self.make(candidate.absolute()):
@@ -46,14 +46,14 @@ class NewFolders:
         return str(candidate)
 
     def remove(self) -> None:
-        """Remove them, as far as they are empty."""
+        """Remove the directories, as far as they are empty."""
         while self.paths:
             with suppress(OSError):
                 self.paths.pop().rmdir()
 
 
 class Claim:
-    """A directory that is this process's alone, for a run that is about to begin there.
+    """A directory that only this process may use, for a run that is about to begin there.
 
     Raises:
         UserError: it holds a run, another process has it, or it can't be made.
@@ -64,9 +64,9 @@ class Claim:
 
         Args:
             folder: the directory.
-            named: what to call it in messages.
+            named: how to call it in messages.
             records: the name of Hydra's folder for the config in it.
-            made: those that were made for it already.
+            made: the folders that were made for it already.
         """
         self.folder, self.kept = folder.absolute(), False
         self.files = {LOCK, *RUN_FILES, *([Path(records).parts[0]] if records else [])}
@@ -77,7 +77,7 @@ class Claim:
             self.before = set(os.listdir(self.folder))
             self.lock = Lock(self.folder / LOCK)
             take_alone(self.lock)
-            refuse_taken(self.folder, named, records, but_lock=True)  # by one that has ended since
+            refuse_taken(self.folder, named, records, but_lock=True)  # a run may have begun and ended meanwhile
         except OSError as error:
             self.made.remove()
             raise UserError(unmakeable(named, error)) from error
@@ -86,11 +86,11 @@ class Claim:
             raise
 
     def keep(self) -> None:
-        """From here on the directory is a run's, which nothing takes back but `take_back`."""
+        """Keep the directory for a run that has begun; only `take_back` can still undo it."""
         self.kept = True
 
     def take_back(self) -> None:
-        """Leave the directory as it was, of a run that ended before its first step; of its own files alone."""
+        """Remove the files of a run that ended before its first step, and leave the directory as it was."""
         self.lock.free()
         for path in {path for name in self.files for path in self.folder.glob(name) if path.name not in self.before}:
             with suppress(OSError):
@@ -110,14 +110,19 @@ class Claim:
 
 
 def refuse_empty(key: str, named: str) -> None:
-    """Raise UserError where a directory has no name, which Hydra takes for the working directory."""
+    """Raise UserError if a directory's name is empty, which Hydra takes for the working directory."""
     if not named.strip():
         raise UserError(f"{key} is empty: name a directory, as {key}=runs/mine, or leave it out ({key}=. is this one)")
 
 
 def refuse_foreign(launcher: str, folder: Path) -> None:
-    """Raise UserError where a launcher that is not pgrun's (by its class) is to run a sweep in a directory that is not
-    empty: Hydra writes into each job's folder before pgrun is asked, whatever is there.
+    """Raise UserError if a launcher that is not pgrun's would run a sweep in a directory that is not empty.
+
+    With such a launcher, Hydra writes into each job's folder before pgrun is asked.
+
+    Args:
+        launcher: the full name of its class.
+        folder: the sweep's directory.
     """
     if not launcher.startswith("hydra_plugins.pgrun_plugins.") and folder.is_dir() and any(folder.iterdir()):
         raise UserError(
@@ -127,7 +132,14 @@ def refuse_foreign(launcher: str, folder: Path) -> None:
 
 
 def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: bool = False) -> None:
-    """Raise UserError where a directory holds a run, is one's that is running, or can't be; it writes nothing."""
+    """Raise UserError if a directory holds a run, is in use, or can't be made. Nothing is written.
+
+    Args:
+        folder: the directory.
+        named: how to call it in messages.
+        records: the name of Hydra's folder for the config in it.
+        but_lock: don't look at the directory's lock.
+    """
     if (error := impossible(folder)) is not None:
         raise UserError(unmakeable(named, error))
     lock = folder / LOCK
@@ -139,18 +151,21 @@ def refuse_taken(folder: Path, named: str, records: str | None, *, but_lock: boo
 
 
 def holds_run(folder: Path, records: str | None = None) -> bool:
-    """Whether there is anything of a run in a directory: its config, its log, its checkpoints or its result.
+    """Return whether a directory holds anything of a run: a config, a log, checkpoints or a result.
 
     Args:
         folder: the directory.
-        records: where Hydra keeps the config in it, if not in .hydra.
+        records: the name of Hydra's folder for the config in it, if not .hydra.
     """
     names = {".hydra", records or ".hydra", "result.json", "pgrun.log"}
     return any((folder / name).exists() for name in names) or any(folder.glob("checkpoints/*.pt.sha256"))
 
 
 def impossible(folder: Path) -> OSError | None:
-    """Why a directory of this name can't be: a name too long for the disk, or a file in its way; None where it can."""
+    """Return the error that making a directory of this name would raise; None if it can be made.
+
+    The name may be too long for the disk, or a file may be in its way.
+    """
     there, missing = Path(folder.anchor), False
     for part in folder.parts[1:]:
         try:
@@ -173,7 +188,7 @@ def impossible(folder: Path) -> OSError | None:
 
 
 def unmakeable(named: str, error: OSError) -> str:
-    """That a directory can't be made and why, in one line."""
+    """Describe in one line that a directory can't be made, and why."""
     where = Path(str(error.filename)) if error.filename else None
     place = f" ({abridged(str(where))})" if where is not None and str(where) not in named else ""
     return f"{abridged(named)} can't be made: {error.strerror or error}{place}; choose another"

@@ -1,4 +1,4 @@
-"""What the command line prints of runs and of errors."""
+"""Messages of the command line about runs, jobs and errors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from typing import Any
 
 
 def fail(line: str, code: int = 2) -> int:
-    """Print an error's one line; -> its exit code."""
+    """Print an error in one line, and return the exit code."""
     remark(f"pgrun: {line}")
     return code
 
 
 def remark(line: str) -> None:
-    """Print a line for the user, if there is still a terminal to read it."""
+    """Print a line for the user on stderr, unless the terminal is gone."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
 def say(line: str) -> None:
-    """Print a line of what a command came to; where the terminal is gone nobody misses it, but a pipe's reader does."""
+    """Print a line of a command's result on stdout.
+
+    A closed terminal is ignored, since nobody reads it; a broken pipe is raised, since its reader stopped early.
+    """
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -36,7 +39,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def patience(jobs: int, doing: str) -> Iterator[None]:
-    """Say what is being done with a sweep's jobs, where they are many and it takes more than a moment."""
+    """Announce what is being done with a sweep's jobs, if they are many and it takes more than a moment."""
     timer = threading.Timer(0.2, remark, [f"{jobs} jobs: {doing} them"])
     timer.daemon = True
     if jobs > 20:
@@ -48,7 +51,7 @@ def patience(jobs: int, doing: str) -> Iterator[None]:
 
 
 def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") -> None:
-    """Tell of a sweep's job, as soon as it ends."""
+    """Report the result of a sweep's job as soon as it ends."""
     name = f"{count} {folder.name}".strip() + (f" ({note})" if note else "")
     if "error" in result:
         if trace := result.get("traceback"):
@@ -62,13 +65,13 @@ def tell(folder: Path, result: dict[str, Any], count: str = "", note: str = "") 
 
 
 def figures(result: dict[str, Any]) -> str:
-    """Write what a run took and what came of it; of an older version's result, as far as that says it."""
+    """Format what a run took and what its evaluation came to, as far as its result says it."""
     evaluated = evaluation(result)
     return f"{spent(result)}, evaluation {evaluated}" if evaluated else spent(result)
 
 
 def spent(result: dict[str, Any]) -> str:
-    """Write what a run took: steps, time, speed."""
+    """Format what a run took: steps, time and speed."""
     text = f"{result['env_steps']:,} steps in {duration(result['wall_seconds'])}"
     if len(result.get("sessions") or ()) > 1:
         text += f" and {len(result['sessions'])} sessions"
@@ -79,7 +82,7 @@ def spent(result: dict[str, Any]) -> str:
 
 
 def evaluation(result: dict[str, Any]) -> str:
-    """Write what a run's final evaluation came to; "" where there was none."""
+    """Format the final evaluation of a run; empty if there was none."""
     if result["eval_return_mean"] is None:
         return ""
     spread, episodes = result["eval_return_std"], result["eval_episodes"]
@@ -87,7 +90,7 @@ def evaluation(result: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as one reads it: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    """Format a time: 4.2 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 59.95:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -98,46 +101,46 @@ def duration(seconds: float) -> str:
 
 
 def above_bar(line: str) -> None:
-    """Print a line from a signal's handler, above a progress bar if there is one."""
+    """Print a line from a signal handler, above a progress bar if there is one."""
     from tqdm import tqdm
 
     with suppress(OSError):
         try:
             tqdm.write(line, file=sys.stderr)
             sys.stderr.flush()
-        except RuntimeError:  # the signal came while something was being written there
+        except RuntimeError:  # the signal came while another line was being written
             os.write(2, f"{line}\n".encode())
 
 
 def summary(folder: Path, result: dict[str, Any]) -> None:
-    """A few lines at the end: the figures, where they are, what to do next."""
+    """Print a few lines at a run's end: its figures, where its files are, and what to do next."""
     say(f"\n{result['algo']} on {result['env']}: {spent(result)}")
     if evaluated := evaluation(result):
         say(f"evaluation     {evaluated}")
     say(f"run directory  {shown(folder)}")
-    runs = here() / "runs"  # where runs are that were given no directory: they are compared there
+    runs = here() / "runs"  # the default place of runs, where TensorBoard can compare them
     say(f"curves         tensorboard --logdir {pasted(runs if folder.parent.parent == runs else folder)}")
     say(f"evaluate       pgrun eval {pasted(folder)}")
 
 
 def abridged(text: str, length: int = 160) -> str:
-    """A text that fits into a line."""
+    """Shorten a text so that it fits into a line."""
     return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 4 :]}"
 
 
 def shown(path: Path) -> Path:
-    """A path as short as it can be said from the shell's folder."""
+    """Return a path as short as possible: relative to the shell's folder if it lies there."""
     return path.relative_to(here()) if path.is_relative_to(here()) else path
 
 
 def pasted(path: Path) -> str:
-    """A path as it can be pasted into a command line."""
+    """Return a path in a form that can be pasted into a command line."""
     text = str(shown(path))
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def here() -> Path:
-    """The folder that the shell is in, which `hydra.job.chdir=true` leaves for the run's."""
+    """Return the shell's folder, which `hydra.job.chdir=true` leaves for the run's."""
     from hydra.core.hydra_config import HydraConfig
 
     if HydraConfig.initialized() and HydraConfig.get().job.chdir:

@@ -1,4 +1,4 @@
-"""Devices by the names that settings have for them."""
+"""The devices that settings name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pgrun.nn.encoders import CNN, Network
 
 
 def learn_device(device: str, network: Network) -> torch.device:
-    """`auto` takes a GPU for convolutions and wide layers; small MLPs are faster on the CPU."""
+    """Choose the device to learn on.
+
+    `auto` is a GPU for convolutions and wide layers. Small MLPs are faster on the CPU.
+    """
     if device == "auto":
         large = isinstance(network, CNN) or max(getattr(network, "hidden", [0]), default=0) >= 1024
         device = "cuda" if large and torch.cuda.is_available() else "cpu"
@@ -19,7 +22,16 @@ def learn_device(device: str, network: Network) -> torch.device:
 
 
 def pick(device: str, default: torch.device, key: str = "device") -> torch.device:
-    """A device by the name that a key has; `auto` is the default."""
+    """Return the device that a setting names.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+        default: the device for `auto`.
+        key: the setting's key, for messages.
+
+    Raises:
+        UserError: there is no such device.
+    """
     if device == "auto":
         return default
     if device not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):

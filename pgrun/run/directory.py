@@ -1,4 +1,4 @@
-"""What a run left in its directory, for what comes after it: resuming, evaluating, drawing."""
+"""Read what a run left in its directory, in order to resume or evaluate it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pgrun.run import checkpoint
 from pgrun.run.console import remark, shown
 from pgrun.system.atomic import replace
 
-TOLD = "resumed.yaml"  # beside the config: what `pgrun resume` was told to change, in order
+TOLD = "resumed.yaml"  # the file beside the config with the changes that `pgrun resume` was told, in order
 
 
 def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictConfig, dict[str, str]]:
-    """A run directory's config and the names of its algorithm and environment.
+    """Load a run directory's config and the names of its algorithm and environment.
 
     Args:
         folder: the run directory.
-        state: a checkpoint of this run, whose own config counts, with what `pgrun resume` was told since. Where
-            .hydra/config.yaml says something else, that is told.
+        state: a checkpoint of this run. Its own config then counts, with the changes that `pgrun resume` was told
+            since. If .hydra/config.yaml differs from that, a remark says so.
 
     Raises:
         UserError: it is no run directory.
@@ -51,7 +51,7 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
     return config, dict(state.get("names") or names_of(folder, config))
 
 
-# What is read of a run's `hydra` node, for a file in which some of it is missing.
+# The parts of a run's `hydra` node that are read, with defaults for a file that lacks some of them.
 READ_OF_HYDRA = OmegaConf.create(
     {
         "runtime": {"cwd": None, "config_sources": [], "choices": {}},
@@ -63,12 +63,12 @@ READ_OF_HYDRA = OmegaConf.create(
 
 
 def use_search_path(folder: Path) -> None:
-    """Let Python find the code of the user's that a run was trained with, wherever that lies.
+    """Let Python find the user's code that a run was trained with, wherever that lies.
 
-    Hydra keeps in .hydra/hydra.yaml where the run was started and which folders its configs came from.
+    Hydra records in .hydra/hydra.yaml where the run was started and which folders its configs came from.
     """
     hydra = hydra_of(folder)
-    if hydra is None:  # killed while it was written
+    if hydra is None:  # the run was killed while it wrote the file
         return
     kept = hydra.runtime
     started = [str(kept.cwd)] if kept.cwd else []
@@ -77,22 +77,22 @@ def use_search_path(folder: Path) -> None:
 
 
 def check_run(folder: Path) -> None:
-    """Raise UserError where there is nothing of a run."""
+    """Raise UserError if a folder is no run directory."""
     if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
 
 
 def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
-    """The names of a run's algorithm and environment, as they were chosen."""
+    """Return the names of a run's algorithm and environment, as they were chosen."""
     hydra = hydra_of(folder)
     choices: Any = None if hydra is None else hydra.runtime.choices
-    if choices is None:  # killed between the two files
+    if choices is None:  # the run was killed before it wrote the file
         choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
     return {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
 
 
 def hydra_of(folder: Path) -> DictConfig | None:
-    """Read the `hydra` node that a run was composed with; None where that was lost, or is of another program's."""
+    """Read the `hydra` node that a run was composed with; None if it is lost, or of another program."""
     path = folder / ".hydra" / "hydra.yaml"
     try:
         content = OmegaConf.create(path.read_text()) if path.exists() else OmegaConf.create()
@@ -104,7 +104,7 @@ def hydra_of(folder: Path) -> DictConfig | None:
 
 
 def told(folder: Path) -> list[str]:
-    """Read what `pgrun resume` was told to change of a run, in order."""
+    """Read the changes that `pgrun resume` was told to make, in order."""
     path = folder / ".hydra" / TOLD
     return (
         [str(text) for text in OmegaConf.load(path)]
@@ -114,7 +114,7 @@ def told(folder: Path) -> list[str]:
 
 
 def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
-    """Write what `pgrun resume` was told, and the config that the run goes on with."""
+    """Write the changes that `pgrun resume` was told, and the config that the run goes on with."""
     path = folder / ".hydra" / "config.yaml"
     path.parent.mkdir(exist_ok=True)
     if overrides:
@@ -126,7 +126,7 @@ def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
 
 
 def written_config(path: Path) -> dict[str, Any]:
-    """A config's file as values by dotted key; empty where it is missing, torn or not to be resolved here."""
+    """Read a config file into values by dotted key; empty if it is missing, torn, or can't be resolved."""
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return flat(DictConfig(OmegaConf.create(text))) if text.strip() else {}
@@ -135,7 +135,7 @@ def written_config(path: Path) -> dict[str, Any]:
 
 
 def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
-    """A config as values by dotted key, without its `hydra` node."""
+    """Return a config as values by dotted key, without its `hydra` node."""
     from pgrun.run.result_file import flatten
 
     config = OmegaConf.create(config) if isinstance(config, dict) else config
@@ -143,14 +143,21 @@ def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_other: str) -> str:
-    """In what two configs differ, in words; empty where they are the same."""
+    """Describe in words how two configs differ; empty if they are the same.
+
+    Args:
+        one: values by dotted key.
+        other: the same of the other config.
+        of_one: words that say where the first one's values are.
+        of_other: the same for the other.
+    """
     changed = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
     said = [f"{key}={one.get(key, '(none)')} {of_one}, {other.get(key, '(none)')} {of_other}" for key in changed[:3]]
     return "; ".join(said) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
 
 
 def find_checkpoint(folder: Path, which: str) -> Path:
-    """The checkpoint file that `latest`, `best` or a path names."""
+    """Return the checkpoint file that `latest`, `best` or a path names."""
     if which == "latest":
         return checkpoint.latest(folder / "checkpoints")
     if which == "best":
@@ -160,5 +167,5 @@ def find_checkpoint(folder: Path, which: str) -> Path:
 
 
 def own_checkpoint(folder: Path, path: Path) -> bool:
-    """Whether a checkpoint file is one of the run in this directory."""
+    """Return whether a checkpoint file belongs to the run in this directory."""
     return path.resolve().parent == (folder / "checkpoints").resolve()

@@ -1,4 +1,4 @@
-"""The environments of a config, for training and for evaluation."""
+"""Make the environments of a config, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from pgrun.system.randomness import own_randomness
 
 
 def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
-    """The environments of a config, or `num_envs` of them for evaluation: there, nothing shapes the reward."""
+    """Make the environments of a config.
+
+    Args:
+        config: the composed config.
+        num_envs: how many, for evaluation, where nothing shapes the reward; None: those of training.
+    """
     env = config.env if num_envs is None else eval_settings(config, num_envs)
     env = OmegaConf.masked_copy(env, [str(k) for k in env if k != "shaping"])
     if "wrappers" in env:
@@ -30,17 +35,17 @@ def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
 
 
 def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
-    """Environments with a config's potential-based shaping."""
+    """Wrap environments with the config's potential-based reward shaping."""
     if algo.get("gamma") is None:
         raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
     return Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
 
 
-EVAL_ENVS = 32  # copies that an evaluation runs side by side where all are one object, at most
+EVAL_ENVS = 32  # the most copies in an evaluation where all are one object
 
 
 def second_env(config: DictConfig, episodes: int) -> VectorEnv:
-    """Environments for an evaluation in the middle of a run, or at its end."""
+    """Make the environments for an evaluation during or after training; raise EnvFailed if that fails."""
     try:
         return make_eval_env(config, episodes)
     except UserError as error:
@@ -51,14 +56,23 @@ def second_env(config: DictConfig, episodes: int) -> VectorEnv:
 
 
 def eval_copies(config: DictConfig, episodes: int) -> int:
-    """How many copies an evaluation of so many episodes runs side by side."""
+    """Return how many copies run side by side in an evaluation of so many episodes."""
     return min(episodes, config.eval.get("num_envs") or config.env.get("num_envs", 1))
 
 
 def make_eval_env(config: DictConfig, episodes: int, beside: VectorEnv | None = None) -> VectorEnv:
-    """Environments to evaluate so many episodes in: as many copies as in training, or as `eval.num_envs` says.
+    """Make environments to evaluate so many episodes in.
 
-    Where copies are rows of arrays, and cost nothing, there are more. `beside`: to have the spaces of.
+    There are as many copies as in training, or as `eval.num_envs` says. Where copies are rows of arrays, and so cost
+    nothing, there are more.
+
+    Args:
+        config: the composed config.
+        episodes: of the evaluation.
+        beside: the environments of training, whose spaces these must have; None: don't compare.
+
+    Raises:
+        UserError: they can't be made, or have other spaces.
     """
     from pgrun.run.environments import make_env
 
@@ -81,7 +95,10 @@ def make_eval_env(config: DictConfig, episodes: int, beside: VectorEnv | None = 
 
 
 def alike(a: gym.Space, b: gym.Space) -> bool:
-    """Whether a policy for one space fits the other; bounds don't matter, as actions are canonical."""
+    """Return whether a policy for one space fits the other.
+
+    The bounds of boxes may differ, as actions are canonical.
+    """
     if isinstance(a, gym.spaces.Dict) and isinstance(b, gym.spaces.Dict):
         return list(a) == list(b) and all(alike(a[key], b[key]) for key in a)
     if isinstance(a, gym.spaces.Box):
@@ -90,7 +107,7 @@ def alike(a: gym.Space, b: gym.Space) -> bool:
 
 
 def eval_settings(config: DictConfig, num_envs: int) -> DictConfig:
-    """The `env` group as evaluation has it, changed by what `eval.env` says."""
+    """Return the `env` group as evaluation uses it, with the changes of `eval.env`."""
     changes = config.eval.get("env") or {}
     for key in changes:
         if key == "num_envs":

@@ -1,4 +1,4 @@
-"""Call what a config names, with its keys and what only the run knows."""
+"""Instantiate a config's target with its keys and with objects that only the run knows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from pgrun.errors import UserError
 
 
 def call(config: DictConfig, **objects: Any) -> Any:
-    """Call a config's `_target_` (with `_partial_: true`) with its keys and the objects that only the run knows.
+    """Call a config's `_target_` (with `_partial_: true`) with its keys and with objects that only the run knows.
 
-    An argument that the target has no name for is left out, so a class of yours asks only for what it uses.
+    An object that the target has no argument for is left out, so that a class of the user's asks only for what it uses.
+
+    Args:
+        config: a node with a `_target_`.
+        objects: the objects, by the names of their arguments.
+
+    Raises:
+        UserError: an argument is unknown to the target, or missing.
     """
     factory = instantiate(config, _convert_="all")
     target = factory.func if hasattr(factory, "func") else factory

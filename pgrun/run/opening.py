@@ -1,4 +1,4 @@
-"""A run's words as it begins: its first line, and its pages in TensorBoard."""
+"""The messages of a run as it begins: its first line, and its pages in TensorBoard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN = (bool, int, float, str)
 def first_line(
     folder: Path, names: dict[str, str], parts: Parts, steps: int, origin: dict[str, Any], hydra: DictConfig | None
 ) -> str:
-    """Say where a run writes, on what device and with what tuning it learns."""
+    """Describe where a run writes, on which device it learns, and with what tuning."""
     learns = parts.algorithm.device
     acts = getattr(getattr(parts.collector, "actor", None), "device", learns)
     device = str(learns) if acts == learns else f"{learns}, acting on {acts}"
@@ -34,13 +34,13 @@ def first_line(
 
 
 def texts(folder: Path, origin: dict[str, Any], config: DictConfig, told: Sequence[str]) -> dict[str, str]:
-    """Write the pages of TensorBoard's text tab: the command line, and the config that the run goes by.
+    """Format the pages of TensorBoard's text tab: the command line and the config.
 
     Args:
         folder: the run directory.
-        origin: where the run comes from, as `pgrun.run.origin.origin` has it.
-        config: the config.
-        told: what `pgrun resume` was told to change.
+        origin: where the run comes from, as returned by `pgrun.run.origin.origin`.
+        config: the run's config.
+        told: the changes that `pgrun resume` was told.
     """
     lines = [origin["command"]] if origin["command"] else []
     if told:
@@ -52,34 +52,34 @@ def texts(folder: Path, origin: dict[str, Any], config: DictConfig, told: Sequen
 def hyperparameters(
     config: DictConfig, names: dict[str, str], hydra: DictConfig | None
 ) -> dict[str, bool | float | str]:
-    """Find what a row of the HParams tab shows: algorithm, environment, seed, and what the command line gave.
+    """Choose the columns of a row in the HParams tab: algorithm, environment, seed, and what the command line set.
 
-    The latter holds all that varies over a sweep.
+    The command line sets everything that varies over a sweep.
 
     Args:
         config: the run's.
         names: the algorithm and the environment, as they were chosen.
         hydra: the `hydra` node that the run was composed with, if that is known.
     """
-    found: dict[str, Any] = {**names, "seed": config.seed}
+    columns: dict[str, Any] = {**names, "seed": config.seed}
     for text in [] if hydra is None else overrides_of(hydra):
         key = text.lstrip("+~").partition("=")[0]
         group = key.partition("@")[0]
-        if key in found or group == "sweep" or text.startswith("~"):
+        if key in columns or group == "sweep" or text.startswith("~"):
             continue
         if hydra is not None and key in hydra.runtime.choices:
-            found[key] = str(hydra.runtime.choices[key])
+            columns[key] = str(hydra.runtime.choices[key])
             continue
         value = OmegaConf.select(config, key)
         if OmegaConf.is_dict(value):
-            found |= {f"{key}.{name}": each for name, each in flatten(OmegaConf.to_container(value)).items()}
+            columns |= {f"{key}.{name}": x for name, x in flatten(OmegaConf.to_container(value)).items()}
         else:
-            found[key] = "null" if value is None else value if isinstance(value, PLAIN) else str(value)
-    return found
+            columns[key] = "null" if value is None else value if isinstance(value, PLAIN) else str(value)
+    return columns
 
 
 def curves(parts: Parts) -> dict[str, float]:
-    """Read what has a curve beside what updates measure: what schedules say now, and how full the memory is."""
+    """Return the values of curves that no update measures: schedules, and figures of the memory."""
     schedules: dict[str, float] = getattr(parts.algorithm, "schedules", dict)()
     memory: dict[str, float] = getattr(parts.memory, "figures", dict)()
     return {**schedules, **{f"memory/{name}": value for name, value in memory.items()}}

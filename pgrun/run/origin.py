@@ -1,4 +1,4 @@
-"""The origin of a run: its command line, its environment, and the versions that it was made with."""
+"""The origin of a run: its command line, its environment, and the versions of the packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgrun import __version__
 from pgrun.config.tuning import overrides_of, tuned_keys
 
 PACKAGES = ("torch", "gymnasium", "numpy")
-OWN = ("hydra.mode=", "hydra.sweep.")  # what a sweep adds to a job's own overrides, or Hydra to every command's
+OWN = ("hydra.mode=", "hydra.sweep.")  # overrides that a sweep or Hydra itself adds
 
 
 def origin(hydra: DictConfig | None, config: DictConfig) -> dict[str, Any]:
@@ -32,24 +32,24 @@ def origin(hydra: DictConfig | None, config: DictConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """List the versions that decide what a run computes."""
-    found = {"pgrun": __version__, "python": platform.python_version()}
+    """List the versions of packages that affect a run's numbers."""
+    by_name = {"pgrun": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            by_name[name] = version(name)
         except PackageNotFoundError:
-            found[name] = ""
-    return found
+            by_name[name] = ""
+    return by_name
 
 
 def env_id(env: DictConfig) -> str:
-    """Name the environment itself, which several configs may share: its id, or its class where it has none."""
-    found = env.get("id") or OmegaConf.select(env, "world._target_") or env.get("_target_")
-    return str(found)
+    """Return the environment's own name, which several configs may share: its id, else its class."""
+    name = env.get("id") or OmegaConf.select(env, "world._target_") or env.get("_target_")
+    return str(name)
 
 
 def command_line(hydra: DictConfig) -> str:
-    """Write the command line that makes this run; of a sweep's job, the one that makes it alone."""
+    """Return the command line that makes this run; for a sweep's job, one that makes it alone."""
     job = str(hydra.mode).rpartition(".")[2] == "MULTIRUN"
     kept = [text for text in overrides_of(hydra, "hydra") if not text.startswith(OWN)]
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]

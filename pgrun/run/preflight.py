@@ -1,4 +1,4 @@
-"""What is checked before anything is written: the config, or all that a sweep will try."""
+"""Check a run's config and build its parts, before anything is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from pgrun.errors import UserError, WrongSpace
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
-    """Check a composed config (with its `hydra` node) and build its parts."""
+    """Check a composed config (with its `hydra` node) and build its parts.
+
+    Raises:
+        UserError: a setting is wrong, or a part can't be built.
+    """
     check(config)
     make_absolute(config)
     from pgrun.run.build import build
@@ -33,17 +37,17 @@ def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
 
 
 def algorithms() -> dict[str, Any]:
-    """The shipped algorithms' classes by their name on the command line."""
+    """Return the shipped algorithms' classes by their names on the command line."""
     from hydra.utils import get_class
 
-    found = {}
+    classes = {}
     for path in sorted((config_dir() / "algo").glob("*.yaml")):
-        found[path.stem] = get_class(OmegaConf.load(path).algo._target_)
-    return found
+        classes[path.stem] = get_class(OmegaConf.load(path).algo._target_)
+    return classes
 
 
 def check(config: DictConfig) -> None:
-    """Refuse a key that nothing takes, and a value of a wrong type or out of its range."""
+    """Raise UserError if a key is unknown, or a value has a wrong type or is out of its range."""
     renew_targets(config)
     choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
     try:
@@ -56,7 +60,7 @@ def check(config: DictConfig) -> None:
 
 
 def own_folder(config: DictConfig) -> Path | None:
-    """The folder of the user's configs that this one was composed of."""
+    """Return the user's config folder that a config was composed from; None if there is none."""
     sources = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
     folders = [Path(source.path) for source in sources if Path(source.path) != config_dir()]
     return folders[0] if folders else None

@@ -1,4 +1,4 @@
-"""Progress of a run on the terminal: a live bar, or a line now and then where a file takes the output."""
+"""The progress of a run: a live bar on a terminal, or a line now and then in a file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{post
 
 
 class Progress:
-    """A hook that shows a live bar on a terminal, a plain line now and then elsewhere.
+    """A hook that shows a live bar on a terminal, and plain lines elsewhere.
 
     Args:
         clock: the run's.
-        stats: where the returns of training come from.
-        evaluation: where those of evaluations come from.
+        stats: the statistics of training's episodes.
+        evaluation: the evaluations of the run.
         show: whether to show anything.
     """
 
@@ -50,6 +50,7 @@ class Progress:
             self.redirected.__enter__()
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Update the bar, or log a line, if it is due."""
         now = time.perf_counter()
         if now < self.next:
             return
@@ -70,20 +71,20 @@ class Progress:
             )
 
     def move(self, clock: Clock) -> None:
-        """Bring the bar to where the clock is; the last rollout may go a little beyond the total."""
+        """Move the bar to the clock's step, but not beyond the total, which the last rollout may exceed."""
         assert self.bar is not None
         self.bar.set_postfix_str(self.figures(clock), refresh=False)
         self.bar.update(min(clock.steps, clock.total_steps) - self.bar.n)
 
     def figures(self, clock: Clock, unit: str = "step/s") -> str:
-        """Write the speed while training, and the returns of training and of evaluation."""
+        """Format the speed of training, and the returns of training and of evaluation."""
         recent, seconds = self.stats.recent, clock.train_seconds - self.trained
         speed = f"{(clock.steps - self.start) / seconds:,.0f} {unit}, " if seconds > 0 else ""
         text = f"{speed}return {sum(recent) / len(recent):.1f}" if recent else f"{speed}return –"
         return text if self.evaluation.latest is None else f"{text}, eval {self.evaluation.latest:.1f}"
 
     def close(self, clock: Clock) -> None:
-        """Leave the bar on the terminal, where the run ended."""
+        """Draw the bar a last time, and leave it on the terminal."""
         if self.bar is not None:
             self.move(clock)
             self.bar.close()

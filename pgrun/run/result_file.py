@@ -25,18 +25,18 @@ log = logging.getLogger("pgrun")
 
 
 def note_traceback(folder: Path, error: EnvFailed) -> None:
-    """Append the traceback of an environment's failure to pgrun.log, where that can be written."""
+    """Append the traceback of an environment's failure to pgrun.log, if that can be written."""
     with suppress(OSError), open(folder / "pgrun.log", "a", encoding="utf-8") as file:
         file.write(f"{error}\n{error.trace}")
 
 
 def fields(stats: EpisodeStats, evaluation: Evaluate, final: Evaluation | None) -> dict[str, Any]:
-    """Return what a run came to, as fields of result.json.
+    """Return the returns of training and evaluation, as fields of result.json.
 
     Args:
         stats: training's episodes, of which the last 100 count.
-        evaluation: the evaluations on the way.
-        final: the one at the end, if there was one.
+        evaluation: the evaluations during training.
+        final: the evaluation at the end, if there was one.
     """
     recent = list(stats.recent)
     return {
@@ -52,12 +52,12 @@ def fields(stats: EpisodeStats, evaluation: Evaluate, final: Evaluation | None) 
 
 
 def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
-    """Say where a run diverged, and what is left of it.
+    """Extend an error by where the run diverged and which checkpoint is left.
 
     Args:
-        error: what was not finite.
-        clock: where the run stands.
-        kept: its last checkpoint, which may not be there.
+        error: says which value was not finite.
+        clock: the run's.
+        kept: the path of its last checkpoint, which may not exist.
     """
     where = f"the last good checkpoint is {kept.resolve().name}" if kept.exists() else "there is no checkpoint yet"
     found = f"{error}, {error.when}" if error.when else str(error)
@@ -66,12 +66,12 @@ def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
 
 
 def env_failed(error: EnvFailed, folder: Path, kept: Path) -> EnvFailed:
-    """Say where the traceback of an environment's failure is, and what is left of the run.
+    """Extend an environment's error by where its traceback is and which checkpoint is left.
 
     Args:
-        error: what the environment raised.
+        error: the environment's error.
         folder: the run directory.
-        kept: its last checkpoint, which may not be there.
+        kept: the path of its last checkpoint, which may not exist.
     """
     where = shown(folder)
     more = (
@@ -81,8 +81,8 @@ def env_failed(error: EnvFailed, folder: Path, kept: Path) -> EnvFailed:
 
 
 def end_with(*closers: Callable[[], None]) -> None:
-    """Call each in turn, whatever fails on the way: no failure here must hide what ended the run."""
-    ended = isinstance(sys.exception(), UserError)  # what ended the run, perhaps what the disk says here, too
+    """Call each function even if others fail; log failures, so that none hides the error that ended the run."""
+    ended = isinstance(sys.exception(), UserError)  # perhaps the same disk error that comes up here again
     for closer in closers:
         try:
             closer()
@@ -92,7 +92,7 @@ def end_with(*closers: Callable[[], None]) -> None:
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts to dotted keys."""
+    """Flatten nested dicts to one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
@@ -103,14 +103,14 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file in one piece; NaN and infinities become null."""
+    """Write a JSON file in one step; NaN and infinities become null."""
     replace(path, (json.dumps(finite(content), indent=2) + "\n").encode())
 
 
 def finite(value: Any) -> Any:
-    """Nested values with None in the place of each number that JSON has not."""
+    """Copy nested values, with None in place of numbers that JSON doesn't have."""
     if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(each) for each in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

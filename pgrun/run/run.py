@@ -1,4 +1,4 @@
-"""One run from its config to its result: build, train, checkpoint, resume, report."""
+"""One run from its config to its result: train, evaluate, checkpoint, resume and report."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from pgrun.system.randomness import generators, restore_generators
 from pgrun.system.signals import held_back, interruptible, stop_on_signals
 
 log = logging.getLogger("pgrun")
-logging.raiseExceptions = False  # where a disk is full, each line for pgrun.log would be a traceback
+logging.raiseExceptions = False  # on a full disk, each line for pgrun.log would become a traceback
 
-EVAL_SEED = 1_000_003  # evaluation's episodes are not training's: seed + this
+EVAL_SEED = 1_000_003  # added to the seed, so that evaluation's episodes are not training's
 
 
 class Run:
@@ -40,16 +40,16 @@ class Run:
 
     Args:
         config: the composed config.
-        parts: what `build` made of it.
+        parts: the parts that `build` made from it.
         folder: the run directory.
         names: the `algo` and `env` that were chosen.
         begin: `time.perf_counter()` when the process began.
-        quiet: say nothing and show no progress (one of several jobs at once).
+        quiet: print nothing and show no progress (one of several jobs at once).
         answers: answer a signal at once; None: unless it is quiet.
-        hydra: the `hydra` node that it was composed with, if that is known.
-        told: what `pgrun resume` was told to change.
+        hydra: the `hydra` node that the config was composed with, if that is known.
+        told: the changes that `pgrun resume` was told.
         resume: a checkpoint's content to go on from.
-        hopeless: is told of each evaluation (environment steps, mean return), and ends the run by saying yes.
+        hopeless: called after each evaluation with environment steps and mean return; it returns True to stop the run.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Run:
         self.sessions = Sessions(self.clock, begin)
         self.checkpoints = folder / "checkpoints"
         self.written = Written(self.checkpoints, keep=config.checkpoint.keep, resumed=resume is not None)
-        self.saved_at: Any = None  # where it stood at its last checkpoint
+        self.saved_at: Any = None  # `stands()` at the last checkpoint
         if resume is not None:
             self.clock.restore(resume["clock"])
         start, stats = self.clock.steps, parts.collector.stats
@@ -94,12 +94,12 @@ class Run:
             on_best=self.write_best,
         )
         self.closers = [self.evaluation.close, parts.collector.env.close]
-        self.notes: list[str] = []  # what to say once it begins
+        self.notes: list[str] = []  # lines to print when the run begins
         if resume is not None:
             self.restore(resume)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put a checkpoint back."""
+        """Restore the state of a checkpoint."""
         parts = self.parts
         parts.algorithm.restore(state["algorithm"])
         if not parts.collector.restore(state["collector"]):
@@ -118,7 +118,7 @@ class Run:
         self.saved_at = self.stands()
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, as tensors and plain values."""
+        """Return everything that a resumed run needs, as tensors and plain values."""
         parts = self.parts
         others = parts.team.snapshot()
         collector = parts.collector.snapshot()
@@ -136,7 +136,7 @@ class Run:
         }
 
     def policy(self) -> dict[str, Any]:
-        """What evaluation needs."""
+        """Return what is needed to evaluate the policy."""
         return {
             "algorithm": self.parts.algorithm.snapshot(),
             "clock": self.clock.snapshot(),
@@ -156,27 +156,27 @@ class Run:
         self.saved_at = self.stands()
 
     def complete(self, clock: Clock, metrics: dict[str, Any]) -> None:
-        """A hook: the checkpoint that was written before an evaluation gets what that found."""
+        """Add an evaluation's result to the checkpoint that was written before it. This is a hook of the loop."""
         if self.parts.team.apart and self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]:
             self.write()
 
     def stands(self) -> tuple[Any, ...]:
-        """Return what differs from one checkpoint to the next."""
+        """Return values of which at least one differs between two checkpoints."""
         return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
 
     def write_best(self) -> None:
-        """Write best_<n>.pt, the policy alone, for evaluation, and point `best.pt` to it."""
+        """Write best_<n>.pt, with only the policy for evaluation, and point `best.pt` to it."""
         with held_back():
             self.written.write(f"best_{self.clock.steps}", "best.pt", checkpoint.dump(self.policy()))
 
     def execute(self) -> dict[str, Any]:
-        """Train to the end, whatever the end is; -> what result.json holds.
+        """Train until the end, whatever ends it, and return the content of result.json.
 
         Raises:
             Diverged: after result.json is written.
-            NotBegun: an environment does not keep to its interface, at its very first step.
+            NotBegun: an environment breaks its interface in its very first step.
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
-            UserError: the disk is full, or the like; after result.json is written, if it can be.
+            UserError: the disk is full, for example; after result.json is written, if that is possible.
         """
         parts, clock = self.parts, self.clock
         status, final = "failed", None
@@ -191,7 +191,7 @@ class Run:
                 Note(said),
                 Compiling(parts.algorithm),
                 self.board,
-                Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before what takes long
+                Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
                 *(evaluating := [self.evaluation, *reports]),
                 self.complete,
                 progress,
@@ -200,7 +200,7 @@ class Run:
                 try:
                     self.sessions.startup = time.perf_counter() - self.sessions.begin
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
-                        for hook in evaluating:  # what was due as the checkpoint was written
+                        for hook in evaluating:  # an evaluation may have been due at the checkpoint
                             hook(clock, {})
                         train(parts.algorithm, parts.collector, parts.memory, clock, [*watches, *hooks])
                 finally:
@@ -218,7 +218,7 @@ class Run:
                 status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
-            if not clock.stop:  # it was an environment's, not a second signal
+            if not clock.stop:  # an environment raised it, not a second signal
                 self.write_what_is_left()
         except NotBegun as error:
             if not clock.steps and self.saved_at is None:
@@ -236,7 +236,7 @@ class Run:
         return result
 
     def open(self) -> str:
-        """Describe the run in TensorBoard; -> the lines that say where, on what and with what tuning it learns."""
+        """Describe the run in TensorBoard, and return its first lines for the log."""
         first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
         self.board.describe(
             texts(self.folder, self.origin, self.config, self.told),
@@ -248,7 +248,7 @@ class Run:
         return "\n".join(line for line in lines if line)
 
     def write_what_is_left(self) -> None:
-        """Write a checkpoint of what was learnt, after environments broke; what they were doing is not in it."""
+        """Write a checkpoint of what was learnt after environments broke, without what they were doing."""
         if self.parts.team.apart and self.clock.steps:
             try:
                 self.write()
@@ -256,13 +256,13 @@ class Run:
                 log.error(str(error))
 
     def kept(self, error: EnvFailed) -> EnvFailed:
-        """Keep what is left after an environment failed, and its traceback in pgrun.log; -> the error to tell."""
+        """Save what is left after an environment failed, and return the error to report."""
         self.write_what_is_left()
         note_traceback(self.folder, error)
         return env_failed(error, self.folder, checkpoint.latest(self.checkpoints))
 
     def final_evaluation(self) -> Evaluation | None:
-        """Evaluate the final policy, if that is asked for; the environments of training are no longer needed."""
+        """Evaluate the final policy if asked to; training's environments are closed first."""
         if not (episodes := self.config.eval.final_episodes):
             return None
         self.free()
@@ -271,7 +271,7 @@ class Run:
             final = self.evaluation.evaluated(env, episodes)
         finally:
             env.close()
-        if self.evaluation.latest_at != self.clock.steps:  # else this step has its point
+        if self.evaluation.latest_at != self.clock.steps:  # else this step has its point already
             for name, mean in {"return": final.mean, **final.stream_means}.items():
                 self.board.scalar(f"eval/{name}", mean, self.clock.steps)
         if self.evaluation.best is None:
@@ -280,13 +280,13 @@ class Run:
         return final
 
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
-        """The fields of result.json."""
-        found = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
-        found |= {"env_steps": self.clock.steps, "updates": self.clock.updates, **self.sessions.whole()}
-        return found | fields(self.parts.collector.stats, self.evaluation, final)
+        """Return the fields of result.json."""
+        result = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
+        result |= {"env_steps": self.clock.steps, "updates": self.clock.updates, **self.sessions.whole()}
+        return result | fields(self.parts.collector.stats, self.evaluation, final)
 
     def close(self, result: dict[str, Any]) -> None:
-        """Write result.json, and close files and environments whatever fails on the way."""
+        """Write result.json, and close files and environments, even if some of that fails."""
         end_with(
             lambda: write_json(self.folder / "result.json", result),
             lambda: self.board.close(result, self.clock.steps),
@@ -294,7 +294,7 @@ class Run:
         )
 
     def free(self) -> None:
-        """Close the environments of training and of evaluation, once."""
+        """Close the environments of training and evaluation, once."""
         closers, self.closers = self.closers, []
         for closer in closers:
             closer()

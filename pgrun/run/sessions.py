@@ -1,4 +1,4 @@
-"""Durations of a run: of this session, and of those that its checkpoints know of."""
+"""The durations of a run: of this session, and of earlier ones that its checkpoint knows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from pgrun.loop.train import Clock
 
-# what adds up over the sessions of a run
+# figures that add up over the sessions of a run
 SUMS = ("wall_seconds", "startup_seconds", "train_seconds", "compile_seconds", "eval_seconds")
 Figures = dict[str, Any]
 
 
 class Sessions:
-    """The sessions of a run. A resumed run has several: each ends with the checkpoint that the next one goes on from.
+    """The sessions of a run. A resumed run has several; each ends with the checkpoint that the next one goes on from.
 
     Args:
         clock: the run's, before anything is restored.
@@ -28,18 +28,18 @@ class Sessions:
         self.mark()
 
     def mark(self) -> None:
-        """Begin to count at what the clock shows now."""
+        """Start counting from the clock's present values."""
         self.steps, self.updates, self.trained = self.clock.steps, self.clock.updates, self.clock.train_seconds
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the earlier sessions from a checkpoint's content, once the clock is restored."""
+        """Read the earlier sessions from a checkpoint's content, after the clock was restored."""
         self.mark()
         whole = {"first_step": 0, "env_steps": self.steps, "updates": self.updates}
-        unknown = dict.fromkeys((*SUMS, "steps_per_second"))  # an older version kept their time alone
+        unknown = dict.fromkeys((*SUMS, "steps_per_second"))  # an older version kept only their time
         self.earlier = list(state.get("sessions") or [{**whole, **unknown, "wall_seconds": state["wall_seconds"]}])
 
     def this(self) -> Figures:
-        """Return this session's figures up to now."""
+        """Return this session's figures so far."""
         steps, trained = self.clock.steps - self.steps, round(self.clock.train_seconds - self.trained, 3)
         return {
             "first_step": self.steps,
@@ -58,10 +58,10 @@ class Sessions:
         return [*self.earlier, self.this()]
 
     def whole(self) -> Figures:
-        """Return the run's figures: sums over its sessions, of what is known, and its speed while it trained."""
+        """Return the run's figures: the sums over its sessions as far as known, and its speed in training."""
         sessions = self.all()
-        sums = {key: round(sum(each[key] or 0.0 for each in sessions), 3) for key in SUMS}
-        timed = [each for each in sessions if each["train_seconds"]]
-        seconds = sum(each["train_seconds"] for each in timed)
-        steps = sum(each["env_steps"] for each in timed)
+        sums = {key: round(sum(session[key] or 0.0 for session in sessions), 3) for key in SUMS}
+        timed = [session for session in sessions if session["train_seconds"]]
+        seconds = sum(session["train_seconds"] for session in timed)
+        steps = sum(session["env_steps"] for session in timed)
         return {**sums, "steps_per_second": round(steps / seconds, 1) if seconds else None, "sessions": sessions}

@@ -1,4 +1,4 @@
-"""TensorBoard: the one place that imports it."""
+"""Curves, texts and hyperparameters for TensorBoard; no other module imports it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ METRICS = (*FINAL, "time/steps_per_second")
 
 
 def without_disk_errors(excepthook: Any) -> Any:
-    """Leave out what the thread that writes events says of an I/O error, which its next call raises here, too."""
+    """Wrap `threading.excepthook` so that it ignores I/O errors of the thread that writes events.
+
+    The next call to that thread raises the same error in the main thread.
+    """
 
     def hook(args: Any) -> None:
         if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
@@ -46,14 +49,14 @@ def nothing() -> dict[str, float]:
 
 
 class TensorBoard:
-    """Writes scalars over environment steps; a hook. An I/O error is a UserError.
+    """A hook that writes scalars over environment steps. I/O errors become UserErrors.
 
     Args:
         folder: the run directory.
         every: environment steps between two points.
         start: the step it goes on from; points after it that an earlier, killed run wrote are dropped.
-        stats: where finished episodes come from.
-        figures: gives what else has a curve, by tag: learning rates, exploration, how full a replay is.
+        stats: the statistics of finished episodes.
+        figures: returns further values by tag: learning rates, exploration, how full a replay is.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class TensorBoard:
         self.end_of_session: Any = None
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
+        """Keep an update's metrics, and write a point if it is due."""
         if metrics:
             self.pending.append(metrics)
         if self.due(clock.steps):
@@ -83,7 +87,7 @@ class TensorBoard:
                 self.write(clock)
 
     def write(self, clock: Clock) -> None:
-        """One point of every curve: means since the last one."""
+        """Write one point of every curve: the means since the last one."""
         step = clock.steps
         if episodes := self.stats.take():
             n = len(episodes)
@@ -93,7 +97,7 @@ class TensorBoard:
             if returns:
                 self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
         if self.pending:
-            for key in {key: None for each in self.pending for key in each}:
+            for key in {key: None for metrics in self.pending for key in metrics}:
                 self.writer.add_scalar(key, float(self.column(key).mean()), step)  # sync point
             self.pending.clear()
         for tag, value in self.figures().items():
@@ -106,12 +110,15 @@ class TensorBoard:
         self.steps, self.seconds = step, dict(clock.seconds)
 
     def column(self, key: str) -> Tensor:
-        """The values of one metric since the last point; of a resumed run, those of its checkpoint are on the CPU."""
-        values = [each[key] for each in self.pending if key in each]
+        """Stack the values of one metric since the last point.
+
+        In a resumed run, those from the checkpoint are on the CPU at first.
+        """
+        values = [metrics[key] for metrics in self.pending if key in metrics]
         return torch.stack([x.to(values[-1].device) for x in values])
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """One point of one curve."""
+        """Write one point of one curve."""
         with told(FAILED, self.folder):
             self.writer.add_scalar(tag, value, step)
 
@@ -139,24 +146,24 @@ class TensorBoard:
             self.writer.flush()
 
     def snapshot(self) -> dict[str, Any]:
-        """What goes into the next point, so that a resumed run's curves are the undisturbed run's."""
-        keys = {key: None for each in self.pending for key in each}
+        """Return what goes into the next point, so that a resumed run has the curves of an undisturbed one."""
+        keys = {key: None for metrics in self.pending for key in metrics}
         return {"pending": {key: self.column(key) for key in keys}, "steps": self.steps, "seconds": dict(self.seconds)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put it back."""
+        """Restore a snapshot."""
         columns = {key: values.unbind() for key, values in state["pending"].items()}
         rows = max((len(values) for values in columns.values()), default=0)
         self.pending = [{key: values[i] for key, values in columns.items() if i < len(values)} for i in range(rows)]
         self.steps, self.seconds = state["steps"], dict(state["seconds"])
 
     def flush(self) -> None:
-        """Put everything on disk: done with each checkpoint, so that a killed run's curves reach its last one."""
+        """Write everything to disk. Done at each checkpoint, so that a killed run's curves reach its last one."""
         with told(FAILED, self.folder):
             self.writer.flush()
 
     def close(self, result: dict[str, Any], step: int) -> None:
-        """Write the final figures of the HParams tab into the same event file, and close."""
+        """Write the final figures of the HParams tab into the same event file, and close it."""
         for tag in FINAL:
             if result.get(tag) is not None:
                 self.writer.add_scalar(tag, float(result[tag]), step)
@@ -166,7 +173,7 @@ class TensorBoard:
 
 
 def code_block(text: str, language: str = "") -> str:
-    """Write a text as Markdown shows it as it is."""
+    """Format a text as a code block in Markdown."""
     return f"```{language}\n{text.rstrip()}\n```"
 
 
@@ -196,7 +203,7 @@ def forget(folder: Path, unevaluated: int | None) -> None:
 
 
 def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Split an event file into its records, each with the event in it, up to where it is torn."""
+    """Split an event file into its records, each with its event, up to where the file is torn."""
     at = 0
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 8], "little") + 4  # length, its checksum; event, its checksum
@@ -207,7 +214,7 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def is_hyperparameters(event: bytes) -> bool:
-    """Tell whether an event is of the HParams tab: a row of it, or a final figure."""
+    """Return whether an event belongs to the HParams tab: a row of it, or a final figure."""
     if not any(tag.encode() in event for tag in (*FINAL, *DROPPED)):
         return False
     tags = [value.tag for value in Event.FromString(event).summary.value]

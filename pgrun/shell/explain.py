@@ -1,4 +1,4 @@
-"""`pgrun explain [KEY]`: a setting's meaning, type, range and default, and what uses it."""
+"""The command `pgrun explain [KEY]`: a setting's meaning, type, range and default, and what uses it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ from pgrun.errors import UserError
 
 
 def explain(arguments: Sequence[str]) -> int:
-    """`pgrun explain [KEY] [GROUP=NAME ...]`: print a key's page, or the list of those that a word is found in.
+    """Run `pgrun explain [KEY] [GROUP=NAME ...]`: print a key's page, or the list of keys that match a word.
+
+    Args:
+        arguments: the words after `pgrun explain`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        UserError: a word that is in no key and no meaning.
+        UserError: a word is in no key and no meaning.
     """
     chosen = [word for word in arguments if "=" in word]
     asked = [word for word in arguments if "=" not in word]
@@ -42,7 +48,7 @@ def explain(arguments: Sequence[str]) -> int:
 
 
 def explain_word(word: str, entries: dict[str, Entry], values: dict[str, Any], choices: str) -> None:
-    """Print the page of the key that a word names, or the list of those that it is found in."""
+    """Print the page of the key that a word names, or the list of keys that match the word."""
     by_last_name = [key for key in entries if key.endswith(f".{word}")]
     key = word if word in entries else by_last_name[0] if len(by_last_name) == 1 else ""
     if key:
@@ -71,12 +77,12 @@ def print_page(entry: Entry, values: dict[str, Any], choices: str) -> None:
 
 
 def meaning(setting: Setting) -> str:
-    """Say what a setting means, in the words of a config file."""
+    """Return a setting's meaning in the words of a config file (null for None)."""
     return re.sub(r"\bNone\b", "null", setting.meaning).removesuffix(".")
 
 
 def by_group(users: Sequence[str]) -> str:
-    """`algo=a2c, algo=ppo, collector=episodes` as `algo=a2c, ppo; collector=episodes`."""
+    """Format `algo=a2c, algo=ppo, collector=episodes` as `algo=a2c, ppo; collector=episodes`."""
     groups: dict[str, list[str]] = {}
     for user in users:
         group, _, name = user.partition("=")
@@ -85,7 +91,7 @@ def by_group(users: Sequence[str]) -> str:
 
 
 def kind(setting: Setting) -> str:
-    """Say what a key is that holds no plain value."""
+    """Describe a key that holds no plain value."""
     inner = core(setting.type)
     if is_section(inner):
         return "keys of its own"
@@ -103,7 +109,15 @@ def print_list(entries: list[Entry]) -> None:
 
 
 def composed(choices: Sequence[str], folder: Path | None = None) -> DictConfig:
-    """The config that some group choices compose to."""
+    """Compose the config of some group choices.
+
+    Args:
+        choices: overrides, such as algo=ppo.
+        folder: of the configs; None: the shipped ones.
+
+    Raises:
+        UserError: a choice can't be composed.
+    """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException

@@ -1,4 +1,4 @@
-"""The Hydra app behind `pgrun [overrides]`: compose, check, run; alone or as the jobs of a sweep."""
+"""The Hydra app behind `pgrun [overrides]`: compose, check and run, for a single run or the jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ BEGIN = time.perf_counter()
 
 
 class App:
-    """One command line of a training or a sweep, from its first word to its exit code.
+    """One command line that trains or sweeps, from its arguments to its exit code.
 
-    Hydra calls it with each composed config, and launchers ask it for its `session`.
+    Hydra calls the app with each composed config, and launchers ask it for its `session`.
 
     Args:
         argv: the command line.
@@ -56,21 +56,21 @@ class App:
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = list(argv)
         self.folders = FreeFolders()
-        self.parts: Any = None  # of the run that was checked before Hydra made its directory
+        self.parts: Any = None  # the run's, built before Hydra makes its directory
         self.claim: Claim | None = None  # on the run's directory, until the run begins
         self.session: SweepSession | None = None
-        self.codes: list[int] = []  # of what has ended
+        self.codes: list[int] = []  # exit codes of the runs that have ended
         self.sweep_code: int | None = None
 
     def __call__(self, config: DictConfig) -> float | None:
-        """Run a config that Hydra composed; -> its objective."""
+        """Run a config that Hydra composed, and return its objective."""
         objective, code = job(self, config)
         self.codes.append(code)
         return objective
 
     @property
     def code(self) -> int:
-        """The exit code."""
+        """Return the exit code."""
         return max(self.codes, default=0) if self.sweep_code is None else self.sweep_code
 
     def withdraw(self) -> None:
@@ -81,25 +81,25 @@ class App:
             self.session.withdraw()
 
     def free(self) -> None:
-        """Let others at the directory."""
+        """Release the directory for other processes."""
         if self.claim is not None:
             self.claim.lock.free()
         if self.session is not None:
             self.session.free()
 
     def unwritable(self) -> Path | None:
-        """The directory that nothing has been written into yet; None once a run has begun there."""
+        """Return the directory into which nothing has been written yet; None once a run has begun there."""
         if self.session is not None:
             return self.session.folder
         return self.claim.folder if self.claim is not None and not self.claim.kept else None
 
 
-# the app whose callback Hydra calls, which can be handed nothing: set for as long as Hydra runs
+# the app of the present command, for Hydra's callback, which can't be given arguments; set while Hydra runs
 RUNNING: ContextVar[App] = ContextVar("RUNNING")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the Hydra app on these arguments; -> the exit code."""
+    """Run the Hydra app on these arguments, and return the exit code."""
     app = App(first_job([any_key(whole_numbers(arg)) for arg in argv]))
     register_resolvers(app.folders)
     drop_namesakes(config_dir())
@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
         folder = app.unwritable()
         if folder is None:
             raise
-        app.withdraw()  # a disk that was full before the first file was whole, or the like
+        app.withdraw()  # the disk was full before the first file was written, for example
         return fail(f"{error.filename or shown(folder)} can't be written: {error.strerror or error}")
     except KeyboardInterrupt:
         if app.session is not None:
@@ -139,7 +139,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def prepare_sweep(argv: list[str]) -> list[str]:
-    """Before Hydra reads a sweep's command line: what it can't be, and the order in which it was first given."""
+    """Check a sweep's command line before Hydra reads it, and order it as when the sweep began.
+
+    Returns:
+        The command line, unchanged if it is no sweep's.
+    """
     from pgrun.config.command_line import is_sweep
 
     if not is_sweep(argv):
@@ -151,17 +155,23 @@ def prepare_sweep(argv: list[str]) -> list[str]:
 
 
 def check_dir(config: DictConfig) -> None:
-    """Refuse a directory that holds a run or can't be, unless one is made (`${free_dir:…}`) that is free anyway."""
+    """Raise UserError if the run's directory holds a run already or can't be made.
+
+    A directory that `${free_dir:…}` makes is free anyway, and not checked.
+    """
     written = str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[index,call-overload]
     refuse_empty("hydra.run.dir", written)
     if "free_dir:" not in written:
-        HydraConfig.instance().set_config(config)  # which the directory's name may refer to
+        HydraConfig.instance().set_config(config)  # the directory's name may refer to it
         named = str(config.hydra.run.dir)
         refuse_taken(Path(named).absolute(), f"hydra.run.dir={named}", config.hydra.output_subdir)
 
 
 def claim_dir(config: DictConfig, folders: FreeFolders) -> Claim:
-    """Make the run's directory this process's, and fix its name: asked again, a resolver may say another."""
+    """Claim the run's directory for this process, and fix its name in the config.
+
+    Resolved again, the name might come out differently.
+    """
     HydraConfig.instance().set_config(config)
     with folders.claiming():
         named = str(config.hydra.run.dir)
@@ -173,7 +183,10 @@ def claim_dir(config: DictConfig, folders: FreeFolders) -> Claim:
 
 @contextmanager
 def heard(argv: Sequence[str]) -> Iterator[None]:
-    """What goes wrong in a callback ends this process by SystemExit: Hydra swallows any other exception."""
+    """Turn exceptions in a callback into SystemExit, after printing the error.
+
+    Hydra swallows any other exception of a callback.
+    """
     try:
         yield
     except UserError as error:
@@ -186,7 +199,10 @@ def heard(argv: Sequence[str]) -> Iterator[None]:
 
 
 class CheckFirst(Callback):
-    """Composes, checks and builds before Hydra makes the run's directory, so that a refused run leaves nothing."""
+    """A Hydra callback that composes, checks and builds a run before Hydra makes its directory.
+
+    So a refused run leaves nothing behind.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check and build the run."""
@@ -198,7 +214,7 @@ class CheckFirst(Callback):
             app.claim = claim_dir(config, app.folders)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check every value that is swept, the others at their first, before the sweep's directory is made."""
+        """Check every swept value, with the other keys at their first, before the sweep's directory is made."""
         with heard(config.hydra.overrides.task):
             check_plugins(config)
             check_tuning(config)
@@ -209,7 +225,7 @@ class CheckFirst(Callback):
             RUNNING.get().session = SweepSession(Path(config.hydra.sweep.dir)).begin(sys.argv[1:])
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """A table of the jobs, and whether one failed."""
+        """Print the table of the jobs, and set the exit code."""
         with heard(config.hydra.overrides.task):
             app, minimize = RUNNING.get(), config.hydra.sweeper.get("direction") == "minimize"
             if app.session is not None:
@@ -217,11 +233,15 @@ class CheckFirst(Callback):
 
 
 def job(app: App, config: DictConfig) -> tuple[float | None, int]:
-    """One run in the directory that Hydra made; -> its objective and exit code."""
+    """Run a config in the directory that Hydra made.
+
+    Returns:
+        The objective, if there is one, and the exit code.
+    """
     hydra_config = HydraConfig.get()
     make_absolute(config)
     folder = Path(hydra_config.runtime.output_dir)
-    if hydra_config.mode == RunMode.MULTIRUN:  # of a launcher that is not pgrun's
+    if hydra_config.mode == RunMode.MULTIRUN:  # started by a launcher that is not pgrun's
         enlist(Path(hydra_config.sweep.dir), [str(hydra_config.sweep.subdir)])
         result = run_job(config, folder, answers=app.session is not None and app.session.here())
         tell(folder, result)

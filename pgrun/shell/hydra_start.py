@@ -1,4 +1,4 @@
-"""Starting Hydra: on whose files, with which plugins, on which words of the command line."""
+"""Start Hydra on the right config folders, with pgrun's plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from pgrun.errors import UserError
 def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
     """Let Hydra compose the config and run the task on it, or on a sweep's jobs.
 
-    Hydra appends a `--config-dir` to its search path. Here the user's folder comes first, and the shipped one after it.
+    Hydra would append the folder of `--config-dir` to its search path. Here the user's folder comes first, and the
+    shipped one after it.
+
+    Args:
+        task: called with each composed config.
+        argv: the command line.
+
+    Raises:
+        UserError: the command line or a config file is wrong.
     """
     version.setbase("1.3")
     parser = inside.get_args_parser()

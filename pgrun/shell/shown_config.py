@@ -1,4 +1,4 @@
-"""Command lines that ask Hydra to show something (`--cfg`, `--info`), of a sweep too: then it is its first job's."""
+"""Command lines that make Hydra show something (`--cfg`, `--info`); of a sweep, they show its first job."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
 def first_job(argv: Sequence[str]) -> list[str]:
-    """The command line, flags first, as Hydra wants them. Where it asks to show something, it is without what makes it
-    a sweep, and each key is at its first value.
+    """Put a command line's flags first, as Hydra needs them.
+
+    If it asks to show something, it also becomes that of a single job: without the words that make it a sweep, and with
+    each key at its first value.
 
     Raises:
         UserError: it asks for two things at once.
@@ -33,6 +35,7 @@ def first_job(argv: Sequence[str]) -> list[str]:
 
 
 def _first_value(argument: str) -> str:
+    """Return an override with the first of its values."""
     if argument.startswith("-") or "=" not in argument:
         return argument
     try:
@@ -42,5 +45,5 @@ def _first_value(argument: str) -> str:
         if override.value_type is ValueType.INTERVAL_SWEEP:
             return f"{override.get_key_element()}={override.value().start}"  # type: ignore[union-attr]
         return f"{override.get_key_element()}={next(override.sweep_string_iterator(), '')}"
-    except HydraException:  # Hydra will say what is wrong with it
+    except HydraException:  # Hydra reports it later
         return argument

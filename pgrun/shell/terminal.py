@@ -1,4 +1,4 @@
-"""The way of a command's output: characters that a terminal lacks, and a result that stands alone on stdout."""
+"""The output of commands: replace characters that a terminal lacks, and keep stdout for a result alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPELT = {
 
 
 def spelt(character: str) -> str:
-    """Write a character in ASCII, as readable as it can be."""
+    """Write a character in ASCII, as readably as possible."""
     if character in SPELT:
         return SPELT[character]
     name = unicodedata.name(character, "")
@@ -31,7 +31,7 @@ def spelt(character: str) -> str:
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle a character that can't be encoded; what was no character in the first place becomes its byte again."""
+    """Replace a character that can't be encoded; an undecodable byte becomes that byte again."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character = error.object[error.start]
@@ -44,7 +44,7 @@ codecs.register_error("pgrun.spelt", _replaced)
 
 
 def spell_what_is_lacking() -> None:
-    """Make stdout and stderr write what their encoding lacks in ASCII, instead of failing or showing numbers."""
+    """Make stdout and stderr spell characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="pgrun.spelt")
@@ -52,11 +52,11 @@ def spell_what_is_lacking() -> None:
 
 @contextmanager
 def stdout_alone() -> Iterator[None]:
-    """Send to stderr what is printed in the block: by Python, by code in C, and by processes that are started."""
-    own = sys.stdout
+    """Send to stderr what is printed in the block: by Python, by C code, and by child processes."""
+    stdout = sys.stdout
     kept = None
-    with suppress(OSError, ValueError):  # one of them is closed
-        own.flush()
+    with suppress(OSError, ValueError):  # a stream is closed
+        stdout.flush()
         kept = os.dup(1)
         os.dup2(2, 1)
     try:
@@ -64,16 +64,16 @@ def stdout_alone() -> Iterator[None]:
             yield
     finally:
         with suppress(OSError, ValueError):
-            own.flush()  # what was printed by a name for it that is older than the block
+            stdout.flush()  # code that kept the old sys.stdout may have printed there
         with suppress(OSError, AttributeError, TypeError):
-            ctypes.CDLL(None).fflush(None)  # what C has not yet written
+            ctypes.CDLL(None).fflush(None)  # C code's buffers
         if kept is not None:
             os.dup2(kept, 1)
             os.close(kept)
 
 
 def end_stdout() -> None:
-    """Send to stderr what is still printed as the process ends."""
+    """Send to stderr what is still printed while the process ends."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         os.dup2(2, 1)

@@ -1,6 +1,7 @@
-"""Processes that torchrun (or another launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) has started.
+"""Runs whose processes a launcher has started: torchrun, or another that sets the same environment variables.
 
-Rank 0 reads the command line and leads. The others wait to be told what the run is, write nothing, and end with it.
+These are RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Rank 0 reads the command line and leads. The others wait to be
+told the run's settings, write nothing, and end with it.
 """
 
 from __future__ import annotations
@@ -23,19 +24,27 @@ GRACE = 20.0  # seconds that a process lives on when its launcher is gone
 
 
 def meant(argv: Sequence[str]) -> bool:
-    """Tell whether a command line is for all processes together.
+    """Return whether a command line is for all of the launcher's processes together.
 
-    torchrun's always is; where other launchers or a cluster set the variables, not a sweep, and no run that is told to
-    learn in another way.
+    torchrun's always is. Other launchers and clusters set the variables too; there it is not if it is a sweep's, or if
+    it chooses another `parallel` than ddp.
     """
     told = {arg.partition("=")[2] for arg in argv if arg.startswith("parallel=")} - {"ddp"}
     return by_torchrun() or not (is_sweep(argv) or told)
 
 
 def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
-    """The command `main`, as a launcher's processes run it; -> the exit code."""
+    """Run a command as one of a launcher's processes, or alone if there is no launcher.
+
+    Args:
+        main: the command; it takes the command line and returns the exit code.
+        argv: the command line.
+
+    Returns:
+        The exit code.
+    """
     if here() and not meant(argv):
-        for name in VARIABLES:  # so that nothing below takes them for a launcher's either
+        for name in VARIABLES:  # so that no other code takes this process for a launcher's
             del os.environ[name]
     if not here():
         return main(argv)
@@ -53,7 +62,11 @@ def entry(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
 
 
 def completed(argv: Sequence[str]) -> list[str]:
-    """A training's command line, with what follows from being started by a launcher; UserError where that can't be."""
+    """Add to a training's command line what follows from its launcher: parallel=ddp and the number of workers.
+
+    Raises:
+        UserError: the command line contradicts that.
+    """
     argv = list(argv)
     if argv and argv[0] in ("resume", "eval", "list", "explain", "help", "-h", "--help", "--version"):
         return argv
@@ -70,8 +83,8 @@ def completed(argv: Sequence[str]) -> list[str]:
 
 
 def follow() -> int:
-    """Wait for the leader, and run the loop with it; -> the exit code."""
-    leave_to_leader(term=False)  # until the run begins, its launcher may end this process so
+    """Wait for the leader, run the loop with it, and return the exit code."""
+    leave_to_leader(term=False)  # until the run begins, the launcher may end this process by SIGTERM
     while not store().check(["settings"]):
         if store().check(["over"]):
             return 0
@@ -82,7 +95,7 @@ def follow() -> int:
 
 
 def end_with_launcher() -> None:
-    """End this process when its parent does: the leader as if it was interrupted, the others a little later."""
+    """End this process when its parent ends: the leader as if interrupted, the others a little later."""
     parent = os.getppid()
 
     def guard() -> None:

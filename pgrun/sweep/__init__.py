@@ -1,1 +1,1 @@
-"""Sweeps: their folders, jobs and tables, launchers that run jobs, and samplers that choose them."""
+"""Sweeps: their folders, jobs and tables, the launchers that run jobs, and the samplers that choose them."""

@@ -1,4 +1,4 @@
-"""A sweep's directory: named by the command line, held by one process at a time, with a folder for each job."""
+"""The directory of a sweep: its name, its list of jobs, and the states of its jobs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pgrun.config.tuning import overrides_of
 from pgrun.errors import UserError
 from pgrun.run.claim import holds_run, impossible, unmakeable
 
-WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every optimiser can rank it
-OVER = ("finished", "pruned")  # what is not run again
-LAUNCHERS = ("joblib", "ray", "slurm")  # members of the group sweep that say where jobs run, not which
-RUNNING = ("n_trials", "n_jobs", "storage", "max_batch_size")  # keys of hydra.sweeper that say how far it goes
-BEGUN = "sweep.json"  # in a sweep's folder: its command line
-JOBS = "jobs.jsonl"  # there, too: the folders of its jobs, one a line
+WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every sampler can rank it
+OVER = ("finished", "pruned")  # the states of jobs that are not run again
+LAUNCHERS = ("joblib", "ray", "slurm")  # members of the group sweep that set where jobs run, not which jobs
+RUNNING = ("n_trials", "n_jobs", "storage", "max_batch_size")  # keys of hydra.sweeper that set how far a sweep goes
+BEGUN = "sweep.json"  # the file with a sweep's command line
+JOBS = "jobs.jsonl"  # the file with the folders of a sweep's jobs, one a line
 
 
 def size(config: DictConfig) -> int:
-    """Count a sweep's jobs from its composed config; 0 where its command line can't be read that far."""
+    """Count a sweep's jobs from its composed config; return 0 if the command line can't be read that far."""
     if "n_trials" in config.hydra.sweeper:
         return int(config.hydra.sweeper.n_trials)
     try:
@@ -37,22 +37,22 @@ def size(config: DictConfig) -> int:
         given = OverridesParser.create(config_loader=loader).parse_overrides(overrides_of(config.hydra))
         swept = [override for override in given if override.is_sweep_override()]
         return math.prod(sum(1 for _ in override.sweep_string_iterator()) for override in swept)
-    except Exception:  # what is wrong with it is told where its values are checked
+    except Exception:  # a wrong override is reported when its values are checked
         return 0
 
 
 def key_of(argument: str) -> str:
-    """The key of `+key=value`."""
+    """Return the key of `+key=value`."""
     return argument.partition("=")[0].lstrip("+~")
 
 
 def identity(argv: Sequence[str]) -> list[str]:
-    """What a command line sweeps over, in an order that doesn't depend on that of the arguments.
+    """List what a command line sweeps over, in an order that doesn't depend on that of its arguments.
 
-    Where its jobs run, and how many at a time, is left out: it changes no result, so it may change when the sweep goes
-    on. So is the number of trials, which may grow.
+    Where jobs run, and how many at a time, is left out: it changes no result, so it may differ when the sweep goes on.
+    So is the number of trials, which may grow.
     """
-    found, rest = [], list(argv)
+    parts, rest = [], list(argv)
     while rest:
         argument = re.sub(r"\s*,\s*", ",", rest.pop(0).strip())
         key = key_of(argument)
@@ -60,19 +60,19 @@ def identity(argv: Sequence[str]) -> list[str]:
             continue
         if argument.startswith("-"):
             value = rest.pop(0) if "=" not in argument and rest and "=" not in rest[0] and rest[0][:1] != "-" else ""
-            found.append(f"{argument} {value}".strip())
+            parts.append(f"{argument} {value}".strip())
         elif key == "sweep":
             spaces = [name for name in argument.partition("=")[2].strip("[]").split(",") if name not in LAUNCHERS]
-            found += [f"sweep={','.join(sorted(spaces))}"] if spaces else []
+            parts += [f"sweep={','.join(sorted(spaces))}"] if spaces else []
         elif not key.startswith(("hydra.", "hydra/")) or (
             key.startswith(("hydra.sweeper", "hydra/sweeper")) and key.split(".")[-1] not in RUNNING
         ):
-            found.append(argument)
-    return sorted(found)
+            parts.append(argument)
+    return sorted(parts)
 
 
 def sweep_name(argv: Sequence[str]) -> str:
-    """A folder's name for a command line: readable as far as it goes, and a hash of all of it."""
+    """Name a sweep's folder by its command line: a readable beginning, and a hash of the whole."""
     parts = identity(argv)
     plain = (re.sub(r"[^\w.,=+-]+", "-", part.removeprefix("hydra.sweeper.")).strip("-.") for part in parts)
     readable = "_".join(plain)[:70].rstrip("-.,_") or "sweep"
@@ -80,7 +80,14 @@ def sweep_name(argv: Sequence[str]) -> str:
 
 
 def in_first_order(argv: Sequence[str]) -> list[str]:
-    """Flags, and the overrides in the order in which the sweep was begun, so that its jobs keep their numbers."""
+    """Order a command line as it was when the sweep began, so that its jobs keep their numbers.
+
+    Returns:
+        The flags, then the overrides in that order.
+
+    Raises:
+        UserError: the folder holds another sweep.
+    """
     given = [arg.partition("=")[2] for arg in argv if arg.startswith("hydra.sweep.dir=")]
     begun = (Path(given[-1]) if given else Path("multirun") / sweep_name(argv)) / BEGUN
     first = json.loads(begun.read_text(encoding="utf-8"))["arguments"] if begun.exists() else list(argv)
@@ -92,54 +99,63 @@ def in_first_order(argv: Sequence[str]) -> list[str]:
 
 
 def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
-    """UserError where a folder holds another sweep."""
+    """Raise UserError if a folder holds another sweep than this command line's."""
     if identity(first) != identity(argv):
         raise UserError(f"{folder} holds another sweep (pgrun {shlex.join(first)}): choose another hydra.sweep.dir")
 
 
 def enlist(folder: Path, names: Iterable[str]) -> None:
-    """Note that these folders in a sweep's are its jobs', before they begin."""
+    """Add these folders to the list of a sweep's jobs, before the jobs begin."""
     known = jobs_of(folder) or set()
     new = [name for name in names if name not in known]
     if new:
-        with open(
-            folder / JOBS, "a", encoding="utf-8"
-        ) as file:  # in one piece, whoever else writes; after what a kill left torn
+        # one write call, since others may append too; a new line first, since a kill may have torn the last one
+        with open(folder / JOBS, "a", encoding="utf-8") as file:
             file.write("\n" + "".join(f"{json.dumps(name)}\n" for name in new))
 
 
 def jobs_of(folder: Path) -> set[str] | None:
-    """The folders of a sweep's own jobs, of all its sessions; None where an earlier version kept no list."""
+    """Read the list of a sweep's jobs, of all its sessions; None if an earlier version kept no list."""
     path = folder / JOBS
     if not path.exists():
         return None
-    found = set()
+    names = set()
     for line in path.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):  # torn, or empty
-            found.add(str(json.loads(line)))
-    return found
+            names.add(str(json.loads(line)))
+    return names
 
 
 def job_name(number: int, overrides: Sequence[str], constant: set[str]) -> str:
-    """A job's folder: its number, and what sets it apart from the others, which is all but the constant keys."""
-    own = ",".join(sorted(arg for arg in overrides if key_of(arg) not in constant))
-    text = no_slash(f"{number}_{own}" if own else str(number))
+    """Name a job's folder: its number, and the overrides that distinguish it from other jobs.
+
+    Args:
+        number: the job's.
+        overrides: the job's.
+        constant: the keys that have the same value in all jobs.
+    """
+    varied = ",".join(sorted(arg for arg in overrides if key_of(arg) not in constant))
+    text = no_slash(f"{number}_{varied}" if varied else str(number))
     text = rounded(text)
     return text if len(text) <= 120 else f"{text[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def rounded(text: str) -> str:
-    """Shorten the numbers that a sampler drew."""
+    """Shorten the numbers in a text that a sampler drew."""
     return re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", text)
 
 
 def no_slash(text: str) -> str:
-    """A folder's name without slashes and spaces."""
+    """Remove spaces from a folder's name, and replace slashes by dots."""
     return text.replace("/", ".").replace(" ", "")
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """What became of the job in this folder; its status is that of result.json, "interrupted" or "new"."""
+    """Read the result of the job in a folder.
+
+    Returns:
+        The content of result.json; without that file, {"status": "interrupted"} or {"status": "new"}.
+    """
     from pgrun.run import checkpoint
 
     path = folder / "result.json"
@@ -150,15 +166,15 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 def goes_on(folder: Path, config: DictConfig, *, own: bool = True) -> str:
-    """What starting the job with this config in this folder means, in words; empty for a new one.
+    """Describe in words how an earlier job in this folder goes on; empty if there was none.
 
     Args:
         folder: the job's.
-        config: the job's, composed now.
-        own: whether the folder, where it is there, is one of this sweep's jobs.
+        config: the job's, as it is composed now.
+        own: whether the folder, if it exists, belongs to one of this sweep's jobs.
 
     Raises:
-        UserError: what the folder holds was made with another config, or is no job of this sweep.
+        UserError: the folder was made with another config, holds a run that is no job of this sweep, or can't be made.
     """
     from pgrun.run import checkpoint
 
@@ -181,12 +197,12 @@ def goes_on(folder: Path, config: DictConfig, *, own: bool = True) -> str:
 
 
 def check_config(folder: Path, config: DictConfig) -> None:
-    """UserError where a job was made with another config than the command line composes now."""
+    """Raise UserError if a job was made with another config than the one that is composed now."""
     from pgrun.run import checkpoint
     from pgrun.run.directory import flat, written_config
 
     before = written_config(folder / ".hydra" / "config.yaml")
-    if not before:  # killed while it was written
+    if not before:  # killed while the file was written
         latest = checkpoint.latest(folder / "checkpoints")
         before = flat(checkpoint.load(latest)["config"]) if latest.exists() else {}
     if before:
@@ -194,7 +210,14 @@ def check_config(folder: Path, config: DictConfig) -> None:
 
 
 def check_unchanged(before: dict[str, Any], config: DictConfig, what: str, over: str) -> None:
-    """UserError where what was run with these values is composed with others now; `over`: how to start over."""
+    """Raise UserError if a config has changed since it was run.
+
+    Args:
+        before: the values that were run, by dotted key.
+        config: the config as it is composed now.
+        what: what was run, for the message.
+        over: how to start over, for the message.
+    """
     from pgrun.run.directory import differences, flat
 
     if said := differences(before, flat(config), "then", "now"):
@@ -204,20 +227,29 @@ def check_unchanged(before: dict[str, Any], config: DictConfig, what: str, over:
 
 
 def objective(result: dict[str, Any]) -> float:
-    """What a sweeper maximises: the final evaluation's mean return."""
+    """Return what a sweeper maximizes: the mean return of the final evaluation, or `WORST` if there is none."""
     value = result.get("eval_return_mean")
     return WORST if value is None else float(value)
 
 
 def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
-    """Write into a job's result.json, which may be there already, why it failed; -> its content."""
+    """Write into a job's result.json why it failed, and keep what the file already holds.
+
+    Args:
+        folder: the job's.
+        line: the error in one line.
+        trace: the traceback, if there is one.
+
+    Returns:
+        The content of result.json.
+    """
     from pgrun.run.result_file import write_json
 
     result = found(folder)
     if result["status"] not in ("failed", "diverged"):
         result = {"status": "failed"}
     result |= {"error": line, "traceback": trace}
-    with suppress(OSError):  # a full disk is told, too, and stops no other job
+    with suppress(OSError):  # a full disk must not stop the other jobs
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "result.json", result)
     return result

@@ -1,4 +1,4 @@
-"""Every combination of the values that are given."""
+"""The grid sweeper: every combination of the given values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgrun.config.ranges import Count
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own, without composing all jobs once more: the launcher does that before it starts the first.
+    """Hydra's basic sweeper, without composing all jobs first: the launcher does that before it starts one.
 
     Args:
         max_batch_size: jobs that a launcher gets at a time; null: all.
@@ -18,10 +18,10 @@ class GridSweeper(BasicSweeper):
     """
 
     def __init__(self, max_batch_size: Count | None = None, params: Mapping[str, str] | None = None) -> None:
-        # Hydra executes its module anew when it looks for plugins, and then super() knows another BasicSweeper
+        # no super(): Hydra executes its plugins' modules again, and super() may then find another BasicSweeper
         self.max_batch_size, self.params = max_batch_size, dict(params or {})
         self.overrides, self.batch_index = None, 0
         self.hydra_context = self.config = self.launcher = None
 
     def validate_batch_is_legal(self, batch: Any) -> None:
-        """The launcher composes each job."""
+        """Do nothing: the launcher composes each job."""

@@ -1,4 +1,4 @@
-"""One job of a sweep: a run in the job's folder, whose errors are its result."""
+"""One job of a sweep: a run in the job's folder, whose errors become its result."""
 
 from __future__ import annotations
 
@@ -18,25 +18,29 @@ from pgrun.sweep import folder as sweep
 
 
 def never() -> bool:
-    """No scheduler is at this process."""
+    """Return False: no scheduler is about to end this process."""
     return False
 
 
 def run_job(
     config: DictConfig, folder: Path, *, trial: Any = None, answers: bool = False, requeued: Callable[[], bool] = never
 ) -> dict[str, Any]:
-    """Run one job of a sweep in its folder, from its checkpoint where there is one; -> what result.json holds.
+    """Run one job of a sweep in its folder, from its checkpoint if there is one.
 
-    It raises nothing, so that it stops no other: what goes wrong is in the result.
+    Errors are written into the job's result instead of raised, so that they stop no other job.
 
     Args:
         config: the job's, composed.
         folder: the job's.
-        trial: has a method `hopeless(steps, value)`, which may end it early; None: nothing may.
-        answers: whether it answers signals at once, as the only job of the process that the user sees.
-        requeued: asked at an error: whether a scheduler ends this process, to start the job again.
+        trial: has a method `hopeless(steps, value)` that may end the job early; None: nothing ends it early.
+        answers: whether to answer signals at once, as the only job of the process that the user sees.
+        requeued: asked after an error: whether a scheduler ends this process to start the job again. Then the error is
+            raised.
+
+    Returns:
+        The content of result.json.
     """
-    from pgrun.run import checkpoint  # here, as it loads torch
+    from pgrun.run import checkpoint  # imported here, since it loads torch
     from pgrun.run.checkpoint_files import Written
     from pgrun.run.directory import flat
     from pgrun.run.run import Run
@@ -44,7 +48,7 @@ def run_job(
     hydra_config = HydraConfig.get()
     begin = time.perf_counter()
     try:
-        if sweep.found(folder)["status"] == "diverged":  # what its checkpoint holds may be what went wrong
+        if sweep.found(folder)["status"] == "diverged":  # start over: the cause may be in the checkpoint
             Written(folder / "checkpoints", keep=0, resumed=True).discard()
             for events in folder.glob("events.out.tfevents.*"):
                 events.unlink()
@@ -56,8 +60,8 @@ def run_job(
         make_absolute(config)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
-        how: dict[str, Any] = {"quiet": True, "answers": answers, "hydra": node(hydra_config)}
-        run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **how)
+        options: dict[str, Any] = {"quiet": True, "answers": answers, "hydra": node(hydra_config)}
+        run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **options)
         return run.execute()
     except UserError as error:
         return sweep.failed(folder, str(error))
@@ -72,12 +76,12 @@ def run_job(
 
 
 def chosen(hydra_config: Any) -> dict[str, str]:
-    """The algorithm and the environment by their names on the command line."""
+    """Return the names of the algorithm and the environment as on the command line."""
     return {key: str(hydra_config.runtime.choices[key]) for key in ("algo", "env")}
 
 
 def with_hydra(config: DictConfig, hydra_config: Any) -> DictConfig:
-    """A job's config with its `hydra` node back."""
+    """Copy a job's config, with its `hydra` node put back."""
     whole = config.copy()
     OmegaConf.set_struct(whole, False)
     whole.hydra = node(hydra_config)

@@ -1,4 +1,4 @@
-"""Check all that a sweep will try, before its directory is made."""
+"""Check everything that a sweep will try, before its directory is made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ NEEDS = {
 
 
 def check_plugins(config: DictConfig) -> None:
-    """Refuse a launcher or sweeper whose package is missing; put pgrun's own in the place of Hydra's basic ones."""
+    """Replace Hydra's basic launcher and sweeper by pgrun's, and check the chosen ones' settings.
+
+    Raises:
+        UserError: a package that a plugin needs is missing, or a setting is wrong.
+    """
     renew_targets(config.hydra)
     for part in (config.hydra.launcher, config.hydra.sweeper):
         name = str(part._target_).rpartition(".")[2]
@@ -46,12 +50,15 @@ def check_plugins(config: DictConfig) -> None:
 
 
 def check_plugin(path: str, part: DictConfig) -> None:
-    """Refuse what a launcher or sweeper of pgrun's can't be given."""
+    """Raise UserError if a launcher or sweeper of pgrun has a wrong setting."""
     check_part(path, part, used=set())
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Compose and check a sweep's jobs, one for each value of each swept key, and each end of an interval."""
+    """Compose and check jobs of a sweep: one for each value of each swept key, and one for each end of an interval.
+
+    In each of them, the other swept keys have their first value.
+    """
     loader = GlobalHydra.instance().config_loader()
     space = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
@@ -77,14 +84,18 @@ def check_sweep(config: DictConfig) -> None:
             overrides = [*first[:i], value, *first[i + 1 :]]
             if override.is_add() or override.is_force_add() or chosen_groups(base, [value]):
                 check(composed(overrides))
-            else:  # a value alone: the rest is as it was, and composing takes a while
-                one = base.copy()
-                OmegaConf.update(one, override.key_or_group, parser.parse_override(value).value())
-                check(one)
+            else:  # only a value changes, so the slow composing is not needed
+                job = base.copy()
+                OmegaConf.update(job, override.key_or_group, parser.parse_override(value).value())
+                check(job)
 
 
 def swept_values(override: Override) -> list[str]:
-    """An override's values, each as an override, of an interval its ends; UserError where there is none."""
+    """List an override's values, each as an override; of an interval, its two ends.
+
+    Raises:
+        UserError: there is no value.
+    """
     key = override.get_key_element()
     if not override.is_sweep_override():
         return [str(override.input_line)]
@@ -101,6 +112,6 @@ def swept_values(override: Override) -> list[str]:
 
 
 def chosen_groups(config: DictConfig, overrides: list[str]) -> tuple[str, ...]:
-    """Those overrides that choose a group's member."""
+    """Select the overrides that choose a member of a config group."""
     choices = config.hydra.runtime.choices
     return tuple(o for o in overrides if o.lstrip("+~").split("=")[0].split("@")[0] in choices)

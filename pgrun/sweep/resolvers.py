@@ -1,4 +1,4 @@
-"""What configs may call: `${free_dir:…}`, `${sweep_name:}` and `${job_name:…}`."""
+"""The functions that configs may call: `${free_dir:…}`, `${sweep_name:}` and `${job_name:…}`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pgrun.sweep.folder import job_name, sweep_name
 
 
 class FreeFolders:
-    """The directories that `${free_dir:…}` has named for this process.
+    """The directories that `${free_dir:…}` has named in this process.
 
-    Hydra, composing, resolves what a later file replaces, so a directory is made only where a run asks for it.
+    While composing, Hydra also resolves values that a later file replaces. So a directory is made only when a run asks
+    for it.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class FreeFolders:
 
     @contextmanager
     def claiming(self) -> Iterator[None]:
-        """In the block a directory is made; elsewhere it is only named."""
+        """For the block, make directories instead of only naming them."""
         self.making = True
         try:
             yield
@@ -35,25 +36,25 @@ class FreeFolders:
             self.making = False
 
     def __call__(self, path: str) -> str:
-        """This path, or with _2, _3, … behind it where another run took it; made at once, so that no other run can."""
+        """Return this path, or with _2, _3, … appended if it exists; while claiming, make the directory."""
         if path in self.named or not self.making:
             return self.named.get(path, path)
         try:
             self.named[path] = self.made.make_free(Path(path))
         except OSError:
             self.made.remove()
-            return path  # why it can't be made is told when it is to be
+            return path  # the error is reported when the run makes the directory
         return self.named[path]
 
 
 def register_resolvers(folders: FreeFolders | None = None) -> None:
-    """Register them with OmegaConf.
+    """Register the functions with OmegaConf.
 
     Args:
-        folders: where directories are named; None: of this call's own.
+        folders: the directories that were named so far; None: none.
     """
     OmegaConf.register_new_resolver("free_dir", folders or FreeFolders(), replace=True)
-    # cached with the config: a sweep's jobs, wherever they run, share the sweep's directory
+    # cached with the config, so that all jobs of a sweep have the same directory, wherever they run
     OmegaConf.register_new_resolver("sweep_name", lambda: sweep_name(sys.argv[1:]), replace=True, use_cache=True)
     OmegaConf.register_new_resolver(
         "job_name", lambda number, overrides: job_name(number, overrides, constant_keys(sys.argv[1:])), replace=True
@@ -61,7 +62,7 @@ def register_resolvers(folders: FreeFolders | None = None) -> None:
 
 
 def constant_keys(argv: Sequence[str]) -> set[str]:
-    """The keys to which a sweep's command line gives one value, in each job."""
+    """Find the keys to which a sweep's command line gives a single value, the same in each job."""
     given = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
-    one = {o.key_or_group for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()}
-    return one - {"seed"} if "hydra.sweeper.seeds" in one else one  # from `seed` on
+    keys = {o.key_or_group for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()}
+    return keys - {"seed"} if "hydra.sweeper.seeds" in keys else keys  # `seed` is then only the first of several

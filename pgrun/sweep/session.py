@@ -1,4 +1,4 @@
-"""One session of a sweep: what the process that runs it holds from its first job to its table."""
+"""One session of a sweep: the state of the process that runs it, from the first job to the table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pgrun.system.lock import Lock
 
 
 class SweepSession:
-    """A sweep's directory as this process has it, with what launchers and samplers note of its jobs.
+    """The directory of a sweep while this process runs it, with notes of launchers and samplers on its jobs.
 
-    Launchers find it as `session` of the task function that Hydra hands to them.
+    Launchers find it as `session` of the task function that Hydra gives them.
 
     Args:
         folder: the sweep's directory.
@@ -30,18 +30,21 @@ class SweepSession:
         self.folder, self.process = folder, os.getpid()
         self.lock = Lock(folder / ".lock")
         self.made = NewFolders()
-        self.before: set[str] = set()  # what was in the directory before
+        self.before: set[str] = set()  # names in the directory before this session
         self.over_before: set[str] = set()  # jobs that were over before this session
         self.replaced: set[str] = set()  # jobs that failed and were done again in another folder
 
     def begin(self, argv: Sequence[str]) -> Self:
-        """Make or enter the directory, as the only process that is at it; -> this session.
+        """Make or enter the directory, and lock it for this process.
 
         Args:
             argv: the sweep's command line.
 
+        Returns:
+            This session.
+
         Raises:
-            UserError: another process is at this sweep, it is another sweep's, or it can't be made.
+            UserError: another process runs this sweep, the directory holds another sweep, or it can't be made.
         """
         named, folder = f"hydra.sweep.dir={self.folder}", self.folder
         if (error := impossible(folder.absolute())) is not None:
@@ -69,18 +72,18 @@ class SweepSession:
 
     @property
     def held(self) -> bool:
-        """Whether the directory is this session's alone."""
+        """Return whether this session holds the directory's lock."""
         return self.lock.file is not None
 
     def here(self) -> bool:
-        """Tell whether this process is the sweep's own, and not one that runs its jobs."""
+        """Return whether this process runs the sweep, and is not one that runs its jobs."""
         return self.held and self.process == os.getpid()
 
     def withdraw(self) -> None:
         """Leave the directory as it was, if the sweep was refused before a job began."""
-        if BEGUN in self.before:  # an earlier session's, whose trials may be in it
+        if BEGUN in self.before:  # it is an earlier session's, and may hold its trials
             return
-        with suppress(OSError):  # submitit's, where it is empty
+        with suppress(OSError):  # submitit's folder, if empty
             (self.folder / ".submitit").rmdir()
         new = {file.name for file in self.folder.iterdir()} - self.before
         if new <= {self.lock.path.name, BEGUN, JOBS, "multirun.yaml", "optuna.journal"}:
@@ -89,17 +92,20 @@ class SweepSession:
             self.made.remove()
 
     def free(self) -> None:
-        """Let others at the directory."""
+        """Release the directory for other processes."""
         self.lock.free()
 
     def conclude(self, *, minimize: bool, records: str | None) -> int:
-        """Print what became of the jobs; -> the sweep's exit code.
+        """Print the table of the jobs.
 
         Args:
             minimize: whether the lowest evaluation is the best.
-            records: where Hydra keeps a job's command line in its folder.
+            records: the name of Hydra's folder in a job's folder, which holds the job's command line.
+
+        Returns:
+            The sweep's exit code.
         """
-        from pgrun.sweep.table import table  # here, as it loads numpy
+        from pgrun.sweep.table import table  # imported here, since it loads numpy
 
         code = table(self.folder, self.over_before, self.replaced, minimize=minimize, records=records)
         say(f"sweep directory  {shown(self.folder.resolve())}")

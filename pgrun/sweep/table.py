@@ -1,4 +1,4 @@
-"""The table at a sweep's end: what became of each job, and what each setting came to over its seeds."""
+"""The table at the end of a sweep: the result of each job, and of each setting over its seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from pgrun.run.console import say, shown
 from pgrun.sweep.folder import OVER, found, jobs_of, key_of, rounded
 
-LINES = 40  # of more jobs or settings than that, only the best have a line
+LINES = 40  # the table's length at most: of more jobs or settings, only the best are shown
 WIDTH = 70  # of a name, at most
 Jobs = list[tuple[str, dict[str, Any]]]
 
@@ -22,14 +22,17 @@ Jobs = list[tuple[str, dict[str, Any]]]
 def table(
     folder: Path, before: set[str], replaced: set[str], *, minimize: bool = False, records: str | None = ".hydra"
 ) -> int:
-    """Print what became of a sweep's jobs, and the best; -> 1 where one did not end as it should, else 0.
+    """Print the results of a sweep's jobs, and the best of them.
 
     Args:
-        folder: the sweep's; of what is in it, only what was noted as a job's counts.
+        folder: the sweep's; only folders in its list of jobs count.
         before: the jobs that were over before this session.
         replaced: jobs that failed and were done again in another folder.
         minimize: whether the lowest evaluation is the best.
-        records: where Hydra keeps a job's command line in its folder.
+        records: the name of Hydra's folder in a job's folder, which holds the job's command line.
+
+    Returns:
+        0 if all jobs ended well, else 1.
     """
     folders = {name for name in jobs_of(folder) or () if (folder / name).is_dir()}
     jobs = [(name, found(folder / name)) for name in sorted(folders - replaced, key=by_number)]
@@ -46,13 +49,16 @@ def table(
 
 
 def value_of(result: dict[str, Any]) -> float | None:
-    """Read a job's final evaluation from its result.json, of whatever version."""
+    """Return a job's final evaluation, given the content of its result.json of any version."""
     value = result.get("eval_return_mean")
     return None if value is None else float(value)
 
 
 def print_jobs(folder: Path, jobs: Jobs, before: set[str], minimize: bool) -> None:
-    """Print a line for each job; of very many, for the best, and for those that did not end as they should."""
+    """Print a line for each job.
+
+    If there are very many jobs, print only the best, and those that did not end well.
+    """
     lines = jobs
     if len(jobs) > LINES:
         ranked = sorted(jobs, key=lambda job: goodness(value_of(job[1]), minimize))
@@ -70,7 +76,7 @@ def print_jobs(folder: Path, jobs: Jobs, before: set[str], minimize: bool) -> No
 
 
 def print_settings(settings: dict[str, tuple[list[float], int]], minimize: bool) -> None:
-    """Print a line for each setting, the best first: mean and interval over its seeds."""
+    """Print a line for each setting, best first: the mean over its seeds and its interval."""
 
     def rank(name: str) -> float:
         values = settings[name][0]
@@ -95,31 +101,34 @@ def print_settings(settings: dict[str, tuple[list[float], int]], minimize: bool)
 
 
 def goodness(value: float | None, minimize: bool) -> float:
-    """Rank a value: the lower the better, what is missing last."""
+    """Return a sort key for a value: the best first, missing values last."""
     return math.inf if value is None else value if minimize else -value
 
 
 def by_setting(folder: Path, jobs: Jobs, records: str) -> dict[str, tuple[list[float], int]]:
-    """Group the evaluations of jobs that differ in their seed alone; -> values and number of jobs by setting.
+    """Group the evaluations of jobs that differ only in their seed.
 
-    A setting is called by what of it varies over the sweep.
+    A setting is named by those of its overrides that vary over the sweep.
+
+    Returns:
+        For each setting, the evaluations and the number of jobs.
     """
     lines = {name: overrides_of(folder / name / records / "overrides.yaml") for name, _ in jobs}
     known = [set(line) for line in lines.values() if line is not None]
     constant = set.intersection(*known) if len(known) > 1 else set()
-    found: dict[str, tuple[list[float], int]] = {}
+    settings: dict[str, tuple[list[float], int]] = {}
     for name, result in jobs:
         line = lines[name]
-        own = None if line is None else [text for text in line if key_of(text) != "seed" and text not in constant]
-        setting = name if own is None else ", ".join(map(rounded, own)) or "all"
-        values, count = found.get(setting, ([], 0))
+        varied = None if line is None else [text for text in line if key_of(text) != "seed" and text not in constant]
+        setting = name if varied is None else ", ".join(map(rounded, varied)) or "all"
+        values, count = settings.get(setting, ([], 0))
         value = value_of(result)
-        found[setting] = [*values, value] if value is not None else values, count + 1
-    return found
+        settings[setting] = [*values, value] if value is not None else values, count + 1
+    return settings
 
 
 def overrides_of(path: Path) -> list[str] | None:
-    """Read a job's own part of the command line; None where it was never written."""
+    """Read a job's own part of the command line; None if it was never written."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError):
@@ -128,7 +137,7 @@ def overrides_of(path: Path) -> list[str] | None:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Compute the 95 % interval of a mean by Student's t: right for normal values, however few; two at least."""
+    """Compute the 95 % interval of a mean of normal values by Student's t; NaN for fewer than two values."""
     n = len(values)
     if n < 2:
         return math.nan, math.nan
@@ -138,7 +147,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def student(df: int) -> float:
-    """Compute the 97.5 % quantile of Student's t with `df` degrees of freedom, from its density."""
+    """Compute the 97.5 % quantile of Student's t with `df` degrees of freedom, by integrating its density."""
     if df > 1000:
         return 1.96
     x = np.linspace(0.0, 15.0, 60_001)
@@ -149,7 +158,7 @@ def student(df: int) -> float:
 
 
 def by_number(name: str) -> list[str | int]:
-    """Make a key that sorts 2_x before 10_x."""
+    """Return a sort key that puts 2_x before 10_x."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 

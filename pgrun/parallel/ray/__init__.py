@@ -1,1 +1,1 @@
-"""Workers on Ray that send their gradients to a chief. Only what is here imports ray."""
+"""Training on Ray: workers send their gradients to a chief."""

@@ -1,4 +1,4 @@
-"""Ray's side of a run: the chief and the workers as actors, and the cluster that they are on."""
+"""The Ray side of a run: the chief and the workers as Ray actors, and the connection to the cluster."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pgrun.parallel.ray.chief import Chief
 from pgrun.parallel.ray.connection import connect, disconnect
 
 log = logging.getLogger("pgrun")
-START = 120.0  # seconds that the leader waits for the others to be there; who comes later joins in
-PATIENCE = 3.0  # seconds that it waits, at the end, for a worker to finish the update it is in
+START = 120.0  # seconds that the leader waits for the workers at the start; later ones may still join
+PATIENCE = 3.0  # seconds that the leader waits at the end for workers to finish their update
 
 
 class ChiefClient:
-    """A worker's line to the chief."""
+    """A worker's connection to the chief."""
 
     def __init__(self, chief: Any, rank: int) -> None:
         self.chief, self.rank = chief, rank
 
     def call(self, method: str, *args: Any) -> Any:
-        """Call a method of the chief, and wait for its answer.
+        """Call a method of the chief and wait for the answer.
 
         Raises:
             Lost: the chief has died.
@@ -46,10 +46,10 @@ class ChiefClient:
 
 
 class RayChief(Chief):
-    """The chief as an actor, which also sees how the workers end."""
+    """The chief as a Ray actor, which also learns how each worker ended."""
 
     async def employ(self, rank: int, work: list[Any]) -> None:
-        """Wait for a worker's end, `work` being the reference to what it runs."""
+        """Wait until a worker ends, and note why. `work` holds the reference to the worker's task."""
         from ray.exceptions import RayError
 
         try:
@@ -60,34 +60,38 @@ class RayChief(Chief):
 
 
 class RayWorker:
-    """A worker as an actor."""
+    """A worker as a Ray actor."""
 
     def __init__(self, paths: list[str], folder: str) -> None:
         sys.path += [path for path in paths if path not in sys.path]
-        with suppress(OSError):  # another machine may not have it
+        with suppress(OSError):  # another machine may not have this folder
             os.chdir(folder)
 
     def work(self, settings: dict[str, Any], rank: int, chief: Any) -> str:
-        """Learn along until the run is over; -> what went wrong, empty where nothing did."""
+        """Run the worker's loop until the run is over.
+
+        Returns:
+            The error that ended the worker; empty if there was none.
+        """
         from pgrun.parallel.workers import learn_along
 
         try:
             learn_along(settings, rank, chief)
         except Lost:
-            return ""  # the leader tells of it
+            return ""  # the leader reports it
         except Exception as error:
             return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return ""
 
 
 class RayActors:
-    """The chief and the workers but the leader, from start to end; none outlives the block.
+    """The chief and all workers but the leader, as Ray actors. None outlives the block.
 
     Args:
-        chief: what the chief is made with.
-        settings: what the workers build their parts by.
-        workers: how many, the leader not counted.
-        cpus: that Ray sets apart for each.
+        chief: the arguments of `Chief`.
+        settings: the config from which the workers build their parts.
+        workers: how many, not counting the leader.
+        cpus: CPUs that Ray reserves for each worker.
     """
 
     def __init__(self, chief: dict[str, Any], settings: dict[str, Any], *, workers: int, cpus: float) -> None:
@@ -104,15 +108,15 @@ class RayActors:
         self.works = {rank: worker.work.remote(settings, rank, self.chief) for rank, worker in self.workers.items()}
         for rank, work in self.works.items():
             self.chief.employ.remote(rank, [work])
-        self.told: set[int] = set()  # the ranks whose end the log knows
-        self.dropped = 0  # as the log knows it
-        self.tenth: int | None = None  # of the run, when the log last told of them
+        self.told: set[int] = set()  # ranks whose end was logged
+        self.dropped = 0  # dropped gradients that were logged
+        self.tenth: int | None = None  # the tenth of the run at the last look
 
     def __enter__(self) -> RayActors:
         return self
 
     def gather(self, clock: Clock) -> None:
-        """Wait until the workers are there, and begin."""
+        """Wait until the workers are there, then let them begin."""
         ranks, deadline = list(self.workers), time.monotonic() + START
         while not (there := self.line.call("gather", ranks, 1.0)) and clock.running and time.monotonic() < deadline:
             pass
@@ -129,7 +133,10 @@ class RayActors:
         self.report(status)
 
     def watch(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
-        """A hook: tell of workers that have ended, and at each tenth of the run of gradients that were dropped."""
+        """Warn of workers that have ended, and report dropped gradients at each tenth of the run.
+
+        This is a hook of the loop; it also adds the metrics parallel/alive and parallel/dropped.
+        """
         status = self.line.call("status")
         self.report(status)
         if metrics:
@@ -141,26 +148,26 @@ class RayActors:
         self.tenth = tenth
 
     def tell(self, clock: Clock) -> None:
-        """At the end: what was dropped."""
+        """Report the dropped gradients at the end of the run."""
         with suppress(Lost):
             status = self.line.call("status")
             if not clock.running:
                 self.tell_dropped(status)
 
     def report(self, status: dict[str, Any]) -> None:
-        """Tell of those that have ended before their time."""
+        """Warn, once for each, of workers that have ended too early."""
         for rank, why in status["ended"].items():
             if rank not in self.told and why:
                 log.warning("worker %d ended (%s); going on with %d", rank, why, len(status["alive"]))
             self.told.add(rank)
 
     def tell_dropped(self, status: dict[str, Any]) -> None:
-        """One line, where there is something new."""
+        """Log how many gradients were dropped, if there are new ones."""
         dropped = {rank: n for rank, n in sorted(status["dropped"].items()) if n}
         if sum(dropped.values()) > self.dropped:
             self.dropped = sum(dropped.values())
-            each = ", ".join(f"worker {rank} {n}" for rank, n in dropped.items())
-            log.info("dropped %d of %d gradients: %s", self.dropped, sum(status["received"].values()), each)
+            by_worker = ", ".join(f"worker {rank} {n}" for rank, n in dropped.items())
+            log.info("dropped %d of %d gradients: %s", self.dropped, sum(status["received"].values()), by_worker)
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         with suppress(self.ray.exceptions.RayError):
@@ -173,10 +180,13 @@ class RayActors:
 
 @contextmanager
 def cluster(address: str | None, workers: int, cpus: float) -> Iterator[None]:
-    """Be connected to Ray: to a running cluster, or to one of this run alone, which ends with the block."""
+    """Connect to Ray for the block, unless this process is connected already.
+
+    Without an address, Ray is started for this run alone and ends with the block.
+    """
     import ray
 
-    if ray.is_initialized():  # this run is itself a job of Ray's
+    if ray.is_initialized():  # this run is itself a Ray task of a sweep
         yield
         return
     connect(address, max(math.ceil(workers * cpus), 1), "parallel.address")

@@ -1,4 +1,4 @@
-"""The chief of several workers: it holds what they learn, and steps when enough of their gradients are there."""
+"""The chief of several workers: it holds the parameters, and takes a step when enough gradients have arrived."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.gradient_step import GradientStep, clip
 from pgrun.optim.rules import Optimizer
 
-Moments = dict[str, list[tuple[np.ndarray, ...]]]  # of each normaliser, by name: n, mean and variance of some batches
-Place = tuple[int, int]  # in the run: which rollout, and which gradient step of it
+Moments = dict[str, list[tuple[np.ndarray, ...]]]  # by normalizer: n, mean and variance of some batches
+Place = tuple[int, int]  # a position in the run: number of the rollout, number of the gradient step in it
 
 
 class Parameters(NamedTuple):
-    """What a worker goes on with."""
+    """The parameters that a worker gets from the chief."""
 
-    version: int  # how many steps made them
+    version: int  # the number of steps taken so far
     theta: np.ndarray  # [P]
 
 
 class Tally(NamedTuple):
-    """What all workers have done together."""
+    """The steps and updates of all workers together."""
 
     steps: int
     updates: int
@@ -36,11 +36,11 @@ class Tally(NamedTuple):
 
 @dataclass
 class Push:
-    """A gradient that waits for others."""
+    """A gradient that waits at the chief for others."""
 
     rank: int
     place: Place
-    name: str  # of the gradient step
+    name: str  # the gradient step's
     gradient: Tensor  # [P]
     weight: float
     decided: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,7 +48,7 @@ class Push:
 
 @dataclass
 class ChiefParameters:
-    """One gradient step's parameters at the chief."""
+    """The parameters of one gradient step, as the chief holds them."""
 
     theta: Tensor  # [P]
     optimizer: Any
@@ -58,11 +58,11 @@ class ChiefParameters:
 
     @classmethod
     def of(cls, step: GradientStep) -> ChiefParameters:
-        """A gradient step's."""
+        """Take the parameters and the optimizer of a gradient step."""
         return cls(step.theta, step.optimizer, step.max_grad_norm, step.learners)
 
     def step(self, pushes: list[Push]) -> None:
-        """θ ← θ − α ĝ with ĝ = Σ n_r g_r / Σ n_r, clipped."""
+        """Take the step θ ← θ − α ĝ with ĝ = Σ n_r g_r / Σ n_r, clipped."""
         grad = self.theta.grad
         assert grad is not None
         grad.zero_()
@@ -75,30 +75,32 @@ class ChiefParameters:
 
     @property
     def parameters(self) -> Parameters:
-        """As they are now."""
+        """Return a copy of the present parameters with their version."""
         return Parameters(self.version, self.theta.numpy().copy())
 
 
 class Chief:
-    """Steps when D of W gradients have arrived, and drops the late ones: Heess et al. 2017,
-    https://arxiv.org/abs/1707.02286, appendix A, algorithm 2.
+    """Takes a step when D of W gradients have arrived, and drops those that come too late.
 
-    All workers take the same gradient steps in the same order, rollout by rollout, so each gradient has its place. One
-    whose place the chief has passed is late: it is dropped, and its sender goes on at once with what is held. The
-    others wait until D are waiting, or all workers that there are. Then the step at the earliest of their places is
-    taken, with all gradients for its parameters. Mostly they wait at one place; where a worker has left out steps they
-    don't, and still none waits for ever, and D never wait for the rest. A worker that begins a rollout takes the place
-    where those in time begin their next.
+    After Heess et al. 2017, https://arxiv.org/abs/1707.02286, appendix A, algorithm 2.
 
-    All methods run in one thread, turn by turn.
+    All workers take the same gradient steps in the same order, rollout by rollout, so each gradient has a place in that
+    order. A gradient whose place the chief has passed is late: it is dropped, and its sender goes on at once with the
+    present parameters. The other gradients wait until D of them, or those of all living workers, are there. Then the
+    chief takes the step at the earliest of their places, with all waiting gradients of the same parameters. Usually
+    they all wait at one place. They don't where a worker has skipped steps; even then no worker waits forever, and D
+    gradients never wait for more. A worker that begins a rollout moves to the place where the workers in time begin
+    their next one.
+
+    All methods run in one thread, one after another.
 
     Args:
         wait_for: D.
-        held: what is learned, by the gradient steps' names.
-        norms: the running normalisers, whose statistics are those of all workers.
+        held: the parameters, by the names of their gradient steps.
+        norms: the running normalizers by name; their statistics are those of all workers.
         module: all tensors of the leader's algorithm as the run begins.
         steps, updates: counted so far.
-        threads: torch's.
+        threads: the number of torch's threads.
     """
 
     def __init__(
@@ -113,22 +115,26 @@ class Chief:
         threads: int,
     ) -> None:
         torch.set_num_threads(threads)
-        for one in held.values():  # a gradient does not travel with its tensor
-            one.theta.grad = torch.zeros_like(one.theta)
+        for parameters in held.values():  # a gradient does not travel with its tensor
+            parameters.theta.grad = torch.zeros_like(parameters.theta)
         self.wait_for, self.held, self.norms, self.module = wait_for, held, norms, module
         self.steps, self.updates, self.progress, self.over = steps, updates, 0.0, False
         self.next: Place = (0, 0)  # the earliest place whose step is still to be taken
-        self.places: dict[int, Place] = {}  # of each worker's next gradient, by rank
+        self.places: dict[int, Place] = {}  # the place of each worker's next gradient, by rank
         self.waiting: dict[int, Push] = {}
         self.begun = asyncio.Event()
         self.alive: set[int] = set()
-        self.ended: dict[int, str] = {}  # why a worker has left, by its rank; nothing where it has done its work
-        self.changed = asyncio.Event()  # set when one has joined or left
+        self.ended: dict[int, str] = {}  # why a worker has ended, by rank; empty if it did all its work
+        self.changed = asyncio.Event()  # set when a worker joins or leaves
         self.received: dict[int, int] = {}
         self.dropped: dict[int, int] = {}
 
     async def join(self, rank: int) -> tuple[dict[str, Tensor], Tally]:
-        """A worker is there; -> once the run begins, what its algorithm begins with, and where the run stands."""
+        """Register a worker, and let it wait until the run begins.
+
+        Returns:
+            The tensors that its algorithm begins with, and the steps and updates so far.
+        """
         self.alive.add(rank)
         self.places[rank] = (0, 0)
         self.received[rank] = self.dropped[rank] = 0
@@ -138,7 +144,7 @@ class Chief:
         return self.module, self.count
 
     async def leave(self, rank: int, why: str = "") -> None:
-        """A worker has ended: nobody waits for it any more."""
+        """Note that a worker has ended and why, so that no other waits for it."""
         if rank not in self.ended:
             self.alive.discard(rank)
             self.waiting.pop(rank, None)
@@ -147,7 +153,11 @@ class Chief:
             self.decide()
 
     async def gather(self, ranks: list[int], seconds: float) -> bool:
-        """Wait, but no longer than this, until each of these has joined or ended; -> whether they have."""
+        """Wait up to `seconds` until each of these workers has joined or ended.
+
+        Returns:
+            Whether they all have.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not set(ranks) <= self.alive | set(self.ended):
@@ -155,19 +165,26 @@ class Chief:
         return set(ranks) <= self.alive | set(self.ended)
 
     async def start(self) -> None:
-        """Those that have joined may go on, and so may all that come later."""
+        """Let the workers begin: those that have joined, and those that join later."""
         self.begun.set()
 
     def tell(self) -> None:
-        """Wake who waits for a worker."""
+        """Wake those that wait for a worker to join or leave."""
         self.changed.set()
         self.changed = asyncio.Event()
 
     async def begin(
         self, rank: int, progress: float, moments: Moments
     ) -> tuple[dict[str, Parameters], dict[str, dict[str, np.ndarray]]]:
-        """A worker begins a rollout, at this progress of the run, and its normalisers have seen these batches; -> the
-        parameters that are held, and the normalisers' statistics.
+        """Begin a worker's rollout.
+
+        Args:
+            rank: the worker's.
+            progress: how much of the run is done, in [0, 1].
+            moments: the statistics of what the worker's normalizers have seen since its last rollout.
+
+        Returns:
+            The parameters of all gradient steps, and the statistics of all normalizers.
         """
         rollout, taken = self.places[rank]
         self.places[rank] = (max(rollout + (taken > 0), self.next[0] + (self.next[1] > 0)), 0)
@@ -183,8 +200,17 @@ class Chief:
         }
 
     async def push(self, rank: int, name: str, version: int, gradient: np.ndarray, weight: float) -> Parameters:
-        """A worker's gradient [P] of the mean over `weight` rows, at a version; -> once it is taken in or dropped, what
-        the worker goes on with.
+        """Receive a worker's gradient, and wait until it is used or dropped.
+
+        Args:
+            rank: the worker's.
+            name: of the gradient step.
+            version: of the parameters that the gradient was computed at.
+            gradient: [P], the gradient of a mean over `weight` rows.
+            weight: the number of these rows.
+
+        Returns:
+            The parameters that the worker goes on with.
         """
         held, place = self.held[name], self.places[rank]
         self.places[rank] = (place[0], place[1] + 1)
@@ -200,7 +226,7 @@ class Chief:
         return held.parameters
 
     def decide(self) -> None:
-        """Step while as many are waiting as are waited for."""
+        """Take steps as long as enough gradients are waiting."""
         while self.waiting and len(self.waiting) >= min(self.wait_for, len(self.alive)):
             first = min(self.waiting.values(), key=lambda push: (push.place, push.rank))
             round_ = [push for _, push in sorted(self.waiting.items()) if push.name == first.name]
@@ -211,22 +237,30 @@ class Chief:
                 push.decided.set()
 
     async def advance(self, steps: int, updates: int) -> Tally:
-        """Count what a worker has done; -> what all have."""
+        """Add a worker's steps and updates to the count.
+
+        Returns:
+            The count of all workers.
+        """
         self.steps += steps
         self.updates += updates
         return self.count
 
     @property
     def count(self) -> Tally:
-        """What all workers have done together."""
+        """Return the steps and updates of all workers, and whether the run has ended."""
         return Tally(self.steps, self.updates, self.over)
 
     async def state(self) -> dict[str, tuple[Tensor, dict[str, Any]]]:
-        """θ and the optimizer's state of each gradient step, as of one moment."""
+        """Return θ and the optimizer's state of each gradient step, all at one moment."""
         return {name: (held.theta, held.optimizer.state_dict()) for name, held in self.held.items()}
 
     async def status(self) -> dict[str, Any]:
-        """Who is there, who has ended and why, what came of each and was dropped, and how many steps were taken."""
+        """Report on the workers.
+
+        Returns:
+            The ranks alive; why others ended; gradients received and dropped by rank; steps taken by gradient step.
+        """
         return {
             "alive": sorted(self.alive),
             "ended": dict(self.ended),
@@ -236,7 +270,7 @@ class Chief:
         }
 
     async def end(self) -> None:
-        """The run has ended: whoever waits goes on, and nothing is stepped any more."""
+        """End the run: release all waiting workers, and take no more steps."""
         self.over = True
         for push in self.waiting.values():
             push.decided.set()

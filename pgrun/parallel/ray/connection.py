@@ -1,4 +1,4 @@
-"""A connection to Ray: to a running cluster, or to one of this process alone."""
+"""The connection to Ray: to a running cluster, or to one that this process starts for itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pgrun.compat.ray import send_token_where_asked, silence_workers
 from pgrun.errors import UserError
 from pgrun.system.signals import signals_kept, unheard_by_children
 
-SETTINGS = {  # Ray's, where the user has none
+SETTINGS = {  # environment variables of Ray, unless the user has set them
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about GPUs
-    "RAY_worker_niceness": "0",  # else what runs on it is the last to get a busy machine's cores
+    "RAY_worker_niceness": "0",  # by default workers yield the cores of a busy machine to all others
 }
 
 
@@ -22,10 +22,10 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
     """Connect this process to Ray.
 
     Args:
-        address: of a running cluster, or "auto" for this machine's; None: one is started here, which ends with this
-            process or with `disconnect`.
-        cpus: that one started here has; None: the machine's.
-        key: the configuration's name for the address, for the messages.
+        address: of a running cluster, or "auto" for this machine's; None: start one here, which ends with this process
+            or with `disconnect`.
+        cpus: CPUs of a cluster that is started here; None: all of the machine's.
+        key: the config key of the address, for messages.
 
     Raises:
         UserError: Ray can't be reached.
@@ -49,7 +49,7 @@ def connect(address: str | None, cpus: int | None, key: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster, or end the one of this process."""
+    """Leave the cluster, or end the one that this process started."""
     import ray
 
     with signals_kept():
@@ -57,9 +57,9 @@ def disconnect() -> None:
 
 
 def knock(address: str, key: str) -> None:
-    """Raise UserError where nobody answers, which Ray takes long to say."""
+    """Raise UserError if nobody answers at an address; Ray itself takes long to notice that."""
     wrong = UserError(f"{key}={address} is no address: give HOST:PORT, such as 10.0.0.1:6379")
-    if not isinstance(address, str):  # what YAML takes for a number
+    if not isinstance(address, str):  # YAML read it as a number
         raise wrong
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon and address == "auto":
@@ -73,8 +73,10 @@ def knock(address: str, key: str) -> None:
 
 
 def show_token(address: str) -> None:
-    """Where a cluster asks for a token, send the user's: `ray start` makes it ask as soon as there is one, and a
-    connection to it, left to itself, sends none.
+    """Send the user's token if the cluster asks for one.
+
+    `ray start` makes a cluster ask for a token as soon as the user has one, but a new connection doesn't send it by
+    itself.
     """
     if "RAY_AUTH_MODE" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""Workers on Ray that send their gradients to a chief: on this machine, or on a cluster."""
+"""Training by workers on Ray that send their gradients to a chief, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ log = logging.getLogger("pgrun")
 
 
 class OnRay(Team):
-    """W workers, each with environments of its own, that send every gradient to a chief, which steps when D are there.
+    """W workers, each with its own environments, that send all gradients to a chief, which steps when it has D of them.
 
-    The leader is worker 0, in this process; the others and the chief are Ray actors.
+    The leader is worker 0, in this process. The other workers and the chief are Ray actors.
 
     Args:
         workers: W, processes that run the loop together.
@@ -56,10 +56,11 @@ class OnRay(Team):
         self.line: ChiefClient | None = None
 
     def clock(self, total_steps: int) -> ChiefClock:
+        """Make a clock that shows the chief's counts; see `Team.clock`."""
         return ChiefClock(total_steps)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Raise UserError where the chief can't take every step, or no cluster answers."""
+        """Raise UserError if the chief can't take every gradient step, or if no cluster answers."""
         if self.address is not None and not self.rank:
             knock(self.address, "parallel.address")
         if algorithm.device.type != "cpu":
@@ -74,11 +75,13 @@ class OnRay(Team):
         check_gradient_steps(algorithm, "ray")
 
     def take(self, algorithm: Algorithm, collector: Collector, memory: Memory) -> None:
+        """Divide the memory available for a replay among the processes of this machine; see `Team.take`."""
         if self.workers > 1 and isinstance(memory, Replay):
             memory.share(self.workers, here=self.workers if self.address is None else 1)
 
     @contextmanager
     def at_work(self, algorithm: Algorithm, settings: dict[str, Any], clock: Clock) -> Iterator[Sequence[Hook]]:
+        """Run the chief and the workers while the loop runs; see `Team.at_work`."""
         assert isinstance(clock, ChiefClock)
         if self.rank:
             with tied(algorithm, ChiefClient(self.shared, self.rank), clock):
@@ -106,7 +109,7 @@ class OnRay(Team):
                 crew.gather(clock)
                 try:
                     yield (crew.watch,)
-                    self.line.call("end")  # no step after those that the last checkpoint has
+                    self.line.call("end")  # the last checkpoint is to hold every step
                     self.gather(algorithm)
                     clock.take(self.line.call("advance", 0, 0))
                 finally:
@@ -114,6 +117,7 @@ class OnRay(Team):
                     crew.tell(clock)
 
     def gather(self, algorithm: Algorithm) -> None:
+        """Copy the chief's parameters and optimizer states into this process; see `Team.gather`."""
         if self.line is None:
             return
         for name, (theta, state) in self.line.call("state").items():
@@ -123,28 +127,31 @@ class OnRay(Team):
 
 
 class ChiefClock(Clock):
-    """A clock whose steps and updates are those of all workers together, as the chief counts them."""
+    """A clock that shows the steps and updates of all workers, as the chief counts them."""
 
     line: ChiefClient
     over = False  # whether the leader has ended the run
 
     def take(self, count: Tally) -> None:
-        """Show what the chief has counted."""
+        """Show the chief's count."""
         self.steps, self.updates, self.over = count
 
     @property
     def running(self) -> bool:
+        """Return whether the run goes on; see `Clock.running`."""
         return super().running and not self.over
 
     def advance(self, rollout: Transition) -> None:
+        """Count a rollout's real steps at the chief."""
         self.take(self.line.call("advance", int(rollout.valid.sum()), 0))
 
     def count_update(self) -> None:
+        """Count an update at the chief."""
         self.take(self.line.call("advance", 0, 1))
 
 
 class ToChief:
-    """The chief takes the steps of an algorithm: gradients go there, parameters come back."""
+    """The gradient exchange with the chief: gradients go there, parameters come back."""
 
     def __init__(self, line: ChiefClient, algorithm: Algorithm) -> None:
         self.line, self.norms = line, normalizers(algorithm)
@@ -153,7 +160,11 @@ class ToChief:
         self.versions: dict[str, int] = {}
 
     def step(self, step: GradientStep, *args: Any) -> Tensor:
-        """Send g_r and the number of its rows; -> its norm."""
+        """Send this worker's gradient and its number of rows to the chief, and take the parameters it returns.
+
+        Returns:
+            The norm of the gradient: 0-dimensional, or [learners, 1].
+        """
         grad, name = step.theta.grad, self.names[id(step)]
         assert grad is not None
         norm = torch.linalg.vector_norm(grad.view(step.learners, -1), dim=-1, keepdim=True)
@@ -162,39 +173,39 @@ class ToChief:
         return norm if step.learners > 1 else norm.squeeze()
 
     def begin(self, step: GradientStep, progress: float) -> None:
-        """Before the first step's rollout fetch θ of all, and the statistics of all for what came in here."""
+        """Fetch the parameters before a rollout's first step, and exchange the normalizers' statistics."""
         if step is not next(iter(self.steps.values())):
             return
         moments = {
             name: [tuple(x.numpy() for x in batch) for batch in norm.merged or ()] for name, norm in self.norms.items()
         }
         parameters, statistics = self.line.call("begin", self.line.rank, progress, moments)
-        for name, found in parameters.items():
-            self.take(name, found)
+        for name, held in parameters.items():
+            self.take(name, held)
         for name, norm in self.norms.items():
             norm.merged = []
             for key, tensor in norm.named_buffers():
                 tensor.copy_(torch.tensor(statistics[name][key]))
 
     def take(self, name: str, found: Any) -> None:
-        """Go on with these parameters."""
+        """Go on with the parameters that the chief returned."""
         self.versions[name], theta = found
         self.steps[name].theta.copy_(torch.tensor(theta))
 
 
 def weight(*args: Any) -> float:
-    """How many rows a loss's arguments hold: the valid ones of a batch."""
+    """Count the rows that a loss's arguments hold: the valid rows of a batch, or 1."""
     return max(float(args[0].valid.sum()), 1.0) if args and isinstance(args[0], Transition) else 1.0
 
 
 def normalizers(algorithm: Algorithm) -> dict[str, RunningNorm]:
-    """Those of an algorithm, by name."""
+    """Return the running normalizers of an algorithm, by name."""
     return {name: module for name, module in algorithm.named_modules() if isinstance(module, RunningNorm)}
 
 
 @contextmanager
 def tied(algorithm: Algorithm, line: ChiefClient, clock: ChiefClock) -> Iterator[None]:
-    """In the block, the chief takes this algorithm's gradient steps, and the clock counts there."""
+    """For the block, let the chief take this algorithm's gradient steps and count for this clock."""
     module, count = line.call("join", line.rank)
     if line.rank:
         algorithm.load_state_dict({**algorithm.state_dict(), **module})

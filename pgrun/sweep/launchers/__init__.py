@@ -1,1 +1,1 @@
-"""Launchers: where a sweep's jobs run. Each is a thin subclass away from Hydra (`hydra_plugins`)."""
+"""Launchers, which run a sweep's jobs; `hydra_plugins` makes them known to Hydra."""

@@ -1,4 +1,4 @@
-"""What launchers share: composing jobs, skipping those that are over, telling of each as it ends."""
+"""The base of all launchers: it composes jobs, skips those that are over, and reports each as it ends."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from pgrun.sweep.session import SweepSession
 
 
 class SweepLauncher(Launcher):
-    """Runs jobs, of which each may fail or die without taking the others along.
+    """Runs the jobs of a sweep. A job that fails or dies doesn't affect the others.
 
-    A launcher says how jobs are started and waited for: `open`, `submit`, `next`, `stop` and `close`. A sweeper may use
-    these one by one, for jobs that depend on how earlier ones went.
+    A launcher defines how jobs are started and waited for: `open`, `submit`, `next`, `stop` and `close`. A sweeper may
+    also call these one by one, when later jobs depend on the results of earlier ones.
     """
 
-    parallel = 1  # how many jobs run at a time, once it is open
+    parallel = 1  # how many jobs run at a time; `open` sets it
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `launch`."""
+        """Receive the config and the task from Hydra, which calls this before `launch`."""
         self.config, self.hydra_context = config, hydra_context
         self.folder = Path(str(config.hydra.sweep.dir)).resolve()
         self.session: SweepSession = getattr(task_function, "session", None) or SweepSession(self.folder)
@@ -42,7 +42,15 @@ class SweepLauncher(Launcher):
         self.progress: SweepProgress | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run one job for each list of overrides; -> their returns in order."""
+        """Run one job for each list of overrides.
+
+        Args:
+            job_overrides: the overrides of each job.
+            initial_job_idx: the number of the first job.
+
+        Returns:
+            The jobs' results, in the same order.
+        """
         with patience(len(job_overrides), "composing"):
             jobs = [self.job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
         self.check_folders(jobs)
@@ -64,24 +72,34 @@ class SweepLauncher(Launcher):
         return [self.job_return(job, results[job.number]) for job in jobs]
 
     def check_folders(self, jobs: Sequence[Job]) -> None:
-        """Raise UserError where several jobs have one folder."""
+        """Raise UserError if several jobs have the same folder."""
         if len({job.folder for job in jobs}) < len(jobs):
             subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]  # type: ignore[index,call-overload]
             raise UserError(f"hydra.sweep.subdir={subdir} is one folder for several jobs: name all that is swept in it")
 
     def count(self, total: int, over: int) -> None:
-        """Begin to count the jobs that end, of so many, of which some were over before."""
+        """Begin to count the jobs that end.
+
+        Args:
+            total: all jobs.
+            over: how many of them were over before.
+        """
         self.progress = SweepProgress(total, over, self.parallel)
 
     def count_one(self) -> str:
-        """Count a job that is over; -> how far that brings the sweep, in words."""
+        """Count a job that is over, and return the sweep's progress in words."""
         return "" if self.progress is None else self.progress.count()
 
     def job(self, number: int, overrides: Sequence[str], trial: Any = None) -> Job:
         """Compose a job.
 
+        Args:
+            number: the job's.
+            overrides: the job's.
+            trial: the trial of a sampler that the job belongs to, if any.
+
         Raises:
-            UserError: its folder holds what another config or another command made, or can't be.
+            UserError: the job's folder was made by another config or command, or can't be made.
         """
         config = self.compose(overrides)
         with open_dict(config):
@@ -97,11 +115,11 @@ class SweepLauncher(Launcher):
         return Job(number, list(overrides), config, folder, note, trial)
 
     def enlist(self, places: Iterable[str]) -> None:
-        """Note that these folders are the sweep's jobs', before anything is written there."""
+        """Add these folders to the list of the sweep's jobs, before anything is written into them."""
         enlist(self.folder, places)
 
     def over(self, job: Job) -> dict[str, Any] | None:
-        """The result of a job that was over before this session."""
+        """Return the result of a job that was over before this session; None for any other."""
         result = found(job.folder)
         if result["status"] not in OVER:
             return None
@@ -109,17 +127,17 @@ class SweepLauncher(Launcher):
         return result
 
     def place(self, job: Job) -> str:
-        """A job's folder within the sweep's."""
+        """Return a job's folder relative to the sweep's."""
         return os.path.relpath(job.folder, self.folder)
 
     def announce(self, what: str) -> None:
-        """Say what is about to run, and where."""
+        """Print what is about to run, and where."""
         at_once = f", {self.parallel} at a time" if self.parallel > 1 else ""
         print(f"{what}{at_once}, in {shown(self.folder)}", file=sys.stderr, flush=True)
 
     @contextmanager
     def at_work(self, jobs: int) -> Iterator[None]:
-        """Ready to run so many jobs; whatever runs at its end, however that comes, is ended too."""
+        """Be ready to run so many jobs in the block; jobs that still run at its end are ended too."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         token = self.session.lock.token if self.session.held else ""
@@ -141,7 +159,7 @@ class SweepLauncher(Launcher):
                 self.progress.stop()
 
     def next_result(self) -> tuple[Job, dict[str, Any]]:
-        """Wait for a job to end, and tell how it did."""
+        """Wait for a job to end, and report its result."""
         job, result = self.next()
         if isinstance(result, str):
             result = failed(job.folder, f"the job's process died: {result}")
@@ -149,25 +167,29 @@ class SweepLauncher(Launcher):
         return job, result
 
     def job_return(self, job: Job, result: dict[str, Any]) -> JobReturn:
-        """What Hydra's sweepers take."""
+        """Convert a job's result to what Hydra's sweepers take."""
         done = JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED)
         done.return_value = objective(result)
         done.working_dir = str(job.folder)
         return done
 
     def open(self, jobs: int) -> None:
-        """Make ready for so many jobs, and set `parallel`."""
+        """Get ready for so many jobs, and set `parallel`."""
 
     def submit(self, job: Job) -> None:
         """Start a job as soon as there is room."""
         raise NotImplementedError
 
     def next(self) -> tuple[Job, dict[str, Any] | str]:
-        """Wait until a job ends; -> it and its result, or how its process died."""
+        """Wait until a job ends.
+
+        Returns:
+            The job, and its result or a text on how its process died.
+        """
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ask running jobs to write their checkpoints and end, and give them a few seconds to do so."""
+        """Ask running jobs to write their checkpoints and end, and give them a few seconds for it."""
 
     def close(self) -> None:
-        """End every process, whatever it is at."""
+        """End every process, whatever it is doing."""

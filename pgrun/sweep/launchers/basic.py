@@ -1,4 +1,4 @@
-"""Jobs one after the other."""
+"""The basic launcher: one job after the other."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pgrun.sweep.launchers.worker import Job, run_in_folder
 
 
 class BasicLauncher(SweepLauncher):
-    """One job after the other, in this process."""
+    """Runs one job after the other in this process."""
 
     def open(self, jobs: int) -> None:
-        """Nothing is running yet."""
+        """Begin with an empty queue."""
         self.waiting: list[Job] = []
 
     def submit(self, job: Job) -> None:
-        """Remember it."""
+        """Append the job to the queue."""
         self.waiting.append(job)
 
     def next(self) -> tuple[Job, dict[str, Any]]:
-        """Run it now."""
+        """Run the first job of the queue."""
         job = self.waiting.pop(0)
         state = Singleton.get_state()
         try:

@@ -1,4 +1,4 @@
-"""Composing a sweep's jobs quickly: those that differ in values alone share what their groups compose to."""
+"""Fast composition of a sweep's jobs: those with the same config groups share the work."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pgrun.compat.hydra import ConfigLoaderImpl, get_overrides_dirname
 
 
 class Composer:
-    """A composer of jobs: what Hydra's `load_sweep_config` gives, in a tenth of its time where only values change.
+    """Composes jobs as Hydra's `load_sweep_config` does, in a tenth of its time where only values change.
 
-    Hydra applies values to what the groups compose to, so that is done once for each choice of groups.
+    Hydra first composes the groups and then applies the values. So the first part is done once for each choice of
+    groups.
 
     Args:
         loader: Hydra's.
@@ -30,7 +31,7 @@ class Composer:
         self.quick = isinstance(loader, ConfigLoaderImpl) and not OmegaConf.select(master, "hydra.searchpath")
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose the job of these overrides."""
+        """Compose the job with these overrides."""
         parsed = OverridesParser.create().parse_overrides(list(overrides)) if self.quick else []
         if not self.quick or any(override.is_hydra_override() for override in parsed):
             return self.loader.load_sweep_config(self.master, list(overrides))
@@ -42,14 +43,14 @@ class Composer:
         values = [override for override in parsed if override not in groups]
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         config.hydra.overrides.task = list(overrides)
-        how = config.hydra.job.config.override_dirname
+        form = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=parsed, kv_sep=how.kv_sep, item_sep=how.item_sep, exclude_keys=how.exclude_keys
+            overrides=parsed, kv_sep=form.kv_sep, item_sep=form.item_sep, exclude_keys=form.exclude_keys
         )
         OmegaConf.copy_cache(from_config=self.master, to_config=config)
         return config
 
     def chooses_group(self, override: Override) -> bool:
-        """Tell whether an override chooses a group's member, as Hydra does."""
+        """Return whether an override chooses a group's member, by Hydra's own rule."""
         repository: Any = self.loader.repository  # type: ignore[attr-defined]
         return not isinstance(override.value(), dict) and repository.group_exists(override.key_or_group)

@@ -1,4 +1,4 @@
-"""Jobs in parallel processes on this machine."""
+"""The joblib launcher: jobs in parallel processes on this machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pgrun.sweep.launchers.worker import GRACE, Job, own_group, run_in_worker
 
 
 class JoblibLauncher(SweepLauncher):
-    """joblib's worker processes (loky), each in an executor of its own, which is replaced when its process dies.
+    """Runs jobs in joblib's worker processes (loky).
 
-    One pool for all jobs would break as a whole when one of its workers is killed.
+    Each process has an executor of its own, which is replaced if the process dies. A single pool for all jobs would
+    break as a whole when one of its workers is killed.
 
     Args:
         n_jobs: processes at a time; -1: as many as there are cores.
@@ -39,7 +40,7 @@ class JoblibLauncher(SweepLauncher):
             self.idle.append(self.start())
 
     def start(self) -> Any:
-        """A worker."""
+        """Start one worker."""
         from pgrun.compat.loky import ProcessPoolExecutor
 
         executor = ProcessPoolExecutor(max_workers=1, initializer=own_group)
@@ -47,19 +48,19 @@ class JoblibLauncher(SweepLauncher):
         return executor
 
     def submit(self, job: Job) -> None:
-        """Give it to an idle worker, or let it wait for one."""
+        """Give the job to an idle worker, or queue it until there is one."""
         self.waiting.append(job)
         self.fill()
 
     def fill(self) -> None:
-        """Give waiting jobs to idle workers."""
+        """Give queued jobs to idle workers."""
         while self.waiting and self.idle:
             job, executor = self.waiting.pop(0), self.idle.pop(0)
             future = executor.submit(run_in_worker, job, self.home)
             future.add_done_callback(lambda done, job=job, executor=executor: self.done.put((job, executor, done)))
 
     def next(self) -> tuple[Job, dict[str, Any] | str]:
-        """Wait for a worker; replace it if it died."""
+        """Wait for a worker to finish its job; replace it if it died."""
         from pgrun.compat.loky import BrokenProcessPool
 
         job, executor, future = self.done.get()
@@ -70,14 +71,14 @@ class JoblibLauncher(SweepLauncher):
             executor.shutdown(wait=False, kill_workers=True)
             self.executors.remove(executor)
             executor = self.start()
-            words = [line for line in str(error).splitlines() if "SIG" in line or "EXIT" in line]
-            result = words[0].strip() if words else "killed"
+            causes = [line for line in str(error).splitlines() if "SIG" in line or "EXIT" in line]
+            result = causes[0].strip() if causes else "killed"
         self.idle.append(executor)
         self.fill()
         return job, result
 
     def stop(self) -> None:
-        """SIGTERM makes a run write its checkpoint."""
+        """Send SIGTERM, which makes a run write its checkpoint, and wait a few seconds."""
         from pgrun.compat.loky import process_numbers
 
         running = len(self.executors) - len(self.idle)

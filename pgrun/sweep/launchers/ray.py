@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks: on this machine, or spread over the nodes of a cluster."""
+"""The Ray launcher: jobs as Ray tasks, on this machine or spread over a cluster's nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pgrun.sweep.launchers.worker import GRACE, Job, run_in_worker
 
 
 class RayLauncher(SweepLauncher):
-    """A Ray task for each job, spread over nodes. They write into the sweep's folder, which nodes have to share.
+    """Runs each job as a Ray task, spread over nodes.
+
+    The jobs write into the sweep's folder, which all nodes have to share.
 
     Args:
         address: host:port of a cluster's head, or auto; null: Ray on this machine, for as long as the sweep takes.
@@ -41,8 +43,8 @@ class RayLauncher(SweepLauncher):
 
         from pgrun.parallel.ray.connection import connect
 
-        own = None if self.n_jobs is None else max(1, math.ceil(self.n_jobs * self.cpus_per_job))
-        connect(self.address, own, "hydra.launcher.address")
+        cpus = None if self.n_jobs is None else max(1, math.ceil(self.n_jobs * self.cpus_per_job))
+        connect(self.address, cpus, "hydra.launcher.address")
         self.check_room([node["Resources"] for node in ray.nodes() if node["Alive"]])
         room = int(ray.cluster_resources().get("CPU", 1) / max(self.cpus_per_job, 1e-3))
         self.parallel = max(1, min(self.n_jobs or room, jobs))
@@ -50,12 +52,12 @@ class RayLauncher(SweepLauncher):
         self.options = {
             "num_cpus": self.cpus_per_job,
             "num_gpus": self.gpus_per_job,
-            "max_retries": self.retries,  # of a worker or a node that died; the job goes on from its checkpoint
+            "max_retries": self.retries,  # when a worker or node has died; the job goes on from its checkpoint
             "scheduling_strategy": "SPREAD",
         }
 
     def check_room(self, nodes: list[dict[str, float]]) -> None:
-        """UserError where no node has what a job asks for: Ray would wait for one without a word."""
+        """Raise UserError if no node has the CPUs and GPUs of a job; Ray would wait for one silently."""
         from pgrun.errors import UserError
 
         if not any(n.get("CPU", 0) >= self.cpus_per_job and n.get("GPU", 0) >= self.gpus_per_job for n in nodes):
@@ -64,19 +66,19 @@ class RayLauncher(SweepLauncher):
             raise UserError(f"{asked}: no node of Ray's has as many, they have {there}")
 
     def submit(self, job: Job) -> None:
-        """Hand it to Ray, which starts it when there is room."""
+        """Hand the job to Ray, which starts it when there is room."""
         self.waiting.append(job)
         self.fill()
 
     def fill(self) -> None:
-        """Hand as many to Ray as may run at a time."""
+        """Hand over as many jobs to Ray as may run at a time."""
         while self.waiting and (self.n_jobs is None or len(self.running) < self.parallel):
             job = self.waiting.pop(0)
             task = self.task.options(name=f"pgrun {job.folder.name}"[:80], **self.options)
             self.running[task.remote(job, self.home)] = job
 
     def next(self) -> tuple[Job, dict[str, Any] | str]:
-        """Wait for any."""
+        """Wait for any job to end."""
         import ray
 
         ready: list[Any] = []
@@ -92,7 +94,7 @@ class RayLauncher(SweepLauncher):
         return job, result
 
     def stop(self) -> None:
-        """Cancelling sends SIGINT, which makes a run write its checkpoint."""
+        """Cancel the jobs by SIGINT, which makes a run write its checkpoint, and wait a few seconds."""
         import ray
 
         self.waiting.clear()
@@ -108,7 +110,7 @@ class RayLauncher(SweepLauncher):
             return
 
     def close(self) -> None:
-        """Leave the cluster, or end the one of our own; either ends what still runs."""
+        """Leave the cluster, or end the one of this sweep; jobs that still run are ended."""
         import ray
 
         from pgrun.parallel.ray.connection import disconnect

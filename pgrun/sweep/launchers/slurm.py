@@ -1,4 +1,4 @@
-"""Jobs through submitit: on a Slurm cluster, or by its local executor."""
+"""The Slurm launcher: jobs through submitit, on a Slurm cluster or on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgrun.sweep.launchers.worker import GRACE, Job, SweepProcess, own_group, ru
 
 
 class SlurmLauncher(SweepLauncher):
-    """A submitit job for each job; one that runs out of time or is preempted goes on from its checkpoint.
+    """Runs each job as a submitit job; one that runs out of time or is preempted goes on from its checkpoint.
 
     Args:
         cluster: slurm, or local: processes on this machine.
@@ -72,10 +72,10 @@ class SlurmLauncher(SweepLauncher):
 
         logging.getLogger("submitit").setLevel(logging.WARNING)
         self.parallel = max(1, min(self.n_jobs, jobs))
-        # only Slurm counts timeouts by this name
-        own = {"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}
+        # only Slurm's executor takes this option
+        options = {"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}
         try:
-            self.executor = submitit.AutoExecutor(self.folder / ".submitit" / "%j", cluster=self.cluster, **own)
+            self.executor = submitit.AutoExecutor(self.folder / ".submitit" / "%j", cluster=self.cluster, **options)
         except (RuntimeError, ValueError) as error:
             raise UserError(f"hydra.launcher.cluster={self.cluster}: {error}") from error
         general = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "stderr_to_stdout")
@@ -90,17 +90,17 @@ class SlurmLauncher(SweepLauncher):
             raise UserError(f"hydra.launcher: {str(error).splitlines()[0]}") from error
 
     def submit(self, job: Job) -> None:
-        """Queue it."""
+        """Queue the job; `next` submits it."""
         self.waiting.append(job)
 
     def fill(self) -> None:
-        """Submit as many as may run at a time; to Slurm all, as an array that holds itself to this number."""
+        """Submit as many jobs as may run at a time; to Slurm all at once, as an array with that limit."""
         room = len(self.waiting) if self.cluster == "slurm" else self.parallel - len(self.running)
         jobs, self.waiting = self.waiting[:room], self.waiting[room:]
         if not jobs:
             return
         calls = [Resumable(job, self.home) for job in jobs]
-        with ignored(signal.SIGINT):  # what is started now inherits this: Ctrl-C is for this process alone
+        with ignored(signal.SIGINT):  # inherited by the jobs: Ctrl-C is for this process alone
             if self.cluster == "slurm":
                 with self.executor.batch():
                     started = [self.executor.submit(call) for call in calls]
@@ -109,7 +109,7 @@ class SlurmLauncher(SweepLauncher):
         self.running.update(zip(started, jobs, strict=True))
 
     def next(self) -> tuple[Job, dict[str, Any] | str]:
-        """Ask all of them, now and then, whether they are done."""
+        """Submit queued jobs, and poll until one is done."""
         import submitit
 
         while True:
@@ -124,7 +124,10 @@ class SlurmLauncher(SweepLauncher):
             time.sleep(self.poll_seconds)
 
     def stop(self) -> None:
-        """SIGTERM makes a run write its checkpoint; Slurm sends it when a job is cancelled."""
+        """End the running jobs by SIGTERM, which makes a run write its checkpoint.
+
+        Slurm sends SIGTERM when a job is cancelled.
+        """
         self.waiting.clear()
         self.end()
         deadline = time.monotonic() + GRACE
@@ -133,7 +136,7 @@ class SlurmLauncher(SweepLauncher):
                 time.sleep(0.2)
 
     def end(self) -> None:
-        """Cancel what runs."""
+        """Cancel the running jobs."""
         for submitted in self.running:
             if self.cluster == "local":
                 with contextlib.suppress(ProcessLookupError):
@@ -142,27 +145,27 @@ class SlurmLauncher(SweepLauncher):
                 submitted.cancel(check=False)
 
     def close(self) -> None:
-        """Nothing is left running on the cluster; on this machine, jobs end when the lock is gone."""
+        """Cancel the jobs that still run; local ones also end by themselves when the sweep's lock is gone."""
         if self.running:
             self.end()
         self.running.clear()
 
 
 class Resumable:
-    """A job that submitit may start again after a time limit or a preemption."""
+    """A job that submitit can start again after a time limit or a preemption."""
 
     def __init__(self, job: Job, home: SweepProcess) -> None:
         self.job, self.home = job, home
-        self.requeued: list[bool] = []  # says so in the process that is about to end
+        self.requeued: list[bool] = []  # not empty in the process that is about to end
 
     def __call__(self) -> dict[str, Any]:
-        """Run it."""
+        """Run the job."""
         if os.getpid() != self.home.pid:
             own_group()
         return run_in_worker(self.job, self.home, lambda: bool(self.requeued))
 
     def checkpoint(self) -> Any:
-        """What to start instead of this: the same again, which goes on from the run's last checkpoint."""
+        """Return the submission that replaces this one: the same job, which goes on from its checkpoint."""
         import submitit
 
         self.requeued.append(True)
@@ -170,7 +173,7 @@ class Resumable:
 
 
 def cause(submitted: Any, error: Exception) -> str:
-    """Why a submitted job has no result, with the last lines that it printed."""
+    """Describe why a submitted job has no result, with the last lines that it printed."""
     printed: Sequence[str] = []
     with contextlib.suppress(OSError):
         printed = Path(submitted.paths.stderr).read_text(encoding="utf-8").strip().splitlines()[-3:]
@@ -180,7 +183,7 @@ def cause(submitted: Any, error: Exception) -> str:
 
 @contextlib.contextmanager
 def ignored(number: signal.Signals) -> Any:
-    """Ignore a signal for a moment, and in every process that is started in it."""
+    """Ignore a signal in the block, and in every process that is started there."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A job, and how it runs in a process of its own, here or on another machine."""
+"""A job, and how it runs in a process of its own, on this or another machine."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Job:
     overrides: list[str]
     config: DictConfig  # with its `hydra` node
     folder: Path
-    note: str = ""  # what an earlier session left of it, in words
-    trial: Any = None  # with a method `hopeless(steps, value)`, which may end it early
+    note: str = ""  # how an earlier session's job goes on, in words
+    trial: Any = None  # has a method `hopeless(steps, value)` that may end the job early
 
 
 @dataclass
 class SweepProcess:
-    """What a worker process needs to know of the process that runs the sweep."""
+    """The facts about the process that runs the sweep that its worker processes need."""
 
     lock: Path
     token: str
@@ -63,7 +63,7 @@ class SweepProcess:
 
     @classmethod
     def here(cls, lock: Path, token: str, hydra: HydraContext) -> SweepProcess:
-        """This process."""
+        """Describe this process."""
         return cls(
             lock,
             token,
@@ -76,7 +76,10 @@ class SweepProcess:
         )
 
     def enter(self) -> None:
-        """Make a worker's folder, search path and singletons those of the sweep's process; end with it."""
+        """Give a worker process the folder, search path and singletons of the sweep's process.
+
+        From then on the worker ends when the sweep's process does.
+        """
         if self.pid == os.getpid() and self.host == socket.gethostname():
             return
         os.chdir(self.cwd)
@@ -88,9 +91,9 @@ class SweepProcess:
         self.watch()
 
     def watch(self) -> None:
-        """End this process when the sweep's process is gone, however that went.
+        """End this process when the sweep's process is gone, in whatever way it ended.
 
-        On another machine only where the file system shows locks there.
+        On another machine this works only if the shared file system shows locks there.
         """
         if not self.token or self.token in _watched:
             return
@@ -101,7 +104,10 @@ class SweepProcess:
 
 
 def end_with(lock: Path, token: str) -> None:
-    """Wait for a lock to be gone; then let the job write its checkpoint, and end this process and its children."""
+    """Wait until a lock is gone, then end this process and its children.
+
+    Before that, the job gets a few seconds to write its checkpoint.
+    """
     while held(lock, token):
         time.sleep(0.5)
     deadline = time.monotonic() + GRACE
@@ -115,7 +121,7 @@ def end_with(lock: Path, token: str) -> None:
 
 
 def run_in_worker(job: Job, home: SweepProcess, requeued: Callable[[], bool] = never) -> dict[str, Any]:
-    """Run a job in a worker process; -> what result.json holds."""
+    """Run a job in a worker process, and return the content of its result.json."""
     home.enter()
     _at_work.set()
     try:
@@ -129,19 +135,21 @@ def run_in_worker(job: Job, home: SweepProcess, requeued: Callable[[], bool] = n
 def run_in_folder(
     job: Job, hydra: HydraContext, *, answers: bool = False, requeued: Callable[[], bool] = never
 ) -> dict[str, Any]:
-    """Run a job in this process, by Hydra's way, which keeps its config and its log in its folder.
+    """Run a job in this process, through Hydra, which keeps the job's config and log in its folder.
 
     Args:
         job: the job.
         hydra: Hydra's context.
-        answers: whether it answers signals at once, as the only job of the process that the user sees.
-        requeued: asked at an error: whether a scheduler ends this process, to start the job again.
-    """
+        answers: whether to answer signals at once, as the only job of the process that the user sees.
+        requeued: asked after an error: whether a scheduler ends this process to start the job again.
 
+    Returns:
+        The content of result.json.
+    """
     lock = Lock(job.folder / ".lock")
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        lock.wait()  # another process may be at it: one of a sweep that was killed, in its last seconds, or in a queue
+        lock.wait()  # a worker of a killed sweep, or of another queue, may still run this job
         result = found(job.folder)
         if result["status"] in OVER:
             return result
@@ -162,13 +170,13 @@ def run_in_folder(
     except OSError as error:
         where = error.filename or job.folder
         return failed(job.folder, f"{where} can't be written: {error.strerror or error}")
-    except Exception as error:  # of what Hydra does around the job
+    except Exception as error:  # from what Hydra does around the job
         return failed(job.folder, f"{type(error).__name__}: {error}", traceback.format_exc())
     finally:
         lock.free()
 
 
 def own_group() -> None:
-    """Leave the terminal's group, whose Ctrl-C is for the sweep's process: that one asks the jobs to end."""
+    """Leave the terminal's process group: Ctrl-C is for the sweep's process, which asks its jobs to end."""
     with contextlib.suppress(OSError):
         os.setpgrp()

@@ -1,1 +1,1 @@
-"""Optuna as a sampler of a sweep's jobs. Only what is here imports optuna."""
+"""Optuna as the sampler of a sweep's jobs; no other folder imports optuna."""

@@ -1,4 +1,4 @@
-"""The end of a study: its best trial, how much each key matters, and what is written of it."""
+"""The end of a study: report the best trial and the importance of each key."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ def folders_of(trial: Any) -> list[str]:
 
 
 def conclude(study: Any, session: SweepSession, over_seeds: str, seeds: list[int]) -> None:
-    """Print the best trial's values and their importance, write them to optimization_results.yaml, and name the
-    folders that others stand for.
+    """Print the best trial and the keys' importance, and write both to optimization_results.yaml.
+
+    It also tells the session which jobs failed and were replaced by others.
 
     Args:
         study: Optuna's.
         session: the sweep's.
-        over_seeds: how a trial's value is made of its seeds'.
-        seeds: these; [] where a trial is one job.
+        over_seeds: how a trial's value is computed from those of its seeds.
+        seeds: the seeds of each trial; [] where a trial is one job.
     """
     from optuna.trial import TrialState
 
@@ -57,9 +58,12 @@ def conclude(study: Any, session: SweepSession, over_seeds: str, seeds: list[int
 
 
 def importance(study: Any) -> tuple[dict[str, float], str]:
-    """Estimate how much each key matters for good values; -> a share for each, and why where there is none.
+    """Estimate how much each key matters for good values.
 
     By PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255), which needs no other package.
+
+    Returns:
+        The share of each key, and a reason if there are none.
     """
     import optuna
     from optuna.trial import TrialState
@@ -70,10 +74,10 @@ def importance(study: Any) -> tuple[dict[str, float], str]:
     if len(set(values)) < 2:
         return {}, "all trials came to the same"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is experimental, and imprecise for few trials
+        warnings.simplefilter("ignore")  # it is experimental, and imprecise for few trials
         try:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        except Exception as error:  # spaces that it can't compare
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        except Exception as error:  # it can't compare every space
             return {}, f"it can't be told ({error})"
-    return {key: float(value) for key, value in found.items()}, ""
+    return {key: float(value) for key, value in shares.items()}, ""

@@ -1,4 +1,4 @@
-"""The seeds of a trial, and the one value that is made of what they came to."""
+"""The seeds of a trial, and the single value that is computed from their evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAYS = ("mean", "iqm")
 
 
 def check_aggregate(how: str) -> None:
-    """Raise UserError where there is no such way to make one value of several."""
+    """Raise UserError if there is no such way to combine several values."""
     from pgrun.errors import UserError
 
     if how not in WAYS:
@@ -20,7 +20,7 @@ def check_aggregate(how: str) -> None:
 
 
 def aggregate(values: Sequence[float], how: str) -> float:
-    """Make one value of those of several seeds: their mean, or that of the middle half."""
+    """Combine the values of several seeds: their mean, or the mean of the middle half (iqm)."""
     ordered = sorted(values)
     cut = len(ordered) // 4 if how == "iqm" else 0
     kept = ordered[cut : len(ordered) - cut]
@@ -28,14 +28,17 @@ def aggregate(values: Sequence[float], how: str) -> float:
 
 
 def trial_seeds(overrides: list[str], seeds: Any) -> tuple[list[int], list[str]]:
-    """Find the seeds of each trial; -> them, [] where a trial is one job, and the overrides that are left.
+    """Find the seeds of each trial.
 
     Args:
         overrides: the sweep's: `seed=0,1` gives the seeds, `seed=10` the first of them.
         seeds: hydra.sweeper.seeds: how many, or which.
 
+    Returns:
+        The seeds, [] where a trial is one job; and the remaining overrides.
+
     Raises:
-        UserError: they are given twice, or are no seeds.
+        UserError: the seeds are given twice, or are no seeds.
     """
     from pgrun.errors import UserError
 
@@ -70,7 +73,7 @@ def listed(override: Override) -> list[int]:
 
 
 def checked(seeds: list[Any], named: str) -> list[int]:
-    """Return the seeds; raise UserError where they are none."""
+    """Return the seeds, or raise UserError if they are not distinct whole numbers."""
     from pgrun.errors import UserError
 
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
@@ -80,5 +83,5 @@ def checked(seeds: list[Any], named: str) -> list[int]:
 
 
 def shown(seeds: Any) -> str:
-    """Write hydra.sweeper.seeds as on the command line."""
+    """Format hydra.sweeper.seeds as on the command line."""
     return str(seeds) if isinstance(seeds, (int, str)) else f"[{','.join(map(str, seeds))}]"

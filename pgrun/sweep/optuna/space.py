@@ -1,4 +1,4 @@
-"""Search spaces: Hydra's sweep overrides as Optuna's distributions."""
+"""Search spaces: Hydra's sweep overrides as distributions of Optuna."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from hydra.core.override_parser.types import (
 
 
 def search_space(overrides: list[str]) -> tuple[dict[str, tuple[Any, dict[str, str]]], list[str]]:
-    """The keys that are searched, with their distributions and how choices are written; and the other overrides.
+    """Split overrides into those that are searched and those that are fixed.
 
-    A key that is given twice is what it is given last: the command line's word stands over a file's.
+    If a key is given twice, the last one counts: the command line's over a file's.
+
+    Returns:
+        For each searched key its distribution and the texts of its choices; and the fixed overrides.
     """
     given: dict[str, Override] = {}
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -33,10 +36,13 @@ def search_space(overrides: list[str]) -> tuple[dict[str, tuple[Any, dict[str, s
 
 
 def distribution(override: Override) -> tuple[Any, dict[str, str]]:
-    """Optuna's distribution for a swept override, and the text of each choice.
+    """Convert a swept override to a distribution of Optuna.
+
+    Returns:
+        The distribution, and the text of each choice.
 
     Raises:
-        UserError: Optuna has none for it.
+        UserError: Optuna has no such distribution.
     """
     from pgrun.errors import UserError
 
@@ -50,7 +56,11 @@ def distribution(override: Override) -> tuple[Any, dict[str, str]]:
 
 
 def numbers(value: Any) -> Any:
-    """Optuna's distribution over an interval or a range; ValueError where there is none."""
+    """Return Optuna's distribution over an interval or a range.
+
+    Raises:
+        ValueError: Optuna has no such distribution.
+    """
     from optuna.distributions import FloatDistribution, IntDistribution
 
     log = "log" in getattr(value, "tags", ())
@@ -68,18 +78,18 @@ def numbers(value: Any) -> Any:
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:
-    """Both ends of an interval; ValueError where one is missing."""
+    """Return both ends of an interval; raise ValueError if one is missing."""
     if low is None or high is None:
         raise ValueError("it has no end")
     return low, high
 
 
 def choices(override: Override) -> tuple[Any, dict[str, str]]:
-    """Optuna's distribution over choices, and the text of each."""
+    """Return Optuna's distribution over choices, and the text of each."""
     from optuna.distributions import CategoricalDistribution
 
     value: Any = override.value()
     texts = list(override.sweep_string_iterator())
     plain = [v.text if isinstance(v, QuotedString) else v for v in value.list]
-    found = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
-    return CategoricalDistribution(found), dict(zip(map(str, found), texts, strict=True))
+    values = [v if isinstance(v, (bool, int, float, str)) else t for v, t in zip(plain, texts, strict=True)]
+    return CategoricalDistribution(values), dict(zip(map(str, values), texts, strict=True))

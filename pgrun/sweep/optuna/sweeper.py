@@ -1,4 +1,4 @@
-"""Optuna asks for the jobs: search spaces in Hydra's syntax, pruning, storage that outlives the process."""
+"""The Optuna sweeper: search spaces in Hydra's syntax, pruning, and a storage that outlives the process."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ __all__ = ["OptunaSweeper", "search_space"]
 
 
 class OptunaSweeper(Sweeper):
-    """A trial for each job, or for several that differ in their seed alone, through whatever launcher is chosen.
+    """Lets Optuna choose the jobs: each trial is one job, or several that differ only in their seed.
 
-    The storage knows each trial's number and values from its beginning, so after a kill the same command finds them:
-    trials that ended are kept, those that were running go on, and those that failed are tried once more.
+    It works with any of pgrun's launchers. The storage knows the number and values of each trial from its beginning. So
+    after a kill, the same command finds them: trials that ended are kept, those that were running go on, and those that
+    failed are tried once more.
 
     Args:
         sampler: what is tried next, an Optuna sampler.
@@ -65,11 +66,7 @@ class OptunaSweeper(Sweeper):
         self.results: dict[int, dict[str, str | float | None]] = {}  # by trial and job
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`.
-
-        Raises:
-            UserError: the launcher runs jobs by batches alone.
-        """
+        """Receive the config from Hydra, which calls this first; refuse a launcher that takes batches only."""
         from pgrun.errors import UserError
 
         self.config: DictConfig = config
@@ -91,19 +88,19 @@ class OptunaSweeper(Sweeper):
         self.check_fixed()
         OmegaConf.save(self.config, folder / "multirun.yaml")
         over, running = self.take_up()
-        left, each = self.n_trials - over, len(self.trial_seeds) or 1
-        wanted = min(left * each, self.n_jobs or left * each)
+        left, per_trial = self.n_trials - over, len(self.trial_seeds) or 1
+        wanted = min(left * per_trial, self.n_jobs or left * per_trial)
         with self.launcher.at_work(wanted if left > 0 else 0):
-            self.launcher.count(self.n_trials * each, over * each)
+            self.launcher.count(self.n_trials * per_trial, over * per_trial)
             if left > 0:
                 kept = f", {over} over before, {len(running)} to go on" if over or running else ""
-                seeds = f" of {each} seeds" if each > 1 else ""
+                seeds = f" of {per_trial} seeds" if per_trial > 1 else ""
                 self.launcher.announce(f"{self.n_trials} trials{seeds}{kept}")
                 self.run(over, running, min(wanted, self.n_jobs or self.launcher.parallel))
         conclude(self.study, self.launcher.session, self.over_seeds, self.trial_seeds)
 
     def prepare(self, overrides: list[str], folder: Path) -> None:
-        """Tell what is searched from what is fixed and from the seeds of each trial, and open the study."""
+        """Separate searched keys, fixed keys and seeds, and open the study."""
         from pgrun.errors import UserError
         from pgrun.run.console import remark
 
@@ -120,15 +117,15 @@ class OptunaSweeper(Sweeper):
             self.trial_seeds, self.search = [], whole
 
     def open_study(self) -> Any:
-        """The study in the storage, or a new one; UserError where either can't be."""
+        """Open the study in the storage, or make one; raise UserError if that fails."""
         import optuna
 
         from pgrun.errors import UserError
 
         key = "hydra.sweeper.sampler"
         try:
-            tried = optuna.create_study(sampler=self.sampler(seed=self.seed))  # in memory: whether it samples at all
-            tried.ask({key: distribution for key, (distribution, _) in self.search.items()})
+            probe = optuna.create_study(sampler=self.sampler(seed=self.seed))  # in memory: does it sample at all?
+            probe.ask({key: distribution for key, (distribution, _) in self.search.items()})
             key = f"hydra.sweeper.storage={self.storage}"
             return optuna.create_study(
                 study_name=self.study_name,
@@ -141,7 +138,7 @@ class OptunaSweeper(Sweeper):
             raise UserError(f"{key}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
     def run(self, over: int, running: list[int], at_once: int) -> None:
-        """Keep `at_once` jobs running: those of trials that were running before, then of new ones."""
+        """Keep `at_once` jobs running: first those of trials that were `running` before, then those of new trials."""
         begun, busy, waiting = over, 0, list[Job]()
         while True:
             while busy < at_once and (waiting or begun < self.n_trials):
@@ -152,7 +149,7 @@ class OptunaSweeper(Sweeper):
                 if self.settled(job):
                     result: dict[str, Any] | None = {"status": "skipped"}
                 else:
-                    result = self.launcher.over(job)  # killed before the storage was told
+                    result = self.launcher.over(job)  # an earlier process was killed before it told the storage
                 if result is None:
                     self.launcher.submit(job)
                     busy += 1
@@ -166,11 +163,15 @@ class OptunaSweeper(Sweeper):
             self.end(job, result)
 
     def settled(self, job: Job) -> bool:
-        """Tell whether another seed has decided what becomes of a job's trial."""
+        """Return whether the result of another seed has already decided a job's trial."""
         return any(value in ("failed", "diverged", "pruned") for value in self.results[job.number].values())
 
     def take_up(self) -> tuple[int, list[int]]:
-        """What an earlier process left; -> how many trials are over, and the numbers of those that were running."""
+        """Take over the trials of an earlier process; those that failed are queued once more.
+
+        Returns:
+            How many trials are over, and the numbers of those that were running.
+        """
         from optuna.trial import TrialState
 
         trials = self.study.get_trials(deepcopy=False)
@@ -182,28 +183,28 @@ class OptunaSweeper(Sweeper):
         return over, [trial.number for trial in trials if trial.state == TrialState.RUNNING]
 
     def check_space(self, folder: Path) -> None:
-        """UserError where the search space, or the seeds, are not those that the storage's trials are from."""
+        """Raise UserError if the search space or the seeds differ from those of earlier trials."""
         from pgrun.errors import UserError
 
         space = {key: repr(distribution) for key, (distribution, _) in sorted(self.search.items())}
         before = self.study.user_attrs.get("space")
-        how = [self.trial_seeds, self.over_seeds if self.trial_seeds else ""]
+        seeds = [self.trial_seeds, self.over_seeds if self.trial_seeds else ""]
         if before is None:
             self.study.set_user_attr("space", space)
-            self.study.set_user_attr("seeds", how)
+            self.study.set_user_attr("seeds", seeds)
         elif before != space:
             changed = ", ".join(key for key in sorted({*before, *space}) if before.get(key) != space.get(key))
             raise UserError(f"{folder} was searched over another space ({changed} changed): choose another folder")
-        elif how != (then := self.study.user_attrs.get("seeds", [[], ""])):
+        elif seeds != (then := self.study.user_attrs.get("seeds", [[], ""])):
             raise UserError(
-                f"{folder} was searched with other seeds a trial ({then[0] or 'one'} then, {how[0] or 'one'} now) or "
+                f"{folder} was searched with other seeds a trial ({then[0] or 'one'} then, {seeds[0] or 'one'} now) or "
                 "another hydra.sweeper.over_seeds: choose another folder"
             )
 
     def check_fixed(self) -> None:
-        """UserError where what is not searched is composed otherwise than when the storage's trials began.
+        """Raise UserError if the fixed part of the config has changed since earlier trials.
 
-        One trial is composed again for each choice of groups' members, since these may bring other fixed values.
+        One trial for each choice of groups' members is composed again, since these may bring other fixed values.
         """
         from pgrun.sweep.folder import check_unchanged
 
@@ -216,7 +217,7 @@ class OptunaSweeper(Sweeper):
             check_unchanged(kept["config"], job.config, what, over)
 
     def keep_fixed(self, job: Job) -> None:
-        """Note in the storage what a trial's config is, for `check_fixed`."""
+        """Keep a trial's config in the storage, for `check_fixed`."""
         from pgrun.run.directory import flat
 
         choices = job.config.hydra.runtime.choices
@@ -227,17 +228,17 @@ class OptunaSweeper(Sweeper):
             self.study.set_user_attr("fixed", {**fixed, groups: kept})
 
     def overrides(self, values: dict[str, Any]) -> list[list[str]]:
-        """The command line of each of a trial's jobs, with these values of what is searched."""
+        """Return the overrides of each job of a trial that has these values of the searched keys."""
         searched = [f"{key}={texts.get(str(values[key]), values[key])}" for key, (_, texts) in self.search.items()]
         line = [*self.fixed, *searched]
         return [[*line, f"seed={seed}"] for seed in self.trial_seeds] or [line]
 
     def begin(self, number: int | None) -> list[Job]:
-        """Ask for a trial, or go on with this one; -> its jobs."""
+        """Begin a new trial, or go on with the one of this number, and return its jobs."""
         import numpy as np
 
         if number is None:
-            # a sampler for each trial, so that a study that was killed goes on as if it had not been
+            # a new sampler for each trial, so that a study that was killed goes on with the same trials
             number = len(self.study.get_trials(deepcopy=False))
             seed = None if self.seed is None else int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
             self.study.sampler = self.sampler(seed=seed)
@@ -262,9 +263,9 @@ class OptunaSweeper(Sweeper):
         return jobs
 
     def end(self, job: Job, result: dict[str, Any]) -> None:
-        """Note what came of a job, and tell the storage once each of its trial's jobs has ended.
+        """Note a job's result, and tell the storage once all jobs of its trial have ended.
 
-        A trial with one that was interrupted stays a running trial, for next time.
+        A trial with an interrupted job stays a running trial, so that the next session goes on with it.
         """
         from optuna.trial import TrialState
 
@@ -273,14 +274,14 @@ class OptunaSweeper(Sweeper):
         results = self.results[job.number]
         finished = result["status"] == "finished"
         results[self.launcher.place(job)] = objective(result) if finished else result["status"]
-        found = list(results.values())
-        if None in found or "interrupted" in found:
+        values = list(results.values())
+        if None in values or "interrupted" in values:
             return
-        if "failed" in found:
+        if "failed" in values:
             self.study.tell(job.number, state=TrialState.FAIL)
-        elif "diverged" in found:
+        elif "diverged" in values:
             self.study.tell(job.number, WORST if self.direction == "maximize" else -WORST)
-        elif "pruned" in found:
+        elif "pruned" in values:
             self.study.tell(job.number, state=TrialState.PRUNED)
         else:
-            self.study.tell(job.number, aggregate([float(value) for value in found], self.over_seeds))  # type: ignore[arg-type]
+            self.study.tell(job.number, aggregate([float(value) for value in values], self.over_seeds))  # type: ignore[arg-type]

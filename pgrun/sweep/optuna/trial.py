@@ -1,4 +1,4 @@
-"""A trial as its job sees it, in whatever process that runs."""
+"""A trial as one of its jobs sees it, in whatever process the job runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from pgrun.sweep.optuna.seeds import aggregate
 
-HOPELESS = "hopeless"  # a trial's mark that all its jobs are to end
+HOPELESS = "hopeless"  # the attribute of a trial all of whose jobs are to end
 
 
 def open_storage(storage: str) -> Any:
-    """A journal file by its path, or a database by its URL."""
+    """Open a storage: a journal file by its path, or a database by its URL."""
     import optuna
 
     if "://" in storage:
@@ -24,7 +24,7 @@ def open_storage(storage: str) -> Any:
 
 
 def open_trial(study: Any, number: int) -> Any:
-    """A trial that may have been begun by another process; its values are those that it was given there."""
+    """Open a trial of a study, perhaps begun by another process, with the values that it was given there."""
     import optuna
 
     (identifier,) = (t._trial_id for t in study.get_trials(deepcopy=False) if t.number == number)
@@ -33,22 +33,26 @@ def open_trial(study: Any, number: int) -> Any:
 
 @dataclass
 class TrialReporter:
-    """How a job reports to its trial."""
+    """Reports a job's evaluations to its trial."""
 
     storage: str
     study_name: str
     number: int
     pruner: Any
-    every: int | None  # environment steps between evaluations: the trial's steps are their numbers
-    seed: int | None = None  # the job's, where a trial has several
-    seeds: Sequence[int] = ()  # of all its jobs
+    every: int | None  # environment steps between evaluations; a trial's steps count evaluations
+    seed: int | None = None  # the job's, if the trial has several
+    seeds: Sequence[int] = ()  # of all the trial's jobs
     over_seeds: str = "mean"
 
     def hopeless(self, steps: int, value: float) -> bool:
-        """Report an evaluation; -> whether the pruner sees no point in going on.
+        """Report an evaluation, and return whether the pruner wants to stop the trial.
 
-        Where a trial has several seeds, what is reported is made of all of them: an evaluation counts once each has
-        had it, and the answer is for all.
+        If a trial has several seeds, the values of all are combined: an evaluation counts once each seed has reached
+        it, and the answer holds for all.
+
+        Args:
+            steps: environment steps of the job.
+            value: the mean return of the evaluation.
         """
         import optuna
 
@@ -68,7 +72,7 @@ class TrialReporter:
                 return False
             value = aggregate(known, self.over_seeds)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an evaluation that is done again after a checkpoint
+            warnings.simplefilter("ignore")  # an evaluation may be repeated after a checkpoint
             trial.report(value, step)
         prune = bool(trial.should_prune())
         if prune and len(self.seeds) > 1:
@@ -76,8 +80,12 @@ class TrialReporter:
         return prune
 
     def note(self, trial: Any, step: int, value: float) -> list[float]:
-        """Keep this seed's evaluation with the trial; -> those of all seeds that have had it."""
-        mine = {**trial.user_attrs.get(f"seed {self.seed}", {}), str(step): value}
-        trial.set_user_attr(f"seed {self.seed}", mine)
-        every = {seed: trial.user_attrs.get(f"seed {seed}", {}) for seed in self.seeds} | {self.seed: mine}
-        return [values[str(step)] for values in every.values() if str(step) in values]
+        """Keep this seed's evaluation with the trial.
+
+        Returns:
+            The evaluations at this step of all seeds that have reached it.
+        """
+        own_values = {**trial.user_attrs.get(f"seed {self.seed}", {}), str(step): value}
+        trial.set_user_attr(f"seed {self.seed}", own_values)
+        by_seed = {seed: trial.user_attrs.get(f"seed {seed}", {}) for seed in self.seeds} | {self.seed: own_values}
+        return [values[str(step)] for values in by_seed.values() if str(step) in values]
