@@ -45,23 +45,6 @@ class Open(Sized):
         super().__init__(size=3, **kwargs)
 
 
-class Halves(gym.ObservationWrapper):
-    def __init__(self, env: gym.Env, by: int = 2) -> None:
-        super().__init__(env)
-
-    def observation(self, x: Any) -> Any:
-        return x / 2
-
-
-def halves_of(by: int) -> Any:
-    """Make what wraps."""
-    return lambda env: Halves(env, by)
-
-
-def put_round(game: gym.Env, by: int) -> gym.Env:
-    return Halves(game, by)
-
-
 gym.register("Sized-v0", entry_point=Sized)
 gym.register("Registered-v0", entry_point=Sized, kwargs={"size": 3})
 gym.register("Open-v0", entry_point=Open)
@@ -105,7 +88,7 @@ WRAPPERS = {
     "3": "env.wrappers[0]=3 is no wrapper: write {_target_: module.Class, _partial_: true, …}",
     "{max_episode_steps: 3}": "is no wrapper: write {_target_: module.Class",
     "{_target_: gymnasium.wrappers.ReshapeObservation, shape: [5]}": "can't be put round the environment with shape=(5",
-    "{_target_: envs.test_arguments.put_round}": "env.wrappers[0]: put_round needs by",
+    "{_target_: halving.put_round}": "env.wrappers[0]: put_round needs by",
 }
 
 
@@ -124,9 +107,9 @@ def test_arguments_of_a_wrapper(wrapper):
         "FlattenObservation",
         f"{W}.FlattenObservation",
         {"_target_": "FlattenObservation"},
-        {"_target_": "envs.test_arguments.Halves", "by": 3},
-        {"_target_": "envs.test_arguments.Halves", "_partial_": True},
-        {"_target_": "envs.test_arguments.put_round", "by": 3},
+        {"_target_": "halving.Halves", "by": 3},
+        {"_target_": "halving.Halves", "_partial_": True},
+        {"_target_": "halving.put_round", "by": 3},
     ],
 )
 def test_what_takes_an_environment_is_called_when_there_is_one(wrapper):
@@ -136,7 +119,7 @@ def test_what_takes_an_environment_is_called_when_there_is_one(wrapper):
 
 
 def test_what_makes_a_wrapper_is_called_at_once():
-    (setting,) = wrapper_settings([{"_target_": "envs.test_arguments.halves_of", "by": 3}])
+    (setting,) = wrapper_settings([{"_target_": "halving.halves_of", "by": 3}])
     assert setting["_partial_"] is False
     assert wrapper_settings(None) == []
 

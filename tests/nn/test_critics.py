@@ -1,44 +1,15 @@
 """A network of the user's own is used wherever an algorithm reads observations, or refused by name."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from recipes import sampled
 from running import parts
+from sines import Own, Same, Sines
 from torch import nn
 
 from pgrun.errors import UserError
 from pgrun.loop.train import Clock, train
-from pgrun.nn import MLP
-from pgrun.nn.encoder import Encoder
-from pgrun.nn.layers import Flatten, flat_size, linear
-
-
-class Sines(Encoder):
-    """Sines of the observation."""
-
-    def __init__(self, space):
-        super().__init__()
-        self.flatten, self.features = Flatten(space, False), 6
-        self.layer = linear(flat_size(space), 6, 1.0)
-
-    def forward(self, obs):
-        return torch.sin(self.layer(self.flatten.run(obs)))
-
-
-@dataclass(kw_only=True)
-class Own(MLP):
-    """network=mlp with another encoder."""
-
-    def encoder(self, space):
-        return Sines(space)
-
-
-@dataclass(kw_only=True)
-class Same(MLP):
-    """network=mlp under another name."""
-
+from pgrun.nn.layers import flat_size
 
 CONTINUOUS = {
     "sac": 3,  # how many encoders it has, without slow copies
@@ -99,5 +70,5 @@ def test_a_subclass_with_the_encoder_of_mlp_is_one_batched_product():
 
 def test_several_agents_refuse_an_encoder_by_name():
     with pytest.raises(UserError, match="the encoder of Own has no place") as caught:
-        parts("algo=maddpg", "env=simple_spread", f"network._target_={__name__}.Own")
+        parts("algo=maddpg", "env=simple_spread", "network._target_=sines.Own")
     assert "\n" not in str(caught.value)

@@ -14,7 +14,6 @@ import pytest
 from running import new_run, parts, same
 from shell import free_port, pgrun
 
-from pgrun.collect.rollouts import Rollouts
 from pgrun.errors import Lost, UserError
 from pgrun.parallel.ray import actors as crew
 from pgrun.parallel.ray import team as on_ray
@@ -24,19 +23,6 @@ from pgrun.shell.commands import RESUMABLE, override
 SMALL = ("algo=dppo", "env=cartpole", "num_envs=4", "network.hidden=[16]", "algo.rollout=64", "algo.policy_substeps=4",
          "algo.critic_fit.epochs=3", "eval.final_episodes=2", "eval.every=null")  # fmt: skip
 SLOW = ("collector._target_=dppo_stragglers.SlowRollouts", "+collector.factor=10")
-
-
-class Broken(Rollouts):
-    """Rollouts that fail in every worker but the leader."""
-
-    def __init__(self, *, rank=0, **common):
-        super().__init__(**common)
-        self.rank = rank
-
-    def collect(self, algorithm):
-        if self.rank:
-            raise ZeroDivisionError("a simulator's own message")
-        return super().collect(algorithm)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +153,7 @@ def test_a_killed_worker_is_told_of_and_the_run_goes_on(ray, tmp_path, seen, cap
 
 @pytest.mark.slow
 def test_an_exception_in_a_worker_shows_its_own_line(ray, tmp_path, caplog):
-    words = (*SMALL, "workers=2", "total_steps=2000", f"collector._target_={__name__}.Broken")
+    words = (*SMALL, "workers=2", "total_steps=2000", "collector._target_=breaking_rollouts.Broken")
     new_run(tmp_path, *words).execute()
     assert result(tmp_path)["status"] == "finished"
     told = [line for line in caplog.messages if "ended" in line]
