@@ -3,30 +3,33 @@
 Hydra executes this module anew whenever it looks for plugins, so it holds names and nothing else.
 """
 
-from pgrun.sweep import grid
-from pgrun.sweep.launchers import basic, joblib, ray, slurm
-from pgrun.sweep.optuna import sweeper
+from pgrun.sweep.grid import GridSweeper as Grid
+from pgrun.sweep.launchers.basic import BasicLauncher as Basic
+from pgrun.sweep.launchers.joblib import JoblibLauncher as Joblib
+from pgrun.sweep.launchers.ray import RayLauncher as Ray
+from pgrun.sweep.launchers.slurm import SlurmLauncher as Slurm
+from pgrun.sweep.optuna.sweeper import OptunaSweeper as Optuna
 
 
-class BasicLauncher(basic.BasicLauncher):
-    __doc__ = basic.BasicLauncher.__doc__
+class BasicLauncher(Basic):
+    """Run one job after the other, in this process."""
 
 
-class JoblibLauncher(joblib.JoblibLauncher):
-    __doc__ = joblib.JoblibLauncher.__doc__
+class JoblibLauncher(Joblib):
+    """Run jobs in parallel processes on this machine."""
 
 
-class RayLauncher(ray.RayLauncher):
-    __doc__ = ray.RayLauncher.__doc__
+class RayLauncher(Ray):
+    """Run jobs on Ray, on this machine or a cluster."""
 
 
-class SlurmLauncher(slurm.SlurmLauncher):
-    __doc__ = slurm.SlurmLauncher.__doc__
+class SlurmLauncher(Slurm):
+    """Run jobs on a Slurm cluster, by submitit."""
 
 
-class GridSweeper(grid.GridSweeper):
-    __doc__ = grid.GridSweeper.__doc__
+class GridSweeper(Grid):
+    """Try every combination of the values that are given."""
 
 
-class OptunaSweeper(sweeper.OptunaSweeper):
-    __doc__ = sweeper.OptunaSweeper.__doc__
+class OptunaSweeper(Optuna):
+    """Search the best values, by Optuna."""

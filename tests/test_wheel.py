@@ -48,7 +48,7 @@ def test_an_installed_copy_composes_and_trains(wheel, tmp_path):
         "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel), cwd=elsewhere
     )
 
-    where = "import pgrun, pgrun.config.paths, pgrun.sweep.launchers.basic as l\n"
+    where = "import pgrun, pgrun.config.paths, hydra_plugins.pgrun_plugins as l\n"
     where += "print(pgrun.__file__, pgrun.config.paths.config_dir(), l.__file__, sep='\\n')"
     found = run("-c", where, cwd=elsewhere, path=str(target)).stdout.splitlines()
     assert found[0] == str(target / "pgrun" / "__init__.py")

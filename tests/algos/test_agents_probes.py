@@ -17,7 +17,7 @@ EACH = ["maddpg", "iddpg", "maddpg algo.ensembles=2", "maddpg algo.infer_policie
 @pytest.mark.parametrize("algo", sampled(EACH, ("iddpg", "maddpg algo.infer_policies=true")))
 def test_each_agent_finds_what_pays_it_most(algo):
     algo, *more = algo.split()
-    env = ("env=pettingzoo", "env.id=envs.agents:Ladder")
+    env = ("env=pettingzoo", "env.id=agents:Ladder")
     parts, _ = run(f"algo={algo}", *env, *SMALL, *REPLAY, *more, "total_steps=1600", "algo.logit_penalty=0.1")
     result = evaluate(parts.algorithm, parts.make_eval_env(8), 8, seed=1)
     luck = torch.tensor(result.streams["return_one"]) - 2 * 2  # two steps that pay 2, and 4 that pay twice that
@@ -26,7 +26,7 @@ def test_each_agent_finds_what_pays_it_most(algo):
 
 def test_critics_that_see_all_agents_find_what_lone_ones_can_not():
     """Both are paid for being of one mind, which two that learn alone find too; the value of it is what is known."""
-    env = ("env=pettingzoo", "env.id=envs.agents:Accord")
+    env = ("env=pettingzoo", "env.id=agents:Accord")
     found = {}
     for algo in ("maddpg", "iddpg"):
         parts, _ = run(f"algo={algo}", *env, *SMALL, *REPLAY, "total_steps=1200", "algo.logit_penalty=10")
@@ -39,7 +39,7 @@ def test_critics_that_see_all_agents_find_what_lone_ones_can_not():
 
 
 def test_ppo_for_all_agents_finds_what_pays_most():
-    env = ("env=pettingzoo", "env.id=envs.agents:Ladder")
+    env = ("env=pettingzoo", "env.id=agents:Ladder")
     more = ("algo.rollout=32", "algo.minibatch=64", "optimizer.lr=1e-2", "total_steps=6000")
     parts, clock = run("algo=ppo", *env, *SMALL, *more)
     assert clock.steps >= 6_000

@@ -23,7 +23,7 @@ TARGET = (*REPLAY, "algo.tau=1")
 COLD = (*TARGET, *NUMBERS, "algo.init_temperature=1e-8")  # so that the entropy is no part of the value
 EPOCHS = ("algo.rollout=8", "algo.minibatch=32", "algo.epochs=2", "total_steps=4800")
 FITTED = ("algo.rollout=8", "algo.critic_fit.minibatch=32", "algo.critic_fit.epochs=6", "total_steps=3200")
-AGENTS = (*SMALL, "optimizer.lr=0.5", "env=pettingzoo", "env.id=envs.agents:Steady")
+AGENTS = (*SMALL, "optimizer.lr=0.5", "env=pettingzoo", "env.id=agents:Steady")
 RECIPES: dict[str, tuple[str, ...]] = {
     "reinforce algo/baseline=value": (*STEPS, "collector.episodes=8", "total_steps=12800"),
     "actor_critic": (*STEPS, "algo.rollout=2", "total_steps=4800"),

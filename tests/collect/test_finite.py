@@ -18,7 +18,7 @@ ENV = "env=gym env.id=Probe{}-v0 env.autoreset={}"
 
 def words(algo, probe, autoreset="same_step"):
     env = ENV.format(probe, autoreset)
-    return recipe(algo, env, f"{env} +env.kwargs.continuous=true", "env=pettingzoo env.id=envs.agents:Broken")
+    return recipe(algo, env, f"{env} +env.kwargs.continuous=true", "env=pettingzoo env.id=agents:Broken")
 
 
 def tensors(x):

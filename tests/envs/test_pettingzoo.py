@@ -23,7 +23,7 @@ from pgrun.run.environments import make_env
 KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}
 
 
-def made(id="envs.agents:Ladder", agents="joint", **kwargs):
+def made(id="agents:Ladder", agents="joint", **kwargs):
     return make_parallel(id=id, agents=agents, **{**KWARGS, **kwargs})
 
 
@@ -112,7 +112,7 @@ def test_rows_of_agents_that_know_their_number():
 
 
 def test_actions_of_every_kind_arrive():
-    env = made("envs.agents:Mixed", num_envs=1)
+    env = made("agents:Mixed", num_envs=1)
     assert list(env.action_space) == ["one", "three", "two"]  # as Dict spaces have them
     assert isinstance(env.action_space["two"], gym.spaces.Box)
     env.reset(0)
@@ -137,7 +137,7 @@ def test_the_limit_is_the_environments_own_or_cuts_it():
     assert steps[2].next_obs["two"][0].tolist() == [1, 3]
 
 
-@pytest.mark.parametrize(("id", "agents"), [("mpe2.simple_tag_v3", "joint"), ("envs.agents:Ladder", "rows")])
+@pytest.mark.parametrize(("id", "agents"), [("mpe2.simple_tag_v3", "joint"), ("agents:Ladder", "rows")])
 def test_a_snapshot_goes_on_as_it_would_have(id, agents):
     env, other = (made(id, agents=agents, seed=seed) for seed in (0, 1))
     env.reset(3)
@@ -171,7 +171,7 @@ def test_seeds_decide_episodes():
 
 
 def test_evaluation_is_of_the_mean_over_agents_and_of_each():
-    run = parts("algo=maddpg", "env=pettingzoo", "env.id=envs.agents:Ladder")
+    run = parts("algo=maddpg", "env=pettingzoo", "env.id=agents:Ladder")
 
     def likeliest(obs, carry, explore):
         return hot(1, 2).expand(len(obs["one"]), -1), carry, {}
@@ -187,7 +187,7 @@ def test_evaluation_is_of_the_mean_over_agents_and_of_each():
 
 
 def test_the_collector_counts_steps_of_all_agents_as_one():
-    run = parts("algo=maddpg", "env=pettingzoo", "env.id=envs.agents:Ladder", "num_envs=2", "algo.rollout=9")
+    run = parts("algo=maddpg", "env=pettingzoo", "env.id=agents:Ladder", "num_envs=2", "algo.rollout=9")
     rollout = run.collector.collect(run.algorithm)
     assert rollout.reward.shape == rollout.discount.shape == (9, 2, 2)
     assert int(rollout.valid.sum()) == 18
@@ -200,7 +200,7 @@ def test_the_collector_counts_steps_of_all_agents_as_one():
 
 
 def test_each_agent_has_its_curves_and_figures(tmp_path):
-    overrides = ("algo=maddpg", "env=pettingzoo", "env.id=envs.agents:Ladder", "num_envs=2", "algo.rollout=4")
+    overrides = ("algo=maddpg", "env=pettingzoo", "env.id=agents:Ladder", "num_envs=2", "algo.rollout=4")
     result = new_run(tmp_path, *overrides, "total_steps=80", "log.every=16", "eval.every=40").execute()
     assert {"eval_return_one_mean", "eval_return_two_mean"} <= result.keys()
     both = (result["eval_return_one_mean"] + result["eval_return_two_mean"]) / 2
@@ -240,16 +240,16 @@ def test_the_commands(tmp_path):
         ({"id": "mpe2.simple_sprea_v3"}, "env.id=mpe2.simple_sprea_v3: there is no module .*such as"),
         ({"id": "nowhere_to_be_found"}, "there is no module nowhere_to_be_found; name a module with a parallel_env"),
         ({"id": "math"}, "math has no parallel_env; name a module"),
-        ({"id": "envs.agents:Escalator"}, "envs.agents has no Escalator"),
-        ({"kwargs": {"wings": 2}}, "env.kwargs: envs.agents:Ladder takes no such argument .*wings"),
-        ({"id": "envs.agents:Nobody"}, "possible_agents"),
-        ({"id": "envs.agents:Pictures"}, "sees a Dict: use agents=rows"),
-        ({"id": "envs.agents:Pictures", "agents": "rows", "agent_index": True}, "env.agent_index=true appends to vec"),
+        ({"id": "agents:Escalator"}, "agents has no Escalator"),
+        ({"kwargs": {"wings": 2}}, "env.kwargs: agents:Ladder takes no such argument .*wings"),
+        ({"id": "agents:Nobody"}, "possible_agents"),
+        ({"id": "agents:Pictures"}, "sees a Dict: use agents=rows"),
+        ({"id": "agents:Pictures", "agents": "rows", "agent_index": True}, "env.agent_index=true appends to vec"),
         (
             {"id": "mpe2.simple_speaker_listener_v4", "agents": "rows"},
             "observations of .* differ: listener_0 has Box.11,., speaker_0 has Box.3,.; use algo=maddpg or iddpg",
         ),
-        ({"id": "envs.agents:Mixed", "agents": "rows"}, "actions of .* differ: one has Discrete"),
+        ({"id": "agents:Mixed", "agents": "rows"}, "actions of .* differ: one has Discrete"),
         ({"agents": "both"}, "agents=both is not known; choose joint or rows"),
     ],
 )
@@ -269,7 +269,7 @@ def test_a_missing_package_is_named(package, monkeypatch):
 
 
 def test_a_dict_can_be_a_row():
-    env = made("envs.agents:Pictures", agents="rows")
+    env = made("agents:Pictures", agents="rows")
     assert env.reset(0)["x"].tolist() == [[0, 0], [1, 0]] * 2
 
 

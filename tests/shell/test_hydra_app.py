@@ -109,7 +109,7 @@ def test_composing_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_what_goes_wrong_in_a_callback_is_not_swallowed(
     where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
     for name in ("check_dir", "check_plugins"):

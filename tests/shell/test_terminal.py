@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-import breaking
-import gymnasium as gym
+import printing
 import pytest
 from running import new_run
 from shell import pgrun
@@ -19,24 +16,8 @@ from shell import pgrun
 from pgrun.shell.cli import main
 from pgrun.shell.terminal import spell_what_is_lacking, spelt, stdout_alone
 
-HERE = sys.stdout
-
-
-class Prints(breaking.Breaks):
-    """Prints by Python, by an older name of stdout, by a descriptor, by C, and from another process."""
-
-    def reset(self, **kwargs: Any) -> Any:
-        print("a word of Python's")
-        print("a word by another name", file=HERE)
-        os.write(1, b"a word by a descriptor\n")
-        ctypes.CDLL(None).printf(b"a word of C's\n")  # which C may keep until the process ends
-        os.system("echo a word of a process")
-        return super().reset(**kwargs)
-
-
-gym.register("Prints-v0", entry_point=Prints)
 SMALL = (
-    *("env=gym", "env.id=test_terminal:Prints-v0", "num_envs=1", "algo.rollout=4", "algo.minibatch=4"),
+    *("env=gym", "env.id=printing:Prints-v0", "num_envs=1", "algo.rollout=4", "algo.minibatch=4"),
     *("network.hidden=[4]", "total_steps=8", "eval.every=null", "eval.final_episodes=0"),
 )
 
@@ -44,7 +25,7 @@ SMALL = (
 def test_json_stands_alone_on_stdout(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "HERE", sys.stderr)  # where pytest has stdout, it is not its descriptor
+    monkeypatch.setattr(printing, "HERE", sys.stderr)  # where pytest has stdout, it is not its descriptor
     new_run(tmp_path, *SMALL).execute()
     capfd.readouterr()
     assert main(["eval", str(tmp_path), "--episodes", "2", "--json"]) == 0
@@ -60,8 +41,8 @@ def test_json_stands_alone_on_stdout(
 @pytest.mark.slow
 def test_json_stands_alone_though_something_is_printed_as_the_process_ends(tmp_path: Path) -> None:
     new_run(tmp_path / "run", *SMALL).execute()
-    parting = "import atexit, test_terminal\natexit.register(print, 'a parting word')\nimport gymnasium\n"
-    parting += "gymnasium.register('Parting-v0', entry_point=test_terminal.Prints)\n"
+    parting = "import atexit, printing\natexit.register(print, 'a parting word')\nimport gymnasium\n"
+    parting += "gymnasium.register('Parting-v0', entry_point=printing.Prints)\n"
     (tmp_path / "parting.py").write_text(parting)
     words = ("run", "--episodes", "2", "--json", "eval.env.id=parting:Parting-v0")
     said = pgrun("eval", *words, cwd=tmp_path, PYTHONPATH=str(Path(__file__).parents[1] / "support"))

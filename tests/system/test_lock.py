@@ -41,7 +41,7 @@ def test_a_lock_that_can_t_be_written(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_one_run(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from pgrun.system.lock import alone\n"
+    code = "import sys; from pathlib import Path; from pgrun.run.alone import alone\n"
     code += "with alone(Path(sys.argv[1])): print(1)"
 
     def other() -> subprocess.CompletedProcess[str]:
