@@ -9,9 +9,9 @@ be given until all is done. Recipes are chosen on seeds 100 to 199 and reported 
 chosen; a recipe that is changed after its report takes seeds that no report has had. (Rows of seeds 0 to 9 are older
 than this rule.)
 
-The summary goes to scripts/results/learning.csv, and `python scripts/pages.py` puts it into docs/results.md. IQM: the mean
-of the middle half of the seeds' final evaluation means (100 deterministic episodes each, the final policy); interval: 95 %
-bootstrap over seeds.
+The summary goes to scripts/results/learning.csv, and `python scripts/pages.py` puts it into docs/results.md. IQM: the
+mean of the middle half of the seeds' final evaluation means (100 deterministic episodes each, the final policy);
+interval: 95 % bootstrap over seeds.
 """
 
 from __future__ import annotations
