@@ -1,6 +1,6 @@
 """Find out which advantages and baselines work with which algorithms, by building each combination.
 
-    python scripts/combinations.py          # about a minute; prints the README's table as Markdown
+    python scripts/pages.py combinations    # about a minute; writes the table into docs/estimators.md
 
 A refusal says in one line what would be right. If it names a setting of EXTRA, the combination is built again with that
 setting.
@@ -128,7 +128,8 @@ def sample() -> list[Combination]:
     return found
 
 
-if __name__ == "__main__":
-    print(table())
-    print("\nall:", ", ".join(f"`{algo}`" for algo in algorithms()))
-    print("\n¹ Discrete actions. ² Whole episodes: with `collector=episodes`. ³ Without normalisation of Ψ.")
+def page() -> str:
+    """Write the table of docs/estimators.md, and what its words and marks stand for."""
+    names = ", ".join(f"`{algo}`" for algo in algorithms())
+    marks = "¹ Discrete actions. ² Whole episodes: with `collector=episodes`. ³ Without normalisation of Ψ."
+    return f"{table()}\n\nall: {names}\n\n{marks}"

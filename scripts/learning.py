@@ -3,15 +3,15 @@
     python scripts/learning.py --runs ~/pgrun-learning                 # every row, two processes at a time
     python scripts/learning.py --runs ~/pgrun-learning ppo-cartpole    # one row
     python scripts/learning.py --runs ~/pgrun-learning --report        # only the table of what is there
-    python scripts/learning.py --markdown                              # the README's table, from the CSV
 
 A finished run is not run again, and one that was cut off goes on from its checkpoint. So the same command can be given
 until all runs are done. Recipes are chosen on seeds 100 to 199 and reported on seeds from 1000 on, which were not used
 to choose. A recipe that is changed after its report takes seeds that no report has used. (Rows of seeds 0 to 9 are
 older than this rule.)
 
-The summary goes to scripts/results/learning.csv. IQM: the mean of the middle half of the seeds' final evaluation means
-(100 deterministic episodes each, the final policy); interval: 95 % bootstrap over seeds.
+The summary goes to scripts/results/learning.csv, and `python scripts/pages.py` puts it into docs/results.md. IQM: the
+mean of the middle half of the seeds' final evaluation means (100 deterministic episodes each, the final policy);
+interval: 95 % bootstrap over seeds.
 """
 
 from __future__ import annotations
@@ -149,11 +149,8 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, help="folder for the run directories")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--markdown", action="store_true", help="print the CSV as a table of the README, and stop")
     args = parser.parse_args()
     args.runs = args.runs and args.runs.absolute()
-    if args.markdown:
-        return markdown()
     if args.runs is None:
         parser.error("--runs FOLDER is needed")
     names = {row.name: row for row in ROWS}
@@ -238,19 +235,16 @@ def read() -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def markdown() -> int:
-    """Print the README's table."""
-    print("| row | steps | seeds | IQM [interval] | worst | command |")
-    print("| --- | --- | --- | --- | --- | --- |")
+def table() -> str:
+    """Write the table of docs/results.md, from the CSV (scripts/pages.py puts it there)."""
+    lines = ["| row | steps | seeds | IQM [interval] | worst | command |", "| --- | --- | --- | --- | --- | --- |"]
     for line in read():
-        steps = int(line["steps"])
+        steps, first, last = (int(line["steps"]), int(line["first"]), int(line["first"]) + int(line["seeds"]) - 1)
         shown = f"{steps // 1_000_000}M" if steps % 1_000_000 == 0 else f"{steps // 1_000}k"
+        seeds = f"{first}–{last}" if last > first else f"{first}"
         figures = f"{line['iqm']} [{line['low']}, {line['high']}] | {line['worst']}"
-        first = int(line["first"])
-        print(
-            f"| {line['row']} | {shown} | {first}–{first + int(line['seeds']) - 1} | {figures} | `{line['command']}` |"
-        )
-    return 0
+        lines.append(f"| {line['row']} | {shown} | {seeds} | {figures} | `{line['command']}` |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

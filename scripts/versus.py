@@ -2,8 +2,9 @@
 
     python scripts/versus.py --runs ~/versus --name sb3 'COMMAND' ppo/cartpole a2c/cartpole
 
-`COMMAND ALGO ENV --seed N` trains one seed; its last line is JSON with "eval_return_mean" and "steps_per_second". A
-seed that is done is not run again. The summary goes to scripts/results/versus.csv.
+`COMMAND ALGO ENV --seed N` trains one seed and prints as its last line a JSON with "eval_return_mean" and
+"steps_per_second". A seed that is done is not run again. The summary goes to scripts/results/versus.csv, and
+`python scripts/pages.py` puts it into docs/results.md.
 
 Start states differ: on Pendulum the mean of 100 episodes has a standard error of 8. With `--ours FOLDER`, the folder of
 scripts/learning.py's runs, pgrun's policies are evaluated once more on the other program's episodes: those of one
@@ -137,6 +138,27 @@ def on_episodes(folder: Path, seed: int, episodes: int = 100) -> float:
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
         return evaluate(algorithm, Seeded(env), episodes, seed=seed).mean  # type: ignore[arg-type]
+
+
+def table() -> str:
+    """Write the table of docs/results.md, from both CSVs (scripts/pages.py puts it there)."""
+    ours = {line["row"]: line for line in read(LEARNING)}
+    heads = ("", "pgrun: IQM [interval]", "worst", "SB3: IQM [interval]", "worst", "pgrun on SB3's episodes", "worst")
+    lines = [f"| {' | '.join(heads)} |".replace("|  |", "| |"), "| --- " * len(heads) + "|"]
+    for line in read(RESULTS):
+        mine = ours[f"{line['algo']}-{line['env']}"]
+        name = f"{line['algo'].upper()} {line['env'].title().replace('pole', 'Pole')}"
+        mine_k, its_k = (round(int(each["steps"]) / 1_000) for each in (mine, line))
+        name += f", {mine_k}k steps beside {its_k}k" if mine_k > 1.5 * its_k else ""
+        cells = [name, figures(mine), mine["worst"], figures(line), line["worst"]]
+        cells += [figures(line, "pgrun_same", "pgrun_same_"), line["pgrun_same_worst"]]
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def figures(line: dict[str, str], middle: str = "iqm", ends: str = "") -> str:
+    """Write a line's mean and interval, nothing where it has none."""
+    return f"{line[middle]} [{line[f'{ends}low']}, {line[f'{ends}high']}]" if line[middle] else ""
 
 
 def read(path: Path) -> list[dict[str, str]]:

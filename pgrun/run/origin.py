@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import shlex
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import __version__
+from pgrun.config.paths import config_dir
 from pgrun.config.tuning import overrides_of, tuned_keys
 
 PACKAGES = ("torch", "gymnasium", "numpy")
@@ -52,7 +54,8 @@ def command_line(hydra: DictConfig) -> str:
     """Return the command line that makes this run; for a sweep's job, one that makes it alone."""
     job = str(hydra.mode).rpartition(".")[2] == "MULTIRUN"
     kept = [text for text in overrides_of(hydra, "hydra") if not text.startswith(OWN)]
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    folders = [source.path for source in hydra.runtime.config_sources if source.schema == "file"]
+    folders = [folder for folder in folders if Path(str(folder)) != config_dir()]  # the user's own
     flags = [word for folder in folders for word in ("--config-dir", str(folder))]
     if hydra.job.config_name not in (None, "config"):
         flags += ["--config-name", str(hydra.job.config_name)]

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pgrun import __version__
-from pgrun.config.command_line import flag
+from pgrun.config.command_line import flag, whole_numbers
 from pgrun.config.paths import config_dir, importable
 from pgrun.errors import Diverged, UserError
 from pgrun.run.console import abridged, fail
@@ -188,7 +188,7 @@ def evaluate_run(argv: Sequence[str]) -> int:
             seed=args.seed,
             stochastic=args.stochastic,
             record=args.record,
-            overrides=args.overrides,
+            overrides=[whole_numbers(text) for text in args.overrides],
         )
     if args.json:
         print(json.dumps(result), flush=True)
@@ -215,7 +215,7 @@ def resume(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     from pgrun.shell.commands import resume_run
 
-    return resume_run(args.run, args.checkpoint, args.overrides)
+    return resume_run(args.run, args.checkpoint, [whole_numbers(text) for text in args.overrides])
 
 
 COMMANDS = {"resume": resume, "eval": evaluate_run, "list": list_groups, "explain": explain_keys}

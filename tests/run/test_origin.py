@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from running import new_run
 
+from pgrun.config.paths import config_dir
 from pgrun.run import checkpoint
 from pgrun.run.console import duration, figures
 from pgrun.run.origin import command_line, env_id
@@ -77,6 +78,18 @@ def test_a_job_s_command_makes_it_alone() -> None:
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]'"
     node.mode, node.overrides.hydra = "RUN", ["hydra.run.dir=r", "hydra.mode=RUN"]
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]' hydra.run.dir=r"
+
+
+def test_the_command_of_a_run_with_files_of_the_user_s_names_their_folder() -> None:
+    folders = {"/a/conf": "main", str(config_dir()): "command-line"}  # the user's first, then the shipped one
+    sources = [{"path": path, "schema": "file", "provider": provider} for path, provider in folders.items()]
+    overrides = {"task": ["seed=1"], "hydra": []}
+    node = {"mode": "RUN", "job": {"config_name": "config"}, "overrides": overrides}
+    assert (
+        command_line(OmegaConf.create({**node, "runtime": {"config_sources": sources}}))
+        == "pgrun --config-dir /a/conf seed=1"
+    )
+    assert command_line(OmegaConf.create({**node, "runtime": {"config_sources": sources[1:]}})) == "pgrun seed=1"
 
 
 def test_an_interpolation_stays_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

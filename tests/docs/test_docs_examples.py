@@ -1,0 +1,57 @@
+"""The examples of the front page and of docs/your-own.md run as they stand there."""
+
+import json
+import re
+import runpy
+import sys
+
+import pytest
+from docs_pages import ROOT, commands, files, words_of, write_files
+from hydra.core.global_hydra import GlobalHydra
+from shell import pgrun_inside
+
+PAGE = ROOT / "docs" / "your-own.md"
+SHORT = ("total_steps=200", "num_envs=2", "eval.every=null", "eval.final_episodes=2", "hydra.run.dir=run")
+# the first command of each algorithm, environment and network of one's own
+LINES = {}
+for command in commands(PAGE):
+    if found := re.search(r"(?:algo|env|network)=(mine|plain|guess|drift|residual)\b", command):
+        LINES.setdefault(found[1], command)
+    for name in re.findall(r"=(drift|residual|plain|guess)\b", command):
+        LINES.setdefault(name, command)
+
+
+def run(folder, line):
+    """Train for a moment by a command line in a folder; -> result.json."""
+    ran = pgrun_inside(*words_of(line)[1:], *SHORT, cwd=folder)
+    assert ran.code == 0, ran.err
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["updates"] > 0
+    return result
+
+
+@pytest.mark.parametrize("name", ["mine", "plain", "guess", "drift", "residual"])
+def test_a_part_of_ones_own(name, tmp_path):
+    write_files(PAGE, tmp_path)
+    result = run(tmp_path, LINES[name])
+    assert name in result["command"]
+
+
+def test_the_hook_ends_the_loop(tmp_path, monkeypatch, capsys):
+    source = files(PAGE)["sure.py"].replace("nats=0.6", "nats=0.7")  # more than ln 2: sure at once
+    assert "nats=0.7" in source
+    (tmp_path / "sure.py").write_text(source)
+    monkeypatch.setattr(sys, "argv", ["sure.py"])
+    GlobalHydra.instance().clear()
+    runpy.run_path(str(tmp_path / "sure.py"), run_name="__main__")
+    assert re.fullmatch(r"\d+ steps, 1 updates: sure\n", capsys.readouterr().out)
+
+
+def test_the_front_page_s_algorithm(tmp_path):
+    page = ROOT / "README.md"
+    write_files(page, tmp_path)
+    (line,) = [line for line in commands(page) if "--config-dir" in line]
+    result = run(tmp_path, line)
+    assert (result["algo"], result["env"]) == ("mine", "cartpole")
+    assert sum(len(text.splitlines()) for text in files(page).values()) <= 25
