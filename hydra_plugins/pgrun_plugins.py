@@ -1,8 +1,9 @@
-"""pgrun's launchers and sweepers, where Hydra looks for them: it takes plugins from this namespace alone.
+"""pgrun's plugins, where Hydra looks for them: it takes any from this namespace alone.
 
 Hydra executes this module anew whenever it looks for plugins, so it holds names and nothing else.
 """
 
+from pgrun.config import config_source
 from pgrun.sweep import grid
 from pgrun.sweep.launchers import basic, joblib, ray, slurm
 from pgrun.sweep.optuna import sweeper
@@ -30,3 +31,7 @@ class GridSweeper(grid.GridSweeper):
 
 class OptunaSweeper(sweeper.OptunaSweeper):
     __doc__ = sweeper.OptunaSweeper.__doc__
+
+
+class TunedSections(config_source.TunedSections):
+    __doc__ = config_source.TunedSections.__doc__
