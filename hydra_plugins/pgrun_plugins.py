@@ -1,8 +1,9 @@
-"""pgrun's launchers and sweepers, where Hydra looks for them: it takes plugins from this namespace alone.
+"""pgrun's plugins, where Hydra looks for them: it takes any from this namespace alone.
 
 Hydra executes this module anew whenever it looks for plugins, so it holds names and nothing else.
 """
 
+from pgrun.config.config_source import TunedSections as Sections
 from pgrun.sweep.grid import GridSweeper as Grid
 from pgrun.sweep.launchers.basic import BasicLauncher as Basic
 from pgrun.sweep.launchers.joblib import JoblibLauncher as Joblib
@@ -33,3 +34,7 @@ class GridSweeper(Grid):
 
 class OptunaSweeper(Optuna):
     """Search the best values, by Optuna."""
+
+
+class TunedSections(Sections):
+    """Read config files, and the sections of a pair's tuned file as files of their own."""

@@ -1,4 +1,4 @@
-"""Private interfaces of Hydra: starting it, composing quickly, its grid sweeper, and plugins of the same name."""
+"""Private interfaces of Hydra: starting it, composing, its grid sweeper and file source, plugins of the same name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import _locate as locate
 from hydra._internal.utils import _run_hydra as run_hydra
 from hydra._internal.utils import get_args_parser
@@ -15,11 +17,13 @@ from hydra.core.plugins import Plugins
 __all__ = [
     "BasicSweeper",
     "ConfigLoaderImpl",
+    "FileConfigSource",
     "drop_namesakes",
     "get_args_parser",
     "get_overrides_dirname",
     "locate",
     "run_hydra",
+    "serve_files_by",
 ]
 
 
@@ -36,3 +40,8 @@ def drop_namesakes(folder: Path) -> None:
         for part in folders:
             group = group.get(part, {})
         group.pop(name, None)
+
+
+def serve_files_by(source: type[FileConfigSource]) -> None:
+    """Have Hydra read config files by a source of pgrun's: it takes no second one for files, only other schemes."""
+    SourcesRegistry.instance().types["file"] = source

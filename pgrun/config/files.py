@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.command_line import flag
 from pgrun.config.paths import config_dir
+from pgrun.config.suggest import nearest
+from pgrun.config.tuned_file import GROUP, WHERE, sections
 from pgrun.errors import UserError
 
 SHIPPED = "shipped_config"  # the shipped root, by a name that no file of the user's takes
@@ -94,7 +96,8 @@ def shown(path: Path) -> str:
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a file of the user's that names itself in its defaults: Hydra would read it for ever.
+    """Refuse a file of the user's that names itself in its defaults, which Hydra would read for ever, or a tuned file
+    with a section that can't hold.
 
     Raises:
         UserError: the first such file.
@@ -112,6 +115,48 @@ def check_files(folder: Path) -> None:
         for entry in defaults if isinstance(defaults, list) else ():
             if (grouped(entry) if isinstance(entry, dict) else entry) in itself:
                 raise UserError(f"{shown(path)} names itself in its defaults: take {name} out of them")
+        if group == GROUP and isinstance(content, dict):
+            check_sections(folder, path, content)
+        elif group.startswith(f"{GROUP}/"):
+            kind = path.parent.name
+            kind = f"algo/{kind}" if (config_dir() / "algo" / kind).is_dir() else kind
+            raise UserError(
+                f"{shown(path)}: what is tuned for a pair stands in one file, {GROUP}/ALGO_ENV.yaml; there what holds "
+                f"with one {kind} alone stands below {WHERE}:, as {kind}=NAME: {{…}}"
+            )
+
+
+def check_sections(folder: Path, path: Path, content: Mapping[Any, Any]) -> None:
+    """Refuse a section of a tuned file that is called after no member of a group.
+
+    Args:
+        folder: the user's.
+        path: the file.
+        content: what it holds.
+
+    Raises:
+        UserError: the first such section.
+    """
+    places = (config_dir(), folder)
+    for name in sections(content, shown(path)):
+        group, _, member = name.partition("=")
+        members = {file.stem for place in places for file in (place / group).glob("*.yaml")}
+        if member in members:
+            continue
+        if members:
+            why = f"{group} is one of {', '.join(nearest(member, members, len(members)))}"
+        else:
+            groups = {file.parent.relative_to(place).as_posix() for place in places for file in place.rglob("*.yaml")}
+            why = f"there is no group {group}; did you mean {nearest(group, groups, 1)[0]}?"
+        raise UserError(f"{shown(path)}{line_of(path, name)}: {name} holds with nothing: {why}")
+
+
+def line_of(path: Path, key: str) -> str:
+    """Find where a file has a key; -> as `, line 3`; empty where it hasn't."""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if re.search(rf"(?:^|[{{,])\s*{re.escape(key)}\s*:", line):
+            return f", line {number}"
+    return ""
 
 
 def check_choices(overrides: Sequence[str], folder: Path | None) -> None:
@@ -154,7 +199,6 @@ def where(folder: Path | None, key: str, choices: Mapping[str, str]) -> str:
     name = key.rpartition(".")[2]
     chosen = [folder / group.partition("@")[0] / f"{member}.yaml" for group, member in choices.items()]
     for path in [*(path for path in chosen if path.is_file()), *sorted(folder.rglob("*.yaml"))]:
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            if re.match(rf"\s*{re.escape(name)}\s*:", line):
-                return f" ({shown(path)}, line {number})"
+        if line := line_of(path, name):
+            return f" ({shown(path)}{line})"
     return ""

@@ -1,4 +1,4 @@
-"""Tuned values of a pair of algorithm and environment: the group `tuned`, and those within it."""
+"""Tuned values of a pair of algorithm and environment: which they are, in words, and whether there are any."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.suggest import nearest
+from pgrun.config.tuned_file import GROUP, SECTIONS, WHERE, parents, sections
 from pgrun.errors import UserError
 
 
@@ -33,26 +33,40 @@ def tuned_keys(hydra: DictConfig, config: DictConfig) -> list[str]:
     found: dict[str, None] = {}
     for choice, name in sorted(hydra.runtime.choices.items(), key=lambda pair: str(pair[0])):
         group, _, package = str(choice).partition("@")
-        if group != "tuned" and not group.startswith("tuned/"):
+        if group == GROUP:
+            changed = keys_of(folders, str(name))
+        elif group.startswith(f"{SECTIONS}/"):
+            changed = [f"{package}.{key}" for key in keys_of(folders, group.removeprefix(f"{SECTIONS}/"), str(name))]
+        elif group.startswith(f"{GROUP}/") and package:  # of a run from before a pair's tuning was one file
+            pair = str(hydra.runtime.choices.get(GROUP))
+            section = f"{package.replace('.', '/')}={str(name).removeprefix(f'{pair}_')}"
+            changed = [f"{package}.{key}" for key in keys_of(folders, pair, section)]
+        else:
             continue
-        prefix = f"{package}." if package else ""
-        for key in keys_of(folders, group, str(name)):
-            whole = prefix + key
-            if whole not in given and OmegaConf.select(config, whole, default=given) is not given:
-                found[whole] = None
+        for key in changed:
+            if key not in given and OmegaConf.select(config, key, default=given) is not given:
+                found[key] = None
     return list(found)
 
 
-def keys_of(folders: list[Path], group: str, name: str) -> list[str]:
-    """List the dotted keys that a group's file sets, with those of files beside it that it takes over."""
-    path = next((f / group / f"{name}.yaml" for f in folders if (f / group / f"{name}.yaml").exists()), None)
+def keys_of(folders: list[Path], pair: str, section: str = "") -> list[str]:
+    """List the dotted keys that a tuned file sets, with those of files beside it that it takes over.
+
+    Args:
+        folders: where configs lie; the first that has the file counts.
+        pair: the file's name.
+        section: one of its sections, for the keys of this alone; empty: for those that stand in no section.
+    """
+    path = next((f / GROUP / f"{pair}.yaml" for f in folders if (f / GROUP / f"{pair}.yaml").exists()), None)
     if path is None:
         return []
     content = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(content, dict)
-    beside = [each for each in content.pop("defaults", None) or [] if isinstance(each, str) and each != "_self_"]
-    inherited = [key for each in beside for key in keys_of(folders, group, each)]
-    return list(dict.fromkeys([*inherited, *leaves(content)]))
+    if section:
+        return leaves(sections(content, str(path)).get(section, {}))
+    inherited = [key for parent in parents(content) for key in keys_of(folders, parent)]
+    own = {key: value for key, value in content.items() if key not in ("defaults", WHERE)}
+    return list(dict.fromkeys([*inherited, *leaves(own)]))
 
 
 def leaves(content: dict[Any, Any], prefix: str = "") -> list[str]:
@@ -93,16 +107,14 @@ def check_tuning(config: DictConfig) -> None:
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides_of(config.hydra))
     asked: list[str] = []
     for override in parsed:
-        if override.key_or_group == "tuned" and not override.is_delete():
+        if override.key_or_group == GROUP and not override.is_delete():
             asked += override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]
     if not asked:
         return
-    names = set(loader.get_group_options("tuned"))
-    for group in loader.get_group_options("tuned", ObjectType.GROUP):
-        names |= set(loader.get_group_options(f"tuned/{group}"))
+    names = loader.get_group_options(GROUP)
     for name in asked:
-        if name != "none" and not any(each == name or each.startswith(f"{name}_") for each in names):
-            close = ", ".join(nearest(name, sorted(names), 3))
+        if name not in ("none", *names):
+            close = ", ".join(nearest(name, names, 3))
             raise UserError(
                 f"tuned={name} is not known: tuned=none drops what was tuned, tuned=ALGO_ENV takes it from another "
                 f"pair ({close}, …)"

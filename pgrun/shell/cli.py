@@ -35,12 +35,19 @@ usage
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
 
 groups
-  algo        {algos}
-  env         {envs}
-  network     {networks}
-  optimizer   {optimizers}
-  parallel    {parallel}
-  +sweep      {sweeps}
+  algo              {algos}
+  algo/advantage    {advantages}
+  algo/baseline     {baselines}
+  algo/critic_fit   {critic_fits}
+  algo/exploration  {explorations}
+  env               {envs}
+  env/shaping       {shapings}
+  network           {networks}
+  optimizer         {optimizers}
+  memory            {memories}
+  collector         {collectors}
+  parallel          {parallel}
+  +sweep            {sweeps}
 
 keys that are typed often
   seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
@@ -61,9 +68,11 @@ examples
   pgrun '+sweep=[ppo,ray]' env=acrobot hydra.sweeper.n_trials=50
 """
 
-GROUPS = {
-    **{"algos": "algo", "envs": "env", "networks": "network", "optimizers": "optimizer"},
-    **{"parallel": "parallel", "sweeps": "sweep"},
+GROUPS = {  # by what `pgrun list` calls them
+    **{"algos": "algo", "advantages": "algo/advantage", "baselines": "algo/baseline"},
+    **{"critic_fits": "algo/critic_fit", "explorations": "algo/exploration"},
+    **{"envs": "env", "shapings": "env/shaping", "networks": "network", "optimizers": "optimizer"},
+    **{"memories": "memory", "collectors": "collector", "parallel": "parallel", "sweeps": "sweep"},
 }
 
 

@@ -2,7 +2,6 @@
 
 import re
 from functools import cache
-from itertools import product
 
 import pytest
 from gymnasium.spaces import Box
@@ -26,9 +25,32 @@ def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
-def raw(name: str) -> DictConfig:
+def alone(name: str) -> DictConfig:
     """A config file by itself."""
     return DictConfig(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+
+
+def parents(name: str) -> list[str]:
+    """The files of its folder that a config file builds on."""
+    beside = name.rpartition("/")[0]
+    named = [each for each in alone(name).get("defaults", []) if isinstance(each, str) and each != "_self_"]
+    return [f"{beside}/{each.partition('@')[0]}" for each in named]
+
+
+def raw(name: str) -> DictConfig:
+    """A config file with those that it builds on, without what else it chooses."""
+    own = alone(name)
+    own.pop("defaults", None)
+    return DictConfig(OmegaConf.merge(*(raw(parent) for parent in parents(name)), own))
+
+
+def chosen(name: str) -> dict[str, str]:
+    """The group members that a config file chooses, itself or by those that it builds on."""
+    found = {key: value for parent in parents(name) for key, value in chosen(parent).items()}
+    for part in alone(name).get("defaults", []):
+        if not isinstance(part, str):
+            found |= {str(key).removeprefix("override "): value for key, value in part.items()}
+    return found
 
 
 ALGOS, OPTIMIZERS = names("algo"), names("optimizer")
@@ -46,7 +68,7 @@ FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is
 REPLAYS = ("replay", "prioritized")  # memories that can take each other's place
 OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
 DISCRETE_ONLY = {"sac_discrete", "dqn"}  # and those that need a list of them
-SEVERAL = [name for name in ENVS if "pettingzoo" in raw(f"env/{name}").get("defaults", [])]  # agents at once
+SEVERAL = [name for name in ENVS if "env/pettingzoo" in parents(f"env/{name}")]  # agents at once
 ALIKE = {"simple", "simple_spread"}  # of these, those whose agents' spaces are the same
 OF_AGENTS = {"maddpg", "iddpg"}  # algorithms that learn several agents
 OF_MANY = {"a3c", "dppo"}  # and those whose gradients are stepped elsewhere
@@ -61,9 +83,8 @@ PAIRS = [
 
 def psi(algo: str) -> tuple[str, str] | None:
     """The advantage and the baseline that a recipe chooses; None where Ψ_t is no part of it."""
-    defaults = OmegaConf.to_container(raw(f"algo/{algo}"))["defaults"]  # type: ignore[index, call-overload]
-    chosen = {key: value for part in defaults if isinstance(part, dict) for key, value in part.items()}
-    found = chosen.get("advantage@algo.advantage"), chosen.get("baseline@algo.baseline")
+    groups = chosen(f"algo/{algo}")
+    found = groups.get("advantage@algo.advantage"), groups.get("baseline@algo.baseline")
     return found if None not in found else None  # type: ignore[return-value]
 
 
@@ -76,22 +97,17 @@ def networks(env: str) -> list[str]:
     return ["cnn"] if env == "atari" else ["mlp", "mlp_large", *(["mlp_agents"] if env in SEVERAL else [])]
 
 
-# for each group whose members may be tuned: the node it fills and its members
-MEMBERS = {
-    **{"optimizer": OPTIMIZERS, "network": names("network")},
-    **{"advantage": ADVANTAGES, "critic_fit": names("algo/critic_fit"), "exploration": names("algo/exploration")},
-}
+# keys of groups whose members have few keys in common
+OF_MEMBERS = ("optimizer.", "network.", "algo.advantage.", "algo.baseline.", "algo.critic_fit.", "algo.exploration.")
 # what a tuned file's name may be, and what it stands for
 TUNED_PAIRS = {f"{algo}_{env}": (algo, env) for algo, env in PAIRS}
-TUNED_MEMBERS = {
-    group: {f"{algo}_{env}_{member}": (algo, env, member) for (algo, env), member in product(PAIRS, members)}
-    for group, members in MEMBERS.items()
-}
-# every pair that has a tuned file of any kind
-TUNED = sorted(
-    {TUNED_PAIRS[name] for name in names("tuned") if name in TUNED_PAIRS}
-    | {TUNED_MEMBERS[g][name][:2] for g in MEMBERS for name in names(f"tuned/{g}") if name in TUNED_MEMBERS[g]}
-)
+TUNED = [TUNED_PAIRS[name] for name in names("tuned") if name in TUNED_PAIRS]
+
+
+def tuned(algo: str, env: str) -> tuple[DictConfig, dict[str, DictConfig]]:
+    """A pair's tuned values, and its sections of those that hold with one member of a group."""
+    values = raw(f"tuned/{algo}_{env}") if (algo, env) in TUNED else DictConfig({})
+    return values, dict(values.pop("where", {}))
 
 
 def checked(*groups: str) -> DictConfig:
@@ -175,8 +191,8 @@ def swaps() -> list[tuple[str, str, str, str]]:
         found += [(algo, env, "optimizer", member) for member in optimizers(algo)]
         found += [(algo, env, "network", member) for member in networks(env)]
         if algo in FITTED:
-            found += [(algo, env, "algo/critic_fit", member) for member in MEMBERS["critic_fit"]]
-        if {"/memory": "replay"} in raw(f"algo/{algo}").get("defaults", []):
+            found += [(algo, env, "algo/critic_fit", member) for member in names("algo/critic_fit")]
+        if chosen(f"algo/{algo}").get("/memory") == "replay":
             found += [(algo, env, "memory", member) for member in REPLAYS]
         if psi(algo):
             found += [(algo, env, "algo/advantage", member) for member in ADVANTAGES]
@@ -214,30 +230,16 @@ def test_every_swap_under_a_tuned_file(algo, env):
             check_swap(*swap)
 
 
-def values(path):
-    """What a tuned file sets, with those of the one beside it that it may take over; it chooses no group's member."""
-    tuned = raw(path)
-    inherited = tuned.pop("defaults", [])
-    beside = path.rpartition("/")[0]
-    assert all(other in names(beside) for other in inherited)
-    return OmegaConf.merge(*(raw(f"{beside}/{other}") for other in inherited), tuned)
-
-
 def check_swap(algo, env, group, member):
     """What the user swaps in arrives as it is, with nothing that was tuned for what it takes the place of."""
     config = checked(f"algo={algo}", f"env={env}", f"{group}={member}")
     node = OmegaConf.select(config, group.replace("/", "."))
-    # the member as it is by itself, and its own tuned file where it has one
-    expect = raw(f"{group}/{member}")
-    kind = group.rpartition("/")[2]
-    if kind in MEMBERS and (CONFIGS / f"tuned/{kind}/{algo}_{env}_{member}.yaml").exists():
-        expect = OmegaConf.merge(expect, values(f"tuned/{kind}/{algo}_{env}_{member}"))
+    # the member as it is by itself, and what is tuned for it
+    values, sections = tuned(algo, env)
+    expect = OmegaConf.merge(raw(f"{group}/{member}"), sections.get(f"{group}={member}", {}))
     if group == "memory":  # one member's scalars fit the other
-        recipe, tuned = raw(f"algo/{algo}"), CONFIGS / f"tuned/{algo}_{env}.yaml"
-        scalars = [OmegaConf.load(tuned) if tuned.exists() else {}]
-        parts = [raw("memory/replay"), expect, *(part.get("memory", {}) for part in (recipe, *scalars))]
-        expect = OmegaConf.merge(*parts)
-        expect.pop("defaults", None)
+        recipe = raw(f"algo/{algo}")
+        expect = OmegaConf.merge(raw("memory/replay"), expect, *(part.get("memory", {}) for part in (recipe, values)))
     assert OmegaConf.to_container(node) == OmegaConf.to_container(expect)
 
     if algo in OF_DATA:
@@ -259,36 +261,43 @@ def test_there_are_tuned_files_to_test():
     assert {("ppo", "cartpole"), ("sac", "pendulum")} <= set(TUNED)
 
 
-@pytest.mark.parametrize("name", sampled(names("tuned"), 5))
-def test_a_tuned_file(name):
+@pytest.mark.parametrize("name", names("tuned"))
+def test_a_tuned_file_is_of_a_pair_and_its_sections_of_members(name):
     assert name in TUNED_PAIRS, "its name is <algo>_<env>"
+    for section, values in tuned(*TUNED_PAIRS[name])[1].items():
+        group, _, member = section.partition("=")
+        assert member in names(group), section
+        assert set(values) <= set(raw(f"{group}/{member}")) - {"_target_"}, section
+
+
+@pytest.mark.parametrize("name", sampled(names("tuned"), 5))
+def test_a_tuned_file_s_values_arrive(name):
     algo, env = TUNED_PAIRS[name]
-    tuned = values(f"tuned/{name}")
+    values, sections = tuned(algo, env)
     known = set(keys(untuned(algo)))
     config = compose(f"algo={algo}", f"env={env}")
-    for key in keys(tuned):
+    for key in keys(values):
         assert key in known, f"{key} is no key of algo={algo}"
         assert not key.startswith(
             ("optimizer.", "network.", "algo.advantage.", "algo.baseline.", "algo.exploration.")
-        ), key
-        assert OmegaConf.select(config, key) == OmegaConf.select(tuned, key)
-
-
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group in MEMBERS for name in names(f"tuned/{group}")])
-def test_a_tuned_members_file(group, name):
-    assert name in TUNED_MEMBERS[group], "its name is <algo>_<env>_<member>"
-    member = TUNED_MEMBERS[group][name][2]
-    tuned = values(f"tuned/{group}/{name}")
-    assert set(tuned) <= set(raw(f"{'' if group in ('optimizer', 'network') else 'algo/'}{group}/{member}")) - {
-        "_target_",
-        "defaults",
-    }
+        ), f"{key} holds with one member alone: it belongs below where"
+        assert OmegaConf.select(config, key) == OmegaConf.select(values, key)
+    for section, inside in sections.items():
+        group, _, member = section.partition("=")
+        node = OmegaConf.select(compose(f"algo={algo}", f"env={env}", f"{group}={member}"), group.replace("/", "."))
+        assert {key: node[key] for key in inside} == dict(inside)
 
 
 def test_names_of_tuned_files_have_one_reading():
     assert len(TUNED_PAIRS) == len(PAIRS)
-    for group, members in MEMBERS.items():
-        assert len(TUNED_MEMBERS[group]) == len(PAIRS) * len(members)
+
+
+def test_a_derived_file_names_what_it_makes():
+    """The index of keys and these tests find a part by the `_target_` in the file that a user chooses."""
+    for group in ("algo", "network", "optimizer", "memory", "collector"):
+        for name in names(group):
+            own = alone(f"{group}/{name}")
+            assert "_target_" in own.get(group, own), f"{group}={name}"
 
 
 @cache

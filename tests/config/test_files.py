@@ -107,6 +107,74 @@ WRONG = {
 }
 
 
+TUNED = f"{GLOBAL}num_envs: 2\nwhere:\n"
+WRONG_SECTIONS = {
+    "a key": (
+        f"{TUNED}  optimizer=adam:\n    lrr: 1e-3\n",
+        "there is no key optimizer.lrr: Adam takes no 'lrr'; did you mean optimizer.lr? "
+        "(conf/tuned/ppo_cartpole.yaml, line 5)",
+    ),
+    "a key, on the section's line": (
+        f"{TUNED}  algo/advantage=gae: {{lambda_: 0.9, lamda: 0.8}}\n",
+        "there is no key algo.advantage.lamda: GAE takes no 'lamda'; did you mean algo.advantage.lambda_? "
+        "(conf/tuned/ppo_cartpole.yaml, line 4)",
+    ),
+    "a value": (
+        f"{TUNED}  optimizer=adam: {{lr: -1}}\n",
+        "optimizer.lr=-1 is out of range: it must be above 0 (conf/tuned/ppo_cartpole.yaml, line 4)",
+    ),
+    "a member": (
+        f"{TUNED}  optimizer=adm: {{lr: 1}}\n",
+        "conf/tuned/ppo_cartpole.yaml, line 4: optimizer=adm holds with nothing: optimizer is one of adam, adamw, ",
+    ),
+    "a group": (
+        f"{TUNED}  optimzer=adam: {{lr: 1}}\n",
+        "conf/tuned/ppo_cartpole.yaml, line 4: optimzer=adam holds with nothing: there is no group optimzer; did you "
+        "mean optimizer?",
+    ),
+    "no section": (
+        f"{TUNED}  optimizer: {{lr: 1}}\n",
+        "conf/tuned/ppo_cartpole.yaml: where takes sections, as optimizer=adam: {lr: 1e-3}, and no optimizer: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SECTIONS)
+def test_a_wrong_section_of_a_tuned_file_is_one_line(name, here, capsys):
+    text, says = WRONG_SECTIONS[name]
+    write({"tuned/ppo_cartpole.yaml": text})
+    assert pgrun("--config-dir", "conf") == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"pgrun: {says}")
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in here.iterdir()] == ["conf"]
+
+
+def test_a_tuned_file_s_own_sections_hold(here):
+    write(
+        {
+            "optimizer/mine.yaml": "defaults: [adam, _self_]\n_target_: pgrun.optim.rules.Adam\n",
+            "tuned/ppo_cartpole.yaml": f"{TUNED}  optimizer=mine: {{lr: 0.5}}\n  optimizer=adam: {{lr: 0.25}}\n",
+        }
+    )
+    assert pgrun("--config-dir", "conf", *SMALL, "optimizer=mine") == 0
+    assert (config()["num_envs"], config()["optimizer"]["lr"], config()["optimizer"]["schedule"]) == (
+        2,
+        0.5,
+        "constant",
+    )
+
+
+def test_a_file_for_one_member_is_told_where_its_values_belong(here, capsys):
+    write({"tuned/advantage/ppo_cartpole_gae.yaml": "lambda_: 0.5\n"})
+    assert pgrun("--config-dir", "conf") == 2
+    assert capsys.readouterr().err == (
+        "pgrun: conf/tuned/advantage/ppo_cartpole_gae.yaml: what is tuned for a pair stands in one file, "
+        "tuned/ALGO_ENV.yaml; there what holds with one algo/advantage alone stands below where:, as "
+        "algo/advantage=NAME: {…}\n"
+    )
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_file_is_one_line(name, here, capsys):
     text, says = WRONG[name]

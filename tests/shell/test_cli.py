@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from omegaconf import OmegaConf
 from shell import pgrun, pgrun_inside
 
 from pgrun.config.command_line import whole_numbers
-from pgrun.shell.cli import help_page, main
+from pgrun.config.paths import config_dir
+from pgrun.shell.cli import GROUPS, help_page, main, members
 from pgrun.sweep.resolvers import FreeFolders, register_resolvers
 
 FIELDS = {
@@ -65,6 +67,15 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         assert member in capsys.readouterr().out
     assert main(["list"]) == 0
     assert "reinforce" in capsys.readouterr().out
+
+
+def test_every_group_of_the_shipped_configs_is_listed() -> None:
+    found = {path.parent.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*.yaml")}
+    groups = {group for group in found if not group.startswith((".", "hydra", "tuned", "algo/parts"))}
+    assert set(GROUPS.values()) == groups
+    said = help_page()
+    for group in groups:
+        assert re.search(rf"^  \+?{group} .*\b{next(iter(members(group)))}\b", said, re.MULTILINE), group
 
 
 def test_run_directory(trained: Path) -> None:

@@ -1,0 +1,52 @@
+"""Config files as Hydra finds them: each section of a tuned file is one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.compat.hydra import FileConfigSource, serve_files_by
+from pgrun.config.files import shown
+from pgrun.config.tuned_file import GROUP, WHERE, asked_for, sections, split
+
+
+class ConfigFiles(FileConfigSource):
+    """A folder of config files. All but those of the group `tuned` are as Hydra has them.
+
+    A folder that has a pair's file has all of its sections too: where a user's file takes the place of a shipped one,
+    nothing of the shipped one is left.
+    """
+
+    def is_config(self, config_path: str) -> bool:
+        pair, section = split(config_path)
+        if section.endswith("="):  # of a group that nothing is chosen of
+            return False
+        return super().is_config(f"{GROUP}/{pair}" if pair else config_path)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        pair, section = split(config_path)
+        result = super().load_config(f"{GROUP}/{pair}" if pair else config_path)
+        if not config_path.startswith(f"{GROUP}/") or not isinstance(result.config, DictConfig):
+            return result
+        content: Any = OmegaConf.to_container(result.config)
+        path = shown(Path(self.path, GROUP, f"{pair}.yaml"))
+        if section:
+            result.config, result.header = OmegaConf.create(sections(content, path).get(section, {})), {"package": None}
+        elif pair:
+            defaults = asked_for(pair, content, path)
+            result.config, result.header = OmegaConf.create({"defaults": defaults}), {"package": "_global_"}
+        else:
+            result.config = OmegaConf.create({key: value for key, value in content.items() if key != WHERE})
+        return result
+
+
+class TunedSections(SearchPathPlugin):
+    """Has Hydra read config files by `ConfigFiles`. It asks its search path plugins before it looks for any file."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        serve_files_by(ConfigFiles)
