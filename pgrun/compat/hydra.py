@@ -44,4 +44,5 @@ def drop_namesakes(folder: Path) -> None:
 
 def serve_files_by(source: type[FileConfigSource]) -> None:
     """Have Hydra read config files by a source of pgrun's: it takes no second one for files, only other schemes."""
+    source.__name__ = FileConfigSource.__name__  # by which Hydra knows it, when it looks for plugins once more
     SourcesRegistry.instance().types["file"] = source
