@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import shlex
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import __version__
+from pgrun.paths import config_dir
 from pgrun.tuning import overrides_of, tuned_keys
 
 PACKAGES = ("torch", "gymnasium", "numpy")
@@ -48,12 +50,18 @@ def env_id(env: DictConfig) -> str:
     return str(found)
 
 
+def user_folder(hydra: DictConfig) -> str | None:
+    """Find the folder of the user's configs that a run was composed of, beside the shipped one; None without one."""
+    folders = [str(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return next((folder for folder in folders if Path(folder) != config_dir()), None) if len(folders) > 1 else None
+
+
 def command_line(hydra: DictConfig) -> str:
     """Write the command line that makes this run; of a sweep's job, the one that makes it alone."""
     job = str(hydra.mode).rpartition(".")[2] == "MULTIRUN"
     kept = [text for text in overrides_of(hydra, "hydra") if not text.startswith(OWN)]
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    flags = [word for folder in folders for word in ("--config-dir", str(folder))]
+    folder = user_folder(hydra)
+    flags = [] if folder is None else ["--config-dir", folder]
     if hydra.job.config_name not in (None, "config"):
         flags += ["--config-name", str(hydra.job.config_name)]
     return shlex.join(["pgrun", *flags, *overrides_of(hydra), *([] if job else kept)])

@@ -12,7 +12,8 @@ from running import new_run
 
 from pgrun import checkpoint
 from pgrun.cli import main
-from pgrun.origin import command_line, env_id
+from pgrun.origin import command_line, env_id, user_folder
+from pgrun.paths import config_dir
 from pgrun.tell import duration, figures
 
 SHORT = ["algo=reinforce", "num_envs=2", "total_steps=64", "eval.every=null", "eval.final_episodes=1"]
@@ -65,13 +66,45 @@ def test_an_older_version_s_result_is_told() -> None:
     assert figures(older) == "80 steps in 1.2 s (90 steps/s)"
 
 
+def sources(*folders: str) -> list[dict[str, str]]:
+    """Config sources as Hydra keeps them: its own, and folders, the first as the main one."""
+    kept = [{"path": "hydra.conf", "schema": "pkg", "provider": "hydra"}]
+    for i, folder in enumerate(folders):
+        kept.append({"path": folder, "schema": "file", "provider": "command-line" if i else "main"})
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        ([str(config_dir())], None),
+        (["/elsewhere/configs"], None),  # the shipped one, of another machine
+        (["/mine", str(config_dir())], "/mine"),
+        ([str(config_dir()), "/mine"], "/mine"),  # as version 0.1 had them
+        (["/mine", "/elsewhere/configs"], "/mine"),
+    ],
+)
+def test_the_user_s_folder_is_not_the_shipped_one(folders: list[str], found: str | None) -> None:
+    assert user_folder(OmegaConf.create({"runtime": {"config_sources": sources(*folders)}})) == found
+
+
+def test_a_run_s_command_names_the_user_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "env").mkdir(parents=True)
+    (tmp_path / "conf" / "env" / "pole.yaml").write_text("# A pole\ndefaults: [cartpole, _self_]\n")
+    words = ["--config-dir", "conf", *SHORT, "env=pole", "hydra.run.dir=run"]
+    assert main(words) == 0
+    result = json.loads(Path("run/result.json").read_text())
+    assert shlex.split(result["command"])[:3] == ["pgrun", "--config-dir", str(tmp_path / "conf")]
+
+
 def test_a_job_s_command_makes_it_alone() -> None:
     node = OmegaConf.create(
         {
             "mode": "MULTIRUN",
             "job": {"config_name": "config"},
             "overrides": {"task": ["seed=1", "algo.x=[1,2]"], "hydra": ["hydra.mode=MULTIRUN", "hydra.sweep.dir=s"]},
-            "runtime": {"config_sources": [{"path": "/a b", "schema": "file", "provider": "command-line"}]},
+            "runtime": {"config_sources": sources("/a b", str(config_dir()))},
         }
     )
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]'"
