@@ -33,9 +33,17 @@ def raw(name: str) -> DictConfig:
 
 
 def algorithms() -> list[str]:
-    """List the algorithms whose recipe leaves Ψ_t to the user."""
-    every = sorted((config_dir() / "algo").glob("*.yaml"))
-    return [path.stem for path in every if "\n  - advantage@algo.advantage: " in path.read_text()]
+    """List the algorithms whose recipe, or the one that it builds on, leaves Ψ_t to the user."""
+    return [path.stem for path in sorted((config_dir() / "algo").glob("*.yaml")) if leaves_psi(path.stem)]
+
+
+def leaves_psi(name: str) -> bool:
+    """Tell whether a recipe, or one that it builds on, chooses Ψ_t by a group."""
+    text = (config_dir() / "algo" / f"{name}.yaml").read_text()
+    if "override advantage@algo.advantage: " in text:  # it needs this one
+        return False
+    parents = [each for each in raw(f"algo/{name}").get("defaults") or [] if isinstance(each, str) and each != "_self_"]
+    return "\n  - advantage@algo.advantage: " in text or any(leaves_psi(parent) for parent in parents)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The origin of a run: its command line, its environment, and the versions of the packages."""
+"""The origin of a run: its command line, its environment, and the versions that it was made with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgrun.config.paths import config_dir
 from pgrun.config.tuning import overrides_of, tuned_keys
 
 PACKAGES = ("torch", "gymnasium", "numpy")
-OWN = ("hydra.mode=", "hydra.sweep.")  # overrides that a sweep or Hydra itself adds
+OWN = ("hydra.mode=", "hydra.sweep.")  # what a sweep adds to a job's own overrides, or Hydra to every command's
 
 
 def origin(hydra: DictConfig | None, config: DictConfig) -> dict[str, Any]:
@@ -34,29 +34,34 @@ def origin(hydra: DictConfig | None, config: DictConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """List the versions of packages that affect a run's numbers."""
-    by_name = {"pgrun": __version__, "python": platform.python_version()}
+    """List the versions that decide what a run computes."""
+    found = {"pgrun": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            by_name[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:
-            by_name[name] = ""
-    return by_name
+            found[name] = ""
+    return found
 
 
 def env_id(env: DictConfig) -> str:
-    """Return the environment's own name, which several configs may share: its id, else its class."""
-    name = env.get("id") or OmegaConf.select(env, "world._target_") or env.get("_target_")
-    return str(name)
+    """Name the environment itself, which several configs may share: its id, or its class where it has none."""
+    found = env.get("id") or OmegaConf.select(env, "world._target_") or env.get("_target_")
+    return str(found)
+
+
+def user_folder(hydra: DictConfig) -> str | None:
+    """Find the folder of the user's configs that a run was composed of, beside the shipped one; None without one."""
+    folders = [str(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return next((folder for folder in folders if Path(folder) != config_dir()), None) if len(folders) > 1 else None
 
 
 def command_line(hydra: DictConfig) -> str:
-    """Return the command line that makes this run; for a sweep's job, one that makes it alone."""
+    """Write the command line that makes this run; of a sweep's job, the one that makes it alone."""
     job = str(hydra.mode).rpartition(".")[2] == "MULTIRUN"
     kept = [text for text in overrides_of(hydra, "hydra") if not text.startswith(OWN)]
-    folders = [source.path for source in hydra.runtime.config_sources if source.schema == "file"]
-    folders = [folder for folder in folders if Path(str(folder)) != config_dir()]  # the user's own
-    flags = [word for folder in folders for word in ("--config-dir", str(folder))]
+    folder = user_folder(hydra)
+    flags = [] if folder is None else ["--config-dir", folder]
     if hydra.job.config_name not in (None, "config"):
         flags += ["--config-name", str(hydra.job.config_name)]
     return shlex.join(["pgrun", *flags, *overrides_of(hydra), *([] if job else kept)])

@@ -13,7 +13,7 @@ from running import new_run
 from pgrun.config.paths import config_dir
 from pgrun.run import checkpoint
 from pgrun.run.console import duration, figures
-from pgrun.run.origin import command_line, env_id
+from pgrun.run.origin import command_line, env_id, user_folder
 from pgrun.shell.cli import main
 
 SHORT = ["algo=reinforce", "num_envs=2", "total_steps=64", "eval.every=null", "eval.final_episodes=1"]
@@ -66,30 +66,50 @@ def test_an_older_version_s_result_is_told() -> None:
     assert figures(older) == "80 steps in 1.2 s (90 steps/s)"
 
 
+def sources(*folders: str) -> list[dict[str, str]]:
+    """Config sources as Hydra keeps them: its own, and folders, the first as the main one."""
+    kept = [{"path": "hydra.conf", "schema": "pkg", "provider": "hydra"}]
+    for i, folder in enumerate(folders):
+        kept.append({"path": folder, "schema": "file", "provider": "command-line" if i else "main"})
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        ([str(config_dir())], None),
+        (["/elsewhere/configs"], None),  # the shipped one, of another machine
+        (["/mine", str(config_dir())], "/mine"),
+        ([str(config_dir()), "/mine"], "/mine"),  # as version 0.1 had them
+        (["/mine", "/elsewhere/configs"], "/mine"),
+    ],
+)
+def test_the_user_s_folder_is_not_the_shipped_one(folders: list[str], found: str | None) -> None:
+    assert user_folder(OmegaConf.create({"runtime": {"config_sources": sources(*folders)}})) == found
+
+
+def test_a_run_s_command_names_the_user_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "env").mkdir(parents=True)
+    (tmp_path / "conf" / "env" / "pole.yaml").write_text("# A pole\ndefaults: [cartpole, _self_]\n")
+    words = ["--config-dir", "conf", *SHORT, "env=pole", "hydra.run.dir=run"]
+    assert main(words) == 0
+    result = json.loads(Path("run/result.json").read_text())
+    assert shlex.split(result["command"])[:3] == ["pgrun", "--config-dir", str(tmp_path / "conf")]
+
+
 def test_a_job_s_command_makes_it_alone() -> None:
     node = OmegaConf.create(
         {
             "mode": "MULTIRUN",
             "job": {"config_name": "config"},
             "overrides": {"task": ["seed=1", "algo.x=[1,2]"], "hydra": ["hydra.mode=MULTIRUN", "hydra.sweep.dir=s"]},
-            "runtime": {"config_sources": [{"path": "/a b", "schema": "file", "provider": "command-line"}]},
+            "runtime": {"config_sources": sources("/a b", str(config_dir()))},
         }
     )
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]'"
     node.mode, node.overrides.hydra = "RUN", ["hydra.run.dir=r", "hydra.mode=RUN"]
     assert command_line(node) == "pgrun --config-dir '/a b' seed=1 'algo.x=[1,2]' hydra.run.dir=r"
-
-
-def test_the_command_of_a_run_with_files_of_the_user_s_names_their_folder() -> None:
-    folders = {"/a/conf": "main", str(config_dir()): "command-line"}  # the user's first, then the shipped one
-    sources = [{"path": path, "schema": "file", "provider": provider} for path, provider in folders.items()]
-    overrides = {"task": ["seed=1"], "hydra": []}
-    node = {"mode": "RUN", "job": {"config_name": "config"}, "overrides": overrides}
-    assert (
-        command_line(OmegaConf.create({**node, "runtime": {"config_sources": sources}}))
-        == "pgrun --config-dir /a/conf seed=1"
-    )
-    assert command_line(OmegaConf.create({**node, "runtime": {"config_sources": sources[1:]}})) == "pgrun seed=1"
 
 
 def test_an_interpolation_stays_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
