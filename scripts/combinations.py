@@ -40,7 +40,7 @@ def algorithms() -> list[str]:
 def leaves_psi(name: str) -> bool:
     """Tell whether a recipe, or one that it builds on, chooses Ψ_t by a group."""
     text = (config_dir() / "algo" / f"{name}.yaml").read_text()
-    if "override advantage@algo.advantage: " in text:  # it needs this one
+    if "/collector: demonstrations" in text:  # which are weighed alike
         return False
     parents = [each for each in raw(f"algo/{name}").get("defaults") or [] if isinstance(each, str) and each != "_self_"]
     return "\n  - advantage@algo.advantage: " in text or any(leaves_psi(parent) for parent in parents)
