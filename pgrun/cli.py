@@ -180,6 +180,7 @@ def evaluate_run(argv: Sequence[str]) -> int:
     args = parser.parse_intermixed_args(argv)
     with stdout_alone() if args.json else nullcontext():
         from pgrun.commands import evaluate_checkpoint
+        from pgrun.hydra_start import whole_numbers
 
         result = evaluate_checkpoint(
             args.run,
@@ -188,7 +189,7 @@ def evaluate_run(argv: Sequence[str]) -> int:
             seed=args.seed,
             stochastic=args.stochastic,
             record=args.record,
-            overrides=args.overrides,
+            overrides=[whole_numbers(text) for text in args.overrides],
         )
     if args.json:
         print(json.dumps(result), flush=True)
@@ -214,8 +215,9 @@ def resume(argv: Sequence[str]) -> int:
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_args(argv)
     from pgrun.commands import resume_run
+    from pgrun.hydra_start import whole_numbers
 
-    return resume_run(args.run, args.checkpoint, args.overrides)
+    return resume_run(args.run, args.checkpoint, [whole_numbers(text) for text in args.overrides])
 
 
 COMMANDS = {"resume": resume, "eval": evaluate_run, "list": list_groups, "explain": explain_keys}
