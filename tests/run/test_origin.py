@@ -32,7 +32,7 @@ def test_a_run_and_its_second_session(
     assert len(first["sessions"]) == 1
     line = Path("run/pgrun.log").read_text().splitlines()[0]
     assert line.startswith("reinforce on cartpole (CartPole-v1), into run, on cpu; tuned for reinforce on cartpole: ")
-    assert main(["resume", "run", "total_steps=300"]) == 0
+    assert main(["resume", "run", "total_steps=3e2"]) == 0
     whole = json.loads(Path("run/result.json").read_text())
     assert {key: whole[key] for key in ("command", "env_id", "tuned")} == {
         key: first[key] for key in ("command", "env_id", "tuned")
