@@ -32,6 +32,7 @@ from faults import Disk
 from forks import OUT, die, start, wait
 
 from pgrun.run import checkpoint
+from pgrun.run.directory import hydra_of
 
 SHORT = ("eval.episodes=2", "eval.final_episodes=2", "log.every=64", "checkpoint.keep=2")
 PPO = (
@@ -126,8 +127,7 @@ def go_on(name: str, folder: Path) -> tuple[str, ...]:
     """Return the words that go on with a run, or begin it anew if it left no whole file."""
     if name == "sweep":
         return command(name)
-    config = folder / "run" / ".hydra" / "config.yaml"
-    if not config.exists() or not config.read_text().strip():
+    if hydra_of(folder / "run") is None:
         shutil.rmtree(folder / "run", ignore_errors=True)
         return command(name)
     return ("resume", "run")

@@ -76,6 +76,13 @@ def use_search_path(folder: Path) -> None:
     importable([place for place in places if Path(place) != config_dir().parent])
 
 
+def check_begun(folder: Path) -> None:
+    """Raise UserError where a run was killed before Hydra had written all that it was started with."""
+    if hydra_of(folder) is None:
+        what = f"{folder}/.hydra/hydra.yaml, which says what was chosen, is missing or torn"
+        raise UserError(f"{what}: the run was killed while it wrote it; start it again")
+
+
 def check_run(folder: Path) -> None:
     """Raise UserError if a folder is no run directory."""
     if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
@@ -86,7 +93,7 @@ def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
     """Return the names of a run's algorithm and environment, as they were chosen."""
     hydra = hydra_of(folder)
     choices: Any = None if hydra is None else hydra.runtime.choices
-    if choices is None:  # the run was killed before it wrote the file
+    if choices is None:  # lost since
         choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
     return {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
 
@@ -100,7 +107,9 @@ def hydra_of(folder: Path) -> DictConfig | None:
         node = OmegaConf.merge(READ_OF_HYDRA, node) if node is not None else None
     except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError):
         return None
-    return node if isinstance(node, DictConfig) and node.runtime.choices else None
+    if not isinstance(node, DictConfig) or not {"algo", "env"} <= set(node.runtime.choices or ()):
+        return None
+    return node
 
 
 def told(folder: Path) -> list[str]:

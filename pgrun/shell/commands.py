@@ -34,6 +34,7 @@ from pgrun.run.alone import alone
 from pgrun.run.build import build, make_algorithm
 from pgrun.run.console import pasted, remark, say, shown, summary
 from pgrun.run.directory import (
+    check_begun,
     check_run,
     find_checkpoint,
     hydra_of,
@@ -168,7 +169,10 @@ def read_run(
     state = checkpoint.load(path) if stamp or which != "latest" else None
     if state is not None and "memory" not in state:
         raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
-    return *load_run(folder, state if own_checkpoint(folder, path) else None), state, stamp
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    if state is None:
+        check_begun(folder)
+    return config, names, state, stamp
 
 
 def stamp_of(path: Path) -> tuple[Path, int] | None:

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from recipes import sampled
 from resumable import PPO, RUNS, finish, outcome
-from running import new_run, same
+from running import compose, new_run, same
 from shell import pgrun_inside
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -272,6 +273,22 @@ def test_resuming_what_is_no_run(tmp_path):
     torn = pgrun_inside("resume", "torn", cwd=tmp_path)
     assert (torn.code, torn.err.count("\n")) == (2, 1)
     assert "start it again" in torn.err
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "torn"])
+def test_a_run_killed_between_hydra_s_files_starts_again(damage, tmp_path):
+    """What was chosen would be lost, and nothing has been trained: the same command does it all."""
+    written = tmp_path / "run" / ".hydra"
+    written.mkdir(parents=True)
+    OmegaConf.save(compose("algo=ppo"), written / "config.yaml")
+    torn = {"empty": "", "torn": "hydra:\n  runtime:\n    choices:\n      algo: ppo\n"}
+    if damage in torn:
+        (written / "hydra.yaml").write_text(torn[damage])
+    refused = pgrun_inside("resume", "run", cwd=tmp_path)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "hydra.yaml" in refused.err
+    assert "start it again" in refused.err
+    assert sorted(path.name for path in tmp_path.glob("run/*")) == [".hydra"]
 
 
 def test_a_checkpoint_s_own_config_counts(tmp_path, capsys, monkeypatch):
