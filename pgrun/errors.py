@@ -1,4 +1,4 @@
-"""What pgrun says when something is wrong. Each error is one line and an exit code."""
+"""The errors that pgrun reports: each is one line and an exit code."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
+from pgrun.config.groups import members
 from pgrun.config.index import Entry, index
 from pgrun.config.paths import config_dir
 from pgrun.config.root import Root
 from pgrun.config.types import core, said, words
 from pgrun.config.walk import is_section
-from pgrun.shell.cli import members
-from pgrun.shell.explain import by_group, meaning
+from pgrun.shell.commands.explain import by_group, meaning
 
 SHOWN = 4  # values that the shipped files have of a key; where there are more, the column says how many
 

@@ -29,7 +29,7 @@ from pgrun.config.ranges import Range
 from pgrun.config.signatures import Setting
 from pgrun.config.types import core, is_list, is_plain, may_be_null, without_limits
 from pgrun.config.walk import every_key
-from pgrun.shell.explain import composed
+from pgrun.shell.commands.explain import composed
 
 PAIRS = (
     *(("ppo", "cartpole"), ("a2c", "acrobot"), ("reinforce", "cartpole"), ("trpo", "pendulum"), ("dqn", "cartpole")),

@@ -23,12 +23,14 @@ class ConfigFiles(FileConfigSource):
     """
 
     def is_config(self, config_path: str) -> bool:
+        """Tell whether a config is there; a section counts as there as soon as its pair has a file."""
         pair, section = split(config_path)
         if section.endswith("="):  # of a group that nothing is chosen of
             return False
         return super().is_config(f"{GROUP}/{pair}" if pair else config_path)
 
     def load_config(self, config_path: str) -> ConfigResult:
+        """Load a config: a file, what a pair's file asks for, or one section of it."""
         pair, section = split(config_path)
         result = super().load_config(f"{GROUP}/{pair}" if pair else config_path)
         if not config_path.startswith(f"{GROUP}/") or not isinstance(result.config, DictConfig):
@@ -46,7 +48,11 @@ class ConfigFiles(FileConfigSource):
 
 
 class TunedSections(SearchPathPlugin):
-    """Has Hydra read config files by `ConfigFiles`. It asks its search path plugins before it looks for any file."""
+    """The plugin through which Hydra reads config files by `ConfigFiles`.
+
+    Hydra asks its search path plugins before it looks for any file.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put `ConfigFiles` in the place of Hydra's own source of files."""
         serve_files_by(ConfigFiles)

@@ -96,8 +96,10 @@ def shown(path: Path) -> str:
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a file of the user's that names itself in its defaults, which Hydra would read for ever, or a tuned file
-    with a section that can't hold.
+    """Refuse files of the user's that can't be composed.
+
+    These are files that name themselves in their defaults, which Hydra would read for ever, and tuned files with a
+    section that can't hold.
 
     Raises:
         UserError: the first such file.

@@ -1,5 +1,6 @@
 """Layers with two modes: acting, evaluating and targets are in evaluation mode, a loss is in training mode; where the
-policy that learns must be the one that acted, they are refused."""
+policy that learns must be the one that acted, they are refused.
+"""
 
 import dataclasses
 

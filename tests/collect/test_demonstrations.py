@@ -15,7 +15,7 @@ from pgrun.envs.make import make
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
 from pgrun.run.build import build
-from pgrun.shell.commands import evaluate_checkpoint
+from pgrun.run.evaluation import evaluate_checkpoint
 
 spaces = gym.spaces
 OBS, BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Box(-1.0, 1.0, (2,), np.float32)

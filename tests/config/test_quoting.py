@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from pgrun.config.quoting import in_quotes, unreadable
 from pgrun.errors import UserError
-from pgrun.shell.commands import override as change
+from pgrun.run.changes import change
 from pgrun.shell.shown_config import first_job
 
 VALUES = (

@@ -18,7 +18,7 @@ from pgrun.envs.worlds import CartPole, RewardHack
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.environments import shaped
-from pgrun.shell.commands import evaluate_checkpoint
+from pgrun.run.evaluation import evaluate_checkpoint
 
 GAMMA = 0.9
 

@@ -14,7 +14,7 @@ from pgrun.config.resolve import resolved
 from pgrun.data.types import Step
 from pgrun.loop.evaluate import Evaluation, evaluate
 from pgrun.nn.precision import set_matmul_precision
-from pgrun.shell.commands import evaluate_checkpoint
+from pgrun.run.evaluation import evaluate_checkpoint
 from pgrun.system import randomness
 
 

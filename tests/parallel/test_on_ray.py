@@ -18,7 +18,8 @@ from pgrun.errors import Lost, UserError
 from pgrun.parallel.ray import actors as crew
 from pgrun.parallel.ray import team as on_ray
 from pgrun.run import checkpoint
-from pgrun.shell.commands import RESUMABLE, override
+from pgrun.run.changes import change
+from pgrun.run.resuming import RESUMABLE
 
 SMALL = ("algo=dppo", "env=cartpole", "num_envs=4", "network.hidden=[16]", "algo.rollout=64", "algo.policy_substeps=4",
          "algo.critic_fit.epochs=3", "eval.final_episodes=2", "eval.every=null")  # fmt: skip
@@ -308,7 +309,7 @@ def test_a_run_spreads_over_the_nodes_of_a_cluster(tmp_path):
 def test_a_run_may_go_on_at_another_address(tmp_path):
     config = new_run(tmp_path, *SMALL, "workers=1", "total_steps=300").config
     on_resume = RESUMABLE, "when a run is resumed"
-    moved = override(config, ["parallel.address=10.0.0.2:6379", "parallel.cpus=2"], *on_resume)
+    moved = change(config, ["parallel.address=10.0.0.2:6379", "parallel.cpus=2"], *on_resume)
     assert (moved.parallel.address, moved.parallel.cpus) == ("10.0.0.2:6379", 2)
     with pytest.raises(UserError, match=r"parallel\.wait_for can't change"):
-        override(config, ["parallel.wait_for=1"], *on_resume)
+        change(config, ["parallel.wait_for=1"], *on_resume)

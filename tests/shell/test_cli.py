@@ -18,8 +18,9 @@ from omegaconf import OmegaConf
 from shell import pgrun, pgrun_inside
 
 from pgrun.config.command_line import whole_numbers
+from pgrun.config.groups import GROUPS, members
 from pgrun.config.paths import config_dir
-from pgrun.shell.cli import GROUPS, help_page, main, members
+from pgrun.shell.cli import help_page, main
 from pgrun.sweep.resolvers import FreeFolders, register_resolvers
 
 FIELDS = {

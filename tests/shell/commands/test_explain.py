@@ -7,7 +7,7 @@ from pgrun.config.index import index
 from pgrun.config.paths import config_dir
 from pgrun.config.walk import every_key
 from pgrun.errors import UserError
-from pgrun.shell.explain import explain
+from pgrun.shell.commands.explain import explain
 
 ENTRIES = index()
 

@@ -1,0 +1,127 @@
+"""Going on with a run, from its last checkpoint or from its start."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from pgrun.errors import UserError
+from pgrun.run import checkpoint
+from pgrun.run.alone import alone
+from pgrun.run.build import build
+from pgrun.run.changes import change, report_stale_config
+from pgrun.run.console import pasted, remark, say, shown, summary
+from pgrun.run.directory import (
+    check_begun,
+    check_run,
+    find_checkpoint,
+    hydra_of,
+    load_run,
+    own_checkpoint,
+    remember,
+    told,
+    use_search_path,
+)
+from pgrun.run.run import Run
+
+# Changing these on resume leaves what was learnt usable; anything else would be another run.
+RESUMABLE = (
+    *("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile"),
+    *("parallel.address", "parallel.cpus"),
+)
+
+
+def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
+    """Go on with a run.
+
+    Args:
+        folder: the run directory.
+        which: `latest` or a checkpoint's file.
+        overrides: `key=value` of keys within `RESUMABLE`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: it is no run directory, another process uses it, or a key can't change.
+    """
+    begin = time.perf_counter()
+    config, names, state, stamp = read_run(folder, which)
+    config = change(config, overrides, RESUMABLE, "when a run is resumed")
+    if state is not None and (over := why_over(state, config, folder)):
+        say(f"{shown(folder.resolve())} is finished: {over}")
+        return 0
+    with alone(folder):
+        if stamp != stamp_of(find_checkpoint(folder, which)):  # another process went on with it in the meantime
+            raise UserError(f"{folder}: another process has just gone on with this run; do it again")
+        return go_on(folder, config, names, state, overrides, begin=begin)
+
+
+def read_run(
+    folder: Path, which: str
+) -> tuple[DictConfig, dict[str, str], dict[str, Any] | None, tuple[Path, int] | None]:
+    """Read a run's config and names, the content of the checkpoint to go on from, if any, and that file's stamp."""
+    check_run(folder)
+    use_search_path(folder)
+    path = find_checkpoint(folder, which)
+    stamp = stamp_of(path)
+    state = checkpoint.load(path) if stamp or which != "latest" else None
+    if state is not None and "memory" not in state:
+        raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    if state is None:
+        check_begun(folder)
+    return config, names, state, stamp
+
+
+def stamp_of(path: Path) -> tuple[Path, int] | None:
+    """Return a checkpoint's file and time, which change when it is written anew; None if there is none."""
+    return (path.resolve(), path.stat().st_mtime_ns) if path.exists() else None
+
+
+def go_on(
+    folder: Path,
+    config: DictConfig,
+    names: dict[str, str],
+    state: dict[str, Any] | None,
+    overrides: list[str],
+    *,
+    begin: float,
+) -> int:
+    """Go on with a run from a checkpoint's content, or from its start; return the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")  # where the first session's lines are
+    to_file.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("pgrun").addHandler(to_file)
+    with report_stale_config(folder):
+        parts = build(config, fresh=state is None)
+    if state is None:
+        remark("there is no checkpoint yet: starting from step 0")
+    remember(folder, config, overrides)
+    known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": told(folder)}
+    result = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known).execute()
+    if result["status"] == "interrupted":
+        remark(f"interrupted; go on with: pgrun resume {pasted(folder.resolve())}")
+        return 130
+    summary(folder.resolve(), result)
+    return 0
+
+
+def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
+    """Say why nothing is left to do for this run; "" if there is something, if only the final evaluation."""
+    result = folder / "result.json"
+    if not result.exists() or json.loads(result.read_text(encoding="utf-8")).get("status") != "finished":
+        return ""
+    steps, stop_at, latest = state["clock"]["steps"], config.eval.stop_at, state["evaluation"]["latest"]
+    if steps >= config.total_steps:
+        return f"{steps:,} steps; to go on: pgrun resume {pasted(folder.absolute())} total_steps={2 * steps}"
+    if stop_at is not None and latest is not None and latest >= stop_at:
+        again = f"pgrun resume {pasted(folder.absolute())} eval.stop_at=null"
+        return f"an evaluation reached eval.stop_at={stop_at}; to go on: {again}"
+    return ""

@@ -1,0 +1,25 @@
+"""The command `pgrun resume RUN`: go on from a run's last checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pgrun.config.command_line import whole_numbers
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `pgrun resume RUN [key=value ...]`; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="pgrun resume",
+        description="Go on from a run's last checkpoint; exactly, unless a value is changed.",
+    )
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. total_steps=1000000, eval.every=5000")
+    parser.add_argument("--checkpoint", default="latest", help="latest or a file (latest)")
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
+    args = parser.parse_args(argv)
+    from pgrun.run.resuming import resume_run  # imports torch: not for --help
+
+    return resume_run(args.run, args.checkpoint, [whole_numbers(text) for text in args.overrides])
