@@ -24,6 +24,7 @@ __all__ = [
     "locate",
     "run_hydra",
     "serve_files_by",
+    "source_of_files",
 ]
 
 
@@ -42,7 +43,16 @@ def drop_namesakes(folder: Path) -> None:
         group.pop(name, None)
 
 
+def source_of_files(source: type[FileConfigSource]) -> type[FileConfigSource]:
+    """Decorate a source of files that takes the place of Hydra's own: it gets the name by which Hydra knows that.
+
+    Hydra takes no second source for files, only for other schemes, and looks for plugins again in a launcher's
+    workers. There the source comes out of a pickle, so it has to have that name as soon as its module is imported.
+    """
+    source.__name__ = FileConfigSource.__name__
+    return source
+
+
 def serve_files_by(source: type[FileConfigSource]) -> None:
-    """Have Hydra read config files by a source of pgrun's: it takes no second one for files, only other schemes."""
-    source.__name__ = FileConfigSource.__name__  # by which Hydra knows it, when it looks for plugins once more
+    """Have Hydra read config files by a `source_of_files` instead of its own."""
     SourcesRegistry.instance().types["file"] = source

@@ -10,11 +10,12 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.compat.hydra import FileConfigSource, serve_files_by
+from pgrun.compat.hydra import FileConfigSource, serve_files_by, source_of_files
 from pgrun.config.files import shown
 from pgrun.config.tuned_file import GROUP, WHERE, asked_for, sections, split
 
 
+@source_of_files
 class ConfigFiles(FileConfigSource):
     """A folder of config files. All but those of the group `tuned` are as Hydra has them.
 

@@ -19,7 +19,7 @@ from shell import pgrun_inside
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pgrun.run import checkpoint
-from pgrun.run.directory import load_run, remember
+from pgrun.run.directory import hydra_of, load_run, remember
 from pgrun.run.run import Run
 from pgrun.shell.cli import main
 
@@ -352,7 +352,11 @@ def test_kill_9_at_any_moment(algo, tmp_path):
         time.sleep(max(0.0, begin + moment - time.monotonic()))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(60)
-        resumed = shell("resume", folder.name, cwd=tmp_path)
+        begun = hydra_of(folder) is not None  # else the kill came while Hydra wrote its files, and it starts again
+        again = ("resume", folder.name) if begun else (*overrides, f"hydra.run.dir={folder.name}")
+        if not begun:
+            shutil.rmtree(folder)
+        resumed = shell(*again, cwd=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
         got = final_state(folder)
         different = [key for key in want if not same(want[key], got[key])]
