@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pgrun import checkpoint
 from pgrun.cli import main
 from pgrun.run import Run
-from pgrun.run_directory import load_run, remember
+from pgrun.run_directory import hydra_of, load_run, remember
 
 SMALL = ("network.hidden=[16]", "eval.episodes=2", "eval.final_episodes=2", "checkpoint.keep=100", "log.every=64")
 ON_POLICY = (*SMALL, "num_envs=4", "total_steps=640", "checkpoint.every=128", "eval.every=160")
@@ -458,7 +458,9 @@ def test_kill_9_at_any_moment(algo, tmp_path):
         time.sleep(max(0.0, begin + moment - time.monotonic()))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(60)
-        resumed = shell("resume", folder.name, cwd=tmp_path)
+        begun = hydra_of(folder) is not None  # else the kill came while Hydra wrote its files, and it starts again
+        again = ("resume", folder.name) if begun else (*overrides, f"hydra.run.dir={folder.name}")
+        resumed = shell(*again, cwd=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
         got = final_state(folder)
         different = [key for key in want if not same(want[key], got[key])]
