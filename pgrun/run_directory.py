@@ -17,6 +17,7 @@ from pgrun.paths import config_dir, importable
 from pgrun.tell import remark, shown
 
 TOLD = "resumed.yaml"  # beside the config: what `pgrun resume` was told to change, in order
+KILLED_AT_ITS_START = "the run was killed while it wrote it; delete the folder and start it again"
 
 
 def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictConfig, dict[str, str]]:
@@ -36,7 +37,7 @@ def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictCon
         if not path.exists():
             raise UserError(f"{folder} has no .hydra/config.yaml")
         if not path.read_text(encoding="utf-8").strip():
-            raise UserError(f"{folder} holds no config: the run was killed while it wrote it; start it again")
+            raise UserError(f"{folder} holds no config: {KILLED_AT_ITS_START}")
         config = resolved(DictConfig(OmegaConf.load(path)))
         return config, names_of(folder, config)
     config = DictConfig(OmegaConf.merge(OmegaConf.create(state["config"]), OmegaConf.from_dotlist(told(folder))))
@@ -79,7 +80,7 @@ def check_begun(folder: Path) -> None:
     """Raise UserError where a run was killed before Hydra had written all that it was started with."""
     if hydra_of(folder) is None:
         what = f"{folder}/.hydra/hydra.yaml, which says what was chosen, is missing or torn"
-        raise UserError(f"{what}: the run was killed while it wrote it; start it again")
+        raise UserError(f"{what}: {KILLED_AT_ITS_START}")
 
 
 def check_run(folder: Path) -> None:

@@ -460,6 +460,8 @@ def test_kill_9_at_any_moment(algo, tmp_path):
         process.wait(60)
         begun = hydra_of(folder) is not None  # else the kill came while Hydra wrote its files, and it starts again
         again = ("resume", folder.name) if begun else (*overrides, f"hydra.run.dir={folder.name}")
+        if not begun:
+            shutil.rmtree(folder)
         resumed = shell(*again, cwd=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
         got = final_state(folder)
