@@ -36,7 +36,7 @@ class PPO(Proximal):
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Take the epochs on a rollout; see `Algorithm.update`."""
-        batch = self.estimate(self.seen(batch))
+        batch = self.estimate(self.seen(batch))  # adds Ψ_t = Â_t and the critic's target, before any epoch
         metrics = self.run_epochs(batch)
         value, target = batch.extras["value"], batch.extras["target"]
         metrics["value/explained_variance"] = losses.explained_variance(value, target, batch.valid)

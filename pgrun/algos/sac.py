@@ -42,7 +42,7 @@ class SAC(OffPolicy):
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         q = q_functions(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
-        self.attach_critic(q)
+        self.attach_critic(q)  # after all networks: it moves them to the device
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
 
@@ -57,7 +57,8 @@ class SAC(OffPolicy):
         metrics = self.fit(batch, next_noise)  # J_Q, eq. 5
         alpha = self.log_alpha.detach().exp()
         metrics |= self.actor_step(batch.obs, noise, alpha)
-        metrics |= self.adapt(-metrics["policy/entropy"])
+        mean_log_prob = -metrics["policy/entropy"]
+        metrics |= self.adapt(mean_log_prob)
         self.update_targets()
         metrics["policy/temperature"] = alpha
         return metrics

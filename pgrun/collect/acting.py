@@ -59,12 +59,12 @@ class Bound:
         return cut
 
 
-def handed_over(run: Recorder, stats: EpisodeStats) -> Transition:
+def finish_rollout(recorder: Recorder, stats: EpisodeStats) -> Transition:
     """Finish a rollout: stack its steps, check that they are finite, and add them to the statistics."""
-    rollout = run.rollout()
+    rollout = recorder.rollout()
     check_observations(rollout)
-    over = stack_steps(run.over) if run.over else rollout.last
-    stats.add(rollout.reward, over, rollout.valid, run.streams())
+    over = stack_steps(recorder.over) if recorder.over else rollout.last
+    stats.add(rollout.reward, over, rollout.valid, recorder.streams())
     return rollout
 
 

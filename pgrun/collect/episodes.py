@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgrun.collect.acting import Bound, ask, handed_over, never
+from pgrun.collect.acting import Bound, ask, finish_rollout, never
 from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.recorder import Recorder
@@ -62,33 +62,33 @@ class Episodes:
         self.acting = True
         if self.open is None:
             obs = self.begin() if self.group == 1 else self.begin_groups()
-            carry, run, left = policy.initial_carry(b), Recorder(), torch.full((b,), self.share)
+            carry, recorder, left = policy.initial_carry(b), Recorder(), torch.full((b,), self.share)
             self.bound.begin(b)
         else:
             obs, carry, left = (self.open[key] for key in ("obs", "carry", "left"))
-            run = self.open["run"]
+            recorder = self.open["run"]
             self.bound.go_on(self.open["length"], self.open["over"])
             self.open = None
         while bool((left > 0).any()):
             if self.interrupted():
-                kept = {"obs": obs, "carry": carry, "left": left, "run": run}
+                kept = {"obs": obs, "carry": carry, "left": left, "run": recorder}
                 self.open = {**kept, "length": self.bound.length, "over": self.bound.over}
                 self.acting = False
                 return None
             action, carry, extras = ask(policy, obs, carry, explore=True)
             active = (left > 0) & ~self.bound.over
-            obs, carry = run.step(env, policy, obs, action, extras, carry)
-            run.valid[-1] = run.valid[-1] & active
-            if bool((cut := self.bound.passed(run.valid[-1], run.last[-1])).any()):
-                run.last[-1] = run.last[-1] | cut
+            obs, carry = recorder.step(env, policy, obs, action, extras, carry)
+            recorder.valid[-1] = recorder.valid[-1] & active
+            if bool((cut := self.bound.passed(recorder.valid[-1], recorder.last[-1])).any()):
+                recorder.last[-1] = recorder.last[-1] | cut
                 self.tell_cut()
-            left = left - (run.last[-1] & active).long()
+            left = left - (recorder.last[-1] & active).long()
             if self.bound.cuts and bool((left > 0).any()) and bool((self.bound.over | (left == 0)).all()):
                 obs, carry = env.reset(), policy.initial_carry(b)  # all episodes that remain were cut
                 self.bound.begin(b)
         self.rollouts += 1
         self.acting = False
-        return handed_over(run, self.stats)
+        return finish_rollout(recorder, self.stats)
 
     def tell_cut(self) -> None:
         """Log, the first time, that an episode was cut."""

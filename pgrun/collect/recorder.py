@@ -68,17 +68,17 @@ class Recorder:
     @classmethod
     def of(cls, state: dict[str, Any] | None) -> Recorder:
         """Make a recorder that holds a snapshot's steps."""
-        run = cls()
+        recorder = cls()
         if state is not None:
             for name in ("action", "reward", "discount", "last", "valid"):
-                getattr(run, name).extend(state[name].unbind())
-            run.over = list(state["over"].unbind()) if "over" in state else []
-            for t in range(len(run)):
-                run.obs.append(map_obs(lambda x: x[t], state["obs"]))  # noqa: B023
-                run.next_obs.append(map_obs(lambda x: x[t], state["next_obs"]))  # noqa: B023
-                run.extras.append({key: x[t] for key, x in state["extras"].items()})
-                run.other += [{key: x[t] for key, x in state["streams"].items()}] if state["streams"] else []
-        return run
+                getattr(recorder, name).extend(state[name].unbind())
+            recorder.over = list(state["over"].unbind()) if "over" in state else []
+            for t in range(len(recorder)):
+                recorder.obs.append(map_obs(lambda x: x[t], state["obs"]))  # noqa: B023
+                recorder.next_obs.append(map_obs(lambda x: x[t], state["next_obs"]))  # noqa: B023
+                recorder.extras.append({key: x[t] for key, x in state["extras"].items()})
+                recorder.other += [{key: x[t] for key, x in state["streams"].items()}] if state["streams"] else []
+        return recorder
 
     def rollout(self) -> Transition:
         """Stack all steps into a rollout [T, B, ...]."""

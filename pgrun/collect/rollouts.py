@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.collect.acting import ask, handed_over, never
+from pgrun.collect.acting import ask, finish_rollout, never
 from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.random_actions import legal, random_actions
@@ -41,7 +41,7 @@ class Rollouts:
         self.random, self.random_hold = random_actions(env.action_space), random_hold
         self.held = torch.zeros(0)  # the random action that is taken now, [B, *A]
         self.stats = EpisodeStats(env.num_envs)
-        self.steps = 0
+        self.random_taken = 0  # random steps so far
         self.obs: Obs = None
         self.carry: Carry | None = None
         self.interrupted: Callable[[], bool] = never
@@ -51,27 +51,27 @@ class Rollouts:
     @torch.no_grad()
     def collect(self, algorithm: Policy) -> Transition | None:
         """Return a rollout [T, B, ...]; None if interrupted."""
-        policy, env, run = self.actor.of(algorithm), self.env, self.open
+        policy, env, recorder = self.actor.of(algorithm), self.env, self.open
         self.acting = True
         if self.obs is None:
             self.obs = env.reset(self.seed)
         if self.carry is None:
             self.carry = policy.initial_carry(env.num_envs)
-        while len(run) < self.length:
+        while len(recorder) < self.length:
             if self.interrupted():
                 self.acting = False
                 return None
-            if self.steps < self.random_steps:
-                if self.steps // env.num_envs % self.random_hold == 0:
+            if self.random_taken < self.random_steps:
+                if self.random_taken // env.num_envs % self.random_hold == 0:
                     self.held = self.random(env.num_envs)
                 action = self.held = legal(self.held, self.obs)
                 extras: dict[str, Tensor] = {}
-                self.steps += env.num_envs
+                self.random_taken += env.num_envs
             else:
                 action, self.carry, extras = ask(policy, self.obs, self.carry, explore=True)
-            self.obs, self.carry = run.step(env, policy, self.obs, action, extras, self.carry)
+            self.obs, self.carry = recorder.step(env, policy, self.obs, action, extras, self.carry)
         self.open, self.acting = Recorder(), False
-        return handed_over(run, self.stats)
+        return finish_rollout(recorder, self.stats)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state of environments, open rollout and statistics; see `Collector.snapshot`."""
@@ -80,7 +80,7 @@ class Rollouts:
             "env": state,
             "obs": self.obs,
             "carry": self.carry,
-            "steps": self.steps,
+            "steps": self.random_taken,
             "held": self.held,
             "stats": self.stats.snapshot(),
             "open": None if state is None else self.open.snapshot(),
@@ -88,7 +88,7 @@ class Rollouts:
 
     def restore(self, state: dict[str, Any]) -> bool:
         """Restore a snapshot; see `Collector.restore`."""
-        self.steps, self.held = state["steps"], state.get("held", self.held)
+        self.random_taken, self.held = state["steps"], state.get("held", self.held)
         whole = state["env"] is not None
         self.stats.restore(state["stats"], open_episodes=whole)
         if whole:

@@ -91,11 +91,12 @@ class Root:
         act_device: where the policy acts; auto: where it learns.
         threads: torch's threads; small networks get slower with more.
         compile: compile gradient steps, from target to optimizer (needs a C++ compiler); pays off after a minute or so.
-        matmul_precision: how matrices of float32 are multiplied. highest: in float32. exact: also, by another library's
-            kernels where they round no more: on CPUs with AVX-512 and no matrix units up to twice as fast, but 15 µs
-            more a product. high, medium: torch.set_float32_matmul_precision's, which may round to TF32 or bfloat16.
-            bfloat16: multiplies rounded copies between one layer of network.hidden and the next, there alone: twice as
-            fast where `lscpu` lists avx512_bf16 or amx_bf16 and layers have 200 units or more, slower elsewhere.
+        matmul_precision: how matrices of float32 are multiplied. highest: in float32. exact: in float32 too, by
+            oneDNN's kernels where a test at the start finds that they round no more than torch's own; on CPUs with
+            AVX-512 and no matrix units up to twice as fast, but 15 µs more a product. high, medium:
+            torch.set_float32_matmul_precision's, which may round to TF32 or bfloat16. bfloat16: multiplies rounded
+            copies between one layer of network.hidden and the next, there alone: twice as fast where `lscpu` lists
+            avx512_bf16 or amx_bf16 and layers have 200 units or more, slower elsewhere.
         demonstrations: an .npz file, or minari:ID; null: none.
         eval: when and how the policy is evaluated.
         checkpoint: when the run's state is written.

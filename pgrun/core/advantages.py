@@ -25,7 +25,7 @@ class Returns(NamedTuple):
     last: Tensor  # bool
     value: Tensor  # V(s_t); the mean under π where the critic is Q
     next_value: Tensor  # V(s_{t+1}) at the true successor
-    q: Tensor | None = None  # Q(s_t, a_t), where the critic is one of actions
+    q: Tensor | None = None  # Q(s_t, a_t), where the critic is one of actions; read in no other case
 
 
 class Advantage:

@@ -47,7 +47,10 @@ class Zero(Baseline):
 
 @dataclass(kw_only=True)
 class Value(Baseline):
-    """A learned V_φ(s_t), fitted by regression after the advantages are computed, so the estimator stays unbiased."""
+    """A learned V_φ(s_t), fitted by regression after the advantages are computed, so the estimator stays unbiased.
+
+    The advantage subtracts V itself; this only asks for the critic.
+    """
 
     learned = True
 

@@ -34,7 +34,7 @@ class Transition(NamedTuple):
     next_obs: Obs  # [T, B, *O]  the true successor, never an observation after an autoreset
     last: Tensor  # [T, B] bool  terminated or truncated: no trace crosses it
     valid: Tensor  # [T, B] bool  False on autoreset filler and on padding
-    extras: dict[str, Tensor]  # what act() recorded
+    extras: dict[str, Tensor]  # what act() recorded, and what an update adds: psi, target, …
 
 
 class Step(NamedTuple):

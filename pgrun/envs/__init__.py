@@ -1,4 +1,4 @@
-"""Environments: one adapter per backend, so that nothing above knows how an environment resets."""
+"""Environments: one adapter for each library, so that no other folder knows how an environment resets."""
 
 from pgrun.envs.make import make as make
 from pgrun.envs.pettingzoo import make_parallel as make_parallel

@@ -1,4 +1,7 @@
-"""Hooks that watch the loop: evaluations and checkpoints. Each knows when it is due."""
+"""Hooks that watch the loop: evaluations and checkpoints. Each knows when it is due.
+
+Two more are in `run/tensorboard.py` and `run/progress.py`; `Run.execute` in `run/run.py` lists them all.
+"""
 
 from __future__ import annotations
 

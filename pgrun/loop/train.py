@@ -24,7 +24,7 @@ class Clock:
         self.total_steps = total_steps
         self.steps = 0  # environment steps: filler and padding rows are not counted
         self.updates = 0
-        self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at" or "pruned"
+        self.stop = ""  # why to stop before total_steps: "interrupted", "stop_at", "pruned" or a hook's own word
         self.seconds = dict.fromkeys(("collect", "learn", "hooks"), 0.0)
         self.apart = dict.fromkeys(("compile", "evaluate"), 0.0)  # counted in none of these; of this session
         self.begun = time.perf_counter()  # when the current part of the loop began

@@ -19,8 +19,8 @@ def set_matmul_precision(precision: str, device: torch.device | str = "cpu") -> 
 
     Args:
         precision: `highest`, `high` and `medium` are torch.set_float32_matmul_precision's. `exact` is medium where that
-            rounds nothing that highest doesn't, else highest. `bfloat16` rounds the products of `between` and no
-            others.
+            rounds no more than highest does (it is oneDNN's float32 there), else highest. `bfloat16` rounds the
+            products of `between` and no others.
         device: where the products are computed.
     """
     global _bfloat16
@@ -49,7 +49,7 @@ def medium_rounds() -> bool:
 
 @contextmanager
 def in_full() -> Iterator[None]:
-    """Round no product inside this block."""
+    """Switch the rounding to bfloat16 off inside this block."""
     global _bfloat16
     before, _bfloat16 = _bfloat16, False
     try:

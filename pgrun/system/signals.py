@@ -91,7 +91,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Handle signals that come in the block after it, so that what it writes is written completely."""
+    """Delay signals until the block is over, so that what it writes is written completely."""
     came: list[int] = []
     outer = {number: signal.getsignal(number) for number in heard()}
 

@@ -126,7 +126,7 @@ class OnPolicy(Learner):
         """
         last = batch.last | ~batch.valid  # filler is no part of the episode after it
         v = self.model.state_value(batch) if self.model.of_actions else value
-        returns = Returns(batch.reward, batch.discount, last, v, self.model.next_value(batch), value)
+        returns = Returns(batch.reward, batch.discount, last, value=v, next_value=self.model.next_value(batch), q=value)
         psi, target = self.advantage(returns, self.gamma)
         return self.baseline(psi, last, batch.valid, self.weight_inside(batch)), target
 
@@ -147,7 +147,9 @@ class OnPolicy(Learner):
 
     @torch.no_grad()
     def estimate(self, batch: Transition) -> Transition:
-        """Compute what the update needs of a rollout [T, B], and drop the successors.
+        """Compute Ψ_t and all else that an update needs of a rollout [T, B].
+
+        No loss reads the successors, so `next_obs` becomes `obs`, which frees them.
 
         Returns:
             The rollout with new extras, all [T, B, ...]: `psi` (Ψ_t), `target` and `value` (of the critic), `log_prob`
