@@ -6,7 +6,7 @@ python scripts/pages.py groups root keys     # writes them into the page
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -140,7 +140,7 @@ def text(words_: str) -> str:
     return "".join(part if part.startswith("`") else re.sub(r"([*_])", r"\\\1", part) for part in outside)
 
 
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Write a Markdown table."""
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -18,10 +18,10 @@ from typing import Any
 import hydra
 from torch import Tensor
 
-from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.rollouts import Rollouts
 from pgrun.config.paths import config_dir
 from pgrun.config.resolve import resolved
+from pgrun.data.policy import Policy
 from pgrun.data.types import Transition
 from pgrun.loop.train import Clock, train
 from pgrun.parallel.ray.actors import RayActors
@@ -42,7 +42,7 @@ class SlowRollouts(Rollouts):
         self.pause = factor - 1.0 if rank == slow_rank else 0.0
         self.begin: float | None = None
 
-    def collect(self, algorithm: Algorithm) -> Transition:
+    def collect(self, algorithm: Policy) -> Transition | None:
         self.begin = self.begin or time.monotonic()
         rollout = super().collect(algorithm)
         if self.pause:  # by what this rollout and the update before it took

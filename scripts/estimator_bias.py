@@ -136,7 +136,8 @@ def make(row: Row) -> PolicyGradient:
     if row.weights == OWN:
         algorithm = PolicyGradient(**settings)
     else:
-        algorithm = OffPolicyPG(weights=row.weights, self_normalize=False, weight_clip=None, **settings)
+        settings |= {"weights": row.weights, "self_normalize": False, "weight_clip": None}
+        algorithm = OffPolicyPG(**settings)
     with torch.no_grad():
         for parameter, value in zip(algorithm.model.actor.parameters(), (PI.log().T, torch.zeros(2)), strict=True):
             parameter.copy_(value)

@@ -181,8 +181,8 @@ def draw_importance(ax: Axes, record: list[tuple[str, str, float, float, float]]
             lines.setdefault(name, []).append(found)
             record.append(("horizon", name, float(steps), *found))
     colours = ("#7b5aa6", "#2a9d8f", ORANGE, GREY)
-    for (name, found), colour in zip(lines.items(), colours, strict=True):
-        y = [d for _, d in found]
+    for (name, points), colour in zip(lines.items(), colours, strict=True):
+        y = [d for _, d in points]
         ax.plot(lengths, y, color=colour, lw=2.0, marker="o", ms=4)
         ax.text(8.15, y[-1], name, color=colour, va="center", fontsize=8.5)
     bias = [b for b, _ in lines["per step: ρ alone"]]

@@ -274,8 +274,8 @@ def main(argv: list[str] | None = None) -> int:
         shutil.rmtree(work, ignore_errors=True)
     table = [(what, name, *[getattr(row, key) for key in HEADER[2:]]) for (what, name), row in sorted(rows.items())]
     table.append(("all", "", *[sum(row[i] for row in table) for i in range(2, len(HEADER))]))
-    for line in (HEADER, *table):
-        print(f"{line[0]:20} {line[1]:10}" + "".join(f"{x!s:>12}" for x in line[2:]))
+    for cells in (HEADER, *table):
+        print(f"{cells[0]:20} {cells[1]:10}" + "".join(f"{x!s:>12}" for x in cells[2:]))
     print("calls: " + ", ".join(f"{call} {n}" for call, n in sorted(calls.items()) if call))
     if args.csv is not None:
         with open(args.csv, "w", newline="") as file:

@@ -26,7 +26,7 @@ from pgrun.memory.prioritized import Prioritized
 from pgrun.memory.replay import Replay
 from pgrun.system.free_memory import shown
 
-SPACES = {
+SPACES: dict[str, gym.spaces.Box] = {
     "vector": gym.spaces.Box(-1.0, 1.0, (17,), np.float32),
     "image": gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
 }

@@ -101,11 +101,11 @@ def draw_paths(ax: Axes, world: MultiGoal, paths: list[Tensor], ends: list[str])
     ax.contourf(grid, grid, cost, levels=12, cmap="Greys", alpha=0.45)
     for path, end in list(zip(paths, ends, strict=True))[:SHOWN]:
         ax.plot(*path.T, color=COLOURS[end], lw=0.9, alpha=0.7, marker=".", ms=2.5)
-    for name, goal in zip(GOALS, world.goals.tolist(), strict=True):
-        ax.add_patch(Circle(tuple(goal), world.radius, fill=False, ec=COLOURS[name], lw=1.6))
+    for name, (x, y) in zip(GOALS, world.goals.tolist(), strict=True):
+        ax.add_patch(Circle((x, y), world.radius, fill=False, ec=COLOURS[name], lw=1.6))
         share = f"{100 * ends.count(name) / len(ends):.0f} %"
         box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
-        ax.text(*goal, share, ha="center", va="center", color=COLOURS[name], weight="bold", fontsize=8, bbox=box)
+        ax.text(x, y, share, ha="center", va="center", color=COLOURS[name], weight="bold", fontsize=8, bbox=box)
     ax.set_xlim(-world.EDGE, world.EDGE)
     ax.set_ylim(-world.EDGE, world.EDGE)
     ax.set_aspect("equal")

@@ -15,6 +15,7 @@ from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project_to_trust_region
 from pgrun.data.types import Carry, Obs, Transition, mask_mean
+from pgrun.nn.distributions import Distribution
 from pgrun.optim.gradient_step import slow_copy
 
 
@@ -129,7 +130,7 @@ class ACER(Learner):
         return policy + self.value_coef * critic, {"loss/value": critic.detach()}
 
 
-def log_probs(pi: Any, actions: Tensor) -> Tensor:
+def log_probs(pi: Distribution, actions: Tensor) -> Tensor:
     """Compute log π(a|s_t) of several actions [m, T, B, *A] at each state, [m, T, B]."""
     params = pi.params()
     return pi.like(params.expand(actions.shape[0], *params.shape)).log_prob(actions)

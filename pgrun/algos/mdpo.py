@@ -11,6 +11,7 @@ from pgrun.algos.ppo import PPO
 from pgrun.config.ranges import Positive, Schedule
 from pgrun.core.schedules import SCHEDULES
 from pgrun.data.types import Transition, mean_over_ranks
+from pgrun.nn.distributions import Distribution
 
 
 class MDPO(PPO):
@@ -36,7 +37,7 @@ class MDPO(PPO):
         self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
         return super().update(batch)
 
-    def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
+    def penalty(self, sample: Transition, pi: Distribution, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """Compute (1/η_k) KL(π‖π_k), [...]."""
         kl = pi.kl(pi.like(sample.extras["pi"]))
         return kl / self.eta_k + super().penalty(sample, pi, log_prob, ratio)

@@ -13,6 +13,7 @@ from pgrun.core import losses
 from pgrun.core.normalization import normalize
 from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
+from pgrun.nn.distributions import Distribution
 
 
 class PPO(Proximal):
@@ -48,7 +49,7 @@ class PPO(Proximal):
         """Do a variant's work once the epochs are over; return metrics."""
         return {}
 
-    def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
+    def penalty(self, sample: Transition, pi: Distribution, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """Compute the term that a variant, or the reference, adds to each row's loss, [...]."""
         return ratio.new_zeros(()) if self.reference is None else self.reference.penalty(sample, log_prob, ratio)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pgrun.algos.ppo import PPO
 from pgrun.config.ranges import Positive
 from pgrun.data.types import Transition, mean_over_ranks
+from pgrun.nn.distributions import Distribution
 
 
 class PPOKL(PPO):
@@ -29,7 +30,7 @@ class PPOKL(PPO):
         self.kl_target = kl_target
         self.register_buffer("beta", torch.tensor(float(kl_coef), device=self.device))
 
-    def penalty(self, sample: Transition, pi: Any, log_prob: Tensor, ratio: Tensor) -> Tensor:
+    def penalty(self, sample: Transition, pi: Distribution, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """Compute β KL(π_old‖π), eq. 8, [...]."""
         kl = pi.like(sample.extras["pi"]).kl(pi)
         return self.beta * kl + super().penalty(sample, pi, log_prob, ratio)

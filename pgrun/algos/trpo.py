@@ -12,6 +12,7 @@ from pgrun.config.ranges import Between, Count
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, line_search
 from pgrun.data.types import Transition, mean_over_ranks
+from pgrun.nn.distributions import Distribution
 
 
 class TRPO(NaturalGradient):
@@ -60,7 +61,7 @@ class TRPO(NaturalGradient):
             kl = self.divergence(self.model.policy(whole), whole)
         return metrics | {"policy/kl": kl, "policy/step_fraction": kl.new_tensor(beta)}
 
-    def divergence(self, pi: Any, batch: Transition) -> Tensor:
+    def divergence(self, pi: Distribution, batch: Transition) -> Tensor:
         """Compute the divergence that δ bounds, 0-dim.
 
         It is the mean or the maximum over states of KL(π_old‖π) or KL(π‖π_old).

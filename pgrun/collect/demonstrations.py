@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.config.ranges import Count, FileName
+from pgrun.data.policy import Policy
 from pgrun.data.types import Obs, Step, Transition, VectorEnv, columns, map_obs, map_transition
 from pgrun.envs.episode_file import load
 from pgrun.errors import UserError
@@ -55,7 +56,7 @@ class Demonstrations:
         self.stats = EpisodeStats(min(episodes, self.data.reward.shape[1]))
         self.order = torch.zeros(0, dtype=torch.int64)
 
-    def collect(self, algorithm: Any) -> Transition:
+    def collect(self, algorithm: Policy) -> Transition:
         """Return the next episodes, [L, M, ...]."""
         count = self.data.reward.shape[1]
         m = min(self.episodes, count)

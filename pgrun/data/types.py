@@ -59,7 +59,10 @@ class VectorEnv(Protocol):
     num_envs: int
     obs_space: gym.Space
     action_space: gym.Space  # a Box action space is canonical: bounded coordinates run over [-1, 1]
-    ungrouped: str  # why it can't start a group of copies in one state; "" where it can
+
+    @property
+    def ungrouped(self) -> str:
+        """Why it can't start a group of copies in one state; "" where it can."""
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
         """Start B new episodes.

@@ -21,6 +21,7 @@ from pgrun.core.baselines import optimal_of_others
 from pgrun.core.normalization import normalize
 from pgrun.data.types import Transition, map_transition, mean_over_ranks
 from pgrun.errors import UserError
+from pgrun.nn.distributions import Distribution
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.gradient_step import GradientStep
 
@@ -165,15 +166,15 @@ class Before:
         return torch.cat([step.theta.detach() for step in self.algorithm.steps().values()])
 
     @torch.no_grad()
-    def policy(self, batch: Transition) -> Any:
+    def policy(self, batch: Transition) -> Distribution | None:
         """Return π at the batch's observations; None if the algorithm is not on-policy."""
         return self.algorithm.model.policy(batch) if isinstance(self.algorithm, OnPolicy) else None
 
     def moved(self, batch: Transition) -> dict[str, Tensor]:
         """Measure how far the update has moved the parameters and the policy."""
         metrics = {"step/norm": torch.linalg.vector_norm(self.parameters() - self.theta)}
-        if self.pi is not None:
-            metrics["policy/kl_step"] = mean_over_ranks(self.pi.kl(self.policy(batch)), batch.valid)
+        if self.pi is not None and (pi := self.policy(batch)) is not None:
+            metrics["policy/kl_step"] = mean_over_ranks(self.pi.kl(pi), batch.valid)
         return metrics
 
 

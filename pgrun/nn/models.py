@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
 from pgrun.errors import UserError
-from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
+from pgrun.nn.distributions import Bernoulli, Categorical, Distribution, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import MLP, Encoder, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, between
@@ -28,7 +27,7 @@ class Head(nn.Module):
     def __init__(self, features: int, space: gym.Space, network: Network) -> None:
         super().__init__()
         self.log_std: nn.Parameter | None = None
-        self.make: Callable[[Tensor], Any]
+        self.make: Callable[[Tensor], Distribution]
         if isinstance(space, spaces.Discrete):
             size, self.make = int(space.n), Categorical
         elif isinstance(space, spaces.MultiDiscrete):
@@ -47,7 +46,7 @@ class Head(nn.Module):
         assert self.log_std is not None
         return Gaussian(mean, self.log_std)
 
-    def forward(self, features: Tensor, obs: Obs) -> Any:
+    def forward(self, features: Tensor, obs: Obs) -> Distribution:
         """Return the distribution of features [..., F]."""
         out = self.layer(features)
         if isinstance(obs, dict) and "action_mask" in obs:
@@ -63,7 +62,7 @@ class Actor(nn.Module):
         self.encoder = network.encoder(obs_space)
         self.head = Head(self.encoder.features, action_space, network)
 
-    def forward(self, obs: Obs) -> Any:
+    def forward(self, obs: Obs) -> Distribution:
         """Return π(·|s)."""
         return self.head(self.encoder(obs), obs)
 
@@ -175,7 +174,7 @@ class ActorCritic(nn.Module):
             return ()
         return (next(self.parameters()).new_zeros(num_envs, self.state_size),)
 
-    def step(self, obs: Obs, carry: Carry) -> tuple[Any, Carry]:
+    def step(self, obs: Obs, carry: Carry) -> tuple[Distribution, Carry]:
         """Return π(·|s) of observations [B, *O], and the next state."""
         if not carry:
             return self.actor(obs), carry
@@ -186,7 +185,7 @@ class ActorCritic(nn.Module):
             after = torch.cat([after, self.critic.encoder.step(obs, state[:, self.slots[1]])[1]], -1)
         return pi, (after,)
 
-    def forward(self, batch: Transition) -> tuple[Any, Tensor]:
+    def forward(self, batch: Transition) -> tuple[Distribution, Tensor]:
         """Return π(·|s_t) and the critic's estimates, [...] (see `value`)."""
         features = self.actor.encoder.along(batch, self.slots[0])
         pi = self.actor.head(features, batch.obs)
@@ -196,7 +195,7 @@ class ActorCritic(nn.Module):
             features = self.critic.encoder.along(batch, self.slots[1])
         return pi, self._says(features, batch, pi)
 
-    def policy(self, batch: Transition) -> Any:
+    def policy(self, batch: Transition) -> Distribution:
         """Return π(·|s_t)."""
         return self.actor.head(self.actor.encoder.along(batch, self.slots[0]), batch.obs)
 
@@ -207,10 +206,11 @@ class ActorCritic(nn.Module):
         pi = self.policy(batch) if self.critic.of_actions else None
         return self._says(self.critic.encoder.along(batch, self.slots[1]), batch, pi)
 
-    def _says(self, features: Tensor, batch: Transition, pi: Any) -> Tensor:
+    def _says(self, features: Tensor, batch: Transition, pi: Distribution | None) -> Tensor:
         assert self.critic is not None
         if not isinstance(self.critic, ActionCritic):
             return self.critic.value(features)
+        assert isinstance(pi, Categorical)
         return self.critic.q(features, pi).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
 
     @property
@@ -222,7 +222,9 @@ class ActorCritic(nn.Module):
         """Compute V(s_t), [...]; of a critic of actions the mean under π, 0 without a critic."""
         if not isinstance(self.critic, ActionCritic):
             return self.value(batch)
-        return self.critic.expected(self.critic.encoder.along(batch, self.slots[1]), self.policy(batch))
+        pi = self.policy(batch)
+        assert isinstance(pi, Categorical)
+        return self.critic.expected(self.critic.encoder.along(batch, self.slots[1]), pi)
 
     def next_value(self, batch: Transition) -> Tensor:
         """Compute V(s_{t+1}) at the true successors, [...]; 0 without a critic."""

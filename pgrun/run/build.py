@@ -97,7 +97,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     return parts
 
 
-def check_memory(algorithm: Any, memory: DictConfig) -> None:
+def check_memory(algorithm: Algorithm, memory: DictConfig) -> None:
     """Raise UserError if an algorithm can't learn from what the memory offers."""
     needs = getattr(algorithm, "learns_from", "")
     if not needs or getattr(get_object(memory._target_), "offers", needs) == needs:

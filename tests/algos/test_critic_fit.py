@@ -1,5 +1,7 @@
 """Critic fits against least squares: a linear critic's answers are known."""
 
+from typing import Any
+
 import pytest
 import torch
 from fitted import BOX, DISCRETE, flat, make, network, rollout
@@ -10,7 +12,7 @@ from pgrun.algos.parts.critic_fit import Regression, TrustRegion
 from pgrun.algos.trpo import TRPO
 from pgrun.algos.vpg import VPG
 
-LINEAR = {"hidden": []}
+LINEAR: dict[str, Any] = {"hidden": []}
 
 
 def trust_region(delta, **changes):

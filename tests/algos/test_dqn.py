@@ -129,7 +129,7 @@ class Masked(gym.Env):
 
 
 if "DQNMasked-v0" not in gym.registry:
-    gym.register("DQNMasked-v0", entry_point=Masked)
+    gym.register("DQNMasked-v0", entry_point=Masked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("explore", ["epsilon_greedy", "boltzmann"])
@@ -227,4 +227,4 @@ class Dots(gym.Env):
 
 
 if "DQNDots-v0" not in gym.registry:
-    gym.register("DQNDots-v0", entry_point=Dots)
+    gym.register("DQNDots-v0", entry_point=Dots)  # type: ignore[arg-type]

@@ -138,7 +138,7 @@ def test_rays_inside_has_what_is_set_and_called() -> None:
     worker = pytest.importorskip("ray")._private.worker
     assert isinstance(worker._worker_logs_enabled, bool)
     from ray._private.authentication.authentication_token_setup import _enable_token_auth
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
     assert issubclass(AuthenticationError, Exception)

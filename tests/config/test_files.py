@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -34,7 +35,7 @@ def pgrun(*words: str) -> int:
         return int(end.code or 0)
 
 
-def config() -> dict:
+def config() -> Any:
     return OmegaConf.to_container(OmegaConf.load("run/.hydra/config.yaml"))
 
 

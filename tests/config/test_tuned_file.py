@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -58,7 +59,7 @@ def composed(folder: Path, *overrides: str, first: Path | None = None) -> DictCo
         return hydra.compose("config", overrides=[*beyond, *overrides])
 
 
-def plain(config: DictConfig) -> dict:
+def plain(config: DictConfig) -> Any:
     return OmegaConf.to_container(config, resolve=True)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import sys
+from typing import Any
 
 import pytest
 from docs_pages import ROOT, commands, files, words_of, write_files
@@ -13,7 +14,7 @@ from shell import pgrun_inside
 PAGE = ROOT / "docs" / "your-own.md"
 SHORT = ("total_steps=200", "num_envs=2", "eval.every=null", "eval.final_episodes=2", "hydra.run.dir=run")
 # the first command of each algorithm, environment and network of one's own
-LINES = {}
+LINES: dict[str, Any] = {}
 for command in commands(PAGE):
     if found := re.search(r"(?:algo|env|network)=(mine|plain|guess|drift|residual)\b", command):
         LINES.setdefault(found[1], command)

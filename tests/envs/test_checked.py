@@ -90,7 +90,7 @@ class Vectorised(gym.vector.VectorEnv):
         return self.x, self.r, self.ends, self.ends, {}
 
 
-gym.register("Vectorised-v0", entry_point=odd.Reuse, vector_entry_point=Vectorised)
+gym.register("Vectorised-v0", entry_point=odd.Reuse, vector_entry_point=Vectorised)  # type: ignore[arg-type]
 
 
 def test_a_native_environment_that_uses_its_arrays_again_changes_nothing_that_was_seen():
@@ -215,9 +215,9 @@ def test_bounds_that_are_hardly_meant_are_told_of_once(caplog):
     class Wide(odd.Shows):
         def __init__(self, high: float) -> None:
             super().__init__("right")
-            self.action_space = gym.spaces.Box(-high, high, (1,), np.float32)
+            self.action_space = gym.spaces.Box(-high, high, (1,), np.float32)  # type: ignore[assignment]
 
-    gym.register("Wide-v0", entry_point=Wide)
+    gym.register("Wide-v0", entry_point=Wide)  # type: ignore[arg-type]
     for high in (100.0, 1e38, np.inf):
         adapter("Wide-v0", kwargs={"high": high})
     assert not [record for record in caplog.records if "bounds" in record.message]

@@ -164,7 +164,7 @@ def test_no_file_a_torn_one_and_one_of_something_else(tmp_path):
     "space",
     [
         spaces.Discrete(3, start=2),
-        spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 0], [0, 2]]),
+        spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 0], [0, 2]]),  # type: ignore[list-item]
         spaces.MultiBinary(3),
         spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 5.0], np.float32)),
         spaces.Box(-np.inf, np.inf, (2, 2)),

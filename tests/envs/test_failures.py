@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import breaking
 import gymnasium as gym
 import numpy as np
@@ -66,7 +68,7 @@ def second_breaks(how: str, backend: str) -> GymVectorEnv:
     """Two copies, the second of which breaks at its fifth step, an episode's last."""
 
     def copy(i: int):
-        kwargs = {"how": how, "at": 5} if i else {}
+        kwargs: dict[str, Any] = {"how": how, "at": 5} if i else {}
         return lambda: Stateful(gym.make("Breaks-v0", disable_env_checker=True, **kwargs), i)
 
     kind = Processes if backend == "async" else Copies

@@ -92,7 +92,7 @@ class FromZero(gym.Wrapper):
 
 
 for _kind in (Answers, NoSeed, NoOptions, NoAction, NoStep, NoSpace, AnyFloat):
-    gym.register(f"{_kind.__name__}-v0", entry_point=_kind, max_episode_steps=7)
+    gym.register(f"{_kind.__name__}-v0", entry_point=_kind, max_episode_steps=7)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_native_environment_s_first_step_has_a_number_for_each_copy():
             no = np.zeros(self.num_envs, bool)
             return np.zeros((self.num_envs, 2), np.float32), np.ones((self.num_envs, 1)), no, no, {}
 
-    gym.register("NativeAnswers-v0", entry_point=Answers, vector_entry_point=Native)
+    gym.register("NativeAnswers-v0", entry_point=Answers, vector_entry_point=Native)  # type: ignore[arg-type]
     env = adapter("NativeAnswers-v0")
     env.reset(0)
     with pytest.raises(NotBegun, match=r"reward of NativeAnswers-v0 is an array of shape \(2, 1\).*shape \(2,\)"):

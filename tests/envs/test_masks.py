@@ -93,7 +93,7 @@ class Strict(gym.Env):
         return obs, 1.0, self.t == 8, False, info
 
 
-gym.register("Strict-v0", entry_point=Strict)
+gym.register("Strict-v0", entry_point=Strict)  # type: ignore[arg-type]
 SMALL = ("env=gym", "env.id=Strict-v0", "network.hidden=[8]", "num_envs=2", "algo.rollout=32", "total_steps=128")
 
 

@@ -1,13 +1,17 @@
 """Several agents at once: against the environments' own stepping; who leaves early; snapshots; refusals."""
 
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from agents import Ladder
 from mpe2 import simple_speaker_listener_v4, simple_tag_v3
 from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,11 +20,12 @@ from pgrun.collect.random_actions import random_actions
 from pgrun.config.resolve import resolved
 from pgrun.config.values import validate
 from pgrun.envs import make_parallel
+from pgrun.envs.pettingzoo import Joint, Rows
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
 from pgrun.run.environments import make_env
 
-KWARGS = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}
+KWARGS: dict[str, Any] = {"num_envs": 2, "agent_index": False, "max_episode_steps": None, "kwargs": {}, "seed": 0}
 
 
 def made(id="agents:Ladder", agents="joint", **kwargs):
@@ -291,3 +296,9 @@ def test_every_configured_one_steps(name):
     lasts = [bool(env.step(draw(1)).last) for _ in range(25)]
     assert lasts == [False] * 24 + [True]
     env.close()
+
+
+@pytest.mark.parametrize("kind", [Joint, functools.partial(Rows, agent_index=False)], ids=["joint", "rows"])
+def test_an_argument_that_no_constructor_takes(kind: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"Parallel\.__init__\(\) got an unexpected keyword argument 'limits'"):
+        kind(Ladder, name="ladder", num_envs=1, limit=None, seed=0, limits=3)

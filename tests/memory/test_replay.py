@@ -573,3 +573,8 @@ def test_an_update_that_diverged_leaves_priorities_that_can_be_drawn_from():
         batch.extras["priority"].copy_(torch.tensor([torch.nan, torch.inf, 1.0, 2.0]))
     assert bool(torch.isfinite(m.tree.total))
     assert bool(torch.isfinite(m.largest))
+
+
+def test_an_argument_that_no_constructor_takes() -> None:
+    with pytest.raises(TypeError, match=r"Replay\.__init__\(\) got an unexpected keyword argument 'capasity'"):
+        Prioritized(alpha=0.6, beta=0.4, anneal=10, epsilon=1e-6, capasity=10)

@@ -28,7 +28,7 @@ OBS = spaces.Dict({name: spaces.Box(-1.0, 1.0, (n,), np.float32) for name, n in 
 ACTIONS = spaces.Dict(
     {
         "a": spaces.Discrete(4),
-        "b": spaces.Box(np.float32([-1, -np.inf]), np.float32([1, np.inf])),
+        "b": spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, np.inf], np.float32)),
         "c": spaces.MultiDiscrete([2, 3]),
     }
 )

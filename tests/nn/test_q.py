@@ -1,5 +1,7 @@
 """Q functions of discrete actions, against one function after the other written out by hand."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,14 +16,20 @@ from pgrun.nn.q import DiscreteQ, duel
 SPACE = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
 IMAGE = gym.spaces.Box(0, 255, (2, 8, 8), np.uint8)
 ACTIONS = gym.spaces.Discrete(3)
-COMMON = {"activation": "tanh", "init_gain": 1.0, "head_gain": 0.01, "shared": False, "log_std_init": 0.0}
+COMMON: dict[str, Any] = {
+    "activation": "tanh",
+    "init_gain": 1.0,
+    "head_gain": 0.01,
+    "shared": False,
+    "log_std_init": 0.0,
+}
 NETWORK = MLP(hidden=[7, 6], normalize_obs=False, **COMMON)
 CONVOLUTIONS = CNN(hidden=[6], channels=[4], channels_last=None, **COMMON)
 
 
 def by_hand(q: DiscreteQ, i: int, obs: torch.Tensor) -> torch.Tensor:
     """Function i of a batched DiscreteQ, layer by layer."""
-    p = {name: x[i] if q.functions.k > 1 else x for name, x in q.functions.named_parameters()}
+    p = {name: x[i] if q.functions.k > 1 else x for name, x in q.functions.named_parameters()}  # type: ignore[attr-defined]
     x = torch.tanh(obs @ p["weight1"] + p["bias1"])
     if "weight_value" not in p:
         x = torch.tanh(x @ p["weight2"] + p["bias2"])

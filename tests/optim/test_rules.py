@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from pgrun.errors import UserError
 from pgrun.optim.rules import SGD, Adam, Optimizer, RMSprop
 
 STEPS = 20
-ADAM = {"betas": (0.8, 0.95), "eps": 1e-3}
+ADAM: dict[str, Any] = {"betas": (0.8, 0.95), "eps": 1e-3}
 
 
 class HandRMSprop(torch.optim.Optimizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -56,7 +57,7 @@ def test_what_is_shipped_passes(name: str) -> None:
     ],
 )
 def test_values_of_launchers_and_sweepers(name: str, value: str, passes: bool) -> None:
-    part = OmegaConf.merge(shipped(name), OmegaConf.from_dotlist([value]))
+    part: Any = OmegaConf.merge(shipped(name), OmegaConf.from_dotlist([value]))
     if passes:
         check_plugin("hydra.x", part)
     else:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fingerprints import hash_checkpoint
@@ -35,7 +36,7 @@ def test_an_old_run_evaluates_and_resumes_bit_for_bit(name: str, tmp_path: Path)
     said = pgrun_inside("eval", name, "--episodes", "3", "--json", cwd=tmp_path)
     assert said.code == 0, said.err
     found = json.loads(said.out)
-    exactly = {} if same_machine else {"rel": 1e-3}  # another processor rounds in another way
+    exactly: dict[str, Any] = {} if same_machine else {"rel": 1e-3}  # another processor rounds in another way
     for key in ("mean", "std"):
         assert found[f"eval_return_{key}"] == (
             pytest.approx(EXPECTED[name][key], **exactly) if exactly else EXPECTED[name][key]

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -60,7 +61,7 @@ def test_a_class_or_a_key_that_is_gone(
 )
 def test_a_package_that_is_missing(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = config_dir() / "hydra" / group
-    parts = {
+    parts: dict[str, Any] = {
         "launcher": {"_target_": LAUNCHER},
         "sweeper": {"_target_": SWEEPER},
         group: OmegaConf.load(folder / f"{name}.yaml"),

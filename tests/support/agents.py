@@ -15,7 +15,6 @@ class Ladder(ParallelEnv):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "ladder"}
-    possible_agents: ClassVar[list[str]] = ["one", "two"]
 
     def __init__(self, leaves: tuple[int, ...] = (2, 4), truncates: bool = False, wild: bool = False) -> None:
         self.leaves, self.truncates, self.wild = leaves, truncates, wild
@@ -58,7 +57,7 @@ class Mixed(Ladder):
 
     SPACES: ClassVar[dict[str, gym.Space]] = {
         "one": gym.spaces.Discrete(3, start=2),
-        "two": gym.spaces.Box(np.float32([0.0, -3.0]), np.float32([1.0, 5.0])),
+        "two": gym.spaces.Box(np.array([0.0, -3.0], np.float32), np.array([1.0, 5.0], np.float32)),
         "three": gym.spaces.MultiDiscrete([2, 4]),
     }
 
@@ -127,5 +126,5 @@ class Accord(Ladder):
         return {a: np.zeros(2, dtype=np.float32) for a in self.agents}
 
     def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
-        seen, _, *rest = super().step(actions)
-        return seen, dict.fromkeys(actions, 1.0 if len(set(actions.values())) == 1 else -1.0), *rest
+        seen, _, ended, cut, info = super().step(actions)
+        return seen, dict.fromkeys(actions, 1.0 if len(set(actions.values())) == 1 else -1.0), ended, cut, info

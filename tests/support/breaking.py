@@ -188,4 +188,4 @@ class Simulator(Breaks):
 
 
 for _kind in (Breaks, Talks, Corridor, Game, Simulator):
-    gym.register(f"{_kind.__name__}-v0", entry_point=_kind)
+    gym.register(f"{_kind.__name__}-v0", entry_point=_kind)  # type: ignore[arg-type]

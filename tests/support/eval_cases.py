@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import breaking  # noqa: F401 (registers the environments)
 import torch
+from torch import Tensor
+
+from pgrun.data.types import Carry
 
 
 class Still:
@@ -11,8 +14,8 @@ class Still:
 
     device = torch.device("cpu")
 
-    def initial_carry(self, num_envs):
+    def initial_carry(self, num_envs: int) -> Carry:
         return ()
 
-    def act(self, obs, carry, explore):
+    def act(self, obs: Tensor, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         return torch.zeros(len(obs), dtype=torch.int64), carry, {}

@@ -1,10 +1,13 @@
 """Algorithms with a fitted critic, built by hand in a precision of choice, and rollouts of random numbers for them."""
 
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 from torch import distributions as reference
 
 from pgrun.algos.npg import NPG
@@ -21,12 +24,12 @@ INPUTS, ACTIONS = 3, 4
 DISCRETE, BOX = gym.spaces.Discrete(ACTIONS), gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
-def network(**changes):
-    kwargs = {"hidden": [8], "activation": "tanh", "init_gain": 1.0, "head_gain": 1.0, "shared": False}
+def network(**changes: Any) -> MLP:
+    kwargs: dict[str, Any] = {"hidden": [8], "activation": "tanh", "init_gain": 1.0, "head_gain": 1.0, "shared": False}
     return MLP(**{**kwargs, "log_std_init": -0.5, "normalize_obs": False, **changes})
 
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "obs_space": gym.spaces.Box(-1.0, 1.0, (INPUTS,), np.float32),
     "action_space": DISCRETE,
     "optimizer": functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0),
@@ -42,7 +45,7 @@ COMMON = {
     "entropy_coef": 0.0,
     "max_grad_norm": None,
 }
-NATURAL = {
+NATURAL: dict[str, Any] = {
     "delta": 0.01,
     "delta_schedule": "constant",
     "cg_iterations": 10,
@@ -50,14 +53,14 @@ NATURAL = {
     "damping": 1e-3,
     "fisher_rows": None,
 }
-OWN = {
+OWN: dict[type, dict[str, Any]] = {
     VPG: {},
     NPG: {**NATURAL, "step": "kl", "step_length": 0.1},
     TRPO: {**NATURAL, "kl": "mean", "kl_direction": "old_new", "shrink": 0.8, "backtracks": 10},
 }
 
 
-def make(cls, *, dtype=torch.float64, net=None, **changes):
+def make(cls: type, *, dtype: torch.dtype = torch.float64, net: MLP | None = None, **changes: Any) -> Any:
     """An algorithm whose parameters have this dtype."""
     torch.set_default_dtype(dtype)
     try:
@@ -67,7 +70,14 @@ def make(cls, *, dtype=torch.float64, net=None, **changes):
         torch.set_default_dtype(torch.float32)
 
 
-def rollout(space=DISCRETE, *, dtype=torch.float64, t=16, b=4, all_valid=False):
+def rollout(
+    space: gym.Space = DISCRETE,
+    *,
+    dtype: torch.dtype = torch.float64,
+    t: int = 16,
+    b: int = 4,
+    all_valid: bool = False,
+) -> Transition:
     """A rollout [T, B] of random numbers, some of it no steps at all."""
     discrete = isinstance(space, gym.spaces.Discrete)
     last = torch.rand(t, b) < 0.1
@@ -83,31 +93,31 @@ def rollout(space=DISCRETE, *, dtype=torch.float64, t=16, b=4, all_valid=False):
     )
 
 
-def theirs(pi):
+def theirs(pi: Any) -> reference.Distribution:
     """One of our distributions as torch's own."""
     if hasattr(pi, "logits"):
         return reference.Categorical(logits=pi.logits)
     return reference.Independent(reference.Normal(pi.mean, pi.log_std.exp().expand_as(pi.mean)), 1)
 
 
-def flat(parameters):
+def flat(parameters: Iterable[Tensor]) -> Tensor:
     """Parameters as one vector, a copy."""
     return torch.cat([p.detach().flatten() for p in parameters]).clone()
 
 
-def policy_gradient(algorithm, batch):
+def policy_gradient(algorithm: Any, batch: Transition) -> Tensor:
     """∇ mean log π(a_t|s_t) Ψ_t over the valid steps, by torch.distributions; [P]."""
     log_prob = theirs(algorithm.model.actor(batch.obs)).log_prob(batch.action)
     objective = (log_prob * batch.extras["psi"])[batch.valid].mean()
     return torch.cat([g.flatten() for g in torch.autograd.grad(objective, list(algorithm.model.actor.parameters()))])
 
 
-def fisher(algorithm, batch):
+def fisher(algorithm: Any, batch: Transition) -> Tensor:
     """Σ_a π(a|s) g gᵀ, the mean over the valid steps, of a policy over discrete actions; [P, P]."""
     parameters = list(algorithm.model.actor.parameters())
     obs = batch.obs[batch.valid]
     log_p = torch.log_softmax(algorithm.model.actor(obs).logits, -1)
-    total = 0.0
+    total: Any = 0.0
     for row in log_p:
         for x in row:
             g = torch.cat([p.flatten() for p in torch.autograd.grad(x, parameters, retain_graph=True)])

@@ -1,16 +1,20 @@
 """Losses and batches of every algorithm."""
 
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 
 from pgrun.data.types import Transition
 from pgrun.nn import MLP
 from pgrun.optim.rules import SGD
 
 GAMMA = 0.8
+Path = list[tuple[int, int, float, int | None]]  # (s, a, r, s′ or None at the end)
 
 
 START = {0: 0.7, 1: 0.3}
@@ -34,8 +38,8 @@ MOVES = {
 REWARD = torch.tensor([[1.0, -2.0], [0.5, 3.0], [-1.0, 2.0], [4.0, 0.0], [-3.0, 1.5]], dtype=torch.float64)
 
 
-def network(**changes):
-    kwargs = {"hidden": [], "activation": "tanh", "init_gain": 1.0, "head_gain": 1.0, "shared": False}
+def network(**changes: Any) -> MLP:
+    kwargs: dict[str, Any] = {"hidden": [], "activation": "tanh", "init_gain": 1.0, "head_gain": 1.0, "shared": False}
     return MLP(**{**kwargs, "log_std_init": 0.0, "normalize_obs": False, **changes})
 
 
@@ -57,7 +61,7 @@ COMMON = {
 PLAIN = {"update": "rollout", "normalize": "none", "reduce": "rows"}
 
 
-def exact(logits):
+def exact(logits: Tensor) -> tuple[Any, Tensor]:
     """J = Σ_s μ(s) V(s) and V, from (I − γ P_π) V = r_π."""
     pi = logits.softmax(-1)
     p = torch.zeros(STATES, ACTIONS, STATES, dtype=torch.float64)
@@ -69,10 +73,10 @@ def exact(logits):
     return sum(mass * v[s] for s, mass in START.items()), v
 
 
-def trajectories(pi):
+def trajectories(pi: Tensor) -> Iterator[tuple[float, Path]]:
     """Every (probability, [(s, a, r, s′ or None)])."""
 
-    def go_on(state, probability, path):
+    def go_on(state: int, probability: float, path: Path) -> Iterator[tuple[float, Path]]:
         for action in range(ACTIONS):
             here = probability * float(pi[state, action])
             successors = MOVES[state, action]
@@ -87,7 +91,7 @@ def trajectories(pi):
         yield from go_on(state, mass, [])
 
 
-def batch_of(path):
+def batch_of(path: Path) -> Transition:
     """A trajectory as a rollout [T, 1]."""
     eye = torch.eye(STATES)
     s, a, r, successor = zip(*path, strict=True)
@@ -104,7 +108,7 @@ def batch_of(path):
     )
 
 
-def random_batch(t=6, b=4):
+def random_batch(t: int = 6, b: int = 4) -> Transition:
     """Rows of several episodes, some of them filler."""
     g = torch.Generator().manual_seed(2)
     eye = torch.eye(STATES)

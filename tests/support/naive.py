@@ -1,6 +1,7 @@
 """The textbooks' definitions as plain loops over one entry at a time; nothing here is recursive or vectorised."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def n_step(r: Rollout, t: int, b: int, gamma: float, n: int) -> float:
     return total + gamma ** (stop - t + 1) * float(r.discount[stop, b] * r.next_value[stop, b])
 
 
-def table(function, like: Tensor) -> Tensor:
+def table(function: Callable[[int, int], Any], like: Tensor) -> Tensor:
     """function(t, b) for every entry, [T, B]."""
     values = [[function(t, b) for b in range(like.shape[1])] for t in range(like.shape[0])]
     return torch.tensor(values, dtype=torch.float64)

@@ -147,4 +147,4 @@ class Odd(gym.Env):
 
 
 for _name, _kind in {"Reuse": Reuse, "Shows": Shows, "Global": Global, "Odd": Odd}.items():
-    gym.register(f"{_name}-v0", entry_point=_kind)
+    gym.register(f"{_name}-v0", entry_point=_kind)  # type: ignore[arg-type]

@@ -145,10 +145,11 @@ def of_rank(case: Case, rank: int, store: Any) -> dict[str, Tensor]:
     """What a rank of two comes to."""
     with dtype(case.double):
         parts = build(case.settings, rank=rank)
-        parts.team.store = store
-        clock = parts.team.clock(1)
+        team: Any = parts.team  # a DDP team
+        team.store = store
+        clock = team.clock(1)
         clock.stats = parts.collector.stats
-        with parts.team.together(parts.algorithm, clock):
+        with team.together(parts.algorithm, clock):
             if case.gradients_alone:
                 ranks.leave()
                 for step in parts.algorithm.steps().values():
@@ -159,7 +160,7 @@ def of_rank(case: Case, rank: int, store: Any) -> dict[str, Tensor]:
 def run_rank(rank: int, port: int, cases: Any, results: Any) -> None:
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port)
-    found = {}
+    found: dict[str, Any] = {}
     for i, (name, case) in enumerate(torch.load(io.BytesIO(cases.get()), weights_only=False).items()):
         try:
             found[name] = of_rank(case, rank, dist.PrefixStore(str(i), store))

@@ -25,4 +25,4 @@ class Prints(breaking.Breaks):
         return super().reset(**kwargs)
 
 
-gym.register("Prints-v0", entry_point=Prints)
+gym.register("Prints-v0", entry_point=Prints)  # type: ignore[arg-type]

@@ -167,7 +167,7 @@ ALL = (One, Sign, Two, Choice, Match, Endless, Steady, Mortal, Phases, Broken, C
 PROBES = {cls.__name__: cls for cls in ALL}
 for _name, _cls in PROBES.items():
     if f"Probe{_name}-v0" not in gym.registry:
-        gym.register(f"Probe{_name}-v0", entry_point=_cls)
+        gym.register(f"Probe{_name}-v0", entry_point=_cls)  # type: ignore[arg-type]
 
 
 def run(*overrides: str) -> tuple[Parts, Clock]:

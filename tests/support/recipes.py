@@ -25,7 +25,7 @@ def sampled(cases: Sequence[Any], keep: Collection[Any] | int) -> list[Any]:
     kept = cases[::keep] if isinstance(keep, int) else keep
     absent = [each for each in kept if each not in cases]
     assert not absent, f"there is no case {absent}"
-    marks = {True: (), False: pytest.mark.slow}
+    marks: dict[bool, Any] = {True: (), False: pytest.mark.slow}
     return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks[case in kept]) for case in cases]
 
 
@@ -55,6 +55,7 @@ def demonstrations(path: Path, *env: str) -> str:
     """Record a few episodes of a random policy; -> the override that names the file."""
     made = build(compose("algo=ppo", "num_envs=2", "network.hidden=[4]", *env))
     rollout = Episodes(env=made.collector.env, episodes=4, device="cpu", seed=0).collect(made.algorithm)
+    assert rollout is not None
     data = with_log_prob(episodes(rollout))
     data = data._replace(extras={"log_prob": torch.zeros_like(data.reward)})
     spaces = {"obs_space": made.algorithm.obs_space, "action_space": made.algorithm.action_space}

@@ -1,6 +1,7 @@
 """Small runs of every kind, to be cut and resumed."""
 
 from pgrun.run import checkpoint
+from pgrun.run.run import Run
 
 SMALL = ("network.hidden=[16]", "eval.episodes=2", "eval.final_episodes=2", "checkpoint.keep=100", "log.every=64")
 
@@ -114,7 +115,7 @@ def outcome(state: dict) -> dict:
     return {**rest, "clock": clock, "board": board}
 
 
-def finish(run) -> dict:
+def finish(run: Run) -> dict:
     """Run to the end; -> the outcome of its last checkpoint."""
     result = run.execute()
     assert result["status"] == "finished"

@@ -123,7 +123,7 @@ ACTIONS: dict[str, gym.Space] = {
     "DiscreteFrom5": spaces.Discrete(3, start=5),
     "MultiDiscrete": spaces.MultiDiscrete([2, 3]),
     "MultiDiscreteFrom4": spaces.MultiDiscrete([2, 3], start=[4, -1]),
-    "MultiDiscreteGrid": spaces.MultiDiscrete([[2, 3], [4, 5]]),
+    "MultiDiscreteGrid": spaces.MultiDiscrete([[2, 3], [4, 5]]),  # type: ignore[list-item]
     "MultiBinary": spaces.MultiBinary(3),
     "MultiBinaryGrid": spaces.MultiBinary((2, 3)),
     "Bounded": spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 10.0], np.float32)),
@@ -138,23 +138,26 @@ ACTIONS: dict[str, gym.Space] = {
 for _name, _space in OBSERVATIONS.items():
     gym.register(
         f"Obs{_name}-v0",
-        entry_point=World,
+        entry_point=World,  # type: ignore[arg-type]
         max_episode_steps=7,
         kwargs={"observations": _space, "actions": spaces.Discrete(2)},
     )
     gym.register(
         f"ObsBox{_name}-v0",
-        entry_point=World,
+        entry_point=World,  # type: ignore[arg-type]
         max_episode_steps=7,
         kwargs={"observations": _space, "actions": f32(-2, 2, (1,))},
     )
 for _name, _space in ACTIONS.items():
     gym.register(
-        f"Act{_name}-v0", entry_point=World, max_episode_steps=7, kwargs={"observations": VECTOR, "actions": _space}
+        f"Act{_name}-v0",
+        entry_point=World,  # type: ignore[arg-type]
+        max_episode_steps=7,
+        kwargs={"observations": VECTOR, "actions": _space},
     )
 gym.register(
     "MaskedWorld-v0",
-    entry_point=Masked,
+    entry_point=Masked,  # type: ignore[arg-type]
     max_episode_steps=7,
     kwargs={
         "observations": spaces.Dict({"x": VECTOR, "action_mask": spaces.MultiBinary(3)}),
@@ -162,8 +165,10 @@ gym.register(
     },
 )
 gym.register(
-    "TupleWorld-v0", entry_point=World, kwargs={"observations": spaces.Tuple((VECTOR,)), "actions": spaces.Discrete(2)}
+    "TupleWorld-v0",
+    entry_point=World,  # type: ignore[arg-type]
+    kwargs={"observations": spaces.Tuple((VECTOR,)), "actions": spaces.Discrete(2)},
 )
-gym.register("TextWorld-v0", entry_point=World, kwargs={"observations": VECTOR, "actions": spaces.Text(3)})
-gym.register("SelfKeeping-v0", entry_point=SelfKeeping, max_episode_steps=11)
-gym.register("Opaque-v0", entry_point=Opaque, max_episode_steps=11)
+gym.register("TextWorld-v0", entry_point=World, kwargs={"observations": VECTOR, "actions": spaces.Text(3)})  # type: ignore[arg-type]
+gym.register("SelfKeeping-v0", entry_point=SelfKeeping, max_episode_steps=11)  # type: ignore[arg-type]
+gym.register("Opaque-v0", entry_point=Opaque, max_episode_steps=11)  # type: ignore[arg-type]

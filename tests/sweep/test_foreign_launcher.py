@@ -32,7 +32,7 @@ class Foreign(Launcher):
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id, config.hydra.job.num = f"job_{number}", number
-            places = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+            places: dict[str, Any] = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
             done.append(run_job(hydra_context=self.context, task_function=self.task, config=config, **places))
         return done
 

@@ -93,7 +93,7 @@ def test_search_spaces_compose(name: str) -> None:
     params = OmegaConf.to_container(file.hydra.sweeper.params)
     assert isinstance(params, dict)
     assert set(params) <= set(keys(config))
-    search, _ = search_space([f"{key}={value}" for key, value in params.items()])
+    search, _ = search_space([f"{key}={value}" for key, value in params.items()])  # type: ignore[str-bytes-safe]
     assert set(search) == set(params)
     own = OmegaConf.load(config_dir() / "algo" / f"{name}.yaml").algo._target_
     assert config.algo._target_ == own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 
 import hydra
 import pytest
@@ -21,7 +22,7 @@ from pgrun.sweep.resolvers import register_resolvers
 
 
 @pytest.fixture
-def composer(monkeypatch: pytest.MonkeyPatch) -> Composer:
+def composer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Composer]:
     """The composer of a sweep's jobs."""
     monkeypatch.setattr(sys, "argv", ["pgrun"])
     register_resolvers()

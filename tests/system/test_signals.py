@@ -36,7 +36,13 @@ from pgrun.system.signals import (
 )
 
 ALL = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
-SHORT = ("algo=reinforce", "total_steps=100_000", "num_envs=2", "network.hidden=[8]", "eval.every=null")
+SHORT: tuple[str, ...] = (
+    "algo=reinforce",
+    "total_steps=100_000",
+    "num_envs=2",
+    "network.hidden=[8]",
+    "eval.every=null",
+)
 SHORT = (*SHORT, "checkpoint.every=null", "eval.final_episodes=1")
 
 

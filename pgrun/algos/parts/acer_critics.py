@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pgrun.data.types import Transition
 from pgrun.nn import ActorCritic, Network
+from pgrun.nn.distributions import Categorical, Gaussian
 from pgrun.nn.layers import ACTIVATIONS, linear
 
 
@@ -41,7 +42,7 @@ class Exhaustive(nn.Module):
         """Return an empty tensor: this critic draws no actions."""
         return batch.reward.new_zeros(0, *batch.reward.shape)
 
-    def forward(self, features: Tensor, action: Tensor, pi: Any, noise: Tensor) -> CriticEstimates:
+    def forward(self, features: Tensor, action: Tensor, pi: Categorical, noise: Tensor) -> CriticEstimates:
         """Estimate Q and V of a rollout; the bias correction sums over all K actions."""
         q = self.head(features)  # [T, B, K]
         p = pi.logits.softmax(-1)
@@ -49,7 +50,7 @@ class Exhaustive(nn.Module):
         taken = q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         return CriticEstimates(taken, (p * q).sum(-1), choices, p.movedim(-1, 0), q.movedim(-1, 0))
 
-    def value(self, features: Tensor, pi: Any) -> Tensor:
+    def value(self, features: Tensor, pi: Categorical) -> Tensor:
         """Return V(s) = Σ_a π(a|s) Q(s, a), [T, B]."""
         return (pi.logits.softmax(-1) * self.head(features)).sum(-1)
 
@@ -90,7 +91,7 @@ class Dueling(nn.Module):
         hidden = self.activation(self.of_state(features) + self.of_action(actions))
         return self.a(hidden).squeeze(-1)
 
-    def forward(self, features: Tensor, action: Tensor, pi: Any, noise: Tensor) -> CriticEstimates:
+    def forward(self, features: Tensor, action: Tensor, pi: Gaussian, noise: Tensor) -> CriticEstimates:
         """Estimate Q̃ and V of a rollout; the bias correction uses one drawn action a′."""
         drawn = (pi.mean + pi.log_std.exp() * noise).detach()  # u_1 … u_n and a′
         a = self.advantage(features, torch.cat([action.unsqueeze(0), drawn]))
@@ -98,7 +99,7 @@ class Dueling(nn.Module):
         q = v + a - a[1:-1].mean(0)
         return CriticEstimates(q[0], v, drawn[-1:], torch.ones_like(q[-1:]), q[-1:])
 
-    def value(self, features: Tensor, pi: Any) -> Tensor:
+    def value(self, features: Tensor, pi: Gaussian) -> Tensor:
         """Return V(s), [T, B]."""
         return self.v(features).squeeze(-1)
 
@@ -128,7 +129,8 @@ class ActorQ(ActorCritic):
 
     def value(self, batch: Transition) -> Tensor:
         """Return V(s_t), [T, B]; see `ActorCritic.value`."""
-        return self.q.value(self.encoder.along(batch, self.slots[1]), self.policy(batch))
+        pi: Any = self.policy(batch)  # of the kind that the critic takes, both by the action space
+        return self.q.value(self.encoder.along(batch, self.slots[1]), pi)
 
     def next_value(self, batch: Transition) -> Tensor:
         """Return V(s_{t+1}), [T, B]; see `ActorCritic.next_value`."""

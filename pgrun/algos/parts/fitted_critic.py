@@ -13,6 +13,7 @@ from pgrun.core import losses
 from pgrun.core.normalization import NORMALIZE
 from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
+from pgrun.nn.distributions import Distribution
 
 
 class FittedCritic(OnPolicy):
@@ -85,7 +86,7 @@ class FittedCritic(OnPolicy):
         part = next(self.minibatches(batch._replace(extras=extras), 1, size))
         return part._replace(extras=part.extras | constant)
 
-    def surrogate(self, batch: Transition) -> tuple[Tensor, Any]:
+    def surrogate(self, batch: Transition) -> tuple[Tensor, Distribution]:
         """Compute L(θ) = E[ρ_t Ψ_t] plus the entropy bonus, 0-dim, and π_θ.
 
         The gradient of L at θ_old is the policy gradient.
