@@ -6,7 +6,7 @@ PLAIN = ("optimizer=sgd", "optimizer.lr=0.1", "algo.max_grad_norm=null")
 
 
 def descended(q, batch, y):
-    """Fit Q functions to y as the overrides PLAIN have it: the loss Σ_i ½ mean (Q_i − y)², and each parameter after it."""
+    """Fit Q functions to y with the overrides PLAIN: the loss Σ_i ½ mean (Q_i − y)², and each parameter after it."""
     parameters = list(q.parameters())
     with torch.enable_grad():
         loss = 0.5 * (q(batch.obs, batch.action) - y).square().mean(-1).sum()
