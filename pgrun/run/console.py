@@ -38,9 +38,9 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def patience(jobs: int, doing: str) -> Iterator[None]:
-    """Announce what is being done with a sweep's jobs, if they are many and it takes more than a moment."""
-    timer = threading.Timer(0.2, remark, [f"{jobs} jobs: {doing} them"])
+def patience(jobs: int, doing: str, after: float = 0.2) -> Iterator[None]:
+    """Announce what is being done with a sweep's jobs, if they are many and it takes longer than `after` seconds."""
+    timer = threading.Timer(after, remark, [f"{jobs} jobs: {doing} them"])
     timer.daemon = True
     if jobs > 20:
         timer.start()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from descent import PLAIN, descended
 from probes import Trained, run
 from recipes import sampled
 from running import compose, new_run, parts
@@ -28,40 +29,42 @@ def rows(a, m=20):
     return Transition(torch.randn(m, n), action, torch.randn(m), discount, torch.randn(m, n), ~yes, yes, {})
 
 
-def target_of(a, batch, monkeypatch):
-    """What Q is fitted to; the target network is not the network."""
-    seen = []
-    with torch.no_grad():
-        a.theta_target.add_(0.2 * torch.randn_like(a.theta_target))
-    monkeypatch.setattr(a, "fit", lambda *args: seen.append(a.target(*args).detach()) or {})
-    monkeypatch.setattr(a, "update_targets", lambda: None)
-    a.update(batch)
-    return seen[0]
-
-
-def test_with_discrete_actions_the_target_is_the_log_sum_exp(monkeypatch):
+def made(*overrides):
+    """The algorithm, with a target network that is not the network; it steps along the plain gradient."""
     torch.manual_seed(0)
-    a = parts(*DISCRETE, "algo.gamma=0.9", "algo.temperature=0.4", "algo.reward_scale=2").algorithm
+    a = parts(*overrides, *PLAIN, "algo.gamma=0.9", "algo.temperature=0.4", "algo.reward_scale=2").algorithm
+    with torch.no_grad():
+        for p in a.q_target.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    return a
+
+
+def check_fit(a, batch, soft, **tolerance):
+    """An update moves Q towards r + γ V_soft(s'), for these soft values of the successors."""
+    loss, parameters = descended(a.q, batch, 2.0 * batch.reward + 0.9 * batch.discount * soft)
+    metrics = a.update(batch)
+    assert_close(metrics["loss/critic"], loss, **tolerance)
+    assert_close(metrics["value/soft"], soft.mean(), **tolerance)
+    assert_close([p.detach() for p in a.q.parameters()], parameters, **tolerance)
+
+
+def test_with_discrete_actions_the_target_is_the_log_sum_exp():
+    a = made(*DISCRETE)
     batch = rows(a)
-    y = target_of(a, batch, monkeypatch)
     with torch.no_grad():
         q = [a.q_target(batch.next_obs, torch.full((20,), i))[0] for i in range(2)]
     soft = 0.4 * (torch.exp(q[0] / 0.4) + torch.exp(q[1] / 0.4)).log()
-    assert_close(y, 2.0 * batch.reward + 0.9 * batch.discount * soft)
+    check_fit(a, batch, soft)
     assert a.steps().keys() == {"critic_step"}
 
 
-def test_with_continuous_actions_the_target_is_the_integral(monkeypatch):
-    torch.manual_seed(0)
-    overrides = ("algo.gamma=0.9", "algo.temperature=0.4", "algo.reward_scale=2", "algo.value_samples=20000")
-    a = parts(*NUMBERS, *overrides).algorithm
+def test_with_continuous_actions_the_target_is_the_integral():
+    a = made(*NUMBERS, "algo.value_samples=20000")
     batch = rows(a, 6)
-    y = target_of(a, batch, monkeypatch)
     grid = torch.linspace(-1.0, 1.0, 2001)
     with torch.no_grad():
         q = torch.stack([a.q_target(batch.next_obs, x.expand(6, 1))[0] for x in grid])
-    soft = 0.4 * torch.trapezoid((q / 0.4).exp(), grid, dim=0).log()
-    assert_close(y, 2.0 * batch.reward + 0.9 * batch.discount * soft, atol=5e-3, rtol=1e-3)
+    check_fit(a, batch, 0.4 * torch.trapezoid((q / 0.4).exp(), grid, dim=0).log(), atol=2e-3, rtol=2e-3)
 
 
 def test_the_networks_gradient_is_svgds_direction_along_f():

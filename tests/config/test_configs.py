@@ -4,7 +4,9 @@ import re
 from functools import cache
 
 import pytest
-from gymnasium.spaces import Box
+from docs_pages import ROOT
+from gymnasium.spaces import Box, Dict, Discrete, Space
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from recipes import sampled
 from running import compose
@@ -56,29 +58,46 @@ def chosen(name: str) -> dict[str, str]:
 ALGOS, OPTIMIZERS = names("algo"), names("optimizer")
 ADVANTAGES, BASELINES = names("algo/advantage"), names("algo/baseline")
 ENVS = [name for name in names("env") if name not in ("gym", "pettingzoo")]  # which have no id of their own
-CHEAP = ("cartpole", "acrobot", "pendulum", "simple_speaker_listener", "simple_spread")
+SEVERAL = [name for name in ENVS if "env/pettingzoo" in parents(f"env/{name}")]  # agents at once
+# what only a made environment could tell, and a test below compares with those
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
     *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach", "lqr"),
     *("multi_goal", "bimodal_bandit"),
 }
-DETERMINISTIC = ("td3", "ddpg", "d4pg", "dpg", "dpg_offpolicy")
-BOX_ONLY = {"sac", "sac_v1", "mdpo_offpolicy", *DETERMINISTIC}  # algorithms that need numbers for actions
-FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is fitted
-REPLAYS = ("replay", "prioritized")  # memories that can take each other's place
-OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
-DISCRETE_ONLY = {"sac_discrete", "dqn"}  # and those that need a list of them
-SEVERAL = [name for name in ENVS if "env/pettingzoo" in parents(f"env/{name}")]  # agents at once
-ALIKE = {"simple", "simple_spread"}  # of these, those whose agents' spaces are the same
-OF_AGENTS = {"maddpg", "iddpg"}  # algorithms that learn several agents
-OF_MANY = {"a3c", "dppo"}  # and those whose gradients are stepped elsewhere
-PAIRS = [
-    (algo, env)
-    for algo in ALGOS
-    for env in ENVS
-    if (env in SEVERAL if algo in OF_AGENTS else env not in SEVERAL or (algo == "ppo" and env in ALIKE))
-    and algo not in (DISCRETE_ONLY if env in CONTINUOUS else BOX_ONLY)
-]
+ALIKE = {"simple", "simple_spread"}  # of several agents, those whose spaces are the same
+CHEAP = ("cartpole", "acrobot", "pendulum", "simple_speaker_listener", "simple_spread")  # environments to build
+
+
+@cache
+def made_by(name: str) -> type:
+    """The class that a config file names."""
+    node = raw(name)
+    return get_class(node.get(name.partition("/")[0], node)._target_)
+
+
+def spaces(algo: str) -> tuple[type[Space], ...]:
+    """The kinds of actions that an algorithm declares to take."""
+    return made_by(f"algo/{algo}").action_spaces
+
+
+OF_AGENTS = [algo for algo in ALGOS if Dict in spaces(algo)]  # algorithms that learn several agents
+OF_MANY = [algo for algo in ALGOS if chosen(f"algo/{algo}").get("/parallel", "none") != "none"]  # of several processes
+FITTED = [algo for algo in ALGOS if "critic_fit@algo.critic_fit" in chosen(f"algo/{algo}")]
+OF_DATA = [algo for algo in ALGOS if chosen(f"algo/{algo}").get("/collector") == "demonstrations"]
+REPLAYS = [name for name in names("memory") if made_by(f"memory/{name}").offers == "steps"]
+
+
+def goes_with(algo: str, env: str) -> bool:
+    """Whether an algorithm takes an environment's actions; ppo stands for all that take each agent by itself."""
+    if algo in OF_AGENTS:
+        return env in SEVERAL
+    if env in SEVERAL:
+        return algo == "ppo" and env in ALIKE
+    return (Box if env in CONTINUOUS else Discrete) in spaces(algo)
+
+
+PAIRS = [(algo, env) for algo in ALGOS for env in ENVS if goes_with(algo, env)]
 
 
 def psi(algo: str) -> tuple[str, str] | None:
@@ -200,16 +219,37 @@ def swaps() -> list[tuple[str, str, str, str]]:
     return found
 
 
-def meaningless(config: DictConfig, env: str, advantage: str, baseline: str) -> bool:
-    """Without a V only sums of rewards are left; what is of whole episodes needs them; Q is of discrete actions."""
-    whole, of_trajectories = config.algo.whole_episodes, baseline in ("average", "optimal")
+TABLE = re.compile(r"^\| `(\w+)`(\S*) \| (.*) \|$", re.MULTILINE)  # a row of the table of combinations
+LISTED = re.compile(r"^all: (.*)$", re.MULTILINE)  # whom it is about
+
+
+@cache
+def documented() -> tuple[list[str], dict[tuple[str, str], tuple[list[str], str]]]:
+    """The page of combinations: its algorithms, and those that go with an (advantage, baseline), with the marks."""
+    page = (ROOT / "docs" / "estimators.md").read_text()
+    (line,) = LISTED.findall(page)
+    algorithms, found = re.findall(r"`(\w+)`", line), {}
+    for advantage, marks, cells in TABLE.findall(page):
+        for baseline, cell in zip(("none", "value", "average", "optimal"), cells.split(" | "), strict=False):
+            words = set(re.findall(r"\w+", cell.rstrip("²")))
+            able = [algo for algo in algorithms if algo in words or "all" in words]
+            able = [algo for algo in algorithms if algo not in words] if cell.startswith("all but ") else able
+            found[advantage, baseline] = able, marks + cell[len(cell.rstrip("²")) :]
+    return algorithms, found
+
+
+def has_meaning(config: DictConfig, algo: str, env: str, advantage: str, baseline: str) -> bool:
+    """Whether the page of combinations says that these go together, of a recipe or of the one that it builds on."""
+    algorithms, found = documented()
+    while algo not in algorithms:
+        (algo,) = (parent.removeprefix("algo/") for parent in parents(f"algo/{algo}"))
+    able, marks = found[advantage, baseline]
+    normalized = config.algo.get("normalize", "none") != "none" or config.algo.get("normalize_advantage", False)
     return (
-        (advantage in ("gae", "nstep", "td", "mixture") and baseline != "value")
-        or (of_trajectories and advantage in ("q", "a", "ones"))
-        or (not whole and (of_trajectories or advantage == "total_return"))
-        or (advantage in ("q", "a") and (env in CONTINUOUS or "weight_clip" in config.algo))
-        or (advantage == "ones" and config.algo.get("normalize", "none") != "none")
-        or (advantage == "ones" and config.algo.get("normalize_advantage", False))
+        algo in able
+        and not ("¹" in marks and env in CONTINUOUS)
+        and not ("²" in marks and not config.algo.whole_episodes)
+        and not ("³" in marks and normalized)
     )
 
 
@@ -250,11 +290,11 @@ def check_swap(algo, env, group, member):
         return
     advantage = member if group == "algo/advantage" else default[0]
     baseline = member if group == "algo/baseline" else default[1]
-    if meaningless(config, env, advantage, baseline):
+    if has_meaning(config, algo, env, advantage, baseline):
+        built(config)
+    else:
         with pytest.raises(UserError, match=r"^algo[/.](advantage|baseline|normalize\w*)=.* use algo[/.]"):
             built(config)
-    else:
-        built(config)
 
 
 def test_there_are_tuned_files_to_test():

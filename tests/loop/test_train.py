@@ -1,3 +1,4 @@
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -148,22 +149,29 @@ def test_clock_progress_stays_below_1():
     assert (clock.progress, clock.running) == (1.0, False)
 
 
-def test_clock_snapshot_and_laps():
+@pytest.fixture
+def now(monkeypatch):
+    """A list of one number, the time in seconds: it stands still unless a test moves it."""
+    now = [100.0]
+    for name in ("perf_counter", "monotonic", "time"):
+        monkeypatch.setattr(time, name, lambda: now[0])
+    return now
+
+
+def test_clock_snapshot_and_laps(now):
     clock, other = Clock(10), Clock(10)
     clock.steps, clock.updates = 7, 3
-    clock.begun = 0.0
+    now[0] += 4.0
     clock.lap("collect")
-    took = clock.begun
-    assert clock.seconds == {"collect": took, "learn": 0.0, "hooks": 0.0}
+    assert clock.seconds == {"collect": 4.0, "learn": 0.0, "hooks": 0.0}
     saved = clock.snapshot()
+    now[0] += 2.0
     clock.lap("learn")  # a snapshot is no view
     other.restore(saved)
-    assert (other.steps, other.updates, other.seconds) == (7, 3, {"collect": took, "learn": 0.0, "hooks": 0.0})
+    assert (other.steps, other.updates, other.seconds) == (7, 3, {"collect": 4.0, "learn": 0.0, "hooks": 0.0})
 
 
-def test_an_evaluation_is_in_no_part_of_the_loop_at_any_moment(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("pgrun.train.time.perf_counter", lambda: now[0])
+def test_an_evaluation_is_in_no_part_of_the_loop_at_any_moment(now):
     clock = Clock(10)
     now[0] += 5.0  # five seconds of hooks, then an evaluation of a minute
     with clock.aside("evaluate"):
@@ -174,13 +182,20 @@ def test_an_evaluation_is_in_no_part_of_the_loop_at_any_moment(monkeypatch):
     assert (clock.seconds["hooks"], clock.apart["evaluate"]) == (7.0, 60.0)
 
 
-def test_the_seconds_of_a_run_are_accounted_for():
-    import time
+def test_the_seconds_of_a_run_are_accounted_for(now):
+    class Slow(World):
+        def collect(self, algorithm):
+            now[0] += 1.0
+            return super().collect(algorithm)
 
-    def slow(clock, metrics):
-        time.sleep(0.02)
+        def update(self, batch):
+            now[0] += 0.25
+            return super().update(batch)
 
-    clock = World().run(8, slow)
-    assert clock.seconds["hooks"] >= 0.04
-    assert clock.seconds["collect"] < 0.04
-    assert clock.seconds["learn"] < 0.04
+        def hook(self, clock, metrics):
+            now[0] += 3.0
+
+    world = Slow()
+    clock = world.run(8, world.hook)  # two rounds of two updates
+    assert clock.seconds == {"collect": 2.0, "learn": 1.0, "hooks": 6.0}
+    assert clock.train_seconds == 9.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -10,12 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from commands_inside import SHORT, run, tree
+from probes import One
+from shell import Said, pgrun
 
 from pgrun.errors import UserError
 from pgrun.run.claim import Claim, holds_run, refuse_taken
-from pgrun.shell import hydra_app as app
 from pgrun.shell.cli import main
 from pgrun.sweep.resolvers import FreeFolders
 
@@ -88,27 +93,39 @@ def test_of_two_runs_started_together_one_writes_nothing(here: Path) -> None:
 
 
 def test_who_is_refused_by_the_lock_alone_leaves_the_winner_s(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pgrun.system.lock.Lock.take", lambda self: False
-    )  # the other came between the look and the lock
-    with pytest.raises(UserError, match="is at this very run"):
+    winner = f"{'0' * 32} 12345 elsewhere"
+
+    def busy(file: int, how: int) -> None:  # the other came between the look and the lock
+        os.write(file, winner.encode())
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(fcntl, "lockf", busy)
+    with pytest.raises(UserError, match="process 12345 on elsewhere is at this very run"):
         Claim(Path("runs/a"), "runs/a", None)
-    assert not (here / "runs").exists()
+    (left,) = (path for path in here.rglob("*") if path.is_file())
+    assert left.read_text() == winner
 
 
-def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path) -> None:
+    refused: list[Said] = []
 
-    def execute(self: Any) -> dict[str, Any]:
-        code = "import sys; from pgrun.shell.cli import main; sys.exit(main(sys.argv[1:]))"
-        end = subprocess.run([sys.executable, "-c", code, "resume", "run"], capture_output=True, text=True)
-        assert end.returncode == 2
-        said.append(end.stderr)
-        return {"status": "interrupted"}
+    class Watched(One):
+        """An environment at whose first step another process tries to resume the run."""
 
-    monkeypatch.setattr("pgrun.run.run.Run.execute", execute)
-    assert run("hydra.run.dir=run") == 130
-    assert f"run: process {os.getpid()} on" in said[0]
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            if not refused:
+                refused.append(pgrun("resume", "run", cwd=here))
+            return super().step(action)
+
+    gym.register("Watched-v0", entry_point=Watched)
+    try:
+        assert run("hydra.run.dir=run", "env=gym", "env.id=Watched-v0", "env.backend=sync") == 0
+    finally:
+        del gym.registry["Watched-v0"]
+    (said,) = refused
+    assert said.code == 2
+    assert f"run: process {os.getpid()} on" in said.line
+    assert json.loads((here / "run" / "result.json").read_text())["status"] == "finished"
 
 
 def test_a_command_knows_nothing_of_the_one_before_in_its_process(here: Path) -> None:
@@ -144,24 +161,31 @@ def test_a_directory_that_can_t_be(argument: str, says: str, here: Path, capsys:
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EDQUOT])
-@pytest.mark.parametrize("call", ["mkdir", "write", "config"])
-def test_a_disk_that_takes_nothing(
-    number: int, call: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("call", ["mkdir", "write"])
+def test_a_disk_that_takes_nothing(number: int, call: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "there")
 
-    target = {"mkdir": "pathlib.Path.mkdir", "write": "os.write", "config": "hydra.core.utils._save_config"}[call]
-    if call == "config":
-        monkeypatch.setattr(app, "prepare", lambda config: None)
-    else:
-        with monkeypatch.context() as patched:
-            patched.setattr(target, refused)
-            with pytest.raises(UserError, match=os.strerror(number)):
-                Claim(Path("runs/a"), "runs/a", ".hydra")
-        assert list(here.iterdir()) == []
-        return
-    monkeypatch.setattr(target, refused)
+    place, name = {"mkdir": (Path, "mkdir"), "write": (os, "write")}[call]
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, refused)
+        with pytest.raises(UserError, match=os.strerror(number)):
+            Claim(Path("runs/a"), "runs/a", ".hydra")
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_takes_no_config(
+    number: int, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open
+
+    def refused(file: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
+        if ".hydra" in Path(str(file)).parts and mode != "r":
+            raise OSError(number, os.strerror(number), "there")
+        return opened(file, mode, *more, **options)
+
+    monkeypatch.setattr(builtins, "open", refused)
     line = refusal(capsys, run("hydra.run.dir=runs/a"))
     assert line == f"pgrun: there can't be written: {os.strerror(number)}"
     assert list(here.iterdir()) == []

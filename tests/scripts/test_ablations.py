@@ -5,6 +5,7 @@ import sys
 
 import ablations
 import pytest
+from pictures import named_lines, picture
 
 
 def test_the_table_and_the_figure(tmp_path, monkeypatch):
@@ -26,7 +27,7 @@ def test_the_table_and_the_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "scalars", scalars)
     monkeypatch.setattr(ablations, "result", lambda place: {"eval_return_mean": 100.0 * (1 + seed(place))})
     monkeypatch.setattr(sys, "argv", ["ablations.py", "--runs", str(tmp_path), "--out", str(tmp_path)])
-    ablations.main()
+    noise, *panels = picture(tmp_path / "ablations.png", ablations.main).axes
     assert len({place for place, _ in asked}) == len(asked) == 3 * len(ablations.ARMS)
     assert ("optimizer/sgd_1/s2", ["pgrun", *ablations.PPO, "optimizer=sgd", "optimizer.lr=1", "seed=2"]) in asked
     table = {(row["study"], row["arm"]): row for row in csv.DictReader((tmp_path / "ablations.csv").open())}
@@ -35,7 +36,13 @@ def test_the_table_and_the_figure(tmp_path, monkeypatch):
         assert float(row["iqm"]) == pytest.approx(200.0)
         assert float(row["worst"]) == 100.0
         assert row["gradient_variance"] == ("3" if study == "batch" else "")
-    assert (tmp_path / "ablations.png").stat().st_size > 20_000
+    measured, _ = named_lines(noise).values()
+    assert measured == ([256, 1024, 4096, 16384], [3.0] * 4)
+    drawn = [name for ax in panels for name in named_lines(ax)]
+    assert drawn == [arm.name for arm in ablations.ARMS]
+    for ax in panels:
+        for steps, medians in named_lines(ax).values():
+            assert (steps, medians) == ([0.01, 0.02], [100.0, 200.0])
 
 
 def test_a_seed_that_stopped_is_worth_what_it_was(tmp_path, monkeypatch):

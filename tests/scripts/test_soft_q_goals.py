@@ -1,12 +1,14 @@
 """The figure of the four goals: what it counts, and that it can be drawn."""
 
 import csv
+import math
 import sys
 
 import pytest
 import soft_q_goals as goals
 import torch
 from omegaconf import OmegaConf
+from pictures import lines, picture, words
 from running import compose, new_run
 
 TINY = ("env=multi_goal", "total_steps=80", "num_envs=4", "memory.warmup=20", "memory.batch_size=8", "memory.updates=1")
@@ -58,9 +60,19 @@ def test_the_figure_can_be_drawn(tmp_path, monkeypatch):
 
     monkeypatch.setattr(goals, "train", train)
     monkeypatch.setattr(sys, "argv", ["soft_q_goals.py", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
-    goals.main()
+    figure = picture(tmp_path / "soft_q_goals.png", goals.main)
     table = list(csv.DictReader((tmp_path / "soft_q_goals.csv").open()))
     assert [row["algo"] for row in table] == [p.algo for p in goals.POLICIES for _ in range(5)]
-    for policy in goals.POLICIES:
-        assert sum(float(row["share"]) for row in table if row["algo"] == policy.algo) == pytest.approx(1.0)
-    assert (tmp_path / "soft_q_goals.png").stat().st_size > 20_000
+    for policy, above, below in zip(goals.POLICIES, figure.axes[:3], figure.axes[3:], strict=True):
+        shares = {row["goal"]: float(row["share"]) for row in table if row["algo"] == policy.algo}
+        assert sum(shares.values()) == pytest.approx(1.0)
+        reached = [name for name in goals.GOALS if shares[name]]
+        assert above.get_title() == f"{policy.title}: {len(reached)} of the 4 goals"
+        assert words(above) == [f"{100 * shares[name]:.0f} %" for name in goals.GOALS]
+        paths = lines(above)
+        assert len(paths) == goals.SHOWN
+        for xs, ys in paths:
+            assert math.hypot(xs[0], ys[0]) < 1.0  # from the middle
+        ((xs, ys),) = lines(below)  # the actions that the policy takes there
+        assert len(xs) == (goals.DRAWS if policy.explore else 1)
+        assert max(map(abs, [*xs, *ys])) <= 1.0

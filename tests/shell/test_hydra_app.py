@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands_inside import run
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from running import change_config, compose
@@ -19,7 +20,7 @@ from pgrun.config.paths import config_dir
 from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
-from pgrun.shell import hydra_app as app
+from pgrun.run.claim import Claim
 from pgrun.shell.cli import main
 from pgrun.sweep.preflight import check_plugins
 from pgrun.sweep.resolvers import constant_keys
@@ -106,27 +107,31 @@ def test_composing_loads_nothing_heavy(tmp_path: Path) -> None:
     assert said.stderr.split() == []
 
 
-@pytest.mark.parametrize("where", ["on_run_start", "on_multirun_start", "on_multirun_end"])
-def test_what_goes_wrong_in_a_callback_is_not_swallowed(
-    where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("place", "method", "line"),
+    [
+        (Claim, "__init__", ["hydra.run.dir=run"]),
+        (SweepSession, "begin", ["-m", "seed=0", "hydra.sweep.dir=sweep"]),
+        (SweepSession, "conclude", ["-m", "seed=0", "hydra.sweep.dir=sweep"]),
+    ],
+)
+def test_a_mistake_of_ours_before_or_after_the_run_is_not_swallowed(
+    place: type,
+    method: str,
+    line: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Hydra calls pgrun there by callbacks, of which it only logs the errors."""
+
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    for name in ("check_dir", "check_plugins"):
-        monkeypatch.setattr(app, name, broken)
-    monkeypatch.setattr(SweepSession, "conclude", broken)
-    places = {"run": {"dir": "nowhere"}, "sweep": {"dir": "nowhere"}}
-    config = OmegaConf.create(
-        {"hydra": {"overrides": {"task": []}, "sweeper": {}, "output_subdir": ".hydra", **places}}
-    )
-    running = app.App([])
-    running.session = SweepSession(Path("nowhere"))
-    token = app.RUNNING.set(running)
-    with pytest.raises(SystemExit) as end:
-        getattr(app.CheckFirst(), where)(config)
-    app.RUNNING.reset(token)
-    assert end.value.code == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pgrun"])
+    monkeypatch.setattr(place, method, broken)
+    assert run(*line) == 1
     assert "ZeroDivisionError: a mistake of ours" in capsys.readouterr().err
 
 

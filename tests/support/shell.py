@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -24,7 +23,6 @@ class Said:
     code: int
     out: str
     err: str
-    seconds: float
 
     @property
     def line(self) -> str:
@@ -37,11 +35,10 @@ class Said:
 def pgrun(*arguments: str, cwd: Path, **environment: str) -> Said:
     """`pgrun ARGUMENTS` as a process, with one thread."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "pgrun", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=900
     )
-    return Said(done.returncode, done.stdout, done.stderr, time.perf_counter() - begin)
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 def pgrun_inside(*arguments: str, cwd: Path) -> Said:
@@ -50,7 +47,6 @@ def pgrun_inside(*arguments: str, cwd: Path) -> Said:
     Modules of the folder are forgotten afterwards, so that the next command reads them anew, as a process does.
     """
     out, err = io.StringIO(), io.StringIO()
-    begin = time.perf_counter()
     importlib.invalidate_caches()
     with (
         contextlib.chdir(cwd),
@@ -66,7 +62,15 @@ def pgrun_inside(*arguments: str, cwd: Path) -> Said:
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(f"{cwd}{os.sep}"):
             del sys.modules[name]
-    return Said(code, out.getvalue(), err.getvalue(), time.perf_counter() - begin)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def forbid(folder: Path, *packages: str) -> dict[str, str]:
+    """Fill a folder with packages that end the command that imports them; return the environment that finds them."""
+    folder.mkdir()
+    for package in packages:
+        (folder / f"{package}.py").write_text(f"import os; os.write(2, b'{package} was imported'); os._exit(70)\n")
+    return {"PYTHONPATH": str(folder)}
 
 
 def free_port() -> int:
