@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -108,17 +110,20 @@ class GPS(Learner):
                 known = (source < 0) & ~batch.extras["log_prob"].isnan()  # the demonstrator's own
                 log_prob = torch.where(known, batch.extras["log_prob"], log_prob)
             else:
-                log_prob = self.log_prob_of(self.past[number % len(self.past)], batch)
+                with self.policy_of(self.past[number % len(self.past)]):
+                    log_prob = self.log_prob(batch)
             terms.append(so_far(log_prob, batch.valid) + (source == number).to(log_prob.dtype).mean().log())
         return torch.stack(terms).logsumexp(0)
 
-    def log_prob_of(self, theta: Tensor, batch: Transition) -> Tensor:
-        """Compute log π(a_t|s_t) of the policy with the parameters θ, [T, E]."""
-        now = self.step.theta.clone()
+    @contextmanager
+    def policy_of(self, theta: Tensor) -> Iterator[None]:
+        """Have the model be the policy of other parameters θ [P] during the block."""
+        present = self.step.theta.clone()
         self.step.theta.copy_(theta)
-        log_prob = self.log_prob(batch)
-        self.step.theta.copy_(now)
-        return log_prob
+        try:
+            yield
+        finally:
+            self.step.theta.copy_(present)
 
     def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute −Φ(θ), eq. 2: Φ = Σ_t [1/Z_t Σ_i π(ζ_{i,1:t}) / q(ζ_{i,1:t}) γ^t r_t^i + w_r log Z_t]."""

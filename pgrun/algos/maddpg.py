@@ -142,9 +142,7 @@ class MADDPG(OffPolicy):
         loss = -torch.where(self.joint.own, 0.0, gain).sum(-1).mean(-1).sum()
         return loss, {"loss/inferred": loss.detach()}
 
-    def update_targets(self) -> None:
-        """Move every target by the share τ."""
-        super().update_targets()
-        self.phi_target.lerp_(self.actor_step.theta, self.tau)
-        if self.inferred is not None:
-            self.psi_target.lerp_(self.infer_step.theta, self.tau)
+    def targets(self) -> list[tuple[Tensor, Tensor]]:
+        """Pair the slow copies of critics, actors and inferred policies with these; see `OffPolicy.targets`."""
+        inferred = [] if self.inferred is None else [(self.psi_target, self.infer_step.theta)]
+        return [*super().targets(), (self.phi_target, self.actor_step.theta), *inferred]

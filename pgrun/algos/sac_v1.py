@@ -58,10 +58,9 @@ class SACv1(OffPolicy):
         self.update_targets()
         return metrics
 
-    def update_targets(self) -> None:
-        """Move the target network: ψ̄ ← τψ + (1 − τ)ψ̄."""
-        self.psi_target.lerp_(self.value_step.theta, self.tau)
-        self.update_target_statistics()
+    def targets(self) -> list[tuple[Tensor, Tensor]]:
+        """Pair ψ̄ with ψ, the one slow copy; see `OffPolicy.targets`."""
+        return [(self.psi_target, self.value_step.theta), *self.statistics]
 
     def target(self, batch: Transition) -> Tensor:
         """Compute Q̂ = r + γ V_ψ̄(s'), eq. 8, bootstrapped unless the MDP ended; [M]."""

@@ -21,6 +21,7 @@ from pgrun.core.baselines import optimal_of_others
 from pgrun.core.normalization import normalize
 from pgrun.data.types import Transition, map_transition, mean_over_ranks
 from pgrun.errors import UserError
+from pgrun.loop.train import Update
 from pgrun.nn.distributions import Distribution
 from pgrun.nn.normalize import RunningNorm
 from pgrun.optim.gradient_step import GradientStep
@@ -28,11 +29,28 @@ from pgrun.optim.gradient_step import GradientStep
 PIECES = 64  # the most pieces that a batch of rows is cut into
 
 
-def watch(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num_envs: int) -> None:
-    """Make an algorithm's updates return more metrics.
+def diagnosed(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num_envs: int) -> Update:
+    """Return an algorithm's update, within `Diagnosed` if the config asks for any diagnostics.
 
     Args:
-        algorithm: the algorithm whose `update` is replaced.
+        algorithm: the algorithm that learns.
+        gradient_variance: measure the gradient's noise.
+        step_size: measure how far each update moves the policy.
+        num_envs: environments of the run.
+
+    Raises:
+        UserError: there is nothing to measure.
+    """
+    if not gradient_variance and not step_size:
+        return algorithm.update
+    return Diagnosed(algorithm, gradient_variance=gradient_variance, step_size=step_size, num_envs=num_envs)
+
+
+class Diagnosed:
+    """An algorithm's update that returns more metrics. The algorithm stays as it is, but for its steps' `watch`.
+
+    Args:
+        algorithm: the algorithm whose `update` is called.
         gradient_variance: add `gradient/variance` and `gradient/snr`, see `noise`. For an on-policy algorithm they are
             those of the policy gradient Σ_t Ψ_t ∇log π(a_t|s_t), over episodes (over environments where rollouts have a
             fixed length), before the update's first step. For any other they are those of every gradient step, over
@@ -44,26 +62,28 @@ def watch(algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num
     Raises:
         UserError: there is nothing to measure.
     """
-    if not gradient_variance and not step_size:
-        return
-    if not isinstance(algorithm, Algorithm) or not (algorithm.steps() or isinstance(algorithm, OnPolicy)):
-        raise UserError(f"diagnostics measure gradient steps, and {type(algorithm).__name__} takes none that they know")
-    if gradient_variance and not isinstance(algorithm, OnPolicy):
-        for step in algorithm.steps().values():
-            step.watch = step_noise
-    elif gradient_variance and not algorithm.whole_episodes and num_envs < 2:
-        raise UserError("diagnostics.gradient_variance=true compares environments: give it env.num_envs=2 or more")
-    update = algorithm.update
 
-    def watched(batch: Transition) -> dict[str, Tensor]:
-        gradient_metrics = {}
+    def __init__(self, algorithm: Algorithm, *, gradient_variance: bool, step_size: bool, num_envs: int) -> None:
+        if not isinstance(algorithm, Algorithm) or not (algorithm.steps() or isinstance(algorithm, OnPolicy)):
+            name = type(algorithm).__name__
+            raise UserError(f"diagnostics measure gradient steps, and {name} takes none that they know")
+        self.algorithm, self.step_size = algorithm, step_size
+        self.on_policy: OnPolicy | None = None  # the algorithm whose policy gradient is measured
         if gradient_variance and isinstance(algorithm, OnPolicy):
-            gradient_metrics = noise(policy_gradients(algorithm, batch))
-        before = Before(algorithm, batch) if step_size else None
-        metrics = update(batch)
-        return {**metrics, **gradient_metrics, **(before.moved(batch) if before else {})}
+            if not algorithm.whole_episodes and num_envs < 2:
+                more = "give it env.num_envs=2 or more"
+                raise UserError(f"diagnostics.gradient_variance=true compares environments: {more}")
+            self.on_policy = algorithm
+        elif gradient_variance:
+            for step in algorithm.steps().values():
+                step.watch = step_noise  # each step then adds the metrics to its own
 
-    algorithm.update = watched  # type: ignore[method-assign]
+    def __call__(self, batch: Transition) -> dict[str, Tensor]:
+        """Update the algorithm, and measure before and after."""
+        gradient_metrics = {} if self.on_policy is None else noise(policy_gradients(self.on_policy, batch))
+        before = Before(self.algorithm, batch) if self.step_size else None
+        metrics = self.algorithm.update(batch)
+        return {**metrics, **gradient_metrics, **(before.moved(batch) if before else {})}
 
 
 def noise(parts: Tensor, suffix: str = "") -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -105,8 +105,28 @@ class Hook(Protocol):
         """
 
 
-def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clock, hooks: Sequence[Hook]) -> None:
-    """Run the loop: collect, remember and learn until the clock says stop."""
+Update = Callable[[Transition], dict[str, Tensor]]  # learns from a batch of the memory; returns 0-dim metrics
+
+
+def train(
+    algorithm: Algorithm,
+    collector: Collector,
+    memory: Memory,
+    clock: Clock,
+    hooks: Sequence[Hook],
+    *,
+    update: Update | None = None,
+) -> None:
+    """Run the loop: collect, remember and learn until the clock says stop.
+
+    Args:
+        algorithm: the policy that acts, and learns.
+        collector: makes rollouts.
+        memory: takes rollouts, and offers batches.
+        clock: counts, and says when to stop.
+        hooks: called after each rollout and the updates from it.
+        update: learns from a batch, in place of `algorithm.update`: the same with diagnostics, for example.
+    """
     collector.interrupted = lambda: clock.interrupted
     while clock.running:
         clock.start()
@@ -116,7 +136,7 @@ def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clo
         clock.advance(rollout)
         clock.lap("collect")
         memory.add(rollout)
-        metrics = mean_of(learn(algorithm, memory, clock))  # {} while a memory still fills
+        metrics = mean_of(learn(update or algorithm.update, memory, clock))  # {} while a memory still fills
         check_finite(metrics, clock)
         clock.lap("learn")
         for hook in hooks:
@@ -124,10 +144,10 @@ def train(algorithm: Algorithm, collector: Collector, memory: Memory, clock: Clo
         clock.lap("hooks")
 
 
-def learn(algorithm: Algorithm, memory: Memory, clock: Clock) -> Iterable[dict[str, Tensor]]:
+def learn(update: Update, memory: Memory, clock: Clock) -> Iterable[dict[str, Tensor]]:
     """Make one update for each batch that the memory offers, and yield its metrics."""
     for batch in memory.batches():
-        yield algorithm.update(batch)
+        yield update(batch)
         clock.count_update()
 
 

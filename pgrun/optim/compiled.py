@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from pgrun.compat.torch import compiler_cache, renamed_code
 from pgrun.errors import UserError
 
-_number = itertools.count()
+_number = itertools.count()  # of the functions that are compiled
 
 
 class Compiled:
@@ -33,12 +34,10 @@ class Compiled:
         def traced(*args: Any) -> Any:
             return function(*args)
 
-        # a unique name: the compiler counts compilations by code object, and makes what differs between two of one
-        # name dynamic
-        traced.__code__ = traced.__code__.replace(co_name=f"traced_{next(_number)}")
+        unique = renamed_code(traced, f"traced_{next(_number)}")  # else all losses would be one code to the compiler
         # the guards check the sizes already
         options: dict[str, Any] = {"guard_filter_fn": which_may_change, "size_asserts": False}
-        self._compile = partial(torch.compile, traced, options=options)
+        self._compile = partial(torch.compile, unique, options=options)
         self._function: Callable[..., Any] | None = None
         self.seconds = 0.0
 
@@ -77,8 +76,6 @@ FAILURES = ("InductorError", "BackendCompilerFailed", "TritonMissing", "GPUTooOl
 
 
 def _broken(error: Exception) -> str:
-    from pgrun.compat.torch import compiler_cache
-
     inner = getattr(error, "inner_exception", error)
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()] or [type(inner).__name__]
     reason = next((line for line in lines if "error:" in line), lines[0])

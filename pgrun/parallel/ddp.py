@@ -262,7 +262,7 @@ def serve(settings: dict[str, Any], rank: int, store: Any) -> int:
         team.store = store
         clock = team.clock(settings["total_steps"])
         with team.at_work(parts.algorithm, parts.settings, clock) as hooks:
-            train(parts.algorithm, parts.collector, parts.memory, clock, hooks)
+            train(parts.algorithm, parts.collector, parts.memory, clock, hooks, update=parts.update)
         return 0
     except ranks.Parted:
         return PARTED

@@ -91,7 +91,7 @@ def learn_along(settings: dict[str, Any], rank: int, shared: Any) -> None:
     clock = parts.team.clock(settings["total_steps"])
     try:
         with parts.team.at_work(parts.algorithm, settings, clock):
-            train(parts.algorithm, parts.collector, parts.memory, clock, [])
+            train(parts.algorithm, parts.collector, parts.memory, clock, [], update=parts.update)
     finally:
         parts.collector.env.close()
 

@@ -19,8 +19,9 @@ from pgrun.collect.collector import Collector
 from pgrun.config.resolve import resolved
 from pgrun.data.types import VectorEnv
 from pgrun.errors import UserError
-from pgrun.loop.diagnostics import watch
+from pgrun.loop.diagnostics import diagnosed
 from pgrun.loop.team import Team
+from pgrun.loop.train import Update
 from pgrun.memory.memory import Memory
 from pgrun.nn.precision import set_matmul_precision
 from pgrun.optim.compiled import check_compiler
@@ -37,6 +38,7 @@ class Parts:
     """The parts of one run."""
 
     algorithm: Algorithm
+    update: Update  # the algorithm's, with the diagnostics that the config asks for
     collector: Collector
     memory: Memory
     make_eval_env: Callable[[int], VectorEnv]  # makes environments for so many episodes
@@ -88,9 +90,9 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
             algorithm.begin(load_tensors)
             if run := config.algo.get("init_from"):
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
-    watch(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
+    update = diagnosed(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
     settings = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
-    parts = Parts(algorithm, collector, memory, lambda episodes: second_env(config, episodes), team, settings)
+    parts = Parts(algorithm, update, collector, memory, lambda episodes: second_env(config, episodes), team, settings)
     if config.eval.get("env") and not rank:
         make_eval_env(config, 1, env).close()  # refuses impossible ones before anything is written
     team.take(algorithm, collector, memory)

@@ -178,8 +178,7 @@ class Run:
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, for example; after result.json is written, if that is possible.
         """
-        parts, clock = self.parts, self.clock
-        status, final = "failed", None
+        parts, clock, status, final = self.parts, self.clock, "failed", None
         try:
             with told("can't write into", self.folder):
                 (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
@@ -202,7 +201,8 @@ class Run:
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
                         for hook in evaluating:  # an evaluation may have been due at the checkpoint
                             hook(clock, {})
-                        train(parts.algorithm, parts.collector, parts.memory, clock, [*watches, *hooks])
+                        hooks = [*watches, *hooks]
+                        train(parts.algorithm, parts.collector, parts.memory, clock, hooks, update=parts.update)
                 finally:
                     progress.close(clock)
                 if not clock.updates and not clock.stop:

@@ -23,6 +23,7 @@ from pgrun.compat.torch import (
     compiler_cache,
     fused_adam,
     fused_adamw,
+    renamed_code,
     tree_flatten,
     tree_unflatten,
 )
@@ -88,6 +89,22 @@ def test_bases_of_layers_are_those_of_torchs_layers() -> None:
 
 def test_the_compilers_cache_has_a_place() -> None:
     assert Path(compiler_cache()).is_absolute()
+
+
+def test_the_compiler_takes_code_of_another_name_for_other_code() -> None:
+    from torch._dynamo.pgo import CodeId
+
+    def plus(n: int) -> Any:
+        def add(x: int) -> int:
+            return x + n
+
+        return add
+
+    one, two = plus(1), plus(2)
+    assert one.__code__ is two.__code__
+    renamed = renamed_code(two, "add_2")
+    assert CodeId.make(renamed.__code__) != CodeId.make(one.__code__)
+    assert (renamed(3), two(3), two.__code__.co_name) == (5, 5, "add")
 
 
 def _end() -> None:

@@ -85,7 +85,7 @@ def test_the_policy_gradients_noise_is_that_of_a_naive_loop(name):
         total = sum(log_prob[t, b] * psi[t, b] for t, b in steps) / valid.sum()
         pieces.append(torch.cat([g.flatten() for g in torch.autograd.grad(total, actor, retain_graph=True)]))
     variance, snr = by_hand(torch.stack(pieces))
-    metrics = algorithm.update(batch)
+    metrics = made.update(batch)
     assert metrics["gradient/variance"].item() == pytest.approx(variance, rel=1e-3)
     assert metrics["gradient/snr"].item() == pytest.approx(snr, rel=1e-3)
 
@@ -97,7 +97,7 @@ def test_it_is_the_noise_of_the_step_that_reinforce_takes():
         more = [baseline] if "per_parameter" not in baseline else ["algo/baseline=optimal", baseline]
         made = built("reinforce", *more, "diagnostics.gradient_variance=true", "algo.max_grad_norm=null",
                      "algo.entropy_coef=0.0")  # fmt: skip
-        metrics = made.algorithm.update(collected(made))
+        metrics = made.update(collected(made))
         assert_close(
             metrics["gradient/snr"] * metrics["gradient/variance"],
             metrics["gradient/norm"].square(),
@@ -112,7 +112,7 @@ def test_the_estimated_variance_is_the_variance():
                  "algo.max_grad_norm=null", "env.max_episode_steps=6", "collector.episodes=8")  # fmt: skip
     logged, gradients = [], []
     for _ in range(80):
-        metrics = made.algorithm.update(made.collector.collect(made.algorithm))
+        metrics = made.update(made.collector.collect(made.algorithm))
         logged.append(metrics["gradient/variance"])
         gradients.append(made.algorithm.step.theta.grad.clone())
     scatter = torch.stack(gradients).var(0).sum()
@@ -141,7 +141,7 @@ def test_every_gradient_steps_noise_off_policy_is_that_of_a_naive_loop():
             return inner(step, *args)
 
         step.watch = looking
-    metrics = algorithm.update(batches[0])
+    metrics = made.update(batches[0])
     for name, (variance, snr) in seen.items():
         assert metrics[f"gradient/variance_{name}"].item() == pytest.approx(variance, rel=1e-3)
         assert metrics[f"gradient/snr_{name}"].item() == pytest.approx(snr, rel=1e-3)
@@ -199,7 +199,7 @@ def test_the_size_of_a_step(name):
     before = torch.cat([p.detach().flatten() for p in model.actor.parameters()]).clone()
     with torch.no_grad():
         old = model.policy(batch).logits.log_softmax(-1).clone()
-    metrics = made.algorithm.update(batch)
+    metrics = made.update(batch)
     after = torch.cat([p.detach().flatten() for p in model.actor.parameters()])
     with torch.no_grad():
         new = model.policy(batch).logits.log_softmax(-1)
@@ -214,7 +214,8 @@ def test_the_size_of_a_step(name):
 def test_measuring_changes_nothing_of_the_run(name):
     def outcome(*more):
         made = parts(*RUNS[name], "device=cpu", *more)
-        train(made.algorithm, made.collector, made.memory, Clock(60 if name == "sac" else 100), [])
+        clock = Clock(60 if name == "sac" else 100)
+        train(made.algorithm, made.collector, made.memory, clock, [], update=made.update)
         return made.algorithm.snapshot()
 
     assert same(outcome(), outcome(*ON))
@@ -222,9 +223,9 @@ def test_measuring_changes_nothing_of_the_run(name):
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
 def test_nothing_is_there_unless_it_is_asked_for(name):
-    algorithm = built(name).algorithm
-    assert "update" not in vars(algorithm)
-    assert all(step.watch is None for step in algorithm.steps().values())
+    made = built(name)
+    assert made.update == made.algorithm.update
+    assert all(step.watch is None for step in made.algorithm.steps().values())
 
 
 @pytest.mark.parametrize(("name", "tags"), {
@@ -252,7 +253,7 @@ def test_any_on_policy_algorithm_has_them(algo):
     made = parts(f"algo={algo}", *SMALL, *ON, "device=cpu", "env.max_episode_steps=30", "env.num_envs=8")
     found = {}
     hooks = [lambda clock, metrics: found.update(metrics)]
-    train(made.algorithm, made.collector, made.memory, Clock(1), hooks)
+    train(made.algorithm, made.collector, made.memory, Clock(1), hooks, update=made.update)
     for key in ("gradient/variance", "gradient/snr", "step/norm"):
         assert 0.0 < found[key].item() < math.inf, key
     assert found["policy/kl_step"].item() > -1e-6
@@ -268,7 +269,7 @@ def test_a_vmapped_batch_of_odd_size_leaves_its_remainder_out():
     """130 rows in 64 pieces of two."""
     made = parts("algo=sac", "network.hidden=[8]", "env=pendulum", "memory.warmup=130", "memory.batch_size=130",
                  "diagnostics.gradient_variance=true", "device=cpu")  # fmt: skip
-    train(made.algorithm, made.collector, made.memory, Clock(132), [])
+    train(made.algorithm, made.collector, made.memory, Clock(132), [], update=made.update)
     batch = next(iter(made.memory.batches()))
-    metrics = made.algorithm.update(batch)
+    metrics = made.update(batch)
     assert metrics["gradient/variance_critic"] > 0.0

@@ -137,7 +137,7 @@ def test_mean_of():
 
 def test_learn_counts_updates_as_they_happen():
     world, clock = World(batches=3), Clock(1)
-    assert [clock.updates for _ in learn(world, world, clock)] == [0, 1, 2]
+    assert [clock.updates for _ in learn(world.update, world, clock)] == [0, 1, 2]
     assert clock.updates == 3
 
 

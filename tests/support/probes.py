@@ -175,7 +175,7 @@ def run(*overrides: str) -> tuple[Parts, Clock]:
     config = compose(*overrides)
     parts = build(config)
     clock = Clock(config.total_steps)
-    train(parts.algorithm, parts.collector, parts.memory, clock, [])
+    train(parts.algorithm, parts.collector, parts.memory, clock, [], update=parts.update)
     parts.collector.env.close()
     return parts, clock
 

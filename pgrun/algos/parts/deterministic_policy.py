@@ -63,10 +63,9 @@ class DeterministicReplay(Deterministic, OffPolicy):
         self.statistics += statistics(self.actor_target, self.actor)
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor", lr=self.actor_lr)
 
-    def update_targets(self) -> None:
-        """Move Q̄ and μ̄ by the share τ towards Q and μ."""
-        super().update_targets()
-        self.phi_target.lerp_(self.actor_step.theta, self.tau)
+    def targets(self) -> list[tuple[Tensor, Tensor]]:
+        """Pair Q̄ with Q and μ̄ with μ; see `OffPolicy.targets`."""
+        return [*super().targets(), (self.phi_target, self.actor_step.theta)]
 
     def actor_loss(self, obs: Obs) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the actor's loss, −E[Q(s, μ(s))]."""

@@ -65,15 +65,19 @@ class OffPolicy(Learner):
         """Compute the arguments of the critic loss: obs, action, target, importance weight."""
         return batch.obs, batch.action, self.target(batch, *args), batch.extras.get("weight")
 
-    def update_targets(self) -> None:
-        """Move the slow copy: Q̄ ← τQ + (1 − τ)Q̄."""
-        self.theta_target.lerp_(self.critic_step.theta, self.tau)
-        self.update_target_statistics()
+    def targets(self) -> list[tuple[Tensor, Tensor]]:
+        """Pair the slow copies' parameters and running statistics with those that they follow."""
+        return [(self.theta_target, self.critic_step.theta), *self.statistics]
 
-    def update_target_statistics(self) -> None:
-        """Move the running statistics of the slow copies by the share τ, too."""
-        for slow, learned in self.statistics:
+    def update_targets(self) -> None:
+        """Move the slow copies by the share τ: θ̄ ← τθ + (1 − τ)θ̄."""
+        for slow, learned in self.targets():
             slow.lerp_(learned, self.tau)
+
+    def copy_targets(self) -> None:
+        """Make the slow copies equal to what they follow: θ̄ ← θ."""
+        for slow, learned in self.targets():
+            slow.copy_(learned)
 
     def critic_loss(
         self, obs: Obs, action: Tensor, y: Tensor, weight: Tensor | None
@@ -100,9 +104,7 @@ class OffPolicy(Learner):
         """Start from another run; slow copies that it lacks start as copies of its networks."""
         super().start_from(tensors, name)
         if any("_target." in key and key not in tensors for key in self.state_dict()):  # that run had no slow copies
-            tau, self.tau = self.tau, 1.0
-            self.update_targets()
-            self.tau = tau
+            self.copy_targets()
 
 
 def check_network(network: Network) -> None:
