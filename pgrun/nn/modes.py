@@ -65,6 +65,6 @@ def _has_two(module: nn.Module) -> bool:
 
 
 def _asks(cls: type) -> bool:
-    """Whether a method of this class reads an attribute `training`."""
+    """Tell whether a method of this class reads an attribute `training`: the names in its compiled code say so."""
     methods = (getattr(value, "__code__", None) for value in vars(cls).values())
     return any(code is not None and "training" in code.co_names for code in methods)

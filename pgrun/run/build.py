@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pgrun.optim.compiled import check_compiler
 from pgrun.run import checkpoint
 from pgrun.run.devices import learn_device, pick
 from pgrun.run.environments import make_env, make_eval_env, second_env
-from pgrun.run.instantiate import call
+from pgrun.run.instantiate import call, check_arguments
 from pgrun.system.allocator import keep_freed_memory
 from pgrun.system.randomness import seed_generators
 
@@ -116,6 +117,9 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
         config: the composed config.
         env: the environments, whose spaces the algorithm takes.
         rank: this process's, if several run the loop together.
+
+    Raises:
+        UserError: a part can't be had, or doesn't fit the others.
     """
     network = instantiate(config.network, _convert_="all")
     device = learn_device(config.device, network)
@@ -123,23 +127,19 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     where = device if device.type == "cuda" else pick(config.act_device, device)
     set_matmul_precision(config.matmul_precision, where)
     optimizer = instantiate(config.optimizer, _convert_="all")
+    if isinstance(optimizer, partial):  # the algorithm calls it, with each gradient step's parameters
+        check_arguments(optimizer, config.optimizer._target_)
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
-    try:
-        return call(
-            algo,
-            obs_space=env.obs_space,
-            action_space=env.action_space,
-            network=network,
-            optimizer=optimizer,
-            device=str(device),
-            compile=config.compile,
-            rank=rank,
-        )
-    except TypeError as error:
-        name = config.optimizer.get("_target_", "optimizer")
-        if "unexpected keyword argument" in str(error) and "optimizer" in str(error).lower():
-            raise UserError(f"{name}: {error}") from error
-        raise
+    return call(
+        algo,
+        obs_space=env.obs_space,
+        action_space=env.action_space,
+        network=network,
+        optimizer=optimizer,
+        device=str(device),
+        compile=config.compile,
+        rank=rank,
+    )
 
 
 def load_tensors(run: str) -> dict[str, Any]:

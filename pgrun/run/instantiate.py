@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra.utils import instantiate
@@ -26,13 +28,10 @@ def call(config: DictConfig, **objects: Any) -> Any:
     factory = instantiate(config, _convert_="all")
     target = factory.func if hasattr(factory, "func") else factory
     parameters = accepted(target)
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    if not takes_any(parameters):
         objects = {key: value for key, value in objects.items() if key in parameters}
         name = config.get("_target_", "")
-        for key in factory.keywords:
-            if key not in parameters:
-                known = ", ".join(k for k in parameters if k not in objects)
-                raise UserError(f"{name} takes no argument {key!r}; it takes {known}")
+        check_arguments(factory, name, objects)
         missing = [
             key
             for key, p in parameters.items()
@@ -41,3 +40,23 @@ def call(config: DictConfig, **objects: Any) -> Any:
         if missing:
             raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
     return factory(**objects)
+
+
+def check_arguments(factory: Any, name: str, objects: Iterable[str] = ()) -> None:
+    """Raise UserError if a partial gives its target a key that the target takes no argument for.
+
+    Args:
+        factory: the partial, as a config node with `_partial_: true` makes it.
+        name: the target's name.
+        objects: arguments that are no keys, which the message leaves out.
+    """
+    parameters = accepted(factory.func)
+    unknown = [key for key in factory.keywords if key not in parameters]
+    if unknown and not takes_any(parameters):
+        known = ", ".join(key for key in parameters if key not in objects)
+        raise UserError(f"{name} takes no argument {unknown[0]!r}; it takes {known}")
+
+
+def takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Tell whether arguments of any name are taken."""
+    return any(p.kind is p.VAR_KEYWORD for p in parameters.values())

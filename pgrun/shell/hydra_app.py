@@ -21,7 +21,6 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pgrun.compat.hydra import drop_namesakes
-from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.files import yaml_line
 from pgrun.config.hydra_errors import instantiation, translate
 from pgrun.config.paths import config_dir
@@ -34,8 +33,8 @@ from pgrun.run.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.run.console import fail, pasted, patience, remark, shown, summary, tell
 from pgrun.run.preflight import prepare
 from pgrun.shell.hydra_start import run_hydra
-from pgrun.shell.shown_config import first_job
-from pgrun.sweep.folder import OVER, enlist, in_first_order, objective, size
+from pgrun.shell.rewriting import rewritten
+from pgrun.sweep.folder import OVER, enlist, objective, size
 from pgrun.sweep.jobs import chosen, node, run_job, with_hydra
 from pgrun.sweep.preflight import check_plugins, check_sweep
 from pgrun.sweep.resolvers import FreeFolders, register_resolvers
@@ -100,13 +99,13 @@ RUNNING: ContextVar[App] = ContextVar("RUNNING")
 
 def main(argv: Sequence[str]) -> int:
     """Run the Hydra app on these arguments, and return the exit code."""
-    app = App(first_job([any_key(whole_numbers(arg)) for arg in argv]))
+    app = App(argv)
     register_resolvers(app.folders)
     drop_namesakes(config_dir())
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
     running = RUNNING.set(app)
     try:
-        app.argv = prepare_sweep(app.argv)
+        app.argv = rewritten(argv)
         sys.argv = ["pgrun", *app.argv]
         run_hydra(app, app.argv)
     except UserError as error:
@@ -136,22 +135,6 @@ def main(argv: Sequence[str]) -> int:
         app.free()
         RUNNING.reset(running)
     return app.code
-
-
-def prepare_sweep(argv: list[str]) -> list[str]:
-    """Check a sweep's command line before Hydra reads it, and order it as when the sweep began.
-
-    Returns:
-        The command line, unchanged if it is no sweep's.
-    """
-    from pgrun.config.command_line import is_sweep
-
-    if not is_sweep(argv):
-        return argv
-    for arg in argv:
-        if arg.startswith("+sweep=") and "," in arg and "[" not in arg:
-            raise UserError(f"{arg}: several files of the group sweep are given as '+sweep=[{arg[7:]}]'")
-    return in_first_order(argv)
 
 
 def check_dir(config: DictConfig) -> None:

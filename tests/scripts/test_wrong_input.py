@@ -1,11 +1,12 @@
-"""A slice of the wrong and right command lines and files that scripts/wrong_input.py makes."""
+"""A slice of the wrong and right command lines and files that scripts/wrong_cases.py makes."""
 
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from wrong_input import Case, cases, judge
+from wrong_cases import Case, cases
+from wrong_input import judge
 
 from pgrun.shell.cli import main
 
