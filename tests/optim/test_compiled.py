@@ -1,10 +1,11 @@
-"""What is handed to torch's compiler, run without it, and the real one."""
+"""Compiled functions: without a compiler, with the compiler's tracer alone, and with the real one."""
 
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from running import parts
 from torch.testing import assert_close
 
 from pgrun.errors import UserError
-from pgrun.optim.compiled import Compiled, which_may_change
+from pgrun.optim.compiled import Compiled
 
 PROGRAM = """
 import torch
@@ -28,16 +29,35 @@ SMALL = ("algo=sac", "env=pendulum", "memory.warmup=16", "memory.batch_size=8", 
 
 
 @pytest.fixture
-def traced(monkeypatch):
-    """The functions that came to the compiler, which leaves them as they are."""
-    found = []
+def uncompiled(monkeypatch):
+    """A compiler that leaves functions as they are."""
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
 
-    def compile(function, **options):
-        found.append(function)
-        return function
 
-    monkeypatch.setattr(torch, "compile", compile)
-    return found
+@pytest.fixture
+def tracer(monkeypatch):
+    """torch's compiler as far as it traces and guards a function: it runs what it traced without making C++ of it.
+
+    It keeps of each tracing whether sizes became variables, and how much is checked before each call.
+    """
+    compile, seen = torch.compile, SimpleNamespace(dynamic=[], checks=[])
+
+    def traced(function, *, options, **more):
+        def kept(guards):
+            keep = options["guard_filter_fn"](guards)
+            seen.checks.append(sum(keep))
+            return keep
+
+        def run(graph, inputs, **_):
+            seen.dynamic.append(any(isinstance(x, torch.SymInt) for x in inputs))
+            return graph.forward
+
+        return compile(function, backend=run, options={"guard_filter_fn": kept})
+
+    monkeypatch.setattr(torch, "compile", traced)
+    torch.compiler.reset()
+    yield seen
+    torch.compiler.reset()
 
 
 def filled(*overrides):
@@ -48,22 +68,61 @@ def filled(*overrides):
     return made
 
 
-def test_no_gradient_flows_out(traced):
+def test_no_gradient_flows_out(uncompiled):
     weight = torch.ones(2, requires_grad=True)
     assert not Compiled(lambda x: (x * weight).sum())(torch.ones(2)).requires_grad
 
 
-def test_each_has_a_name_of_its_own(traced):
-    """Else the compiler would take their shapes for dynamic: twice the time of a SAC update."""
-    made = filled("compile=true")
-    (batch,) = made.memory.batches()
-    made.algorithm.update(batch)
-    names = [function.__code__.co_name for function in traced]
-    assert len(names) == 3  # critics, actor, temperature
-    assert len(set(names)) == len(names)
+def test_functions_of_different_sizes_are_compiled_each_for_its_own(tracer):
+    """Else the compiler would take their sizes for variables: twice the time of a SAC update."""
+    for size in (3, 5, 7):
+        assert Compiled(lambda x: 2.0 * x)(torch.ones(size)).tolist() == [2.0] * size
+    assert tracer.dynamic == [False] * 3
 
 
-def test_the_first_call_is_what_compiling_took(traced):
+class Owner(torch.nn.Module):
+    """Something with all that a loss may read, layer on layer."""
+
+    def __init__(self, layers=1):
+        super().__init__()
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(layers)))
+        self.register_buffer("mean", torch.zeros(2))
+        self.gamma = 0.5
+
+    def forward(self, x, scale):
+        return self.gamma * scale * self.layers(x - self.mean)
+
+
+def test_what_moves_during_a_run_is_not_taken_for_granted(tracer):
+    owner = Owner()
+    compiled, x = Compiled(owner.forward), torch.randn(4, 2)
+
+    def check(*args):
+        with torch.no_grad():
+            assert_close(compiled(*args), owner(*args), rtol=0.0, atol=1e-6)
+
+    check(x, 1.0)
+    owner.gamma = 0.9
+    check(x, 1.0)
+    check(x, 2.0)
+    check(torch.randn(6, 2), 2.0)
+    with torch.no_grad():
+        owner.layers[0].weight.add_(1.0)
+    check(x, 2.0)
+    owner.mean += 1.0
+    check(x, 2.0)
+    owner.mean = torch.tensor([[3.0, 4.0]])  # of another shape
+    check(x, 2.0)
+
+
+def test_a_larger_network_costs_no_more_checks(tracer):
+    for layers in (1, 6):
+        Compiled(Owner(layers).forward)(torch.ones(1, 2), 1.0)
+    small, large = tracer.checks
+    assert 0 < large <= small
+
+
+def test_the_first_call_is_what_compiling_took(uncompiled):
     double = Compiled(lambda x: 2 * x)
     assert double.seconds == 0.0
     double(torch.ones(1))
@@ -74,7 +133,7 @@ def test_the_first_call_is_what_compiling_took(traced):
 
 
 @pytest.mark.parametrize("compile", ["true", "false"])
-def test_targets_have_no_gradient(traced, compile):
+def test_targets_have_no_gradient(uncompiled, compile):
     made = filled(f"compile={compile}")
     (batch,) = made.memory.batches()
     noise = torch.zeros_like(batch.action)
@@ -83,27 +142,6 @@ def test_targets_have_no_gradient(traced, compile):
     assert not y.requires_grad
     assert_close(y, made.algorithm.target(batch, noise).detach())
     assert (made.algorithm.compile_seconds > 0.0) == (compile == "true")
-
-
-def test_numbers_that_move_are_looked_at():
-    """Of what the compiler took for granted it goes on looking at arguments, numbers, and tensors but parameters."""
-
-    class Guard:
-        def __init__(self, name, value, is_global=False):
-            self.name, self.value, self.is_global = name, value, is_global
-
-    number, weight = torch.zeros(2), torch.nn.Parameter(torch.zeros(2))
-    guards = {
-        Guard("args[0].reward", number): True,
-        Guard("args[1]", weight): True,
-        Guard("function.__self__.gamma", 0.9): True,
-        Guard("function.__self__._buffers['mean']", number): True,
-        Guard("", object()): True,
-        Guard("function.__self__._parameters['w']", weight): False,
-        Guard("function.__self__", made := object()): False,
-        Guard("G['torch']", made, is_global=True): False,
-    }
-    assert which_may_change(list(guards)) == list(guards.values())
 
 
 def test_without_a_c_compiler_nothing_begins(monkeypatch):
