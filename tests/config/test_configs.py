@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from gymnasium.spaces import Box
 from omegaconf import DictConfig, OmegaConf
-from recipes import sampled
+from recipes import OF_AGENTS, OF_CHOICES, OF_NUMBERS, sampled
 from running import compose
 
 from pgrun.config.index import index
@@ -62,22 +62,18 @@ CONTINUOUS = {
     *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach", "lqr"),
     *("multi_goal", "bimodal_bandit"),
 }
-DETERMINISTIC = ("td3", "ddpg", "d4pg", "dpg", "dpg_offpolicy")
-BOX_ONLY = {"sac", "sac_v1", "mdpo_offpolicy", *DETERMINISTIC}  # algorithms that need numbers for actions
 FITTED = {"vpg", "npg", "trpo"}  # algorithms with a choice of how the critic is fitted
 REPLAYS = ("replay", "prioritized")  # memories that can take each other's place
 OF_DATA = {"behaviour_cloning"}  # algorithms that can't be had without demonstrations
-DISCRETE_ONLY = {"sac_discrete", "dqn"}  # and those that need a list of them
 SEVERAL = [name for name in ENVS if "env/pettingzoo" in parents(f"env/{name}")]  # agents at once
 ALIKE = {"simple", "simple_spread"}  # of these, those whose agents' spaces are the same
-OF_AGENTS = {"maddpg", "iddpg"}  # algorithms that learn several agents
-OF_MANY = {"a3c", "dppo"}  # and those whose gradients are stepped elsewhere
+OF_MANY = {"a3c", "dppo"}  # algorithms whose gradients are stepped elsewhere
 PAIRS = [
     (algo, env)
     for algo in ALGOS
     for env in ENVS
     if (env in SEVERAL if algo in OF_AGENTS else env not in SEVERAL or (algo == "ppo" and env in ALIKE))
-    and algo not in (DISCRETE_ONLY if env in CONTINUOUS else BOX_ONLY)
+    and algo not in (OF_CHOICES if env in CONTINUOUS else OF_NUMBERS)
 ]
 
 
