@@ -21,7 +21,7 @@ class REDQ(SAC):
 
     Args:
         critics: N, Q functions.
-        subset: M, how many of them a target takes the least of, drawn anew for each update.
+        subset: M, random critics that a target takes the least of, drawn anew for each update.
         policy_delay: G, updates of the critics for each of the policy: as many as memory.updates makes after a step.
     """
 
