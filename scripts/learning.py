@@ -85,6 +85,7 @@ ROWS = [
     Row("grpo", "cartpole", 500_000, 475),
     Row("grpo", "contextual_bandit", 20_000, 0.99),
     Row("mdpo", "cartpole", 300_000, 475),
+    Row("vmpo", "cartpole", 200_000, 475, first=1000),
     Row("acktr", "cartpole", 300_000, 475),
     Row("offpolicy_pg", "cartpole", 500_000, 450, seeds=10, first=1000),
     Row("acer", "cartpole", 200_000, 475, seeds=10, first=1000),
@@ -123,6 +124,7 @@ ROWS = [
     Row("sql", "pendulum", 30_000, -250),
     Row("sac_v1", "pendulum", 20_000, -175),
     Row("sac", "pendulum", 20_000, -170),
+    Row("redq", "pendulum", 10_000, -170, first=1000),
     *(
         Row(algo, "pendulum", 20_000, floor, overrides=("matmul_precision=bfloat16",), variant="bfloat16")
         for algo, floor in (("ddpg", -175), ("td3", -175), ("sac", -170))

@@ -17,7 +17,9 @@ from shell import pgrun
         (["algo=reinforce", "env=cartpole", "total_steps=300_000"], 400),
         (["algo=a2c", "env=cartpole", "total_steps=500_000"], 400),
         (["algo=ppo", "env=pendulum"], -230),
+        (["algo=vmpo", "env=cartpole", "total_steps=100_000"], 450),
         (["algo=sac", "env=pendulum", "total_steps=8_000"], -210),
+        (["algo=redq", "env=pendulum", "total_steps=4_000"], -210),
     ],
     ids=lambda value: "-".join(a.split("=")[1] for a in value[:2]) if isinstance(value, list) else "",
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Positive
+from pgrun.config.ranges import Count, Positive
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
@@ -24,6 +24,7 @@ class SAC(OffPolicy):
     Args:
         init_temperature: α at the start.
         target_entropy: H̄ in nats; null: minus the number of action coordinates.
+        critics: Q functions; targets are from the least of them.
     """
 
     action_spaces = (gym.spaces.Box,)
@@ -34,13 +35,14 @@ class SAC(OffPolicy):
         *,
         init_temperature: Positive,
         target_entropy: float | None,
+        critics: Count = 2,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         dim = math.prod(self.action_space.shape or ())
         self.target_entropy = -float(dim) if target_entropy is None else target_entropy  # H̄ = −dim(A), table 1
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
-        q = q_functions(self.network, self.obs_space, self.action_space, k=2)
+        q = q_functions(self.network, self.obs_space, self.action_space, k=critics)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.attach_critic(q)  # after all networks: it moves them to the device
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")

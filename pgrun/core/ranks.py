@@ -78,6 +78,16 @@ def largest(x: Tensor) -> Tensor:
     return x
 
 
+def concatenated(x: Tensor) -> Tensor:
+    """Join the vectors [n_r] of all ranks; NaN follows those that are shorter than the longest."""
+    if _group is None:
+        return x
+    rows = x.new_zeros(dist.get_world_size(_group), largest_count(len(x)))
+    own_row = rows[dist.get_rank(_group)]
+    own_row.fill_(torch.nan)[: len(x)] = x
+    return total(rows).flatten()
+
+
 def total_count(n: int) -> int:
     """Sum a whole number over the ranks."""
     return n if _group is None else int(total(torch.tensor(n)))

@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+from recipes import OF_AGENTS, OF_CHOICES, OF_NUMBERS, OF_STEPS
 from running import new_run, parts
 from torch.testing import assert_close
 
 from pgrun.errors import UserError
 
-SMALL = ("network.hidden=[16]", "memory.warmup=30", "memory.capacity=100", "memory.batch_size=12")
-CONTINUOUS = ("td3", "ddpg", "d4pg", "sac", "sac_v1", "mdpo_offpolicy", "sql")
-DISCRETE = ("dqn", "sac_discrete", "sql")
+SMALL = (
+    *("network.hidden=[16]", "memory.warmup=30", "memory.capacity=100", "memory.batch_size=12", "memory.updates=1"),
+)
+CONTINUOUS = sorted(OF_STEPS - OF_CHOICES - OF_AGENTS)
+DISCRETE = sorted(OF_STEPS - OF_NUMBERS - OF_AGENTS)
 ALL = [*((algo, "pendulum") for algo in CONTINUOUS), *((algo, "cartpole") for algo in DISCRETE)]
 
 

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from by_hand import batch, q_value
 from probes import Trained, run
 from running import compose, parts
 from torch.testing import assert_close
 
-from pgrun.data.types import Transition
 from pgrun.errors import UserError, WrongSpace
 from pgrun.run.build import build
 
@@ -24,28 +24,6 @@ def algorithm(*overrides):
     return a
 
 
-def batch(m=16):
-    torch.manual_seed(0)
-    return Transition(
-        obs=torch.randn(m, 3),
-        action=torch.rand(m, 1) * 2.0 - 1.0,
-        reward=torch.randn(m),
-        discount=(torch.arange(m) % 3 > 0).float() * 0.7,  # 0 at an end; a replay's n steps make it less than 1
-        next_obs=torch.randn(m, 3),
-        last=torch.zeros(m, dtype=torch.bool),
-        valid=torch.ones(m, dtype=torch.bool),
-        extras={},
-    )
-
-
-def by_hand(q, i, obs, action):
-    """Q_i(s, a) of one state and action, a layer at a time."""
-    x = torch.cat([obs, action])
-    for weight, bias in zip(q.weights[:-1], q.biases[:-1], strict=True):
-        x = (x @ weight[i] + bias[i, 0]).clamp(min=0.0)
-    return float(x @ q.weights[-1][i, :, 0] + q.biases[-1][i, 0, 0])
-
-
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
 def test_the_target(algo):
     a, rows = algorithm(f"algo={algo}", "algo.gamma=0.9"), batch()
@@ -58,7 +36,7 @@ def test_the_target(algo):
             epsilon = max(-0.5, min(0.5, float(noise[m])))
             clipped += abs(action + epsilon) > 1.0
             action = max(-1.0, min(1.0, action + epsilon))
-        qs = [by_hand(a.q_target, i, s, torch.tensor([action])) for i in range(2 if algo == "td3" else 1)]
+        qs = [q_value(a.q_target, i, s, torch.tensor([action])) for i in range(2 if algo == "td3" else 1)]
         least.add(qs.index(min(qs)))
         want.append(float(rows.reward[m]) + 0.9 * float(rows.discount[m]) * min(qs))
     assert_close(a.target(rows, noise), torch.tensor(want))

@@ -71,7 +71,7 @@ def words(algo, folder=None):
     return recipe(algo, "env=cartpole", "env=pendulum") + more
 
 
-LEARNS = {"dqn", "sac_discrete", "sac", "sac_v1", "td3", "ddpg", "d4pg", "sql", "dpg", "behaviour_cloning"}
+LEARNS = {"dqn", "sac_discrete", "sac", "sac_v1", "redq", "td3", "ddpg", "d4pg", "sql", "dpg", "behaviour_cloning"}
 COMPARES = [algo for algo in ALGORITHMS if algo not in LEARNS | {"maddpg", "iddpg"}]  # these have networks of their own
 
 

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from recipes import sampled
+from recipes import ALGORITHMS, OF_AGENTS, OF_NUMBERS, OF_STEPS, sampled
 from running import parts
 
 from pgrun.envs.masks import MaskReader
@@ -143,16 +143,13 @@ def test_masks_told_in_info_belong_to_their_observations(autoreset):
         assert torch.equal(rollout.obs[key][1:][on], rollout.next_obs[key][:-1][on])
 
 
-DISCRETE = (
-    *("a2c", "a3c", "acer", "acktr", "actor_critic", "dppo", "dqn", "grpo", "mdpo", "npg", "offpolicy_pg", "ppo"),
-    *("ppo_kl", "reinforce", "sac_discrete", "sql", "trpo", "vpg"),
-)
+DISCRETE = sorted({*ALGORITHMS} - OF_NUMBERS - OF_AGENTS - {"behaviour_cloning", "gps"})  # which learn from a file
 
 
 @pytest.mark.parametrize("algo", sampled(DISCRETE, 2))
 def test_every_algorithm_of_discrete_actions_obeys_masks(algo):
     one = ["parallel=none", "workers=1"] if algo in ("a3c", "dppo") else []
-    replay = ["memory.warmup=64", "memory.capacity=256"] if algo in ("dqn", "sac_discrete", "sql") else []
+    replay = ["memory.warmup=64", "memory.capacity=256"] if algo in OF_STEPS else []
     made = parts(*SMALL[:3], "num_envs=16", "total_steps=256", f"algo={algo}", *words(way="info"), *one, *replay)
     clock = Clock(256)
     train(made.algorithm, made.collector, made.memory, clock, [])

@@ -14,6 +14,7 @@ from pgrun.nn.layers import flat_size
 CONTINUOUS = {
     "sac": 3,  # how many encoders it has, without slow copies
     "sac_v1": 4,
+    "redq": 11,
     "td3": 3,
     "ddpg": 2,
     "d4pg": 2,

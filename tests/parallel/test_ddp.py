@@ -47,6 +47,8 @@ CASES = {
     "ppo_kl": ("algo=ppo_kl", *PPO, *NORMALIZED, *PENDULUM),
     "dppo": ("algo=dppo", *FIT, *NORMALIZED, *PENDULUM),
     "mdpo": ("algo=mdpo", *PPO, *CARTPOLE),
+    "vmpo": ("algo=vmpo", *PPO[:2], *NORMALIZED, *PENDULUM),
+    "vmpo, choices": ("algo=vmpo", *PPO[:2], *CARTPOLE),
     "trpo": ("algo=trpo", *SHORT, *FIT, *NORMALIZED, *PENDULUM),
     "trpo, largest kl": (
         *("algo=trpo", "algo.kl=max", *SHORT, "algo.fisher_rows=48"),

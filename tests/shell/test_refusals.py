@@ -41,7 +41,7 @@ REFUSALS = [
     (["network=cnn"], ["network=mlp"]),
     (["env=simple_speaker_listener"], ["listener_0 has Box(11,), speaker_0 has Box(3,)", "use algo=maddpg or iddpg"]),
     (["algo=maddpg"], ["MADDPG can't act in Discrete(2)", "agents=joint"]),
-    (["algo=sac"], ["SAC can't act in Discrete(2)", "use algo=sac_discrete", "sql, trpo, vpg can act there"]),
+    (["algo=sac"], ["SAC can't act in Discrete(2)", "use algo=sac_discrete", "sql, trpo, vmpo, vpg can act there"]),
     (["algo/advantage=total_return"], ["whole episodes", "reward_to_go"]),
     (["algo/baseline=none"], ["algo/baseline=value"]),
     (["device=tpu"], ["auto, cpu, cuda"]),

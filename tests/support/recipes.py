@@ -4,8 +4,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import torch
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 from running import compose
 
 from pgrun.collect.demonstrations import with_log_prob
@@ -30,11 +33,23 @@ def sampled(cases: Sequence[Any], keep: Collection[Any] | int) -> list[Any]:
 
 
 ALGORITHMS = sorted(path.stem for path in (config_dir() / "algo").glob("*.yaml"))
+CLASSES = {
+    algo: get_object(OmegaConf.load(config_dir() / "algo" / f"{algo}.yaml").algo._target_) for algo in ALGORITHMS
+}
+
+
+def acting_in(space: type[gym.Space]) -> set[str]:
+    """The algorithms that act in spaces of this kind alone."""
+    return {algo for algo, cls in CLASSES.items() if cls.action_spaces == (space,)}
+
+
 # one of each kind of update, memory and collector; the others are for the longer tests
 QUICK = ("reinforce", "a2c", "acer", "offpolicy_pg", "td3", "dqn", "gps", "maddpg")
 SAMPLED = sampled(ALGORITHMS, QUICK)
-OF_NUMBERS = {"sac", "sac_v1", "mdpo_offpolicy", "td3", "ddpg", "d4pg", "dpg", "dpg_offpolicy"}
-OF_AGENTS = {"maddpg", "iddpg"}
+OF_NUMBERS, OF_CHOICES, OF_AGENTS = (
+    acting_in(space) for space in (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.Dict)
+)
+OF_STEPS = {algo for algo, cls in CLASSES.items() if cls.learns_from == "steps"}  # with a replay
 OF_EPISODES = {"reinforce", "grpo", "gps"}
 
 
@@ -87,6 +102,7 @@ FEW_UPDATES = {  # runs of a few updates: an algorithm, and what is said of it, 
         "total_steps=400",
     ],
     "mdpo": [*SMALL, "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64", "total_steps=640"],
+    "vmpo": [*SMALL, "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64", "total_steps=640"],
     "mdpo_offpolicy": [
         *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "algo.mirror_every=7"),
         "total_steps=120",
@@ -106,6 +122,10 @@ FEW_UPDATES = {  # runs of a few updates: an algorithm, and what is said of it, 
     "dpg_offpolicy": [*SMALL, "env=lqr", "num_envs=4", "total_steps=400"],
     "sac": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
     "sac_v1": [*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
+    "redq": [
+        *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "memory.updates=3", "algo.critics=4"),
+        "total_steps=80",
+    ],
     "dqn": [
         *(*SMALL, "env=cartpole", "memory=prioritized", "memory.warmup=50", "memory.batch_size=16", "memory.n_step=2"),
         *("algo.rollout=4", "algo.target_every=3", "total_steps=120"),

@@ -54,6 +54,7 @@ RUNS = {
     "acktr": ("algo=acktr", *ON_POLICY, "algo.rollout=8", "optimizer.factor_every=2", "optimizer.inverse_every=3"),
     "ppo with kfac": (*PPO, "optimizer=kfac", "env=pendulum", "env.max_episode_steps=50"),
     "mdpo": (*PPO, "algo=mdpo", "env=pendulum", "env.max_episode_steps=50"),
+    "vmpo": (*PPO, "algo=vmpo", "env=pendulum", "env.max_episode_steps=50"),
     "mdpo_offpolicy": (*SAC, "algo=mdpo_offpolicy", "env=pendulum", "env.max_episode_steps=30", "algo.mirror_every=7"),
     "offpolicy_pg": ("algo=offpolicy_pg", *ON_POLICY, "algo.rollout=32", "algo.discount_states=true"),
     "offpolicy_pg episodes": ("algo=offpolicy_pg", *ON_POLICY, "collector=episodes", "algo.weights=trajectory"),
@@ -73,6 +74,7 @@ RUNS = {
     "dpg": ("algo=dpg", *ON_POLICY, "env=pendulum", "env.max_episode_steps=30", "algo/exploration=ou"),
     "dpg_offpolicy": ("algo=dpg_offpolicy", *ON_POLICY, "env=lqr"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
+    "redq": (*SAC, "algo=redq", "env=pendulum", "env.max_episode_steps=30", "algo.critics=4", "memory.updates=3"),
     "sac_v1": (*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),
     "dqn": (*SAC, "algo=dqn", "env=acrobot", "env.max_episode_steps=30", "memory.n_step=3", "algo.target_every=5"),
     "dqn by priority": (
