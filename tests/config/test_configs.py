@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from typing import Any
 
 import pytest
 from docs_pages import ROOT
@@ -70,7 +71,7 @@ CHEAP = ("cartpole", "acrobot", "pendulum", "simple_speaker_listener", "simple_s
 
 
 @cache
-def made_by(name: str) -> type:
+def made_by(name: str) -> Any:
     """The class that a config file names."""
     node = raw(name)
     return get_class(node.get(name.partition("/")[0], node)._target_)

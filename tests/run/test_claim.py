@@ -117,7 +117,7 @@ def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path) ->
                 refused.append(pgrun("resume", "run", cwd=here))
             return super().step(action)
 
-    gym.register("Watched-v0", entry_point=Watched)
+    gym.register("Watched-v0", entry_point=Watched)  # type: ignore[arg-type]
     try:
         assert run("hydra.run.dir=run", "env=gym", "env.id=Watched-v0", "env.backend=sync") == 0
     finally:

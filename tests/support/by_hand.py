@@ -1,11 +1,14 @@
 """Rows of a replay, and Q functions worked out by hand: what tests of off-policy algorithms share."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from pgrun.data.types import Transition
 
 
-def batch(m=16):
+def batch(m: int = 16) -> Transition:
     """Rows with ends, and with successors that are other states."""
     torch.manual_seed(0)
     return Transition(
@@ -20,7 +23,7 @@ def batch(m=16):
     )
 
 
-def q_value(q, i, obs, action):
+def q_value(q: Any, i: int, obs: Tensor, action: Tensor) -> float:
     """Q_i(s, a) of one state and action, a layer at a time."""
     x = torch.cat([obs, action])
     for weight, bias in zip(q.weights[:-1], q.biases[:-1], strict=True):

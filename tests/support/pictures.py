@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -26,16 +27,18 @@ def picture(path: Path, draw: Callable[[], None]) -> Figure:
 
 def lines(ax: Axes) -> list[tuple[list[float], list[float]]]:
     """The points of each line of a panel: xs and ys."""
-    return [([*map(float, line.get_xdata())], [*map(float, line.get_ydata())]) for line in ax.lines]
+    return [points(line) for line in ax.lines]
 
 
 def named_lines(ax: Axes) -> dict[str, tuple[list[float], list[float]]]:
     """The points of each line that the legend names."""
     handles, labels = ax.get_legend_handles_labels()
-    return {
-        label: ([*map(float, handle.get_xdata())], [*map(float, handle.get_ydata())])
-        for handle, label in zip(handles, labels, strict=True)
-    }
+    return {label: points(handle) for handle, label in zip(handles, labels, strict=True)}
+
+
+def points(line: Any) -> tuple[list[float], list[float]]:
+    """The points of a line: xs and ys."""
+    return [float(x) for x in line.get_xdata()], [float(y) for y in line.get_ydata()]
 
 
 def words(ax: Axes) -> list[str]:
