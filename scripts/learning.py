@@ -124,7 +124,7 @@ ROWS = [
     Row("sql", "pendulum", 30_000, -250),
     Row("sac_v1", "pendulum", 20_000, -175),
     Row("sac", "pendulum", 20_000, -170),
-    Row("redq", "pendulum", 10_000, -170, first=1000),
+    Row("redq", "pendulum", 5_000, -170, first=1000),
     *(
         Row(algo, "pendulum", 20_000, floor, overrides=("matmul_precision=bfloat16",), variant="bfloat16")
         for algo, floor in (("ddpg", -175), ("td3", -175), ("sac", -170))
