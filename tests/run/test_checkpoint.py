@@ -155,7 +155,7 @@ def test_ctrl_c_in_the_final_evaluation_is_an_interruption(tmp_path, monkeypatch
 @pytest.mark.parametrize("number", [2, 15])
 def test_signals_stop_after_the_update_and_twice_at_once(number, tmp_path, monkeypatch):
     run = new_run(tmp_path, "total_steps=6400", "algo.rollout=16", *SMALL)
-    update, calls = run.parts.algorithm.update, []
+    update, calls = run.parts.update, []
 
     def signalled(batch):
         calls.append(1)
@@ -163,7 +163,7 @@ def test_signals_stop_after_the_update_and_twice_at_once(number, tmp_path, monke
             os.kill(os.getpid(), number)
         return update(batch)
 
-    monkeypatch.setattr(run.parts.algorithm, "update", signalled)
+    monkeypatch.setattr(run.parts, "update", signalled)
     result = run.execute()
     assert (result["status"], result["updates"]) == ("interrupted", 3)
     assert checkpoint.load(run.checkpoints / "latest.pt")["clock"]["updates"] == 3
@@ -175,7 +175,7 @@ def test_signals_stop_after_the_update_and_twice_at_once(number, tmp_path, monke
         os.kill(os.getpid(), 2)  # of later ones only Ctrl-C is another's wish
         raise AssertionError("the second signal should have ended this")
 
-    monkeypatch.setattr(twice.parts.algorithm, "update", hanging)
+    monkeypatch.setattr(twice.parts, "update", hanging)
     assert twice.execute()["status"] == "interrupted"
     assert '"interrupted"' in (tmp_path / "twice" / "result.json").read_text()
 
