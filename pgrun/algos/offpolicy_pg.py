@@ -116,5 +116,5 @@ class OffPolicyPG(PolicyGradient):
         return factor if self.weight_inside(batch) is not None else factor * batch.extras["weight"]
 
     def weight_inside(self, batch: Transition) -> Tensor | None:
-        """Return w_t where each reward carries its own: per decision, in a Ψ that is made of rewards."""
+        """Return the per-decision weights that Ψ_t contains already; None if it contains none."""
         return batch.extras["weight"] if self.weights == "per_decision" and self.advantage.of_rewards else None

@@ -1,4 +1,4 @@
-"""Draws from a density known up to a constant: by particles that repel each other, or by noisy ascent.
+"""Stein variational gradient descent and Langevin sampling: draws from a density known up to a constant.
 
 Shapes: n particles, ... any batch, D coordinates. `slope` is ∇_x log p at the particles.
 """

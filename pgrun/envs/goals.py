@@ -1,4 +1,4 @@
-"""Worlds with several equally good solutions, which tell a policy with one mode from one with many."""
+"""Problems with several equally good solutions: does a policy find one of them, or all?"""
 
 from __future__ import annotations
 

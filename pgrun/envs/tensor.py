@@ -1,4 +1,6 @@
-"""Environments whose B copies are one batch of tensors: a `World` is pure functions, `TensorEnv` keeps its state.
+"""Environments that step B copies as one batch of tensors.
+
+A `World` is the pure functions of a state; a `TensorEnv` keeps the state of its B copies.
 
 Shapes: B copies, n of them that begin anew, *S one state, *O one observation, *A one action.
 """
@@ -92,7 +94,10 @@ class TensorEnv:
         return self.observe(self.state)
 
     def observe(self, state: Tensor) -> Obs:
-        """Copy a world's observations, since it may write to its own tensors again, or show the state itself."""
+        """Return a copy of the world's observations.
+
+        A world may return its state itself, or a tensor that it writes to again.
+        """
         return map_obs(Tensor.clone, self.world.observe(state))
 
     def step(self, action: Tensor) -> Step:

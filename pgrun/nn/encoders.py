@@ -123,7 +123,7 @@ class Pieces:
         return laid
 
     def take(self, laid: Tensor, ahead: int = 0) -> Tensor:
-        """Bring [L, N, F] back to [T, B, F]: each row's own features or, with `ahead`, those after it."""
+        """Bring [L, N, F] back to [T, B, F]: each row's features, or those of the row `ahead` steps later."""
         t, b = self.shape
         return laid[self.row + ahead, self.piece].unflatten(0, (b, t)).transpose(0, 1)
 

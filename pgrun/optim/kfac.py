@@ -30,7 +30,7 @@ class LayerUse(NamedTuple):
     convolution: bool
 
     def scores(self, score: Tensor | None) -> Tensor:
-        """Lay out ∂ log p / ∂out as [L, M, o]; None, of an output that the likelihood does not depend on, is 0."""
+        """Lay out ∂ log p / ∂out as [L, M, o]; None becomes 0, as the likelihood does not depend on that output."""
         score = torch.zeros_like(self.out) if score is None else score
         return score.flatten(2).permute(2, 0, 1) if self.convolution else score.reshape(1, -1, score.shape[-1])
 

@@ -111,7 +111,7 @@ def check_memory(algorithm: Algorithm, memory: DictConfig) -> None:
 
 
 def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algorithm:
-    """Make the algorithm of a config on its device, and set how matrices are multiplied from here on.
+    """Make the algorithm of a config on its device; set the process's `matmul_precision` first.
 
     Args:
         config: the composed config.

@@ -24,7 +24,7 @@ GRACE = 20.0  # seconds that a process lives on when its launcher is gone
 
 
 def meant(argv: Sequence[str]) -> bool:
-    """Return whether a command line is for all of the launcher's processes together.
+    """Tell whether all processes of a launcher are to run one training together.
 
     torchrun's always is. Other launchers and clusters set the variables too; there it is not if it is a sweep's, or if
     it chooses another `parallel` than ddp.

@@ -1,4 +1,4 @@
-"""A lock that ends with its process, and that other processes can look at."""
+"""A file lock that is released when its process exits, and that other processes can look at."""
 
 from __future__ import annotations
 
