@@ -84,7 +84,8 @@ def spaces(algo: str) -> tuple[type[Space], ...]:
 
 OF_AGENTS = [algo for algo in ALGOS if Dict in spaces(algo)]  # algorithms that learn several agents
 OF_MANY = [algo for algo in ALGOS if chosen(f"algo/{algo}").get("/parallel", "none") != "none"]  # of several processes
-FITTED = [algo for algo in ALGOS if "critic_fit@algo.critic_fit" in chosen(f"algo/{algo}")]
+CRITIC_FIT = "critic_fit@algo.critic_fit"  # a trust region moves parameters by more than gradients that are shared
+FITTED = [algo for algo in ALGOS if CRITIC_FIT in chosen(f"algo/{algo}") and algo not in OF_MANY]
 OF_DATA = [algo for algo in ALGOS if chosen(f"algo/{algo}").get("/collector") == "demonstrations"]
 REPLAYS = [name for name in names("memory") if made_by(f"memory/{name}").offers == "steps"]
 
