@@ -46,6 +46,7 @@ def test_a_class_or_a_key_that_is_gone(
     if command == "eval":
         change_config(latest, config)
     (tmp_path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    (tmp_path / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {algo: reinforce, env: cartpole}}}\n")
     assert main([command, str(tmp_path), *more]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "pgrun:" in line]
     assert len(lines) == 1
