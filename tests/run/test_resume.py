@@ -289,7 +289,7 @@ def test_a_run_killed_between_hydra_s_files_starts_again(damage, tmp_path):
     refused = pgrun_inside("resume", "run", cwd=tmp_path)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "hydra.yaml" in refused.err
-    assert "start it again" in refused.err
+    assert "delete the folder and start it again" in refused.err
     assert sorted(path.name for path in tmp_path.glob("run/*")) == [".hydra"]
 
 
@@ -357,6 +357,9 @@ def test_kill_9_at_any_moment(algo, tmp_path):
         begun = hydra_of(folder) is not None  # else the kill came while Hydra wrote its files, and it starts again
         again = ("resume", folder.name) if begun else (*overrides, f"hydra.run.dir={folder.name}")
         if not begun:
+            refused = shell("resume", folder.name, cwd=tmp_path)
+            assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+            assert "delete the folder and start it again" in refused.stderr
             shutil.rmtree(folder)
         resumed = shell(*again, cwd=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
