@@ -1,9 +1,7 @@
-"""What every test shares: one thread, generators that start from the same seed, and products in full."""
+"""What every test shares: one thread, and generators that start from the same seed."""
 
 import pytest
 import torch
-
-from pgrun.nn.precision import set_matmul_precision
 
 torch.set_num_threads(1)
 
@@ -11,4 +9,3 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
-    set_matmul_precision("highest")

@@ -40,7 +40,8 @@ class Reader(nn.Module):
     def __init__(self, network: Network, obs_space: gym.Space, n: int, outputs: int, gain: float) -> None:
         super().__init__()
         self.encoder = network.encoder(obs_space)
-        self.layers = Layers([self.encoder.features + n, *network.hidden], network.activation, network.init_gain)
+        sizes = [self.encoder.features + n, *network.hidden]
+        self.layers = Layers(sizes, network.activation, network.init_gain, rounds=network.rounds)
         self.head = linear(self.layers.features, outputs, gain)
 
     def forward(self, obs: Obs, x: Tensor) -> Tensor:
@@ -80,6 +81,6 @@ def first(q: nn.Module, obs: Obs, action: Tensor) -> Tensor:
     product: Product = torch.addmm
     for weight, bias in layers[:-1]:
         x = q.activation(product(bias[0], x, weight[0]))
-        product = between(torch.addmm)
+        product = between(torch.addmm, q.rounds)
     weight, bias = layers[-1]
     return (x * weight[0].T).sum(-1) + bias[0, 0]

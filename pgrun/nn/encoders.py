@@ -21,10 +21,19 @@ from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image
 class MLPEncoder(Encoder):
     """Linear layers with an activation after each."""
 
-    def __init__(self, space: gym.Space, hidden: Sequence[int], activation: str, gain: float, normalize: bool) -> None:
+    def __init__(
+        self,
+        space: gym.Space,
+        hidden: Sequence[int],
+        activation: str,
+        gain: float,
+        normalize: bool,
+        *,
+        rounds: bool = False,
+    ) -> None:
         super().__init__()
         self.flatten = Flatten(space, normalize)
-        self.layers = Layers([flat_size(space), *hidden], activation, gain)
+        self.layers = Layers([flat_size(space), *hidden], activation, gain, rounds=rounds)
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
@@ -152,6 +161,7 @@ class Network:
     shared: bool
     log_std_init: float
 
+    rounds = False  # whether products between hidden layers are rounded to bfloat16, as matmul_precision asks
     sequence: ClassVar[int | None] = None  # length of the sequences that a recurrent network learns from
 
     def __post_init__(self) -> None:
@@ -180,7 +190,12 @@ class MLP(Network):
             raise UserError(
                 f"network=mlp reads vectors, but the observations are images {space.shape}: use network=cnn"
             )
-        return MLPEncoder(space, self.hidden, self.activation, self.init_gain, self.normalize_obs)
+        return self.of_vectors(space)
+
+    def of_vectors(self, space: gym.Space) -> Encoder:
+        """Make the linear layers on vectors."""
+        layers = (self.hidden, self.activation, self.init_gain)
+        return MLPEncoder(space, *layers, self.normalize_obs, rounds=self.rounds)
 
 
 @dataclass(kw_only=True)
@@ -201,7 +216,7 @@ class CNN(Network):
 
     def encoder(self, space: gym.Space) -> Encoder:
         """Make an encoder of images; see `Network.encoder`."""
-        return CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain, self.channels_last)
+        return cnn_encoder(self, space)
 
 
 @dataclass(kw_only=True)
@@ -237,7 +252,13 @@ class Recurrent(MLP):
                     "network.normalize_obs=true is for vectors, and the observations are images, which are divided by "
                     "255: use network.normalize_obs=false"
                 )
-            inner = CNNEncoder(space, self.channels, self.hidden, self.activation, self.init_gain, self.channels_last)
+            inner = cnn_encoder(self, space)
         else:
-            inner = MLPEncoder(space, self.hidden, self.activation, self.init_gain, self.normalize_obs)
+            inner = self.of_vectors(space)
         return RecurrentEncoder(inner, self.cell, self.size)
+
+
+def cnn_encoder(network: CNN | Recurrent, space: gym.Space) -> CNNEncoder:
+    """Make convolutions on images, then linear layers, as a network's settings ask."""
+    layers = (network.channels, network.hidden, network.activation, network.init_gain)
+    return CNNEncoder(space, *layers, network.channels_last, rounds=network.rounds)

@@ -28,6 +28,7 @@ class CNNEncoder(Encoder):
         activation: between layers.
         gain: of the orthogonal initialisation.
         channels_last: which of the two layouts they have; None: tell by their shape.
+        rounds: whether products between linear layers are rounded; see `Layers`.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class CNNEncoder(Encoder):
         activation: str,
         gain: float,
         channels_last: bool | None = None,
+        *,
+        rounds: bool = False,
     ) -> None:
         super().__init__()
         self.key, space = image_of(space)
@@ -57,7 +60,7 @@ class CNNEncoder(Encoder):
             convolutions.append(layer)
             size = (out, *((n + 2 * padding - kernel) // stride + 1 for n in size[1:]))
         self.convolutions = nn.ModuleList(convolutions)
-        self.layers = Layers([math.prod(size), *hidden], activation, gain)
+        self.layers = Layers([math.prod(size), *hidden], activation, gain, rounds=rounds)
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:

@@ -55,7 +55,7 @@ class Side(nn.Module):
         self.whole = wide if all(list(cols) == whole for cols in sees) else -1  # the width that needs no gathering
         index = [[*cols, *[-1] * (wide - len(cols))] for cols in sees]  # −1: the zero behind the input
         self.register_buffer("sees", torch.tensor(index), persistent=False)  # [k, W]
-        self.activation = ACTIVATIONS[network.activation]
+        self.activation, self.rounds = ACTIVATIONS[network.activation], network.rounds
         self.shapes = list(itertools.pairwise([wide, *network.hidden, max(outputs)]))
         parts = []
         for inputs, last in zip(map(len, sees), outputs, strict=True):
@@ -79,7 +79,7 @@ class Side(nn.Module):
             x = _column(bias, x, weight) if shape[1] == 1 else product(bias, x, weight)
             if depth < len(self.shapes) - 1:
                 x = self.activation(x)
-            product = between(torch.baddbmm) if depth < len(self.shapes) - 2 else torch.baddbmm
+            product = between(torch.baddbmm, self.rounds) if depth < len(self.shapes) - 2 else torch.baddbmm
         return x
 
     def look(self, x: Tensor) -> Tensor:

@@ -39,10 +39,17 @@ class Layers(nn.Module):
 
     Small networks spend their time in Python, so `run` reads the parameters where modules keep them and makes one call
     a layer, where a stack of nn.Linear makes five.
+
+    Args:
+        sizes: of the input and of each layer.
+        activation: its name.
+        gain: of the orthogonal initialisation; see `linear`.
+        rounds: whether products between layers are rounded to bfloat16; see `precision.between`.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, gain: float) -> None:
+    def __init__(self, sizes: Sequence[int], activation: str, gain: float, *, rounds: bool = False) -> None:
         super().__init__()
+        self.rounds = rounds
         self.activation, self.features = ACTIVATIONS[activation], sizes[-1]
         self.names = [(f"weight{i}", f"bias{i}") for i in range(len(sizes) - 1)]
         for (weight, bias), (i, o) in zip(self.names, itertools.pairwise(sizes), strict=True):
@@ -56,7 +63,7 @@ class Layers(nn.Module):
         product: Product = F.linear
         for weight, bias in self.names:
             x = activation(product(x, parameters[weight], parameters[bias]))
-            product = between(F.linear)
+            product = between(F.linear, self.rounds)
         return x
 
     forward = run

@@ -284,7 +284,7 @@ class Twin(nn.Module):
             layers = [linear(i, o, network.init_gain) for _ in range(k)]
             self.weights.append(torch.stack([layer.weight.detach().T for layer in layers]).contiguous())
             self.biases.append(torch.stack([layer.bias.detach().unsqueeze(0) for layer in layers]))
-        self.k = k
+        self.k, self.rounds = k, network.rounds
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
         """Compute every Q, [k, M], of obs [M, *O] and action [M, A]."""
@@ -293,6 +293,6 @@ class Twin(nn.Module):
         product: Product = torch.bmm
         for weight, bias in hidden:
             x = self.activation(product(x, weight).add_(bias))  # faster than baddbmm, by a fifth at 256 units
-            product = between(torch.bmm)
+            product = between(torch.bmm, self.rounds)
         weight, bias = last  # one output: a product and a sum are faster than a matrix with one column
         return (x * weight.transpose(1, 2)).sum(-1) + bias.squeeze(-1)

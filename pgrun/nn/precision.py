@@ -7,27 +7,23 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Product = Callable[..., Tensor]
 
-_bfloat16 = False
-
 
 def set_matmul_precision(precision: str, device: torch.device | str = "cpu") -> None:
-    """Set the precision of this process's matrix products.
+    """Set torch's precision of this process's matrix products.
 
     Args:
         precision: `highest`, `high` and `medium` are torch.set_float32_matmul_precision's. `exact` is medium where that
-            rounds no more than highest does (it is oneDNN's float32 there), else highest. `bfloat16` rounds the
-            products of `between` and no others.
+            rounds no more than highest does (it is oneDNN's float32 there), else highest. So is `bfloat16`, which is a
+            network's own affair: see `between`.
         device: where the products are computed.
     """
-    global _bfloat16
-    _bfloat16 = precision == "bfloat16"
     if precision == "exact":
         precision = "medium" if torch.device(device).type == "cpu" and not medium_rounds() else "highest"
-    torch.set_float32_matmul_precision("highest" if _bfloat16 else precision)
+    torch.set_float32_matmul_precision("highest" if precision == "bfloat16" else precision)
 
 
 @cache
@@ -48,24 +44,26 @@ def medium_rounds() -> bool:
 
 
 @contextmanager
-def in_full() -> Iterator[None]:
-    """Switch the rounding to bfloat16 off inside this block."""
-    global _bfloat16
-    before, _bfloat16 = _bfloat16, False
+def in_full(module: nn.Module) -> Iterator[None]:
+    """Switch the rounding to bfloat16 off in a module's layers, inside this block."""
+    rounding = [layer for layer in module.modules() if getattr(layer, "rounds", False)]
+    for layer in rounding:
+        layer.rounds = False  # type: ignore[assignment]
     try:
         yield
     finally:
-        _bfloat16 = before
+        for layer in rounding:
+            layer.rounds = True  # type: ignore[assignment]
 
 
-def between(product: Product) -> Product:
-    """Return a product (F.linear, bmm, …) between one hidden layer and the next, in the run's precision.
+def between(product: Product, rounds: bool) -> Product:
+    """Return a product (F.linear, bmm, …) between one hidden layer and the next, which rounds to bfloat16 or not.
 
-    In bfloat16, the factors are rounded, and so are the product and these layers' gradients. Parameters and optimizer
+    If it rounds, the factors are rounded, and so are the product and these layers' gradients. Parameters and optimizer
     stay in float32; observations, actions and a network's outputs keep their digits (mixed precision: Micikevicius et
     al. 2018, https://arxiv.org/abs/1710.03740).
     """
-    return partial(_rounded, product) if _bfloat16 else product
+    return partial(_rounded, product) if rounds else product
 
 
 def _rounded(product: Product, *args: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
 from typing import Any
 
 import gymnasium as gym
@@ -65,7 +65,7 @@ class Batched(nn.Module):
 
     def __init__(self, network: MLP, obs_space: gym.Space, actions: int, k: int, dueling: bool) -> None:
         super().__init__()
-        self.k, self.dueling = k, dueling
+        self.k, self.dueling, self.rounds = k, dueling, network.rounds
         self.flatten = Flatten(obs_space, network.normalize_obs)
         self.activation = ACTIVATIONS[network.activation]
         hidden, gain = list(network.hidden), network.init_gain
@@ -100,7 +100,7 @@ class Batched(nn.Module):
         hidden = product
         for weight, bias in self.layers:
             x = self.activation(hidden(parameters[bias], x, parameters[weight]))
-            hidden = between(product)
+            hidden = between(product, self.rounds)
         of_q, of_v = x.chunk(2, -1) if self.value and self.layers else (x, x)
         weight, bias = self.head
         q = product(parameters[bias], of_q, parameters[weight])
@@ -126,11 +126,12 @@ class SingleQ(nn.Module):
         hidden, gain = list(network.hidden), network.init_gain
         head_gain = 1.0 if gain else 0.0
         split = len(hidden) - 1 if dueling and hidden else len(hidden)
-        part = network if split == len(hidden) else replace(network, hidden=hidden[:split])
+        part = copy(network)
+        part.hidden = hidden[:split]
         self.encoder = part.encoder(obs_space)
         sizes = [self.encoder.features, *hidden[split:]]
         outputs = [actions, 1] if dueling else [actions]  # for F, and for V
-        self.streams = nn.ModuleList(Layers(sizes, network.activation, gain) for _ in outputs)
+        self.streams = nn.ModuleList(Layers(sizes, network.activation, gain, rounds=network.rounds) for _ in outputs)
         self.heads = nn.ModuleList(linear(sizes[-1], n, head_gain) for n in outputs)
 
     def forward(self, obs: Obs) -> Tensor:

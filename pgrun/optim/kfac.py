@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 from pgrun.config.ranges import Count, Decay, Positive, Schedule
 from pgrun.core import kronecker, ranks
 from pgrun.errors import Diverged, UserError
-from pgrun.nn.precision import in_full
 from pgrun.optim.rules import Fisher, Optimizer
 
 
@@ -142,7 +141,7 @@ class KFAC(Optimizer):
 
     def look(self, *args: Any) -> dict[str, Tensor]:
         """Compute one batch's A and S of each block, and the diagonal D of each other parameter, over all ranks."""
-        with torch.enable_grad(), in_full(), LayerRecorder(self.parameters) as recorder:
+        with torch.enable_grad(), LayerRecorder(self.parameters) as recorder:
             log_likelihood, valid = self.fisher(*args)
             weight = valid.flatten().to(self.theta.dtype)  # [N]
             total = (log_likelihood.flatten() * weight).sum()

@@ -13,7 +13,6 @@ from running import change_config, new_run, parts, same
 from pgrun.config.resolve import resolved
 from pgrun.data.types import Step
 from pgrun.loop.evaluate import Evaluation, evaluate
-from pgrun.nn.precision import set_matmul_precision
 from pgrun.run.evaluation import evaluate_checkpoint
 from pgrun.system import randomness
 
@@ -181,7 +180,6 @@ def test_a_policy_is_evaluated_in_the_precision_that_it_was_trained_in(tmp_path)
     run = new_run(tmp_path, "algo=td3", "env=pendulum", *small, "matmul_precision=bfloat16")
     trained = run.execute()["eval_return_mean"]
     (tmp_path / ".hydra").mkdir()
-    set_matmul_precision("highest")
     found = {}
     for precision in ("bfloat16", "highest"):
         OmegaConf.update(run.config, "matmul_precision", precision)

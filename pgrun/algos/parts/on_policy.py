@@ -18,6 +18,7 @@ from pgrun.data.types import Carry, Obs, Transition, columns, flatten_time, fres
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
 from pgrun.nn.normalize import RewardScale
+from pgrun.nn.precision import in_full
 from pgrun.optim.gradient_step import GradientStep, Loss
 
 
@@ -78,8 +79,12 @@ class OnPolicy(Learner):
         return super().gradient_step(parameters, loss, **{"fisher": self.fisher, **options})
 
     def fisher(self, batch: Transition, *_: Any) -> tuple[Tensor, Tensor]:
-        """Compute log π(a|s) + log N(v; V(s), 1) of draws from the model, and which steps are valid; both [...]."""
-        pi, value = self.model(batch)
+        """Compute log π(a|s) + log N(v; V(s), 1) of draws from the model, and which steps are valid; both [...].
+
+        K-FAC looks for the layers' own weights, so products of rounded copies are made in full here.
+        """
+        with in_full(self.model):
+            pi, value = self.model(batch)
         with torch.no_grad():
             action, v = pi.sample(), value + torch.randn_like(value)
         return pi.log_prob(action) - 0.5 * (value - v).square(), batch.valid
