@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pgrun.collect.episode_stats import EpisodeStats
-from pgrun.compat.tensorboard import add_summary
+from pgrun.compat.tensorboard import add_summary, put_before
 from pgrun.loop.hooks import Every
 from pgrun.loop.train import Clock
 from pgrun.system.atomic import replace, told
@@ -67,9 +68,9 @@ class TensorBoard:
         stats: EpisodeStats,
         figures: Callable[[], dict[str, float]] = nothing,
     ) -> None:
-        again = any(folder.glob("events.out.tfevents.*"))
         self.folder, self.figures = folder, figures
         with told(FAILED, folder):
+            again = put_before(folder, time.time())
             self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
         self.due = Every(every, start)
         self.stats = stats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 from pgrun.compat import hydra as inside
 from pgrun.compat.loky import BrokenProcessPool, ProcessPoolExecutor, process_numbers
 from pgrun.compat.processes import kill_at_exit
-from pgrun.compat.tensorboard import add_summary
+from pgrun.compat.tensorboard import add_summary, put_before
 from pgrun.compat.torch import (
     BatchNorm,
     Dropout,
@@ -162,3 +163,27 @@ def test_rays_inside_has_what_is_set_and_called() -> None:
     assert issubclass(AuthenticationError, Exception)
     assert names(_enable_token_auth) == []
     assert callable(GcsClient)
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+def test_event_files_of_a_clock_that_was_ahead_come_first(ahead: int, tmp_path: Path) -> None:
+    now = 1_700_000_000.5
+    assert not put_before(tmp_path, now)
+    older = [f"events.out.tfevents.{int(now) - 9}.host.1.0", f"events.out.tfevents.{int(now) + ahead}.host.1.9"]
+    for name in older:
+        (tmp_path / name).write_text(name)
+    assert put_before(tmp_path, now)
+    (tmp_path / f"events.out.tfevents.{int(now)}.host.1.10").write_text("now")
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == [*older, "now"]
+
+
+def test_event_files_in_order_keep_their_names(tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.1699999999.host.1.0").touch()
+    assert put_before(tmp_path, 1_700_000_000.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["events.out.tfevents.1699999999.host.1.0"]
+
+
+def test_an_event_file_s_name_begins_with_its_second(tmp_path: Path) -> None:
+    SummaryWriter(str(tmp_path)).close()
+    (path,) = tmp_path.iterdir()
+    assert re.fullmatch(r"events\.out\.tfevents\.\d{10}\..*", path.name)
