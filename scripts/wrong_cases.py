@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -41,6 +42,16 @@ class Case:
     files: dict[str, str] = field(default_factory=dict)
 
 
+@cache
+def plain_settings(algo: str, env: str) -> list[tuple[str, Setting, Any]]:
+    """List the keys of a pair that hold a number, a word or a list, with their values."""
+    return [
+        (key, setting, value)
+        for key, setting, value in every_key(composed([f"algo={algo}", f"env={env}"]))
+        if setting is not None and is_plain(core(setting.type)) and not key.startswith(OF_NOBODY)
+    ]
+
+
 class Maker:
     """Makes cases.
 
@@ -50,13 +61,7 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.settings = {pair: list(self.plain_settings(*pair)) for pair in PAIRS}
-
-    def plain_settings(self, algo: str, env: str) -> Iterator[tuple[str, Setting, Any]]:
-        """Return the keys of a pair that hold a number, a word or a list, with their values."""
-        for key, setting, value in every_key(composed([f"algo={algo}", f"env={env}"])):
-            if setting is not None and is_plain(core(setting.type)) and not key.startswith(OF_NOBODY):
-                yield key, setting, value
+        self.settings = {pair: plain_settings(*pair) for pair in PAIRS}
 
     def base(self, pair: tuple[str, str]) -> list[str]:
         """Return a right command line that is short to run."""

@@ -41,6 +41,7 @@ def test_everything_travels(wheel):
     assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {"pgrun", "hydra_plugins"}
 
 
+@pytest.mark.slow
 def test_an_installed_copy_composes_and_trains(wheel, tmp_path):
     target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -18,11 +18,13 @@ def test_it_learns_the_values():
     assert trained("Two").value([0.0], [1.0]) == pytest.approx([GAMMA, 1.0], abs=0.06)
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     value = trained("Phases").value([1.0, 0.0], [0.0, 1.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
+@pytest.mark.slow
 def test_it_takes_the_action_that_pays():
     assert trained("Match").action([1.0], [-1.0]) == [1, 0]
 

@@ -124,6 +124,7 @@ def trained(probe):
     return run(*LEARN, f"env.id=Probe{probe}-v0", "+env.kwargs.continuous=true")[0].algorithm
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     a = trained("Phases")
     obs = torch.eye(2)
@@ -132,5 +133,6 @@ def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     assert value.tolist() == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.2)
 
 
+@pytest.mark.slow
 def test_it_finds_the_number_that_pays():
     assert Trained(trained("Match")).action([1.0], [-1.0]) == pytest.approx([0.5, -0.5], abs=0.12)

@@ -309,9 +309,8 @@ def test_the_policy_takes_the_action_that_pays(probe, pays):
     assert Trained(made.algorithm).action(*seen) == pays
 
 
-@pytest.mark.parametrize(
-    ("probe", "pays"), sampled([("Choice", [0.5, 0.5]), ("Match", [0.5, -0.5])], [("Match", [0.5, -0.5])])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("probe", "pays"), [("Choice", [0.5, 0.5]), ("Match", [0.5, -0.5])])
 def test_the_policy_finds_the_number_that_pays(probe, pays):
     calm = ("optimizer.lr=0.005", "network.log_std_init=-1", "total_steps=6000")
     made, _ = run(*PROBE, f"env.id=Probe{probe}-v0", "+env.kwargs.continuous=true", *calm)
@@ -319,6 +318,7 @@ def test_the_policy_finds_the_number_that_pays(probe, pays):
     assert Trained(made.algorithm).action(*seen) == pytest.approx(pays, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_bandit_is_solved():
     """Also by the policy that still explores."""
     made, clock = run("algo=grpo", "env=contextual_bandit", "total_steps=8000")

@@ -46,12 +46,12 @@ def trained(algo, probe, *overrides, continuous=False):
     return Trained(parts.algorithm)
 
 
-@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("reinforce", "ppo", "npg")))
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("ppo", "npg")))
 def test_one(algo):
     assert trained(algo, "One").value([0.0]) == pytest.approx([1.0], abs=0.05)
 
 
-@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("reinforce", "a2c", "trpo")))
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("reinforce", "a2c")))
 def test_sign(algo):
     assert trained(algo, "Sign").value([1.0], [-1.0]) == pytest.approx([1.0, -1.0], abs=0.1)
 
@@ -67,7 +67,7 @@ def test_the_policy_takes_the_action_that_pays(algo, probe, pays):
     assert trained(algo, probe).action(*SEEN[probe]) == pays
 
 
-@pytest.mark.parametrize("algo", sampled(ALGORITHMS, ("reinforce", "trpo")))
+@pytest.mark.parametrize("algo", sampled(ALGORITHMS, ("ppo", "trpo")))
 @pytest.mark.parametrize(("probe", "pays"), [("Choice", [0.5, 0.5]), ("Match", [0.5, -0.5])])
 def test_the_policy_finds_the_number_that_pays(algo, probe, pays):
     # calm enough that no mean is thrown out of [−1, 1], where every action is clipped to the same one
@@ -85,7 +85,7 @@ def test_a_time_limit_is_bootstrapped(algo, autoreset):
     assert value == pytest.approx([1.0 / (1.0 - GAMMA)], abs=0.3)
 
 
-@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("a2c", "npg", "sac")))
+@pytest.mark.parametrize("algo", sampled(WITH_VALUES, ("a2c", "npg")))
 def test_a_time_limit_is_bootstrapped_from_the_true_successor(algo):
     """From the reset observation, the values would be near 3.4 and 2.8."""
     value = trained(algo, "Phases").value([1.0, 0.0], [0.0, 1.0])

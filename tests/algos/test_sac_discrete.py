@@ -149,6 +149,7 @@ def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
+@pytest.mark.slow
 def test_it_takes_the_action_that_pays():
     warm = ("algo=sac_discrete", "algo.init_temperature=0.1", "algo.entropy_fraction=0.3")
     assert trained("Match", *warm).action([1.0], [-1.0]) == [1, 0]

@@ -110,6 +110,7 @@ def test_a_time_limit_is_bootstrapped_from_the_true_successor():
         assert agent.algorithm.v(torch.eye(2)).tolist() == pytest.approx(expect, abs=0.15)
 
 
+@pytest.mark.slow
 def test_it_finds_the_number_that_pays():
     agent = trained("Match", "algo.temperature=0.05")
     assert agent.action([1.0], [-1.0]) == pytest.approx([0.5, -0.5], abs=0.1)

@@ -196,6 +196,7 @@ def test_a_time_limit_is_bootstrapped_from_the_true_successor(continuous):
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
+@pytest.mark.slow
 def test_it_finds_the_number_that_pays():
     overrides = ("+env.kwargs.continuous=true", "algo.temperature=0.1", "env.id=ProbeMatch-v0")
     agent = Trained(run(*PROBE, *overrides)[0].algorithm)

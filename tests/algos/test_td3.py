@@ -196,6 +196,7 @@ def trained(algo, probe, *overrides):
     return Trained(run(*extra, *LEARN, *overrides)[0].algorithm)
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     value = trained("td3", "Phases").value([1.0, 0.0], [0.0, 1.0])
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)

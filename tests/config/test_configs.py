@@ -28,11 +28,13 @@ def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
+@cache
 def alone(name: str) -> DictConfig:
     """A config file by itself."""
     return DictConfig(OmegaConf.load(CONFIGS / f"{name}.yaml"))
 
 
+@cache
 def parents(name: str) -> list[str]:
     """The files of its folder that a config file builds on."""
     beside = name.rpartition("/")[0]
@@ -42,11 +44,11 @@ def parents(name: str) -> list[str]:
 
 def raw(name: str) -> DictConfig:
     """A config file with those that it builds on, without what else it chooses."""
-    own = alone(name)
-    own.pop("defaults", None)
+    own = OmegaConf.masked_copy(alone(name), [str(key) for key in alone(name) if key != "defaults"])
     return DictConfig(OmegaConf.merge(*(raw(parent) for parent in parents(name)), own))
 
 
+@cache
 def chosen(name: str) -> dict[str, str]:
     """The group members that a config file chooses, itself or by those that it builds on."""
     found = {key: value for parent in parents(name) for key, value in chosen(parent).items()}

@@ -70,6 +70,7 @@ def test_mujocos_warnings_go_to_the_log(caplog):
     assert "deprecated" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_atari_images_and_training(tmp_path, caplog):
     overrides = (
         *("env=atari", "network=cnn", "network.hidden=[32]", "num_envs=2", "total_steps=128", "algo.rollout=32"),

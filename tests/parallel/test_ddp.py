@@ -72,7 +72,7 @@ SINGLE = ("reinforce, average baseline", "a2c, shared", "ppo", "trpo", "acktr")
 # where what is reduced beside the gradient is not, another update comes out
 CONTROLS = ("reinforce, average baseline", "reinforce, optimal baseline", "ppo", "ppo_kl", "trpo", "acktr")
 
-QUICK = (*SINGLE, "vpg", "ppo_kl", "grpo")  # the others are with the longer tests
+QUICK = (*SINGLE, "grpo")  # the others are with the longer tests
 
 
 def case(overrides):

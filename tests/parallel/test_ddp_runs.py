@@ -117,6 +117,7 @@ def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(tmp_path):
     assert result["env_steps"] == whole["clock"]["steps"] >= 900
 
 
+@pytest.mark.slow
 def test_the_leader_logs_the_episodes_of_all(tmp_path):
     run = new_run(tmp_path, *WORDS, *DDP, *EVALS, "total_steps=700", "log.every=100")
     run.execute()

@@ -271,7 +271,8 @@ def test_a_worker_that_is_killed_is_reported_and_the_run_goes_on(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_no_process_outlives_an_interrupted_run(tmp_path, number):
     with started(tmp_path, "total_steps=100000000") as (process, workers):
         time.sleep(1.0)
@@ -283,6 +284,7 @@ def test_no_process_outlives_an_interrupted_run(tmp_path, number):
     assert (tmp_path / "run" / "checkpoints" / "latest.pt").exists()
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_run(tmp_path):
     with started(tmp_path, "total_steps=100000000") as (process, workers):
         process.kill()

@@ -119,6 +119,7 @@ def test_two_workers_learn_together(ray, tmp_path, seen):
     assert (ended["env_steps"], ended["updates"]) == (state["clock"]["steps"], state["clock"]["updates"])
 
 
+@pytest.mark.slow
 def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog, monkeypatch):
     """W = 3, D = 2: while one sleeps the others go on, and what it sends late is dropped and told of."""
     caplog.set_level(logging.INFO, "pgrun")
@@ -137,6 +138,7 @@ def test_a_slow_worker_is_not_waited_for(ray, tmp_path, seen, caplog, monkeypatc
     assert f"worker 2 {dropped}" in caplog.text.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_of_and_the_run_goes_on(ray, tmp_path, seen, caplog, monkeypatch):
     def kill():
         actors("RayWorker")[0].send_signal(signal.SIGKILL)

@@ -106,6 +106,7 @@ def test_who_is_refused_by_the_lock_alone_leaves_the_winner_s(here: Path, monkey
     assert left.read_text() == winner
 
 
+@pytest.mark.slow
 def test_a_run_is_locked_while_it_runs_and_resumed_by_one_process(here: Path) -> None:
     refused: list[Said] = []
 

@@ -24,7 +24,7 @@ from pgrun.run.run import Run
 from pgrun.shell.cli import main
 
 # of each kind of update, memory, collector and backend; the others are for the longer tests
-QUICK = ("reinforce", "ppo normalised", "ppo with a memory", "ppo in processes", "acer", "dqn by priority", "maddpg")
+QUICK = ("reinforce", "ppo with a memory", "ppo in processes", "dqn by priority", "maddpg")
 
 
 @pytest.mark.parametrize("name", sampled(list(RUNS), QUICK))
@@ -180,7 +180,8 @@ def final_state(folder: Path) -> dict:
     return outcome(checkpoint.load(folder / "checkpoints" / "latest.pt"))
 
 
-@pytest.mark.parametrize("backend", ["auto", pytest.param("async", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["auto", "async"])
 def test_ctrl_c_and_resume(backend, tmp_path):
     # the signal goes to the whole process group, as a terminal sends it
     overrides = ("total_steps=6000", "num_envs=2", "network.hidden=[16]", "eval.every=null", "eval.final_episodes=2")

@@ -35,6 +35,7 @@ def try_out(combination):
     return True
 
 
+@pytest.mark.slow
 def test_a_sample_of_all():
     whole = sample()
     some = [*whole[1::2], *whole[::4]]  # each algorithm once, and half of them a second time

@@ -49,6 +49,7 @@ def test_paths_end_where_they_are_said_to():
         assert len(path) <= 31
 
 
+@pytest.mark.slow
 def test_the_figure_can_be_drawn(tmp_path, monkeypatch):
     def train(folder, command):
         overrides = (command[1], *TINY, "network=mlp", "network.hidden=[8]", "eval.final_episodes=1")

@@ -196,6 +196,7 @@ def test_a_list_of_jobs_that_a_kill_tore(tmp_path: Path) -> None:
     assert (tmp_path / sweep.JOBS).read_text().count("0_a=1") == 1
 
 
+@pytest.mark.slow
 def test_other_runs_in_a_sweep_s_folder_are_none_of_its_jobs(tmp_path: Path) -> None:
     short = ["algo=reinforce", "total_steps=64", "num_envs=2", "eval.every=null", "eval.final_episodes=1"]
     new_run(tmp_path / "runs" / "old", *short).execute()

@@ -146,6 +146,7 @@ def test_maximises_and_goes_on(tmp_path: Path) -> None:
     assert [trial.number for trial in study.trials] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_with_the_fixed_config_that_it_was_begun_with(tmp_path: Path) -> None:
     (tmp_path / "conf" / "own").mkdir(parents=True)
 
@@ -172,6 +173,7 @@ def test_a_study_goes_on_with_the_fixed_config_that_it_was_begun_with(tmp_path: 
     }
 
 
+@pytest.mark.slow
 def test_a_failed_trial_that_was_tried_again_counts_no_longer(tmp_path: Path) -> None:
     (tmp_path / "mortal.py").write_text(MORTAL)
     line = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "algo.gamma=interval(0.9,0.99)", *SHORT]

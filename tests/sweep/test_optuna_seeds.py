@@ -90,6 +90,7 @@ def test_an_evaluation_counts_once_every_seed_has_had_it(tmp_path: Path) -> None
     assert study.trials[2].intermediate_values == {1: 1.0}
 
 
+@pytest.mark.slow
 def test_a_sweep_of_trials_of_several_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 COUNT = """
 import resource, torch
 from pgrun.system.allocator import keep_freed_memory
@@ -20,6 +22,7 @@ print(before, faults() if keep_freed_memory() else 0)
 """
 
 
+@pytest.mark.slow
 def test_tensors_made_again_cause_no_page_faults():
     said = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True).stdout
     handed_back, kept = (int(word) for word in said.split())

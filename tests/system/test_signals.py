@@ -219,6 +219,7 @@ def test_a_group_s_signal_with_environments_in_processes(number: signal.Signals,
     other.board.writer.close()
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_gone_costs_no_checkpoint(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if not pid:
