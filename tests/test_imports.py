@@ -18,8 +18,22 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # The rooms from the ground up: each may import those before it, and none that comes after.
 FLOORS = (
-    *("errors", "compat", "config", "core", "data", "system", "nn", "envs", "optim", "collect", "memory", "algos"),
-    *("loop", "run", "parallel", "sweep", "shell"),
+    *(
+        "errors",
+        "compat",
+        "config",
+        "trust",
+        "core",
+        "data",
+        "system",
+        "nn",
+        "envs",
+        "optim",
+        "collect",
+        "memory",
+        "algos",
+    ),
+    *("loop", "run", "parallel", "sweep", "after", "api", "shell"),
 )
 # What a room may not import although it stands higher: neighbours that have nothing to do with each other.
 APART = {
@@ -32,7 +46,7 @@ APART = {
 # Packages that belong to certain rooms alone.
 OWNERS = {
     "hydra": {"config", "compat", "run", "sweep", "shell"},
-    "omegaconf": {"config", "compat", "run", "sweep", "shell"},
+    "omegaconf": {"config", "compat", "run", "sweep", "after", "shell"},
     "tensorboard": {"run"},
     "torch.utils.tensorboard": {"run"},
     "ray": {"parallel", "sweep", "compat"},

@@ -9,13 +9,13 @@ from running import compose, new_run
 from shell import pgrun_inside
 from torch.testing import assert_close
 
+from pgrun.after.evaluation import evaluate_checkpoint
 from pgrun.collect.demonstrations import Demonstrations, Recorder
 from pgrun.envs.episode_file import episodes, load
 from pgrun.envs.make import make
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
 from pgrun.run.build import build
-from pgrun.run.evaluation import evaluate_checkpoint
 
 spaces = gym.spaces
 OBS, BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Box(-1.0, 1.0, (2,), np.float32)

@@ -11,6 +11,7 @@ from running import compose, new_run, parts, same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transitions import adapter
 
+from pgrun.after.evaluation import evaluate_checkpoint
 from pgrun.config.resolve import resolved
 from pgrun.envs.shaping import Coordinate, Distance, Shaped
 from pgrun.envs.tensor import TensorEnv
@@ -18,7 +19,6 @@ from pgrun.envs.worlds import CartPole, RewardHack
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.environments import shaped
-from pgrun.run.evaluation import evaluate_checkpoint
 
 GAMMA = 0.9
 

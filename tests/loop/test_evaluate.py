@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from recipes import sampled
 from running import change_config, new_run, parts, same
 
+from pgrun.after.evaluation import evaluate_checkpoint
 from pgrun.config.resolve import resolved
 from pgrun.data.types import Step
 from pgrun.loop.evaluate import Evaluation, evaluate
-from pgrun.run.evaluation import evaluate_checkpoint
 from pgrun.system import randomness
 
 

@@ -7,9 +7,9 @@ import odd  # noqa: F401 (registers environments)
 import torch
 from running import new_run, parts, same
 
+from pgrun.after.evaluation import evaluate_checkpoint
 from pgrun.loop.evaluate import evaluate
 from pgrun.run import checkpoint
-from pgrun.run.evaluation import evaluate_checkpoint
 from pgrun.system import randomness
 
 WORDS = ("env=gym", "env.id=Global-v0", "num_envs=2", "algo.rollout=10", "algo.minibatch=20", "network.hidden=[8]")

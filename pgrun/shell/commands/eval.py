@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_intermixed_args(argv)
     with stdout_alone() if args.json else nullcontext():
-        from pgrun.run.evaluation import evaluate_checkpoint  # imports torch: not for --help
+        from pgrun.after.evaluation import evaluate_checkpoint  # imports torch: not for --help
 
         result = evaluate_checkpoint(
             args.run,
