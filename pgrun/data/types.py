@@ -9,7 +9,7 @@ discrete choices as one-hot: [B, A].
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -206,6 +206,26 @@ def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of x over valid rows; both [...]."""
     weight = valid.to(x.dtype)
     return torch.sum(x * weight) / weight.sum().clamp(min=1.0)
+
+
+def loss_rows(args: Sequence[Any], like: Tensor) -> Tensor:
+    """Count the rows n that a loss is a mean of, as its arguments say.
+
+    These are the valid rows of the first `Transition`, or else the true entries of a mask that comes last. A loss with
+    neither counts as one row, wherever it is computed.
+
+    Args:
+        args: the loss's arguments.
+        like: a tensor on the device of the result.
+
+    Returns:
+        n, a 0-dimensional tensor.
+    """
+    for x in args:
+        if isinstance(x, Transition):
+            return x.valid.sum()
+    mask = args[-1] if args else None
+    return mask.sum() if isinstance(mask, Tensor) and mask.dtype is torch.bool else like.new_ones(())
 
 
 def mean_over_ranks(x: Tensor, valid: Tensor) -> Tensor:

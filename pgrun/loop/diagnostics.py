@@ -19,7 +19,7 @@ from pgrun.compat.torch import tree_flatten, tree_unflatten
 from pgrun.core import ranks
 from pgrun.core.baselines import optimal_of_others
 from pgrun.core.normalization import normalize
-from pgrun.data.types import Transition, map_transition, mean_over_ranks
+from pgrun.data.types import Transition, loss_rows, map_transition, mean_over_ranks
 from pgrun.errors import UserError
 from pgrun.loop.train import Update
 from pgrun.nn.distributions import Distribution
@@ -136,17 +136,19 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
     k = pieces // n  # rows a piece; the remainder is left out
     parts = [leaves[i].narrow(at, 0, n * k).unflatten(at, (n, k)).movedim(at, 0) for i, at in cut.items()]
 
-    def gradient(*piece: Tensor) -> Tensor:
-        arguments = list(leaves)
+    def arguments(piece: tuple[Tensor, ...]) -> Any:
+        whole = list(leaves)
         for i, x in zip(cut, piece, strict=True):
-            arguments[i] = x
-        return gradient_of(parameters, *tree_unflatten(arguments, form))[0]
+            whole[i] = x
+        return tree_unflatten(whole, form)
 
-    transition = next((x for x in args if isinstance(x, Transition)), None)
-    weight = step.theta.new_ones(n)
-    if transition is not None:  # the loss is a mean over valid entries
-        valid = transition.valid.narrow(dim, 0, n * k).unflatten(dim, (n, k)).movedim(dim, 0)
-        weight = valid.flatten(1).sum(1).to(weight.dtype)
+    def gradient(*piece: Tensor) -> Tensor:
+        return gradient_of(parameters, *arguments(piece))[0]
+
+    def rows(*piece: Tensor) -> Tensor:
+        return loss_rows(arguments(piece), step.theta)
+
+    weight = torch.func.vmap(rows)(*parts).to(step.theta.dtype)
     weight = weight / ranks.total(weight.sum()).clamp(min=1.0)
     suffix = step.norm_key.removeprefix("gradient/norm")
     return noise(torch.func.vmap(gradient)(*parts).detach() * weight.unsqueeze(-1), suffix)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.core import ranks
-from pgrun.data.types import Transition
+from pgrun.data.types import Transition, loss_rows
 from pgrun.loop.train import Clock
 from pgrun.optim.gradient_step import GradientStep
 from pgrun.parallel.messages import gather
-
-if TYPE_CHECKING:
-    pass
 
 
 class CommonClock(Clock):
@@ -74,26 +71,10 @@ class Average:
         """
         grad = step.theta.grad
         assert grad is not None
-        mean, *metrics = ranks.mean(rows(args, grad), grad, *step.metrics.values())
+        mean, *metrics = ranks.mean(loss_rows(args, grad), grad, *step.metrics.values())
         grad.copy_(mean)
         step.metrics.update(zip(step.metrics, metrics, strict=True))
         return step.descend(*args)
 
     def begin(self, step: GradientStep, progress: float) -> None:
         """Do nothing: all ranks have the same parameters already."""
-
-
-def rows(args: Sequence[Any], like: Tensor) -> Tensor:
-    """Count the rows n that a loss of these arguments is a mean of.
-
-    These are the valid rows of the first `Transition`, or else the true entries of a mask that comes last. Otherwise n
-    is 1 on all ranks alike.
-
-    Returns:
-        n, a 0-dimensional tensor.
-    """
-    for x in args:
-        if isinstance(x, Transition):
-            return x.valid.sum()
-    mask = args[-1] if args else None
-    return mask.sum() if isinstance(mask, Tensor) and mask.dtype is torch.bool else like.new_ones(())

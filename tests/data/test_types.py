@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from pgrun.data.types import Transition, flatten_time, map_obs, map_transition, mask_mean, rows
+from pgrun.data.types import Transition, flatten_time, loss_rows, map_obs, map_transition, mask_mean, rows
 
 
 def transition(t=3, b=2):
@@ -47,3 +47,14 @@ def test_mask_mean():
     x, valid = torch.tensor([[1.0, 2.0], [30.0, 5.0]]), torch.tensor([[True, True], [False, True]])
     assert_close(mask_mean(x, valid), torch.tensor(8.0 / 3.0))
     assert mask_mean(x, torch.zeros(2, 2, dtype=torch.bool)) == 0.0
+
+
+def test_a_loss_is_a_mean_of_its_batch_s_valid_rows_or_of_a_mask_s():
+    batch = transition()
+    batch.valid[2, 1] = False
+    mask, like = torch.tensor([[True, False], [True, True]]), torch.zeros(3)
+    assert loss_rows((batch,), like) == 5
+    assert loss_rows((like, batch, mask), like) == 5  # wherever the batch stands
+    assert loss_rows((like, mask), like) == 3
+    assert loss_rows((mask, like), like) == 1  # a mask counts where it comes last
+    assert loss_rows((), like) == 1

@@ -14,7 +14,7 @@ from torch import Tensor
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.collector import Collector
 from pgrun.config.ranges import Count, NotNegative
-from pgrun.data.types import Transition
+from pgrun.data.types import Transition, loss_rows
 from pgrun.errors import UserError
 from pgrun.loop.team import Team, afresh, check_gradient_steps, own
 from pgrun.loop.train import Clock, Hook
@@ -168,7 +168,7 @@ class ToChief:
         grad, name = step.theta.grad, self.names[id(step)]
         assert grad is not None
         norm = torch.linalg.vector_norm(grad.view(step.learners, -1), dim=-1, keepdim=True)
-        sent = self.line.rank, name, self.versions[name], grad.numpy(), weight(*args)
+        sent = self.line.rank, name, self.versions[name], grad.numpy(), max(float(loss_rows(args, grad)), 1.0)
         self.take(name, self.line.call("push", *sent))
         return norm if step.learners > 1 else norm.squeeze()
 
@@ -191,11 +191,6 @@ class ToChief:
         """Go on with the parameters that the chief returned."""
         self.versions[name], theta = found
         self.steps[name].theta.copy_(torch.tensor(theta))
-
-
-def weight(*args: Any) -> float:
-    """Count the rows that a loss's arguments hold: the valid rows of a batch, or 1."""
-    return max(float(args[0].valid.sum()), 1.0) if args and isinstance(args[0], Transition) else 1.0
 
 
 def normalizers(algorithm: Algorithm) -> dict[str, RunningNorm]:
