@@ -29,6 +29,7 @@ def test_it_takes_the_action_that_pays():
     assert trained("Match").action([1.0], [-1.0]) == [1, 0]
 
 
+@pytest.mark.slow
 def test_it_finds_the_number_that_pays():
     calm = ("+env.kwargs.continuous=true", "network.log_std_init=-1", "algo.normalize=batch", "optimizer.lr=0.1")
     agent = trained("Match", *calm, "total_steps=8000")

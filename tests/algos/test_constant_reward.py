@@ -90,7 +90,7 @@ def values(algorithm: Any) -> dict[str, Tensor]:
     return {name: x.flatten() for name, x in found.items()}
 
 
-QUICK = ("a2c", "trpo", "acer", "offpolicy_pg", "dqn", "d4pg", "sac_discrete")
+QUICK = ("a2c", "trpo", "offpolicy_pg", "dqn", "d4pg", "sac_discrete")
 
 
 @pytest.mark.parametrize("name", sampled(list(RECIPES), QUICK))

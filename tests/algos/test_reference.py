@@ -110,6 +110,7 @@ def test_the_algorithms_loss_has_that_gradient(algo, kind, finished):
     assert_close(ours, truth, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_stays_nearer(finished):
     def distance(coef):
         reference = (f"algo.reference={finished}", f"algo.reference_coef={coef}", "algo.clip_range=null")
