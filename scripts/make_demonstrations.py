@@ -13,7 +13,7 @@ import hydra
 import torch
 from torch import Tensor
 
-from pgrun.collect.demonstrations import Recorder
+from pgrun.collect.demonstrations import DemonstrationRecorder
 from pgrun.config.paths import config_dir
 from pgrun.config.resolve import resolved
 from pgrun.data.types import Carry, Obs
@@ -55,7 +55,7 @@ def main() -> None:
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = resolved(hydra.compose("config", overrides=["env=sparse_reach"]))
     env = make_env(config, args.episodes)
-    watch = Recorder()
+    watch = DemonstrationRecorder()
     result = evaluate(
         Scripted(env.world.expert, args.noise),  # type: ignore[arg-type, attr-defined]
         env,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -107,6 +108,11 @@ def test_the_walk_sees_what_is_there() -> None:
     assert ("pgrun.nn.normalize", "pgrun.core.returns") in arrows()
     assert any(within(m, "torch.utils.tensorboard") for m in imports(ROOT / "run" / "tensorboard.py"))
     assert any(within(m, "pgrun.run.run") for m in imports(ROOT / "shell" / "hydra_app.py"))  # within functions, too
+
+
+def test_the_front_page_has_this_order() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert ("errors", *listed) == FLOORS
 
 
 def test_no_arrow_runs_back_up() -> None:

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from pgrun.algos.parts.base import Algorithm
-from pgrun.collect.demonstrations import Recorder
+from pgrun.collect.demonstrations import DemonstrationRecorder
 from pgrun.data.types import VectorEnv
 from pgrun.envs.episode_file import episodes as to_episodes
 from pgrun.envs.episode_file import save
@@ -77,7 +77,7 @@ def evaluate_checkpoint(
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
         seed = config.seed + EVAL_SEED if seed is None else seed
-        watch = Recorder() if record is not None else None
+        watch = DemonstrationRecorder() if record is not None else None
         how: dict[str, Any] = {"explore": stochastic, "max_steps": config.eval.get("max_steps"), "record": watch}
         try:
             result = evaluate(algorithm, env, episodes, seed=seed, **how)
@@ -116,7 +116,7 @@ def trained_in(config: DictConfig) -> VectorEnv | None:
 
 
 def write_demonstrations(
-    path: Path, watch: Recorder, algorithm: Algorithm, env: VectorEnv, env_id: str, *, density: bool
+    path: Path, watch: DemonstrationRecorder, algorithm: Algorithm, env: VectorEnv, env_id: str, *, density: bool
 ) -> None:
     """Write the episodes that an evaluation counted; with `density`, the log-probabilities of their actions too."""
     rollout = watch.rollout()

@@ -98,8 +98,8 @@ class OffPolicyPG(PolicyGradient):
         self.checked = True
         return log_ratio
 
-    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute Ψ_t with the weights inside it, and V-trace targets; see `OnPolicy.weigh`."""
+    def advantages_and_targets(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute Ψ_t with the weights inside it, and V-trace targets; see `OnPolicy.advantages_and_targets`."""
         last = batch.last | ~batch.valid
         next_value, log_ratio = self.model.next_value(batch), batch.extras["log_ratio"]
         # a Ψ of returns is linear in rewards and values: weighed it is Σ_{k≥t} γ^{k−t} w_k r_k − w_t V(s_t)

@@ -94,9 +94,9 @@ class PolicyGradient(OnPolicy):
         # I ← γI, Sutton & Barto 2018, section 13.5: it goes on across rollouts and starts anew in each episode
         return action, (*after, self.gamma * i), {**extras, "I": i}
 
-    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute Ψ_t and the target, and normalise Ψ_t; see `OnPolicy.weigh`."""
-        psi, target = super().weigh(batch, value)
+    def advantages_and_targets(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute Ψ_t and the target, and normalise Ψ_t; see `OnPolicy.advantages_and_targets`."""
+        psi, target = super().advantages_and_targets(batch, value)
         return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
 
     def factor(self, batch: Transition) -> Tensor:
@@ -124,7 +124,7 @@ class PolicyGradient(OnPolicy):
             if self.ahead:
                 psi, target = extras["psi"], extras["target"]
             else:
-                psi, target = self.weigh(batch, value.detach())  # Ψ_t and the critic's target
+                psi, target = self.advantages_and_targets(batch, value.detach())  # Ψ_t and the critic's target
                 psi = psi * self.factor(batch)
             explained = losses.explained_variance(value, target, valid)
         policy = mask_mean(losses.policy_gradient(pi.log_prob(batch.action), psi), valid)  # −E[log π(a|s) Ψ]

@@ -55,7 +55,7 @@ class PPO(Proximal):
 
     def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute −L^{CLIP+VF+S}, eq. 9, on rows [M] or sequences [L, M]."""
-        valid, target, a = sample.valid, sample.extras["target"], sample.extras["psi"]
+        valid, target, a = sample.valid, sample.extras["target"], sample.extras["psi"]  # Â_t: see `estimate`
         if self.normalize_advantage:
             a = normalize(a, valid)  # Â_t
         pi, value = self.model(sample)

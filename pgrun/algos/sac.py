@@ -61,7 +61,7 @@ class SAC(OffPolicy):
         metrics |= self.actor_step(batch.obs, noise, alpha)
         mean_log_prob = -metrics["policy/entropy"]
         metrics |= self.adapt(mean_log_prob)
-        self.update_targets()
+        self.update_targets()  # θ̄ ← τθ + (1 − τ)θ̄
         metrics["policy/temperature"] = alpha
         return metrics
 

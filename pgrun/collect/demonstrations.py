@@ -16,7 +16,7 @@ from pgrun.envs.episode_file import load
 from pgrun.errors import UserError
 
 
-class Recorder:
+class DemonstrationRecorder:
     """Records the steps of an evaluation that count."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ def drop_namesakes(folder: Path) -> None:
 
 
 def source_of_files(source: type[FileConfigSource]) -> type[FileConfigSource]:
-    """Decorate a source of files that takes the place of Hydra's own: it gets the name by which Hydra knows that.
+    """Decorate a config source, so that Hydra uses it under the name of its own file source.
 
     Hydra takes no second source for files, only for other schemes, and looks for plugins again in a launcher's
     workers. There the source comes out of a pickle, so it has to have that name as soon as its module is imported.

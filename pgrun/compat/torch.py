@@ -36,7 +36,7 @@ def compiler_cache() -> str:
 
 
 def renamed_code(function: Callable[..., Any], name: str) -> FunctionType:
-    """Copy a function, with its code under another name, so that torch's compiler takes it for one of its own.
+    """Copy a function under another code name, so that torch's compiler counts it separately.
 
     The compiler knows code by its file, line and name. Two functions that one `def` made are the same code to it: it
     counts the compilations of both together, and gives a size that differs between them no fixed value.

@@ -129,7 +129,7 @@ def check_files(folder: Path) -> None:
 
 
 def check_sections(folder: Path, path: Path, content: Mapping[Any, Any]) -> None:
-    """Refuse a section of a tuned file that is called after no member of a group.
+    """Refuse a tuned file's section whose name is no member of any group.
 
     Args:
         folder: the user's.

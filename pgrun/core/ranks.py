@@ -55,7 +55,7 @@ def total(*x: Tensor) -> Any:
 
 
 def mean(n: Tensor, *x: Tensor) -> Any:
-    """Average means over n entries here (0-dim; may be 0) over all ranks' entries: Σ_r n_r x_r / Σ_r n_r."""
+    """Average x, the mean of this rank's n entries, over all ranks: Σ_r n_r x_r / Σ_r n_r; n is 0-dim and may be 0."""
     if _group is None:
         return x[0] if len(x) == 1 else x
     n = n.to(x[0].dtype)

@@ -1,1 +1,1 @@
-"""The data that flows round the loop: transitions, and the protocols of what makes and uses them."""
+"""The data that flows round the loop: transitions, and the protocols of environments and policies."""

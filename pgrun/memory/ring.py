@@ -59,7 +59,7 @@ class Ring:
         return torch.empty(self.rows, *shape, dtype=dtype, device=self.device)
 
     def fields(self, rollout: Transition, end: Tensor) -> Fields:
-        """Return what the tables keep of a rollout, by name, each [T, B, ...]; no window goes on after `end` [T, B]."""
+        """Return a rollout's fields for the tables, by name, each [T, B, ...]; windows stop at `end` [T, B]."""
         kept = {"action": rollout.action, "reward": rollout.reward, "discount": rollout.discount}
         if self.n == 1:
             kept["last"] = rollout.last.float()

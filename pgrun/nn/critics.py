@@ -11,7 +11,7 @@ from pgrun.errors import UserError
 from pgrun.nn.encoders import CNN, MLP, Network, Recurrent
 from pgrun.nn.layers import Layers, flat_size, is_image, linear
 from pgrun.nn.models import Twin
-from pgrun.nn.precision import Product, between
+from pgrun.nn.precision import Product, hidden_product
 
 
 def q_functions(network: Network, obs_space: gym.Space, action_space: gym.Space, *, k: int = 2) -> nn.Module:
@@ -81,6 +81,6 @@ def first(q: nn.Module, obs: Obs, action: Tensor) -> Tensor:
     product: Product = torch.addmm
     for weight, bias in layers[:-1]:
         x = q.activation(product(bias[0], x, weight[0]))
-        product = between(torch.addmm, q.rounds)
+        product = hidden_product(torch.addmm, q.rounds)
     weight, bias = layers[-1]
     return (x * weight[0].T).sum(-1) + bias[0, 0]

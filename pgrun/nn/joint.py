@@ -19,7 +19,7 @@ from pgrun.data.types import Obs, blocks, width
 from pgrun.errors import UserError
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
-from pgrun.nn.precision import Product, between
+from pgrun.nn.precision import Product, hidden_product
 
 NONE = -1e9  # the logit of what can't be chosen
 
@@ -79,7 +79,7 @@ class Side(nn.Module):
             x = _column(bias, x, weight) if shape[1] == 1 else product(bias, x, weight)
             if depth < len(self.shapes) - 1:
                 x = self.activation(x)
-            product = between(torch.baddbmm, self.rounds) if depth < len(self.shapes) - 2 else torch.baddbmm
+            product = hidden_product(torch.baddbmm, self.rounds) if depth < len(self.shapes) - 2 else torch.baddbmm
         return x
 
     def look(self, x: Tensor) -> Tensor:

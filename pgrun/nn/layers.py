@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.normalize import RunningNorm
-from pgrun.nn.precision import Product, between
+from pgrun.nn.precision import Product, hidden_product
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -44,7 +44,7 @@ class Layers(nn.Module):
         sizes: of the input and of each layer.
         activation: its name.
         gain: of the orthogonal initialisation; see `linear`.
-        rounds: whether products between layers are rounded to bfloat16; see `precision.between`.
+        rounds: whether products between layers are rounded to bfloat16; see `precision.hidden_product`.
     """
 
     def __init__(self, sizes: Sequence[int], activation: str, gain: float, *, rounds: bool = False) -> None:
@@ -63,7 +63,7 @@ class Layers(nn.Module):
         product: Product = F.linear
         for weight, bias in self.names:
             x = activation(product(x, parameters[weight], parameters[bias]))
-            product = between(F.linear, self.rounds)
+            product = hidden_product(F.linear, self.rounds)
         return x
 
     forward = run

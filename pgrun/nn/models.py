@@ -16,7 +16,7 @@ from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Distribution, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import MLP, Encoder, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
-from pgrun.nn.precision import Product, between
+from pgrun.nn.precision import Product, hidden_product
 
 spaces = gym.spaces
 
@@ -293,6 +293,6 @@ class Twin(nn.Module):
         product: Product = torch.bmm
         for weight, bias in hidden:
             x = self.activation(product(x, weight).add_(bias))  # faster than baddbmm, by a fifth at 256 units
-            product = between(torch.bmm, self.rounds)
+            product = hidden_product(torch.bmm, self.rounds)
         weight, bias = last  # one output: a product and a sum are faster than a matrix with one column
         return (x * weight.transpose(1, 2)).sum(-1) + bias.squeeze(-1)

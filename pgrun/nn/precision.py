@@ -17,8 +17,8 @@ def set_matmul_precision(precision: str, device: torch.device | str = "cpu") -> 
 
     Args:
         precision: `highest`, `high` and `medium` are torch.set_float32_matmul_precision's. `exact` is medium where that
-            rounds no more than highest does (it is oneDNN's float32 there), else highest. So is `bfloat16`, which is a
-            network's own affair: see `between`.
+            rounds no more than highest does (it is oneDNN's float32 there), else highest. With `bfloat16` torch stays
+            at highest, and networks round by themselves: see `hidden_product`.
         device: where the products are computed.
     """
     if precision == "exact":
@@ -56,8 +56,8 @@ def in_full(module: nn.Module) -> Iterator[None]:
             layer.rounds = True  # type: ignore[assignment]
 
 
-def between(product: Product, rounds: bool) -> Product:
-    """Return a product (F.linear, bmm, …) between one hidden layer and the next, which rounds to bfloat16 or not.
+def hidden_product(product: Product, rounds: bool) -> Product:
+    """Return the product (F.linear, bmm, …) to use between hidden layers: as given, or rounding to bfloat16.
 
     If it rounds, the factors are rounded, and so are the product and these layers' gradients. Parameters and optimizer
     stay in float32; observations, actions and a network's outputs keep their digits (mixed precision: Micikevicius et

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pgrun.data.types import Obs
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
-from pgrun.nn.precision import Product, between
+from pgrun.nn.precision import Product, hidden_product
 
 
 class DiscreteQ(nn.Module):
@@ -100,7 +100,7 @@ class Batched(nn.Module):
         hidden = product
         for weight, bias in self.layers:
             x = self.activation(hidden(parameters[bias], x, parameters[weight]))
-            hidden = between(product, self.rounds)
+            hidden = hidden_product(product, self.rounds)
         of_q, of_v = x.chunk(2, -1) if self.value and self.layers else (x, x)
         weight, bias = self.head
         q = product(parameters[bias], of_q, parameters[weight])

@@ -81,6 +81,7 @@ class GradientStep:
         owner: the module whose methods the loss calls; compiling swaps its parameters for functional ones.
         parameters: the parameters that the step changes.
         loss: returns a 0-dim loss and 0-dim metrics; it draws no random numbers (noise comes as an argument).
+            Several processes weigh its gradient by the rows in its arguments: see `loss_rows`.
         optimizer: a factory, called with a list of one flat vector.
         max_grad_norm: clip the gradient's 2-norm to this; None leaves it.
         compile: trace it into one compiled function.

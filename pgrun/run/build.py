@@ -126,7 +126,7 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     # torch has one setting for all devices; if a GPU learns or acts, it is the GPU's
     where = device if device.type == "cuda" else pick(config.act_device, device)
     set_matmul_precision(config.matmul_precision, where)
-    network.rounds = config.matmul_precision == "bfloat16"
+    network.rounds = config.matmul_precision == "bfloat16"  # its layers read it: see precision.hidden_product
     optimizer = instantiate(config.optimizer, _convert_="all")
     if isinstance(optimizer, partial):  # the algorithm calls it, with each gradient step's parameters
         check_arguments(optimizer, config.optimizer._target_)

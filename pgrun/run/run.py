@@ -161,7 +161,7 @@ class Run:
             self.write()
 
     def stands(self) -> tuple[Any, ...]:
-        """Return values of which at least one differs between two checkpoints."""
+        """Return a mark of where the run stands, which differs between any two checkpoints."""
         return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
 
     def write_best(self) -> None:

@@ -10,7 +10,7 @@ from pgrun.config.ranges import Count
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's basic sweeper, without composing all jobs first: the launcher does that before it starts one.
+    """Hydra's basic sweeper, except that the launcher composes each job, just before it starts.
 
     Args:
         max_batch_size: jobs that a launcher gets at a time; null: all.

@@ -112,7 +112,7 @@ def test_the_critic_is_fitted_to_v_trace():
     last = batch.last | ~batch.valid
     want = v_trace(batch.reward, batch.discount, last, value, next_value, log_ratio, COMMON["gamma"]).target
     extras = {"log_ratio": log_ratio, "weight": torch.ones_like(value)}
-    assert_close(algorithm.weigh(batch._replace(extras=extras), value)[1], want)
+    assert_close(algorithm.advantages_and_targets(batch._replace(extras=extras), value)[1], want)
 
 
 def test_ones_without_weights_is_maximum_likelihood():

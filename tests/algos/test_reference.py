@@ -155,7 +155,7 @@ def test_the_rewards_scale_is_not_the_penaltys(algo, spread, finished):
     psi = a.estimate(seen).extras["psi"]
     plain.observe(batch.reward, batch.last, batch.valid)  # what was paid, and that alone
     with torch.no_grad():
-        without, _ = a.weigh(batch._replace(reward=plain(batch.reward)), a.model.value(batch))
+        without, _ = a.advantages_and_targets(batch._replace(reward=plain(batch.reward)), a.model.value(batch))
     assert_close(psi, without - 0.5 * kl)
 
 

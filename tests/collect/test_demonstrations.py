@@ -10,7 +10,7 @@ from shell import pgrun_inside
 from torch.testing import assert_close
 
 from pgrun.after.evaluation import evaluate_checkpoint
-from pgrun.collect.demonstrations import Demonstrations, Recorder
+from pgrun.collect.demonstrations import DemonstrationRecorder, Demonstrations
 from pgrun.envs.episode_file import episodes, load
 from pgrun.envs.make import make
 from pgrun.errors import UserError
@@ -38,7 +38,7 @@ class Script:
 def test_what_an_evaluation_counts_is_recorded(autoreset):
     kwargs = {"backend": "sync", "max_episode_steps": None, "extra": None, "kwargs": {}, "wrappers": ()}
     env = make(id="CartPole-v1", num_envs=3, autoreset=autoreset, float64=False, seed=0, **kwargs)
-    watch = Recorder()
+    watch = DemonstrationRecorder()
     result = evaluate(Script(), env, 7, seed=5, record=watch)
     env.close()
     split = episodes(watch.rollout())

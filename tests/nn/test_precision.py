@@ -15,7 +15,7 @@ from pgrun.nn.critics import first
 from pgrun.nn.joint import Side
 from pgrun.nn.layers import Layers
 from pgrun.nn.models import Twin
-from pgrun.nn.precision import between, in_full, medium_rounds, set_matmul_precision
+from pgrun.nn.precision import hidden_product, in_full, medium_rounds, set_matmul_precision
 from pgrun.nn.q import DiscreteQ
 from pgrun.run import build
 
@@ -92,7 +92,7 @@ def rounded(x):
 def test_a_product_of_rounded_numbers():
     x, weight, bias = torch.randn(40, 70), torch.randn(30, 70), torch.randn(30)
     exact = rounded(x) @ rounded(weight).T + rounded(bias)
-    ours = between(F.linear, True)(x, weight, bias)
+    ours = hidden_product(F.linear, True)(x, weight, bias)
     assert ours.dtype == torch.float32
     assert torch.equal(ours.double(), rounded(ours))
     assert_close(ours.double(), exact, rtol=2**-8, atol=1e-4)

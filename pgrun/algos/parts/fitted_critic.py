@@ -55,9 +55,9 @@ class FittedCritic(OnPolicy):
         self.critic_fit = critic_fit
         self.value_step = None if self.model.critic is None else critic_fit.prepare(self)
 
-    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute Ψ_t and the critic's target, and normalise Ψ_t; see `OnPolicy.weigh`."""
-        psi, target = super().weigh(batch, value)
+    def advantages_and_targets(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute Ψ_t and the critic's target, and normalise Ψ_t; see `OnPolicy.advantages_and_targets`."""
+        psi, target = super().advantages_and_targets(batch, value)
         return NORMALIZE[self.normalize](psi, batch.last, batch.valid, self.weight_inside(batch)), target
 
     def update(self, batch: Transition) -> dict[str, Tensor]:

@@ -79,7 +79,9 @@ class OnPolicy(Learner):
         return super().gradient_step(parameters, loss, **{"fisher": self.fisher, **options})
 
     def fisher(self, batch: Transition, *_: Any) -> tuple[Tensor, Tensor]:
-        """Compute log π(a|s) + log N(v; V(s), 1) of draws from the model, and which steps are valid; both [...].
+        """Compute the log-likelihood of actions and values drawn from the model, and which steps are valid; both [...].
+
+        It is log π(a|s) + log N(v; V(s), 1).
 
         K-FAC looks for the layers' own weights, so products of rounded copies are made in full here.
         """
@@ -122,7 +124,7 @@ class OnPolicy(Learner):
             self.reward_scale.observe(r, batch.last[:, new_columns], batch.valid[:, new_columns])
         return batch._replace(reward=self.reward_scale(earned) - penalty)
 
-    def weigh(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
+    def advantages_and_targets(self, batch: Transition, value: Tensor) -> tuple[Tensor, Tensor]:
         """Compute Ψ_t and the critic's target, both [T, B].
 
         Args:
@@ -136,7 +138,7 @@ class OnPolicy(Learner):
         return self.baseline(psi, last, batch.valid, self.weight_inside(batch)), target
 
     def prepared(self, batch: Transition) -> Transition:
-        """Add what `weigh` and `factor` need to a batch of the memory; most algorithms need nothing."""
+        """Add what `advantages_and_targets` and `factor` need to a batch; most algorithms need nothing."""
         return batch
 
     def factor(self, batch: Transition) -> Tensor:
@@ -162,7 +164,7 @@ class OnPolicy(Learner):
         """
         batch = self.scaled(batch)
         pi, value = self.model(batch)
-        psi, target = self.weigh(batch, value)
+        psi, target = self.advantages_and_targets(batch, value)
         factor = self.factor(batch)
         computed = {"target": target, "value": value, "log_prob": pi.log_prob(batch.action), "pi": pi.params()}
         if self.baseline.needs_scores:
