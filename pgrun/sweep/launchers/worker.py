@@ -31,7 +31,7 @@ from pgrun.sweep.jobs import never, run_job
 from pgrun.sweep.resolvers import register_resolvers
 from pgrun.system.lock import Lock, held
 
-GRACE = 8.0  # seconds that a job gets to write its checkpoint when it has to end
+GRACE = 20.0  # seconds, at most, that a job gets to write its checkpoint when it has to end
 _watched: set[str] = set()
 _at_work = threading.Event()
 
