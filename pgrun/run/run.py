@@ -195,7 +195,7 @@ class Run:
                 self.complete,
                 progress,
             ]
-            with stop_on_signals(clock, *((above_bar,) if self.answers else ())):
+            with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.answers):
                 try:
                     self.sessions.startup = time.perf_counter() - self.sessions.begin
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:

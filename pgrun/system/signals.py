@@ -52,7 +52,9 @@ def untouched(number: signal.Signals) -> bool:
 
 
 @contextmanager
-def stop_on_signals(clock: Stoppable, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+def stop_on_signals(
+    clock: Stoppable, say: Callable[[str], None] = lambda line: None, *, again: bool = True
+) -> Iterator[None]:
     """Let the first signal stop the loop after the step it is in; of later ones only Ctrl-C kills it.
 
     Some programs send several: `timeout` sends one to the command and one to its group, a scheduler a warning first.
@@ -60,6 +62,8 @@ def stop_on_signals(clock: Stoppable, say: Callable[[str], None] = lambda line: 
     Args:
         clock: the loop's clock.
         say: called once, at once, with a line for the user.
+        again: whether a later Ctrl-C kills it. A job of a sweep has no user, and Ray sends the signal to cancel a task
+            once more where the job takes two seconds to end.
     """
     said: list[int] = []
 
@@ -70,7 +74,7 @@ def stop_on_signals(clock: Stoppable, say: Callable[[str], None] = lambda line: 
             say(f"{by}stopping after this step, then a checkpoint is written; Ctrl-C again ends it at once")
 
     def stop(number: int, frame: Any) -> None:
-        if clock.stop == "interrupted" and number == signal.SIGINT:
+        if again and clock.stop == "interrupted" and number == signal.SIGINT:
             raise KeyboardInterrupt
         clock.stop = "interrupted"
 

@@ -109,6 +109,14 @@ def test_the_first_signal_before_a_run_begins_ends_the_command() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_job_without_a_user_is_killed_by_no_later_ctrl_c():
+    clock = Clock(1)
+    with stop_on_signals(clock, again=False):
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert clock.stop == "interrupted"
+
+
 def test_a_second_signal_while_a_checkpoint_is_written_tears_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
