@@ -98,12 +98,12 @@ class RayLauncher(SweepLauncher):
         import ray
 
         self.waiting.clear()
-        for reference in self.running:
-            ray.cancel(reference, force=False)
         deadline = time.monotonic() + GRACE
         try:
             while self.running and time.monotonic() < deadline:
-                ready, _ = ray.wait(list(self.running), num_returns=1, timeout=0.5)
+                for reference in self.running:
+                    ray.cancel(reference, force=False)  # again and again: on a busy machine one may not arrive
+                ready, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=2.0)
                 for reference in ready:
                     self.running.pop(reference)
         except KeyboardInterrupt:  # a second Ctrl-C waits no longer
