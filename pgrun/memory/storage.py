@@ -107,7 +107,7 @@ class Frames:
         self.keep(numbers[apart], {key: x.flatten(0, 1)[apart] for key, x in successors.items()})
 
     def join(self, before: int, at: int, joined: Tensor, valid: Tensor) -> None:
-        """Note that the rows about to be written, from `at` on, follow the newest rows, from `before` on.
+        """Link the newest rows, from `before` on, to the rows about to be written, from `at` on.
 
         Args:
             before: number of the first of the newest rows.

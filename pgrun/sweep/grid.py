@@ -10,7 +10,7 @@ from pgrun.config.ranges import Count
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's basic sweeper, except that the launcher composes each job, just before it starts.
+    """Hydra's basic sweeper, except that it leaves composing the jobs to the launcher.
 
     Args:
         max_batch_size: jobs that a launcher gets at a time; null: all.
