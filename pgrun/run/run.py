@@ -45,7 +45,8 @@ class Run:
         names: the `algo` and `env` that were chosen.
         begin: `time.perf_counter()` when the process began.
         quiet: print nothing and show no progress (one of several jobs at once).
-        answers: answer a signal at once; None: unless it is quiet.
+        answers: answer a signal at once with a line; None: unless it is quiet.
+        attended: a user sits at it, whose second Ctrl-C ends it at once (not so for a sweep's job elsewhere).
         hydra: the `hydra` node that the config was composed with, if that is known.
         told: the changes that `pgrun resume` was told.
         resume: a checkpoint's content to go on from.
@@ -62,6 +63,7 @@ class Run:
         begin: float,
         quiet: bool = False,
         answers: bool | None = None,
+        attended: bool = True,
         hydra: DictConfig | None = None,
         told: Sequence[str] = (),
         resume: dict[str, Any] | None = None,
@@ -69,7 +71,7 @@ class Run:
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
         self.quiet, self.hopeless = quiet, hopeless
-        self.answers = not quiet if answers is None else answers
+        self.answers, self.attended = not quiet if answers is None else answers, attended
         self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
         self.clock = parts.team.clock(config.total_steps)
         self.sessions = Sessions(self.clock, begin)
@@ -195,7 +197,7 @@ class Run:
                 self.complete,
                 progress,
             ]
-            with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.answers):
+            with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.attended):
                 try:
                     self.sessions.startup = time.perf_counter() - self.sessions.begin
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
