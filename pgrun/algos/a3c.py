@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgrun.algos.policy_gradient import PolicyGradient
-from pgrun.config.ranges import NotNegative
+from pgrun.config.ranges import NotNegative, Scheduled
 from pgrun.errors import UserError
 
 
@@ -24,7 +24,7 @@ class A3C(PolicyGradient):
         self,
         *,
         exploration_per_worker: list[NotNegative] | None,
-        entropy_coef: NotNegative,
+        entropy_coef: Scheduled[NotNegative],
         rank: int = 0,
         **common: Any,
     ) -> None:

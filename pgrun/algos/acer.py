@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pgrun.algos.parts.acer_critics import ActorQ
 from pgrun.algos.parts.base import Learner
-from pgrun.config.ranges import Count, Decay, NotNegative, Positive
+from pgrun.algos.parts.rates import critics_rate
+from pgrun.config.ranges import Count, Decay, NotNegative, Positive, Scheduled
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project_to_trust_region
@@ -32,7 +33,8 @@ class ACER(Learner):
         average_decay: α, how slowly the average policy follows.
         draws: n actions, by which a dueling critic centres its advantages; for continuous actions.
         entropy_coef: weight of the entropy bonus.
-        value_coef: weight of the critic's loss.
+        value_coef: weight of the critic's loss, ½ of squared errors.
+        critic_lr: α^w, the critic's learning rate; null: the optimizer's.
     """
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
@@ -45,21 +47,25 @@ class ACER(Learner):
         *,
         rollout: Count,
         truncation: Positive,
-        trust_region: NotNegative,
+        trust_region: Scheduled[NotNegative],
         average_decay: Decay,
         draws: Count,
-        entropy_coef: NotNegative,
-        value_coef: NotNegative,
+        entropy_coef: Scheduled[NotNegative],
+        value_coef: Scheduled[NotNegative],
+        critic_lr: Scheduled[Positive] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.rollout = rollout  # T, which the collector takes
-        self.c, self.delta, self.alpha = truncation, trust_region, average_decay
-        self.entropy_coef, self.value_coef = entropy_coef, value_coef
+        self.c, self.alpha = truncation, average_decay
+        self.delta = self.coefficient("delta", trust_region)
+        self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
+        self.value_coef = self.coefficient("value_coef", value_coef)
         self.model = ActorQ(self.network, self.obs_space, self.action_space, draws)
         self.settle()
         self.average, self.theta_average = slow_copy(self.model.actor)  # θ_a
-        self.step = self.gradient_step(self.model.parameters(), self.loss)
+        apart = critics_rate(self.model, critic_lr)
+        self.step = self.gradient_step(self.model.parameters(), self.loss, apart=apart)
 
     def initial_carry(self, num_envs: int) -> Carry:
         """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.fitted_critic import FittedCritic
-from pgrun.config.ranges import Count, Fraction, NotNegative, Positive, Range
+from pgrun.config.ranges import Count, Fraction, NotNegative, Positive, Range, Scheduled
 from pgrun.core import losses
 from pgrun.data.types import Transition, mask_mean, mean_over_ranks
 
@@ -40,9 +40,9 @@ class DPPO(FittedCritic):
         *,
         policy_substeps: Count,
         minibatch: Count | None,
-        clip_range: Positive | None,
+        clip_range: Scheduled[Positive] | None,
         kl_coef: Positive,
-        kl_target: Positive,
+        kl_target: Scheduled[Positive],
         kl_high: Annotated[float, Range(1)],
         kl_low: Fraction,
         kl_factor: Annotated[float, Range(1)],
@@ -50,8 +50,11 @@ class DPPO(FittedCritic):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.policy_substeps, self.minibatch, self.epsilon = policy_substeps, minibatch, clip_range
-        self.kl_target, self.kl_high, self.kl_low = kl_target, kl_high, kl_low
+        self.policy_substeps, self.minibatch, self.epsilon = policy_substeps, minibatch, None
+        if clip_range is not None:
+            self.epsilon = self.coefficient("epsilon", clip_range)
+        self.kl_target = self.coefficient("kl_target", kl_target)
+        self.kl_high, self.kl_low = kl_high, kl_low
         self.kl_factor, self.kl_excess = kl_factor, kl_excess
         self.register_buffer("lambda_", torch.tensor(float(kl_coef), device=self.device))
         self.policy_step = self.gradient_step(self.actor, self.policy_loss, name="policy")
@@ -97,6 +100,6 @@ class DPPO(FittedCritic):
             j = mask_mean(ratio * psi, batch.valid) - lambda_ * kl - self.kl_excess * excess.square()
         else:
             epsilon = self.epsilon * torch.ones_like(entropy)
-            j = -mask_mean(losses.clipped_surrogate(ratio, psi, epsilon), batch.valid)
+            j = -mask_mean(losses.clipped_surrogate(ratio, psi, epsilon, epsilon), batch.valid)
         loss = -j - self.entropy_coef * entropy
         return loss, {"loss/policy": -j.detach(), "policy/entropy": entropy.detach()}

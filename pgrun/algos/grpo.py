@@ -50,21 +50,21 @@ class GRPO(Proximal):
         weight = groups.per_trajectory(batch.valid) if self.normalize_length else batch.valid.float()
         return batch._replace(extras={**kept, "psi": a, "weight": weight}), groups.undecided(r, self.group)
 
-    def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, sample: Transition, *epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute −J_GRPO, eq. 3, on rows [M] or sequences [L, M]; over minibatches its mean is one of trajectories."""
         valid, extras = sample.valid, sample.extras
         pi = self.model.policy(sample)
         log_prob = pi.log_prob(sample.action)
         log_ratio = log_prob - extras["log_prob"]
         ratio = log_ratio.exp()  # ρ_{i,t}
-        row_loss = losses.clipped_surrogate(ratio, extras["psi"], epsilon)
+        row_loss = losses.clipped_surrogate(ratio, extras["psi"], *epsilon)
         if self.reference is not None:
-            row_loss = row_loss + self.reference.penalty(sample, log_prob, ratio)
+            row_loss = row_loss + self.reference.penalty(sample, log_prob, ratio, self.reference_coef)
         policy = mask_mean(extras["weight"] * row_loss, valid)
         entropy = mask_mean(pi.entropy(), valid)
         with torch.no_grad():
             kl = mask_mean(ratio - 1.0 - log_ratio, valid)  # Schulman's k3, http://joschu.net/blog/kl-approx.html
-            clipped = mask_mean(((ratio - 1.0).abs() > epsilon).to(ratio.dtype), valid)
+            clipped = mask_mean(losses.outside_clip(ratio, *epsilon), valid)
         return policy - self.entropy_coef * entropy, {
             "loss/policy": policy.detach(),
             "policy/entropy": entropy.detach(),

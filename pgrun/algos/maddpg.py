@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Count, NotNegative, Positive
+from pgrun.config.ranges import Count, NotNegative, Positive, Scheduled
 from pgrun.core.gumbel import gumbel_like
 from pgrun.core.noise import ActionNoise
 from pgrun.data.types import Carry, Obs, Transition
@@ -41,8 +41,8 @@ class MADDPG(OffPolicy):
         self,
         *,
         exploration: ActionNoise,
-        actor_lr: Positive | None,
-        temperature: Positive,
+        actor_lr: Scheduled[Positive] | None,
+        temperature: Scheduled[Positive],
         logit_penalty: NotNegative,
         ensembles: Count,
         infer_policies: bool,
@@ -53,7 +53,8 @@ class MADDPG(OffPolicy):
         if not isinstance(exploration, ActionNoise):
             name = type(exploration).__name__
             raise UserError(f"{name} is no noise for continuous actions; use algo/exploration=gaussian, ou or none")
-        self.exploration, self.temperature, self.logit_penalty = exploration, temperature, logit_penalty
+        self.exploration, self.logit_penalty = exploration, logit_penalty
+        self.temperature = self.coefficient("temperature", temperature)
         self.ensembles, self.infer_entropy = ensembles, infer_entropy
         self.own_steps = ensembles > 1  # each row is one sub-policy's
         sees, does = self.obs_space, self.action_space

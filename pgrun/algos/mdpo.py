@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.ppo import PPO
-from pgrun.config.ranges import Positive, Schedule
-from pgrun.core.schedules import SCHEDULES
+from pgrun.config.ranges import Falling, Positive, Scheduled
 from pgrun.data.types import Transition, mean_over_ranks
 from pgrun.nn.distributions import Distribution
 
@@ -25,26 +24,23 @@ class MDPO(PPO):
         eta_schedule: how η falls over the run, down to 0 unless constant.
     """
 
-    eta_k: Tensor
+    eta: float | Tensor
 
-    def __init__(self, *, eta: Positive, eta_schedule: Schedule, **common: Any) -> None:
+    def __init__(self, *, eta: Scheduled[Positive], eta_schedule: Falling, **common: Any) -> None:
         super().__init__(**common)
-        self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]
-        self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
-
-    def update(self, batch: Transition) -> dict[str, Tensor]:
-        """Set η_k and learn as PPO does; see `Algorithm.update`."""
-        self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
-        return super().update(batch)
+        self.eta = self.coefficient("eta", eta, eta_schedule)  # η_k
 
     def penalty(self, sample: Transition, pi: Distribution, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """Compute (1/η_k) KL(π‖π_k), [...]."""
         kl = pi.kl(pi.like(sample.extras["pi"]))
-        return kl / self.eta_k + super().penalty(sample, pi, log_prob, ratio)
+        return kl / self.eta + super().penalty(sample, pi, log_prob, ratio)
 
     @torch.no_grad()
     def after_epochs(self, batch: Transition) -> dict[str, Tensor]:
         """Measure KL(π‖π_k) once the epochs are over."""
         pi = self.model.policy(batch)
         kl = pi.kl(pi.like(batch.extras["pi"]))
-        return {"policy/kl": mean_over_ranks(kl, batch.valid), "policy/eta": self.eta_k.clone()}
+        return {
+            "policy/kl": mean_over_ranks(kl, batch.valid),
+            "policy/eta": torch.as_tensor(self.eta, device=kl.device).clone(),
+        }

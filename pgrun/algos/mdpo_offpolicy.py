@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.sac import SAC
-from pgrun.config.ranges import Count, Positive, Schedule
-from pgrun.core.schedules import SCHEDULES
+from pgrun.config.ranges import Count, Falling, Positive, Scheduled
 from pgrun.data.types import Obs, Transition
 from pgrun.optim.gradient_step import slow_copy
 
@@ -30,21 +29,25 @@ class MDPOOffPolicy(SAC):
 
     compares = True
     updates: Tensor
-    eta_k: Tensor
+    eta: float | Tensor
 
     def __init__(
-        self, *, eta: Positive, eta_schedule: Schedule, mirror_every: Count, learn_temperature: bool, **common: Any
+        self,
+        *,
+        eta: Scheduled[Positive],
+        eta_schedule: Falling,
+        mirror_every: Count,
+        learn_temperature: bool,
+        **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.eta, self.eta_schedule = eta, SCHEDULES[eta_schedule]
+        self.eta = self.coefficient("eta", eta, eta_schedule)  # η_k
         self.mirror_every, self.learn_temperature = mirror_every, learn_temperature
         self.actor_k, self.theta_k = slow_copy(self.actor)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long, device=self.device))
-        self.register_buffer("eta_k", torch.tensor(float(eta), device=self.device), persistent=False)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        """Set η_k, renew π_k every m updates, and learn as SAC does; see `Algorithm.update`."""
-        self.eta_k.fill_(self.eta * self.eta_schedule(self.progress))
+        """Renew π_k every m updates, and learn as SAC does; see `Algorithm.update`."""
         due = self.updates % self.mirror_every == 0
         self.theta_k.lerp_(self.actor_step.theta, due.to(self.theta_k.dtype))  # θ_k ← θ, every m updates
         self.updates += 1
@@ -59,7 +62,7 @@ class MDPOOffPolicy(SAC):
         action, log_prob = pi.rsample(noise)
         kl = pi.kl(self.actor_k(obs)).mean()
         soft = (alpha * log_prob - self.q(obs, action).amin(0)).mean()
-        loss = soft + (1.0 / self.eta_k - alpha).clamp(min=0.0) * kl
+        loss = soft + (1.0 / torch.as_tensor(self.eta, device=kl.device) - alpha).clamp(min=0.0) * kl
         entropy = -log_prob.detach().mean()
         return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy, "policy/kl": kl.detach()}
 

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.fitted_critic import FittedCritic
-from pgrun.config.ranges import Count, NotNegative, Positive, Schedule
+from pgrun.config.ranges import Count, Falling, NotNegative, Positive, Scheduled
 from pgrun.core import ranks
-from pgrun.core.schedules import SCHEDULES
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product
 from pgrun.data.types import Transition, mask_mean, mean_over_ranks
-from pgrun.optim.gradient_step import flatten_parameters
+from pgrun.optim.vectors import flatten_parameters
 
 
 class NaturalGradient(FittedCritic):
@@ -31,8 +30,8 @@ class NaturalGradient(FittedCritic):
     def __init__(
         self,
         *,
-        delta: Positive,
-        delta_schedule: Schedule,
+        delta: Scheduled[Positive],
+        delta_schedule: Falling,
         cg_iterations: Count,
         cg_tolerance: NotNegative,
         damping: Positive,
@@ -40,19 +39,10 @@ class NaturalGradient(FittedCritic):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.first_delta, self.delta_schedule = delta, SCHEDULES[delta_schedule]
+        self.delta = self.coefficient("delta", delta, delta_schedule, traced=False)
         self.damping, self.fisher_rows = damping, fisher_rows
         self.cg_iterations, self.cg_tolerance = cg_iterations, cg_tolerance
         self.theta = flatten_parameters(self.actor)
-
-    @property
-    def delta(self) -> float:
-        """δ at this point of the run."""
-        return self.first_delta * self.delta_schedule(self.progress)
-
-    def schedules(self) -> dict[str, float]:
-        """Return δ beside the other schedules; see `Algorithm.schedules`."""
-        return {**super().schedules(), "schedule/delta": self.delta}
 
     def natural_gradient(self, batch: Transition, whole: Transition) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Compute x = F⁻¹g and g, both [P], of a rollout [T, B] and all its steps; return metrics, too."""

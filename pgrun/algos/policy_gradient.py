@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.on_policy import OnPolicy
-from pgrun.config.ranges import NotNegative
+from pgrun.algos.parts.rates import critics_rate
+from pgrun.config.ranges import NotNegative, Positive, Scheduled
 from pgrun.core import losses, ranks
 from pgrun.core.normalization import NORMALIZE, steps_weight
 from pgrun.data.types import Carry, Obs, Transition, mask_mean, pad, time_step
@@ -30,7 +31,8 @@ class PolicyGradient(OnPolicy):
         normalize: Ψ_t before the step: none; episode: by each episode's mean and deviation; batch: by the rollout's.
         reduce: a mean over rows (steps), or over episodes of their sums (sum) or means (mean).
         entropy_coef: weight of the entropy bonus.
-        value_coef: weight of the value loss.
+        value_coef: weight of the value loss ½ (V − V̂)².
+        critic_lr: α^w, the critic's learning rate; null: the optimizer's.
     """
 
     adds_correction = True
@@ -42,19 +44,22 @@ class PolicyGradient(OnPolicy):
         discount_states: bool,
         normalize: Literal["none", "episode", "batch"],
         reduce: Literal["rows", "sum", "mean"],
-        entropy_coef: NotNegative,
-        value_coef: NotNegative,
+        entropy_coef: Scheduled[NotNegative],
+        value_coef: Scheduled[NotNegative],
+        critic_lr: Scheduled[Positive] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.every_step, self.discount_states = update == "step", discount_states
         self.normalize, self.reduce = normalize, reduce
-        self.entropy_coef, self.value_coef = entropy_coef, value_coef
+        self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
+        self.value_coef = self.coefficient("value_coef", value_coef)
         if wrong := self.contradiction(common["whole_episodes"]):
             raise UserError(wrong)
         # compute Ψ before the loss where it takes more than the loss's own forward pass, or serves several steps
         self.ahead = self.every_step or self.baseline.needs_scores
-        self.step = self.gradient_step(self.model.parameters(), self.loss)
+        apart = critics_rate(self.model, critic_lr)
+        self.step = self.gradient_step(self.model.parameters(), self.loss, apart=apart)
 
     def contradiction(self, whole_episodes: bool) -> str | None:
         """Describe what is wrong with the settings, or return None."""

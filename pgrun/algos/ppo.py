@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgrun.algos.parts.proximal import Proximal
-from pgrun.config.ranges import NotNegative
+from pgrun.config.ranges import NotNegative, Positive, Scheduled
 from pgrun.core import losses
 from pgrun.core.normalization import normalize
 from pgrun.data.types import Transition, mask_mean
@@ -23,17 +24,29 @@ class PPO(Proximal):
 
     Args:
         normalize_advantage: in each minibatch, to mean 0 and standard deviation 1.
-        value_coef: weight of the value loss.
+        value_coef: c₁, weight of the value loss ½ (V − V̂)²: c₁ = 1 here is 0.5 where a code has no ½.
+        value_clip: ε_v, beyond which a change of V in an update earns nothing; null: no limit.
     """
 
-    def __init__(self, *, normalize_advantage: bool, value_coef: NotNegative, **common: Any) -> None:
+    def __init__(
+        self,
+        *,
+        normalize_advantage: bool,
+        value_coef: Scheduled[NotNegative],
+        value_clip: Scheduled[Positive] | None = None,
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         if normalize_advantage and not self.advantage.of_rewards:
             raise UserError(
                 "algo.normalize_advantage=true leaves nothing of a Ψ that is always 1; "
                 "use algo.normalize_advantage=false"
             )
-        self.normalize_advantage, self.value_coef = normalize_advantage, value_coef
+        if value_clip is not None and self.model.critic is None:
+            raise UserError(f"algo.value_clip={value_clip}: no critic is learned here; use algo.value_clip=null")
+        self.normalize_advantage, self.clips_value = normalize_advantage, value_clip is not None
+        self.value_coef = self.coefficient("value_coef", value_coef)
+        self.value_clip = self.coefficient("value_clip", math.inf if value_clip is None else value_clip)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Take the epochs on a rollout; see `Algorithm.update`."""
@@ -51,25 +64,34 @@ class PPO(Proximal):
 
     def penalty(self, sample: Transition, pi: Distribution, log_prob: Tensor, ratio: Tensor) -> Tensor:
         """Compute the term that a variant, or the reference, adds to each row's loss, [...]."""
-        return ratio.new_zeros(()) if self.reference is None else self.reference.penalty(sample, log_prob, ratio)
+        if self.reference is None:
+            return ratio.new_zeros(())
+        return self.reference.penalty(sample, log_prob, ratio, self.reference_coef)
 
-    def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def value_error(self, value: Tensor, sample: Transition) -> Tensor:
+        """Compute each row's value loss, L^VF with its ½, [...]."""
+        if self.clips_value:
+            old, target = sample.extras["value"], sample.extras["target"]
+            return losses.clipped_value_error(value, old, target, self.value_clip)
+        return losses.value_error(value, sample.extras["target"])
+
+    def loss(self, sample: Transition, *epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute −L^{CLIP+VF+S}, eq. 9, on rows [M] or sequences [L, M]."""
-        valid, target, a = sample.valid, sample.extras["target"], sample.extras["psi"]  # Â_t: see `estimate`
+        valid, a = sample.valid, sample.extras["psi"]  # Â_t: see `estimate`
         if self.normalize_advantage:
             a = normalize(a, valid)  # Â_t
         pi, value = self.model(sample)
         log_prob = pi.log_prob(sample.action)
         log_ratio = log_prob - sample.extras["log_prob"]
         ratio = log_ratio.exp()  # ρ_t
-        surrogate = losses.clipped_surrogate(ratio, a, epsilon)  # eq. 7
+        surrogate = losses.clipped_surrogate(ratio, a, *epsilon)  # eq. 7
         policy = mask_mean(surrogate + self.penalty(sample, pi, log_prob, ratio), valid)
         entropy = mask_mean(pi.entropy(), valid)
-        critic = mask_mean(losses.value_error(value, target), valid)
+        critic = mask_mean(self.value_error(value, sample), valid)
         total = policy + self.value_coef * critic - self.entropy_coef * entropy
         with torch.no_grad():
             kl = mask_mean(ratio - 1.0 - log_ratio, valid)  # Schulman's k3, http://joschu.net/blog/kl-approx.html
-            clipped = mask_mean(((ratio - 1.0).abs() > epsilon).to(ratio.dtype), valid)
+            clipped = mask_mean(losses.outside_clip(ratio, *epsilon), valid)
         return total, {
             "loss/policy": policy.detach(),
             "loss/value": critic.detach(),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.ppo import PPO
-from pgrun.config.ranges import Positive
+from pgrun.config.ranges import Positive, Scheduled
 from pgrun.data.types import Transition, mean_over_ranks
 from pgrun.nn.distributions import Distribution
 
@@ -25,9 +25,9 @@ class PPOKL(PPO):
 
     beta: Tensor
 
-    def __init__(self, *, kl_coef: Positive, kl_target: Positive, **common: Any) -> None:
+    def __init__(self, *, kl_coef: Positive, kl_target: Scheduled[Positive], **common: Any) -> None:
         super().__init__(**common)
-        self.kl_target = kl_target
+        self.kl_target = self.coefficient("kl_target", kl_target)
         self.register_buffer("beta", torch.tensor(float(kl_coef), device=self.device))
 
     def penalty(self, sample: Transition, pi: Distribution, log_prob: Tensor, ratio: Tensor) -> Tensor:

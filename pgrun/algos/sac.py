@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Count, Positive
+from pgrun.config.ranges import Count, Positive, Scheduled
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
@@ -34,13 +34,14 @@ class SAC(OffPolicy):
         self,
         *,
         init_temperature: Positive,
-        target_entropy: float | None,
+        target_entropy: Scheduled[float] | None,
         critics: Count = 2,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         dim = math.prod(self.action_space.shape or ())
-        self.target_entropy = -float(dim) if target_entropy is None else target_entropy  # H̄ = −dim(A), table 1
+        target_entropy = -float(dim) if target_entropy is None else target_entropy  # H̄ = −dim(A), table 1
+        self.target_entropy = self.coefficient("target_entropy", target_entropy)
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         q = q_functions(self.network, self.obs_space, self.action_space, k=critics)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))

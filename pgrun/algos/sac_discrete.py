@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Fraction, Positive
+from pgrun.config.ranges import Fraction, Positive, Scheduled
 from pgrun.core.soft import policy_value
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn.models import Actor
@@ -29,9 +29,9 @@ class SACDiscrete(OffPolicy):
     q: DiscreteQ
     q_target: DiscreteQ
 
-    def __init__(self, *, init_temperature: Positive, entropy_fraction: Fraction, **common: Any) -> None:
+    def __init__(self, *, init_temperature: Positive, entropy_fraction: Scheduled[Fraction], **common: Any) -> None:
         super().__init__(**common)
-        self.entropy_fraction = entropy_fraction
+        self.entropy_fraction = self.coefficient("entropy_fraction", entropy_fraction)
         self.actor = Actor(self.network, self.obs_space, self.action_space)
         q = DiscreteQ(self.network, self.obs_space, self.action_space, k=2)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(init_temperature)))
@@ -74,7 +74,7 @@ class SACDiscrete(OffPolicy):
             legal = (obs["action_mask"] != 0).sum(-1).clamp(min=1)
             return self.entropy_fraction * legal.to(self.log_alpha.dtype).log().mean()
         greatest = math.log(self.action_space.n)  # type: ignore[attr-defined]
-        return torch.full_like(self.log_alpha, self.entropy_fraction * greatest, requires_grad=False)
+        return torch.full_like(self.log_alpha, greatest, requires_grad=False) * self.entropy_fraction
 
     def temperature_loss(self, entropy: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute J(α), eq. 11, as log α · (H(π) − H̄): its sign drives the entropy to the target."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Positive
+from pgrun.config.ranges import Positive, Scheduled
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import Critic, SquashedActor
@@ -31,9 +31,10 @@ class SACv1(OffPolicy):
     action_spaces = (gym.spaces.Box,)
     elsewhere = "with Discrete actions, use algo=sac_discrete"
 
-    def __init__(self, *, temperature: Positive, reward_scale: Positive, **common: Any) -> None:
+    def __init__(self, *, temperature: Scheduled[Positive], reward_scale: Positive, **common: Any) -> None:
         super().__init__(**common)
-        self.alpha, self.reward_scale = temperature, reward_scale
+        self.reward_scale = reward_scale
+        self.alpha = self.coefficient("alpha", temperature)
         self.actor = SquashedActor(self.network, self.obs_space, self.action_space)
         self.v = Critic(self.network.encoder(self.obs_space), self.network)
         self.attach_critic(q_functions(self.network, self.obs_space, self.action_space, k=2), target=False)

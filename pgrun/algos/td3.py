@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.deterministic_policy import DeterministicReplay
-from pgrun.config.ranges import Count, NotNegative
+from pgrun.config.ranges import Count, NotNegative, Scheduled
 from pgrun.core.noise import smoothed
 from pgrun.data.types import Obs, Transition
 from pgrun.nn import q_functions
@@ -32,19 +32,20 @@ class TD3(DeterministicReplay):
         *,
         critics: Count,
         policy_delay: Count,
-        target_noise: NotNegative,
+        target_noise: Scheduled[NotNegative],
         target_noise_clip: NotNegative,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.policy_delay = policy_delay  # d
-        self.target_noise, self.target_noise_clip = target_noise, target_noise_clip  # σ̃, c
+        self.smooths, self.target_noise_clip = target_noise != 0, target_noise_clip  # σ̃ > 0, c
+        self.target_noise = self.coefficient("target_noise", target_noise)  # σ̃
         self.updates = 0
         self.attach_critic(q_functions(self.network, self.obs_space, self.action_space, k=critics))
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Fit the critics, and step the actor every `policy_delay` updates; see `Algorithm.update`."""
-        noise = [self.target_noise * torch.randn_like(batch.action)] if self.target_noise else []
+        noise = [self.target_noise * torch.randn_like(batch.action)] if self.smooths else []
         metrics = self.fit(batch, *noise)
         if self.updates % self.policy_delay == 0:
             metrics |= self.actor_step(batch.obs)

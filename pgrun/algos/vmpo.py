@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.parts.on_policy import OnPolicy
-from pgrun.config.ranges import Count, Positive
+from pgrun.algos.parts.rates import critics_rate
+from pgrun.config.ranges import Count, Positive, Scheduled
 from pgrun.core import losses, ranks
 from pgrun.core.normalization import normalize
 from pgrun.core.top_half import top_half_weights
@@ -29,6 +30,7 @@ class VMPO(OnPolicy):
         epsilon_alpha: ε_α, how far the policy may go from the one that acted, in nats; of a Gaussian, its mean.
         epsilon_covariance: ε_α of a Gaussian's covariance.
         init_alpha: α at the start.
+        critic_lr: α^w, the critic's learning rate; null: the optimizer's.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class VMPO(OnPolicy):
         epsilon_alpha: Positive,
         epsilon_covariance: Positive,
         init_alpha: Positive,
+        critic_lr: Scheduled[Positive] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -48,7 +51,11 @@ class VMPO(OnPolicy):
         self.epsilon_alpha = torch.tensor([epsilon_alpha, epsilon_covariance][: 1 + gaussian], device=self.device)
         self.log_eta = nn.Parameter(torch.zeros((), device=self.device))  # in standard deviations of A
         self.log_alpha = nn.Parameter(torch.full_like(self.epsilon_alpha, init_alpha).log())
-        self.step = self.gradient_step([*self.model.parameters(), self.log_eta, self.log_alpha], self.loss)
+        everything, apart = (
+            [*self.model.parameters(), self.log_eta, self.log_alpha],
+            critics_rate(self.model, critic_lr),
+        )
+        self.step = self.gradient_step(everything, self.loss, apart=apart)
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Take the epochs on a rollout; see `Algorithm.update`."""

@@ -43,5 +43,5 @@ class ActingPolicy:
         if self.copy is None:
             self.copy = algorithm.replica(self.device)
         self.copy.load_state_dict(algorithm.state_dict())
-        self.copy.progress = algorithm.progress  # exploration has schedules
+        self.copy.set_progress(algorithm.progress)  # exploration has schedules
         return self.copy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class Place:
     but: str = "minari:"
 
 
+@dataclass(frozen=True)
+class OrSchedule:
+    """Marks a number that may also be a schedule over the run, as a text; see `pgrun.config.schedule_text`."""
+
+
 Count = Annotated[int, Range(1)]
 CountOrZero = Annotated[int, Range(0)]
 Workers = Annotated[int, Range(1, negative=True)]
@@ -85,6 +90,8 @@ Share = Annotated[float, Range(0, 1, open_low=True)]  # a positive share of a wh
 Decay = Annotated[float, Range(0, 1, open_high=True)]  # the decay of a running mean
 Between = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 Seed = Annotated[int, Range(0, 10**18)]  # torch takes 64 bits, and evaluation's seeds are higher than the run's
-Schedule = Literal["constant", "linear", "cosine"]  # of a value that falls over a run
+Falling = Literal["constant", "linear", "cosine"]  # the way in which a value falls to 0 over a run
+Number = TypeVar("Number")
+Scheduled = Annotated[Number, OrSchedule()]  # as in Scheduled[Positive]
 FileName = Annotated[str, Place()]  # the path of a file or of a run
 Device = Annotated[str, Form(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]

@@ -9,7 +9,8 @@ import typing
 from collections.abc import Iterable
 from typing import Any, Union, get_args, get_origin
 
-from pgrun.config.ranges import Form, Place, Range
+from pgrun.config.ranges import Form, OrSchedule, Place, Range
+from pgrun.config.schedule_text import parse
 
 LISTS = (list, tuple, typing.Sequence, get_origin(typing.Sequence[int]))
 MAPPINGS = (dict, typing.Mapping, get_origin(typing.Mapping[str, int]))
@@ -72,10 +73,18 @@ def names_a_file(type_: Any) -> bool:
     return get_origin(kind) is typing.Annotated and any(isinstance(mark, Place) for mark in get_args(kind))
 
 
+def may_be_scheduled(type_: Any) -> bool:
+    """Return whether a setting's number may also be a schedule over the run."""
+    kind = core(type_)
+    return get_origin(kind) is typing.Annotated and any(isinstance(mark, OrSchedule) for mark in get_args(kind))
+
+
 def problem(value: Any, type_: Any) -> str:
     """Describe how a plain value (no mapping) breaks its setting's type; empty if it doesn't."""
     if value is None:
         return "" if may_be_null(type_) else f"should be {words(type_)}"
+    if isinstance(value, str) and may_be_scheduled(type_):
+        return problem_of_schedule(value, type_)
     plain, limits = without_limits(core(type_))
     if plain is Any:
         return ""
@@ -92,6 +101,26 @@ def problem(value: Any, type_: Any) -> str:
         if not limit.holds(value):
             kind = "is out of range: it must be" if isinstance(limit, Range) else "is not known; choose"
             return f"{kind} {limit}{null(type_)}"
+    return ""
+
+
+def problem_of_schedule(text: str, type_: Any) -> str:
+    """Describe how the text of a schedule is wrong; empty if nothing is.
+
+    Its last value may lie on an end of the range that is itself excluded, as no step is taken at the run's end.
+    """
+    if ":" not in text:
+        return f"should be {words(type_)}"
+    try:
+        points = parse(text)
+    except ValueError as error:
+        return f"is no schedule: {error}"
+    _, limits = without_limits(core(type_))
+    for i, (share, value) in enumerate(zip(points.shares, points.values, strict=True)):
+        at_end = i == len(points.shares) - 1 and share == 1.0
+        for limit in limits:
+            if isinstance(limit, Range) and not (limit.holds(value) or (at_end and value in (limit.low, limit.high))):
+                return f"is {value:g} at {share:g} of the run: it must be {limit}"
     return ""
 
 
@@ -143,7 +172,8 @@ def words_of_core(type_: Any) -> str:
     forms = [str(limit) for limit in limits if isinstance(limit, Form)]
     if forms:
         return f"one of {forms[0]}"
-    return name + "".join(f"{' of' if str(limit).startswith('at ') else ''} {limit}" for limit in limits)
+    text = name + "".join(f"{' of' if str(limit).startswith('at ') else ''} {limit}" for limit in limits)
+    return f"{text}, or a schedule as linear:FIRST:LAST" if may_be_scheduled(type_) else text
 
 
 def said(value: Any) -> str:

@@ -8,21 +8,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pgrun.config.ranges import Fraction, NotNegative, Positive, Share
+from pgrun.config.ranges import Fraction, NotNegative, Positive, Scheduled, Share
+from pgrun.core.schedules import Schedule
 
 ILLEGAL = -1e9
 
 
 class Exploration:
-    """A way to explore by a number that falls linearly from `first` to `final` over the first `fraction` of the run."""
+    """A way to explore by a number that changes over the run.
+
+    It falls linearly from `first` to `final` over the first `fraction` of the run, or follows a schedule of its own.
+    """
 
     name = "exploration"  # the number's name
 
-    def __init__(self, *, first: float, final: float, fraction: float) -> None:
-        self.first, self.final, self.fraction = first, final, fraction
+    def __init__(self, *, first: float | str, final: float, fraction: float) -> None:
+        self.schedule = Schedule(first)
+        self.first, self.final, self.fraction = self.schedule(0.0), final, fraction
 
     def now(self, progress: float) -> float:
         """Return the number at this progress of the run, in [0, 1]."""
+        if not self.schedule.constant:
+            return self.schedule(progress)
         return self.first + (self.final - self.first) * min(progress / self.fraction, 1.0)
 
     def figures(self, progress: float) -> dict[str, float]:
@@ -40,14 +47,14 @@ class EpsilonGreedy(Exploration):
     Watkins 1989; its schedule as in Mnih et al. 2015.
 
     Args:
-        epsilon: how often an action is random, at the start.
+        epsilon: how often an action is random, at the start; or its schedule, which leaves final and fraction unread.
         final: how often when it has fallen.
         fraction: the share of the run over which it falls.
     """
 
     name = "epsilon"
 
-    def __init__(self, *, epsilon: Fraction, final: NotNegative, fraction: Share) -> None:
+    def __init__(self, *, epsilon: Scheduled[Fraction], final: NotNegative, fraction: Share) -> None:
         if final > 1.0:
             raise ValueError(f"final={final} is a probability: it must be from 0 to 1")
         super().__init__(first=epsilon, final=final, fraction=fraction)
@@ -70,14 +77,14 @@ class Boltzmann(Exploration):
     It uses Gumbel's trick: the action with the largest Q/τ plus Gumbel noise is a draw from π.
 
     Args:
-        temperature: by which Q is divided, at the start.
+        temperature: by which Q is divided, at the start; or its schedule, which leaves final and fraction unread.
         final: the temperature when it has fallen.
         fraction: the share of the run over which it falls.
     """
 
     name = "temperature"
 
-    def __init__(self, *, temperature: Positive, final: NotNegative, fraction: Share) -> None:
+    def __init__(self, *, temperature: Scheduled[Positive], final: NotNegative, fraction: Share) -> None:
         super().__init__(first=temperature, final=final, fraction=fraction)
 
     def __call__(self, q: Tensor, progress: float) -> Tensor:

@@ -13,9 +13,19 @@ def policy_gradient(log_prob: Tensor, psi: Tensor) -> Tensor:
     return -log_prob * psi
 
 
-def clipped_surrogate(ratio: Tensor, advantage: Tensor, epsilon: Tensor) -> Tensor:
-    """Compute −min(ρÂ, clip(ρ, 1−ε, 1+ε) Â), Schulman et al. 2017, https://arxiv.org/abs/1707.06347, eq. 7."""
-    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantage)
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Compute −min(ρÂ, clip(ρ, 1−ε_low, 1+ε_high) Â).
+
+    Schulman et al. 2017, https://arxiv.org/abs/1707.06347, eq. 7, with one ε. Two: Yu et al. 2025 (DAPO),
+    https://arxiv.org/abs/2503.14476, eq. 10.
+    """
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - low, 1.0 + high) * advantage)
+
+
+def outside_clip(ratio: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Tell where ρ lies outside [1−ε_low, 1+ε_high]: 1 there, else 0."""
+    excess = ratio - 1.0
+    return ((excess > high) | (-excess > low)).to(ratio.dtype)
 
 
 def kl_estimate(log_r: Tensor, kind: str) -> Tensor:
@@ -30,6 +40,17 @@ def kl_estimate(log_r: Tensor, kind: str) -> Tensor:
 def value_error(value: Tensor, target: Tensor) -> Tensor:
     """Compute ½ (V(s_t) − target)²."""
     return 0.5 * (value - target).square()
+
+
+def clipped_value_error(value: Tensor, old: Tensor, target: Tensor, epsilon: float | Tensor) -> Tensor:
+    """Compute ½ max((V − V̂)², (V_old + clip(V − V_old, ±ε) − V̂)²), which gains nothing from V farther than ε away.
+
+    Schulman et al. 2016, https://arxiv.org/abs/1506.02438, bound V's change likewise; this form is that of PPO's first
+    code, described by Engstrom et al. 2020, https://arxiv.org/abs/2005.12729, section 3.
+    """
+    bound = torch.as_tensor(epsilon, dtype=value.dtype, device=value.device)
+    near = old + torch.clamp(value - old, -bound, bound)
+    return torch.maximum(value_error(value, target), value_error(near, target))
 
 
 def explained_variance(value: Tensor, target: Tensor, valid: Tensor) -> Tensor:

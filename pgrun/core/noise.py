@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from pgrun.config.ranges import NotNegative, Positive, Schedule
-from pgrun.core.schedules import SCHEDULES
+from pgrun.config.ranges import Falling, NotNegative, Positive, Scheduled
+from pgrun.core.schedules import SCHEDULES, Schedule
 
 Memory = tuple[Tensor, ...]
 
@@ -42,20 +42,24 @@ class ActionNoise:
         return action, memory
 
 
-class Scheduled(ActionNoise):
+class ScheduledNoise(ActionNoise):
     """Noise whose σ goes from `sigma` to `final` along a schedule.
 
     Args:
-        sigma: the noise's standard deviation, in halves of an action coordinate's range.
+        sigma: the noise's standard deviation, in halves of an action coordinate's range; or its schedule, which leaves
+            schedule and final unread.
         schedule: how σ falls over the run, down to `final`.
         final: its standard deviation at the run's end, unless constant.
     """
 
-    def __init__(self, *, sigma: NotNegative, schedule: Schedule, final: NotNegative) -> None:
-        self.first, self.final, self.schedule = sigma, final, SCHEDULES[schedule]
+    def __init__(self, *, sigma: Scheduled[NotNegative], schedule: Falling, final: NotNegative) -> None:
+        self.own = Schedule(sigma)
+        self.first, self.final, self.schedule = self.own(0.0), final, SCHEDULES[schedule]
 
     def sigma(self, progress: float) -> float:
         """Return σ at this point of the run."""
+        if not self.own.constant:
+            return self.own(progress)
         return self.final + (self.first - self.final) * self.schedule(progress)
 
     def figures(self, progress: float) -> dict[str, float]:
@@ -63,7 +67,7 @@ class Scheduled(ActionNoise):
         return {"sigma": self.sigma(progress)}
 
 
-class Gaussian(Scheduled):
+class Gaussian(ScheduledNoise):
     """Gaussian noise ε ~ N(0, σ²), drawn anew at each step."""
 
     def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
@@ -71,7 +75,7 @@ class Gaussian(Scheduled):
         return torch.add(action, torch.randn_like(action), alpha=self.sigma(progress)), memory
 
 
-class OrnsteinUhlenbeck(Scheduled):
+class OrnsteinUhlenbeck(ScheduledNoise):
     """Ornstein-Uhlenbeck noise σ x, dx = −θ x dt + dW: it keeps its direction for about 1/θ.
 
     Uhlenbeck & Ornstein 1930, https://doi.org/10.1103/PhysRev.36.823, from x = 0 at an episode's start, in Euler's

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def project_to_trust_region(g: Tensor, k: Tensor, delta: float) -> Tensor:
+def project_to_trust_region(g: Tensor, k: Tensor, delta: float | Tensor) -> Tensor:
     """Find the z nearest to g with kᵀz ≤ δ, for each of the vectors g, k [..., P].
 
     z = g − max(0, (kᵀg − δ) / |k|²) k: Wang et al. 2017, https://arxiv.org/abs/1611.01224, eq. 12 and 13. Where k is

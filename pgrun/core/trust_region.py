@@ -71,7 +71,7 @@ def conjugate_gradient(
     return x
 
 
-def boundary(x: Tensor, g: Tensor, delta: float) -> Tensor:
+def boundary(x: Tensor, g: Tensor, delta: float | Tensor) -> Tensor:
     """Compute the α at which the step αx, x = F⁻¹g, meets ½ Δᵀ F Δ = δ: α = √(2δ / gᵀF⁻¹g); 0-dim.
 
     Schulman et al. 2015, https://arxiv.org/abs/1502.05477, appendix C. Finite where g is zero.

@@ -30,6 +30,9 @@ class Policy(Protocol):
             The actions [B, *A], the new carry, and what to record beside them, each [B, ...].
         """
 
+    def set_progress(self, progress: float) -> None:
+        """Take the share of the run that is over, for schedules."""
+
     def initial_carry(self, num_envs: int) -> Carry:
         """Return the carry at the start of an episode, for so many environments."""
 

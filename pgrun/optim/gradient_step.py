@@ -18,23 +18,10 @@ from pgrun.errors import UserError
 from pgrun.nn.modes import named, training, two_modes
 from pgrun.optim.compiled import Compiled
 from pgrun.optim.rules import Fisher, Optimizer
+from pgrun.optim.vectors import clip, flatten_parameters
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 Pieces = list[tuple[Tensor, dict[str, Tensor]]]
-
-
-def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Move the parameters into one new vector [P], and make each a view of it; gradients likewise."""
-    parameters = list(parameters)
-    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    flat.grad = torch.zeros_like(flat)
-    offset = 0
-    for p in parameters:
-        n = p.numel()
-        p.data = flat[offset : offset + n].view(p.shape)
-        p.grad = flat.grad[offset : offset + n].view(p.shape)
-        offset += n
-    return flat
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -59,18 +46,6 @@ class Exchange(Protocol):
         """Bring the parameters up to date as a rollout begins, at the run's progress in [0, 1]."""
 
 
-def clip(grad: Tensor, max_norm: float | None, learners: int = 1) -> Tensor:
-    """Clip a gradient [P] in place, or each row of [learners, P] laid flat; None clips nothing.
-
-    Return the norm before, 0-dim or [learners, 1].
-    """
-    rows = grad if learners == 1 else grad.view(learners, -1)
-    norm = torch.linalg.vector_norm(rows, dim=-1, keepdim=learners > 1)
-    if max_norm is not None:
-        rows.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
-    return norm
-
-
 class GradientStep:
     """One step along one loss's gradient: gradient, clip, optimizer.
 
@@ -92,6 +67,7 @@ class GradientStep:
             samples are valid [...]: for rules that use the model's Fisher matrix. It may draw random numbers.
         prepare_args: maps a call's arguments to the loss's, without gradient (computes targets, for example); it draws
             no random numbers. None: they are the same.
+        apart: neighbouring parameters that have a learning rate of their own, and that rate or its schedule.
     """
 
     def __init__(
@@ -107,6 +83,7 @@ class GradientStep:
         fisher: Fisher | None = None,
         prepare_args: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
+        apart: tuple[Iterable[nn.Parameter], float | str] | None = None,
     ) -> None:
         self.learners, self.prepare_args = learners, prepare_args
         self.parameters = list(parameters)
@@ -115,6 +92,8 @@ class GradientStep:
         self.optimizer = optimizer([self.theta])
         if isinstance(self.optimizer, Optimizer):
             self.optimizer.bind(self.parameters, fisher)
+        if apart is not None:
+            self.separate(*apart)
         self.max_grad_norm = max_grad_norm
         self.norm_key = "gradient/norm" + (f"_{name}" if name else "")
         self.watch: Callable[..., dict[str, Tensor]] | None = None  # of self and the arguments, returns more metrics
@@ -142,6 +121,26 @@ class GradientStep:
             norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
         self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
         return self.metrics | more
+
+    def separate(self, parameters: Iterable[nn.Parameter], lr: float | str) -> None:
+        """Give some neighbouring parameters a learning rate of their own.
+
+        Raises:
+            UserError: the optimizer has one rate for all.
+        """
+        own = {id(p) for p in parameters}
+        if not isinstance(self.optimizer, Optimizer):
+            name = type(self.optimizer).__name__
+            raise UserError(
+                f"optimizer._target_: torch's {name} gets one vector and has one learning rate for it; for "
+                "algo.critic_lr use optimizer=adam, adamw, rmsprop, sgd or kfac"
+            )
+        inside = [id(p) in own for p in self.parameters]
+        first = inside.index(True)
+        assert all(inside[first : first + len(own)])  # they are one part of θ
+        start = sum(p.numel() for p in self.parameters[:first])
+        size = sum(p.numel() for p in self.parameters[first : first + len(own)])
+        self.optimizer.separate(slice(start, start + size), lr)
 
     def prepared(self, *args: Any) -> tuple[Any, ...]:
         """Map a call's arguments to the loss's."""
@@ -213,11 +212,11 @@ class GradientStep:
         ]
 
     @property
-    def lr(self) -> float:
-        """The learning rate at this point of the run."""
+    def rates(self) -> list[float]:
+        """The learning rate at this point of the run, and that of the parameters which have their own."""
         if isinstance(self.optimizer, Optimizer):
-            return self.optimizer.lr
-        return float(self.optimizer.param_groups[0]["lr"])
+            return self.optimizer.rates_now
+        return [float(self.optimizer.param_groups[0]["lr"])]
 
     def set_progress(self, progress: float) -> None:
         """Give the run's progress in [0, 1] to the optimizer's schedule, before a rollout."""
@@ -244,18 +243,21 @@ class GradientStep:
         gradient is stored nowhere.
         """
         by_parameter, max_norm, optimizer = self.by_parameter(), self.max_grad_norm, self.optimizer
-        prepare = None if self.prepare_args is None else self.functionalized(self.prepare_args)
         assert isinstance(optimizer, Optimizer)
+        ends = torch.tensor([p.numel() for p in self.parameters]).cumsum(0).tolist()
+        own = optimizer.own or slice(0, 0)
+        rate = [int(own.start < end <= own.stop) for end in ends]  # each parameter's, of `rates`
+        prepare = None if self.prepare_args is None else self.functionalized(self.prepare_args)
 
-        def step(pieces: Pieces, rates: Tensor, *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        def step(pieces: Pieces, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
             parameters = [theta for theta, _ in pieces]
             if prepare is not None:
                 args = prepare(parameters, *args)
             parts, metrics = by_parameter(parameters, *args)
             norm = torch.stack([g.square().sum() for g in parts]).sum().sqrt()
             factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
-            for (theta, state), g in zip(pieces, parts, strict=True):
-                optimizer.move(theta, g if factor is None else factor * g, state, rates)
+            for (theta, state), g, i in zip(pieces, parts, rate, strict=True):
+                optimizer.move(theta, g if factor is None else factor * g, state, rates[i])
             return norm, metrics
 
         return step

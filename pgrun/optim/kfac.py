@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pgrun.config.ranges import Count, Decay, Positive, Schedule
+from pgrun.config.ranges import Count, Decay, Falling, Positive, Scheduled
 from pgrun.core import kronecker, ranks
 from pgrun.errors import Diverged, UserError
 from pgrun.optim.rules import Fisher, Optimizer
@@ -104,8 +104,8 @@ class KFAC(Optimizer):
         self,
         params: list[Tensor],
         *,
-        lr: Positive,
-        schedule: Schedule,
+        lr: Scheduled[Positive],
+        schedule: Falling,
         momentum: Decay,
         damping: Positive,
         decay: Decay,
@@ -181,10 +181,10 @@ class KFAC(Optimizer):
                 quadratic += self._solve_block(block, direction)
             elif kind == "D":
                 place, d = self.places[int(block)], self.state[key]
-                v = self.grad[place] / (d + self.damping)
+                v = self.grad[place] / (d + self.damping) * self._share(place)
                 direction[place] = v
                 quadratic += (d * v.square()).sum()
-        eta = direction.new_full((), self.lr)
+        eta = direction.new_full((), max(self.rates_now))
         if self.max_kl is not None:
             eta = torch.minimum(eta, (2.0 * self.max_kl / quadratic).sqrt())  # ½ η² vᵀFv ≤ δ
         b = self.state["b"].mul_(self.momentum).add_(direction * (eta * (1.0 - self.momentum)))
@@ -196,10 +196,16 @@ class KFAC(Optimizer):
         places = [self.places[k] for k in members(block)]
         matrix = torch.cat([self.grad[place].view(s.values.shape[0], -1) for place in places], -1)  # [o, i (+ 1)]
         v, quadratic = kronecker.solve(matrix, a, s, self.damping)
+        share = self._share(places[0])
         fan_in = self.parameters[members(block)[0]][0].numel()
         for place, part in zip(places, v.split([fan_in, 1][: len(places)], -1), strict=True):
-            direction[place] = part.flatten()
-        return quadratic
+            direction[place] = share * part.flatten()
+        return share**2 * quadratic
+
+    def _share(self, place: slice) -> float:
+        """Return a parameter's learning rate as a share of the largest one."""
+        inside = self.own is not None and self.own.start <= place.start < self.own.stop
+        return (self.own_lr if inside else self.lr) / max(self.rates_now)
 
     def _invert(self) -> None:
         for key in [key for key in self.state if key.startswith(("A/", "S/"))]:

@@ -7,7 +7,7 @@ in the config instead (`optimizer._target_=torch.optim.NAdam`, without a schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,29 +15,56 @@ import torch
 from torch import Tensor
 
 from pgrun.compat.torch import fused_adam, fused_adamw
-from pgrun.config.ranges import Decay, Fraction, NotNegative, Positive, Schedule
-from pgrun.core.schedules import SCHEDULES
-from pgrun.errors import UserError
+from pgrun.config.ranges import Decay, Falling, Fraction, NotNegative, Positive, Scheduled
+from pgrun.core.schedules import Schedule
 
 Fisher = Callable[..., tuple[Tensor, Tensor]]
 
 
 class Optimizer:
-    """A rule that turns the gradient of one flat vector [P] into a step; `state` holds its tensors."""
+    """A rule that turns the gradient of one flat vector [P] into a step; `state` holds its tensors.
+
+    Attributes:
+        lr: the learning rate now.
+        own: the part of the vector that has a learning rate of its own; None: there is none.
+        own_lr: that rate now.
+    """
 
     shareable = True  # whether several processes may step one vector with one state
     by_number: ClassVar[bool] = False  # whether `move` is the rule: no number's step depends on another's gradient
 
-    def __init__(self, params: list[Tensor], *, lr: float, schedule: str) -> None:
-        if schedule not in SCHEDULES:
-            raise UserError(f"optimizer.schedule={schedule} is not known; choose one of {', '.join(SCHEDULES)}")
+    def __init__(self, params: list[Tensor], *, lr: float | str, schedule: str) -> None:
         (self.theta,) = params
-        self.base_lr, self.lr, self.factor = lr, lr, SCHEDULES[schedule]
+        self.rate, self.falling = Schedule(lr, schedule, setting="optimizer.schedule"), schedule
+        self.own: slice | None = None
+        self.own_rate = self.rate
+        self.lr = self.own_lr = self.rate(0.0)
         self.state: dict[str, Tensor] = {}
 
+    def separate(self, place: slice, lr: float | str) -> None:
+        """Give a part of the vector a learning rate of its own; `schedule` holds for both."""
+        self.own, self.own_rate = place, Schedule(lr, self.falling, setting="optimizer.schedule")
+        self.own_lr = self.own_rate(0.0)
+
+    @property
+    def rates_now(self) -> list[float]:
+        """The learning rate, and that of the part which has its own."""
+        return [self.lr] if self.own is None else [self.lr, self.own_lr]
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor], float]]:
+        """Yield the pieces of the vector that have one learning rate: each, its gradient, its state, and the rate."""
+        if self.own is None:
+            yield self.theta, self.grad, self.state, self.lr
+            return
+        start, stop = self.own.start, self.own.stop
+        for place, lr in ((slice(start), self.lr), (self.own, self.own_lr), (slice(stop, None), self.lr)):
+            state = {key: x[place] if x.shape == self.theta.shape else x for key, x in self.state.items()}
+            if len(theta := self.theta[place]):
+                yield theta, self.grad[place], state, lr
+
     def set_progress(self, progress: float) -> None:
-        """Follow the schedule; progress in [0, 1]."""
-        self.lr = self.base_lr * self.factor(progress)
+        """Follow the schedules; progress in [0, 1]."""
+        self.lr, self.own_lr = self.rate(progress), self.own_rate(progress)
 
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
         """Take the parameters in the vector and the likelihood of the model's outputs; most rules need neither."""
@@ -49,9 +76,9 @@ class Optimizer:
         """Update the vector in place from its `.grad`."""
         raise NotImplementedError
 
-    def rates(self) -> Tensor:
-        """Return the numbers that change from one step by `move` to the next, apart from the state."""
-        return torch.tensor(self.lr, device=self.theta.device)
+    def rates(self) -> tuple[Tensor, ...]:
+        """Return the numbers that change from one step by `move` to the next, apart from the state, for each rate."""
+        return tuple(torch.tensor(lr, device=self.theta.device) for lr in self.rates_now)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Apply the rule to a piece of the vector, with its pieces of gradient and state.
@@ -86,7 +113,7 @@ class Adam(Optimizer):
     """Adam: Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; `decoupled` is AdamW, https://arxiv.org/abs/1711.05101.
 
     Args:
-        lr: learning rate.
+        lr: α, the learning rate.
         schedule: how the learning rate falls over the run, down to 0 unless constant.
         betas: β₁ and β₂, of the running means of gradients and of their squares.
         eps: ε, against division by zero.
@@ -100,8 +127,8 @@ class Adam(Optimizer):
         self,
         params: list[Tensor],
         *,
-        lr: Positive,
-        schedule: Schedule,
+        lr: Scheduled[Positive],
+        schedule: Falling,
         betas: tuple[Decay, Decay],
         eps: Positive,
         weight_decay: NotNegative,
@@ -116,45 +143,42 @@ class Adam(Optimizer):
             "v": torch.zeros_like(self.theta),
             "t": torch.zeros((), device=self.theta.device),
         }
-        constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # for `rates`
-        self._beta, self._power = constant([0.0, *self.betas]), constant([-1.0, -1.0, -0.5])
-        self._scale = constant([self.lr, self.lr, 1.0])
+        self._constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # for `rates`
+        self._beta, self._power = self._constant([0.0, *self.betas]), self._constant([-1.0, -1.0, -0.5])
+        self._scales: dict[float, Tensor] = {}
 
     def step(self) -> None:
-        """Update the vector by one fused kernel; see `Optimizer.step`."""
-        m, v, t = self.state["m"], self.state["v"], self.state["t"]
+        """Update the vector by a fused kernel; see `Optimizer.step`."""
+        t = self.state["t"]
         t += 1
-        self.kernel(
-            [self.theta],
-            [self.grad],
-            [m],
-            [v],
-            [],
-            [t],
-            lr=self.lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=self.weight_decay,
-            eps=self.eps,
-            amsgrad=False,
-            maximize=False,
-        )
+        for theta, grad, state, lr in self.parts():
+            self.kernel(
+                [theta],
+                [grad],
+                [state["m"]],
+                [state["v"]],
+                [],
+                [t],
+                lr=lr,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                weight_decay=self.weight_decay,
+                eps=self.eps,
+                amsgrad=False,
+                maximize=False,
+            )
 
-    def rates(self) -> Tensor:
-        """Return α, α/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ), [3].
+    def rates(self) -> tuple[Tensor, ...]:
+        """Return α, α/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ), [3], for each learning rate α.
 
         In `move`, compiled code would take the powers anew for each number.
         """
         t = self.state["t"]
         t += 1
-        return torch.rsub(self._beta**t, 1.0).pow_(self._power).mul_(self._scale).float()
-
-    def set_progress(self, progress: float) -> None:
-        """Follow the schedule; see `Optimizer.set_progress`."""
-        before = self.lr
-        super().set_progress(progress)
-        if self.lr != before:
-            self._scale[:2] = self.lr
+        if list(self._scales) != self.rates_now:
+            self._scales = {lr: self._constant([lr, lr, 1.0]) for lr in self.rates_now}
+        corrected = torch.rsub(self._beta**t, 1.0).pow_(self._power)
+        return tuple((corrected * self._scales[lr]).float() for lr in self.rates_now)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Update a piece; see `Optimizer.move`."""
@@ -178,7 +202,7 @@ class RMSprop(Optimizer):
         eps: ε, against division by zero.
         initial_square: v before the first step. 0 is torch's rule. TensorFlow's is 1: where gradients are much smaller
             than 1, steps stay as much smaller until v has forgotten it.
-        lr: learning rate.
+        lr: α, the learning rate.
         schedule: how the learning rate falls over the run, down to 0 unless constant.
     """
 
@@ -188,8 +212,8 @@ class RMSprop(Optimizer):
         self,
         params: list[Tensor],
         *,
-        lr: Positive,
-        schedule: Schedule,
+        lr: Scheduled[Positive],
+        schedule: Falling,
         alpha: Fraction,
         eps: Positive,
         initial_square: float = 0.0,
@@ -200,9 +224,9 @@ class RMSprop(Optimizer):
 
     def step(self) -> None:
         """Update the vector; see `Optimizer.step`."""
-        g, v = self.grad, self.state["v"]
-        v.mul_(self.alpha).addcmul_(g, g, value=1.0 - self.alpha)
-        self.theta.addcdiv_(g, (v + self.eps).sqrt_(), value=-self.lr)
+        for theta, g, state, lr in self.parts():
+            v = state["v"].mul_(self.alpha).addcmul_(g, g, value=1.0 - self.alpha)
+            theta.addcdiv_(g, (v + self.eps).sqrt_(), value=-lr)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Update a piece; see `Optimizer.move`."""
@@ -214,22 +238,22 @@ class SGD(Optimizer):
     """Stochastic gradient descent with heavy-ball momentum: b ← μb + g, θ ← θ − α b.
 
     Args:
-        lr: learning rate.
+        lr: α, the learning rate.
         schedule: how the learning rate falls over the run, down to 0 unless constant.
         momentum: μ, the share of the last step that is taken again.
     """
 
     by_number = True
 
-    def __init__(self, params: list[Tensor], *, lr: Positive, schedule: Schedule, momentum: Decay) -> None:
+    def __init__(self, params: list[Tensor], *, lr: Scheduled[Positive], schedule: Falling, momentum: Decay) -> None:
         super().__init__(params, lr=lr, schedule=schedule)
         self.momentum = momentum
         self.state = {"b": torch.zeros_like(self.theta)}
 
     def step(self) -> None:
         """Update the vector; see `Optimizer.step`."""
-        b = self.state["b"].mul_(self.momentum).add_(self.grad)
-        self.theta.add_(b, alpha=-self.lr)
+        for theta, grad, state, lr in self.parts():
+            theta.add_(state["b"].mul_(self.momentum).add_(grad), alpha=-lr)
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Update a piece; see `Optimizer.move`."""

@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from pgrun.config.paths import config_dir
-from pgrun.config.ranges import Fraction, Positive
+from pgrun.config.ranges import Fraction, Positive, Scheduled
 from pgrun.config.signatures import meanings, signature
 from pgrun.config.types import core
 from pgrun.data.callables import accepted
@@ -50,9 +50,9 @@ def test_types_ranges_and_meanings():
     ppo = signature("pgrun.algos.ppo.PPO").settings
     assert ppo["gamma"].type == Fraction
     assert ppo["gamma"].owner == "pgrun.algos.parts.base.Learner"
-    assert core(ppo["clip_range"].type) == Positive
+    assert core(ppo["clip_range"].type) == Scheduled[Positive]
     assert typing.get_args(ppo["kl_in"].type) == ("loss", "reward")
-    assert ppo["value_coef"].meaning == "weight of the value loss."
+    assert ppo["value_coef"].meaning.startswith("c₁, weight of the value loss")
     assert signature("torch.optim.Adam") is None
     assert signature("pgrun.nn.MLP").owner == "pgrun.nn.encoders.MLP"
 

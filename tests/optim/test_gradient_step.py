@@ -6,8 +6,9 @@ import torch
 from stepping import Net, data
 from torch.testing import assert_close
 
-from pgrun.optim.gradient_step import GradientStep, flatten_parameters
+from pgrun.optim.gradient_step import GradientStep
 from pgrun.optim.rules import SGD
+from pgrun.optim.vectors import flatten_parameters
 
 
 def test_the_clip_bounds_the_gradient_and_the_metric_tells_its_norm_before():

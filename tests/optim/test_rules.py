@@ -150,3 +150,40 @@ def test_the_base_class_takes_no_step():
         base.step()
     with pytest.raises(NotImplementedError):
         base.move(base.theta, base.theta, {}, base.rates())
+
+
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_part_with_a_rate_of_its_own_is_torchs_second_group(name, compile):
+    ours, theirs = PAIRS[name]
+    flat, plain = Net(), Net()
+    first, second = plain.body[0].parameters(), plain.body[2].parameters()
+    rule = functools.partial(ours, lr="linear:0.04:0", schedule="constant")
+    step = flat.step(rule, compile=compile, apart=(flat.body[2].parameters(), 0.005))
+    optimizer = theirs([{"params": [*first]}, {"params": [*second], "lr": 0.005}], lr=0.04)
+    for i in range(STEPS):
+        step.set_progress(i / STEPS)
+        optimizer.param_groups[0]["lr"] = 0.04 * (1.0 - i / STEPS)
+        assert step.rates == pytest.approx([0.04 * (1.0 - i / STEPS), 0.005])
+        step(*data(i))
+        optimizer.zero_grad()
+        plain.loss(*data(i))[0].backward()
+        optimizer.step()
+    for p, q in zip(flat.body.parameters(), plain.body.parameters(), strict=True):
+        assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_in_the_middle_leaves_both_sides_to_the_first_rate():
+    theta = torch.arange(6.0)
+    theta.grad = torch.ones(6)
+    rule = SGD([theta], lr=0.5, schedule="linear", momentum=0.0)
+    rule.separate(slice(2, 4), 0.25)
+    rule.set_progress(0.5)
+    rule.step()
+    assert_close(torch.arange(6.0) - theta, torch.tensor([0.25, 0.25, 0.125, 0.125, 0.25, 0.25]))
+
+
+def test_one_rate_for_all_is_what_torchs_own_optimizers_have():
+    net = Net()
+    with pytest.raises(UserError, match=r"torch's NAdam .* use optimizer=adam"):
+        net.step(functools.partial(torch.optim.NAdam, lr=0.1), apart=(net.body[2].parameters(), 0.1))

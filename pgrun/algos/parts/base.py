@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from pgrun.algos.parts.coefficients import Coefficients
 from pgrun.config.ranges import Fraction, Positive
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError, WrongSpace
@@ -22,7 +23,7 @@ from pgrun.optim.rules import Fisher
 spaces = gym.spaces
 
 
-class Algorithm(nn.Module):
+class Algorithm(Coefficients):
     """A policy and the way it is updated.
 
     Subclasses build their networks, call `place(device)`, then build their `GradientStep`s (they hold views of
@@ -138,15 +139,21 @@ class Algorithm(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Give every schedule the share of the run that is done, in [0, 1]."""
         self.progress = progress
+        self.follow_schedules(progress)
         for step in self.steps().values():
             step.set_progress(progress)
 
     def schedules(self) -> dict[str, float]:
         """Return the current value of each schedule, by the tag of its curve."""
-        rates = {f"schedule/{rate_name(name)}": step.lr for name, step in self.steps().items()}
+        rates = {
+            f"schedule/{tag}": lr
+            for name, step in self.steps().items()
+            for tag, lr in zip((rate_name(name), "lr_critic"), step.rates, strict=False)
+        }
         exploration = getattr(getattr(self, "exploration", None), "figures", None)
         explored = exploration(self.progress) if exploration else {}
-        return {**rates, **{f"schedule/{name}": value for name, value in explored.items()}}
+        coefficients = {name: schedule(self.progress) for name, schedule in self.scheduled.items()}
+        return {**rates, **{f"schedule/{name}": value for name, value in {**explored, **coefficients}.items()}}
 
     def snapshot(self) -> dict[str, Any]:
         """Return parameters, normalisers and optimizer states as tensors."""
@@ -237,10 +244,11 @@ class Learner(Algorithm):
         loss: Loss,
         *,
         name: str = "",
-        lr: float | None = None,
+        lr: float | str | None = None,
         fisher: Fisher | None = None,
         prepare_args: Callable[..., tuple[Any, ...]] | None = None,
         learners: int = 1,
+        apart: tuple[Iterable[nn.Parameter], float | str] | None = None,
     ) -> GradientStep:
         """Make a gradient step of a loss, with the run's optimizer; `lr` replaces its learning rate."""
         return GradientStep(
@@ -254,6 +262,7 @@ class Learner(Algorithm):
             fisher=fisher,
             prepare_args=prepare_args,
             learners=learners,
+            apart=apart,
         )
 
 

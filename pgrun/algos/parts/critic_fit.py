@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.on_policy import OnPolicy
-from pgrun.config.ranges import Count, NotNegative, Positive
+from pgrun.config.ranges import Count, NotNegative, Positive, Scheduled
 from pgrun.core import ranks
 from pgrun.core.trust_region import boundary, conjugate_gradient, flat_gradient, hessian_product, line_search
 from pgrun.data.types import Transition, mask_mean, mean_over_ranks
-from pgrun.optim.gradient_step import GradientStep, flatten_parameters
+from pgrun.optim.gradient_step import GradientStep
+from pgrun.optim.vectors import flatten_parameters
 
 
 class CriticFit(Protocol):
@@ -42,7 +43,7 @@ class Regression:
 
     epochs: Count
     minibatch: Count
-    lr: Positive | None
+    lr: Scheduled[Positive] | None
 
     def prepare(self, algorithm: OnPolicy) -> GradientStep:
         """Make the critic's gradient step."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.parts.base import Learner
 from pgrun.algos.parts.off_policy import OffPolicy, check_network
-from pgrun.config.ranges import Positive
+from pgrun.config.ranges import Positive, Scheduled
 from pgrun.core.noise import ActionNoise
 from pgrun.data.types import Carry, Obs
 from pgrun.errors import UserError
@@ -31,7 +31,7 @@ class Deterministic(Learner):
 
     action_spaces = (gym.spaces.Box,)
 
-    def __init__(self, *, exploration: ActionNoise, actor_lr: Positive | None, **common: Any) -> None:
+    def __init__(self, *, exploration: ActionNoise, actor_lr: Scheduled[Positive] | None, **common: Any) -> None:
         super().__init__(**common)
         check_network(self.network)
         if not isinstance(exploration, ActionNoise):

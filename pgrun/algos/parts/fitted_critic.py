@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pgrun.algos.parts.critic_fit import CriticFit
 from pgrun.algos.parts.on_policy import OnPolicy
-from pgrun.config.ranges import NotNegative
+from pgrun.config.ranges import NotNegative, Scheduled
 from pgrun.core import losses
 from pgrun.core.normalization import NORMALIZE
 from pgrun.data.types import Transition, mask_mean
@@ -34,7 +34,7 @@ class FittedCritic(OnPolicy):
         *,
         critic_fit: CriticFit,
         normalize: Literal["none", "episode", "batch"],
-        entropy_coef: NotNegative,
+        entropy_coef: Scheduled[NotNegative],
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -50,7 +50,8 @@ class FittedCritic(OnPolicy):
             raise UserError(
                 f"algo.normalize={normalize} leaves nothing of a Ψ that is always 1; use algo.normalize=none"
             )
-        self.normalize, self.entropy_coef = normalize, entropy_coef
+        self.normalize, self.rewards_entropy = normalize, entropy_coef != 0
+        self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
         self.actor = list(self.model.actor.parameters())
         self.critic_fit = critic_fit
         self.value_step = None if self.model.critic is None else critic_fit.prepare(self)
@@ -94,6 +95,6 @@ class FittedCritic(OnPolicy):
         pi = self.model.policy(batch)
         ratio = (pi.log_prob(batch.action) - batch.extras["log_prob"]).exp()  # ρ_t
         objective = mask_mean(ratio * batch.extras["psi"], batch.valid) - self.correction(batch)
-        if self.entropy_coef:
+        if self.rewards_entropy:
             objective = objective + self.entropy_coef * mask_mean(pi.entropy(), batch.valid)
         return objective, pi

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.on_policy import OnPolicy
+from pgrun.algos.parts.rates import critics_rate
 from pgrun.algos.parts.reference import Reference
-from pgrun.config.ranges import Count, FileName, NotNegative, Positive, Schedule
-from pgrun.core.schedules import SCHEDULES
+from pgrun.config.ranges import Count, Falling, FileName, NotNegative, Positive, Scheduled
+from pgrun.core import ranks
+from pgrun.core.schedules import Schedule
 from pgrun.data.types import Transition
-from pgrun.errors import UserError
 
 
 class Proximal(OnPolicy):
@@ -25,6 +26,9 @@ class Proximal(OnPolicy):
         minibatch: rows a gradient step.
         clip_range: ε; None: no clip.
         clip_schedule: how ε falls over the run.
+        clip_high: ε above 1, where it differs from ε below; null: it does not.
+        kl_stop: the KL from the old policy, in nats, at which a minibatch ends a rollout's epochs; null: none does.
+        critic_lr: α^w, the critic's learning rate; null: the optimizer's.
         entropy_coef: weight of the entropy bonus.
         reference: a run, or a checkpoint file, whose policy to stay near; None: none.
         reference_coef: weight of the penalty KL(π‖π_ref).
@@ -37,28 +41,29 @@ class Proximal(OnPolicy):
         *,
         epochs: Count,
         minibatch: Count,
-        clip_range: Positive | None,
-        clip_schedule: Schedule,
-        entropy_coef: NotNegative,
+        clip_range: Scheduled[Positive] | None,
+        clip_schedule: Falling,
+        entropy_coef: Scheduled[NotNegative],
         reference: FileName | None,
-        reference_coef: NotNegative,
+        reference_coef: Scheduled[NotNegative],
         kl_estimator: Literal["k1", "k3"],
         kl_in: Literal["loss", "reward"],
+        clip_high: Scheduled[Positive] | None = None,
+        kl_stop: Scheduled[Positive] | None = None,
+        critic_lr: Scheduled[Positive] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if clip_schedule not in SCHEDULES:
-            raise UserError(f"algo.clip_schedule={clip_schedule} is not known; choose one of {', '.join(SCHEDULES)}")
         self.epochs, self.minibatch = epochs, minibatch
-        self.clip_range = math.inf if clip_range is None else clip_range
-        self.clip_schedule = SCHEDULES[clip_schedule]
-        self.entropy_coef = entropy_coef
-        self.reference = (
-            Reference(self.model, run=reference, coef=reference_coef, estimator=kl_estimator, into=kl_in)
-            if reference
-            else None
-        )
-        self.step = self.gradient_step(self.model.parameters(), self.loss)
+        clip = math.inf if clip_range is None else clip_range
+        self.clip_range = Schedule(clip, clip_schedule, setting="algo.clip_schedule")  # ε
+        self.clip_high = self.clip_range if clip_high is None else Schedule(clip_high)
+        self.kl_stop = None if kl_stop is None else Schedule(kl_stop)
+        self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
+        self.reference_coef = self.coefficient("reference_coef", reference_coef)
+        self.reference = Reference(self.model, run=reference, estimator=kl_estimator, into=kl_in) if reference else None
+        apart = critics_rate(self.model, critic_lr)
+        self.step = self.gradient_step(self.model.parameters(), self.loss, apart=apart)
 
     def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
         """Load the reference policy, if there is one; see `Algorithm.begin`."""
@@ -67,19 +72,42 @@ class Proximal(OnPolicy):
 
     def seen(self, batch: Transition) -> Transition:
         """Add the reference's log-probabilities and penalty to a rollout, if there is a reference."""
-        return batch if self.reference is None else self.reference.see(batch, self.model)
+        return batch if self.reference is None else self.reference.see(batch, self.model, self.reference_coef)
 
     def schedules(self) -> dict[str, float]:
-        """Return the current learning rates and ε; see `Algorithm.schedules`."""
-        clip = self.clip_range * self.clip_schedule(self.progress) if math.isfinite(self.clip_range) else math.inf
-        return {**super().schedules(), **({"schedule/clip_range": clip} if math.isfinite(clip) else {})}
+        """Return the current learning rates, ε and other coefficients that change; see `Algorithm.schedules`."""
+        clip, high = self.clip_range(self.progress), self.clip_high(self.progress)
+        bounds = {"clip_range": clip, **({} if self.clip_high is self.clip_range else {"clip_high": high})}
+        if self.kl_stop is not None and not self.kl_stop.constant:
+            bounds["kl_stop"] = self.kl_stop(self.progress)
+        return {**super().schedules(), **{f"schedule/{k}": x for k, x in bounds.items() if math.isfinite(x)}}
 
     def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
         """Take the gradient steps on a rollout [T, B]; return the means of their metrics."""
-        epsilon = self.clip_range * torch.full_like(batch.reward[0, 0], self.clip_schedule(self.progress))
-        results = [self.step(sample, epsilon) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
-        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
+        one, progress = torch.ones_like(batch.reward[0, 0]), self.progress
+        clips = self.clip_range, self.clip_high
+        epsilon = [clip.followed(progress) * (one * clip.factor(progress)) for clip in clips]
+        results = []
+        for sample in self.minibatches(batch, self.epochs, self.minibatch):
+            results.append(self.step(sample, *epsilon))
+            if self.kl_stop is not None and self.far(sample, results[-1]["policy/kl"]):  # on a GPU a sync point
+                break
+        metrics = {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
+        return metrics if self.kl_stop is None else metrics | {"policy/steps": one * len(results)}
 
-    def loss(self, sample: Transition, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute a gradient step's loss on rows [M] or sequences [L, M]; return the 0-dim loss and metrics."""
+    def far(self, sample: Transition, kl: Tensor) -> bool:
+        """Tell whether a minibatch's policy was too far from the old one, over all ranks."""
+        assert self.kl_stop is not None
+        return bool(ranks.mean(sample.valid.sum(), kl) > self.kl_stop(self.progress))
+
+    def loss(self, sample: Transition, *epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute a gradient step's loss.
+
+        Args:
+            sample: rows [M] or sequences [L, M].
+            *epsilon: ε below 1 and above it, both 0-dim.
+
+        Returns:
+            The 0-dim loss, and metrics, of which `policy/kl` is an estimate of KL(π_old‖π).
+        """
         raise NotImplementedError

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pgrun.nn.normalize import RunningNorm
-from pgrun.optim.gradient_step import GradientStep, clip
+from pgrun.optim.gradient_step import GradientStep
 from pgrun.optim.rules import Optimizer
+from pgrun.optim.vectors import clip
 
 Moments = dict[str, list[tuple[np.ndarray, ...]]]  # by normalizer: n, mean and variance of some batches
 Place = tuple[int, int]  # a position in the run: number of the rollout, number of the gradient step in it
