@@ -1,0 +1,146 @@
+"""Find out which options work with which algorithms, by building each pair.
+
+    python scripts/pages.py options    # a few minutes; writes the table into docs/algorithms.md
+
+Each algorithm is tried on its kinds of environment: discrete and continuous actions, or several agents. An option works
+with it if one of them is built; else its refusal stands in the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from pgrun.config.paths import config_dir
+from pgrun.config.values import WrongSetting, validate
+from pgrun.errors import UserError
+from pgrun.run.build import build
+from pgrun.sweep.resolvers import register_resolvers
+
+# what is chosen: the overrides as they are typed
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "learning rate by a schedule": ("optimizer.lr=cosine:1e-3:1e-5",),
+    "the critic's own learning rate": ("algo.critic_lr=linear:1e-3:1e-4",),
+    "the critic's own learning rate, where it is fitted apart": ("algo.critic_fit.lr=linear:1e-3:1e-4",),
+    "the actor's own learning rate": ("algo.actor_lr=linear:1e-3:1e-4",),
+    "entropy bonus by a schedule": ("algo.entropy_coef=linear:0.01:0",),
+    "value loss's weight by a schedule": ("algo.value_coef=linear:0.5:0.1",),
+    "clip range by a schedule": ("algo.clip_range=linear:0.2:0.05",),
+    "a wider clip above 1": ("algo.clip_high=0.3",),
+    "stop of the epochs at a KL": ("algo.kl_stop=0.02",),
+    "clip of the values' change": ("algo.value_clip=0.2",),
+    "KL target by a schedule": ("algo.kl_target=linear:0.02:0.005",),
+    "trust region by a schedule": ("algo.delta=linear:0.02:0.005", "algo.delta_schedule=constant"),
+    "ACER's trust region by a schedule": ("algo.trust_region=linear:1:0.5",),
+    "mirror descent's step by a schedule": ("algo.eta=cosine:1:0.1", "algo.eta_schedule=constant"),
+    "temperature by a schedule": ("algo.temperature=linear:1:0.1",),
+    "target entropy by a schedule": ("algo.target_entropy=linear:0:-1",),
+    "target entropy's share by a schedule": ("algo.entropy_fraction=linear:0.9:0.3",),
+    "target noise by a schedule": ("algo.target_noise=linear:0.2:0.1",),
+    "ε of exploration by a schedule": ("algo.exploration.epsilon=piecewise:1@0:0.1@0.3:0@1",),
+    "σ of exploration by a schedule": ("algo.exploration.sigma=linear:0.3:0.05",),
+    "a network with a memory": ("network=gru", "network.hidden=[8]"),
+    "one trunk for policy and critic": ("network.shared=true",),
+    "running statistics of observations": ("network.normalize_obs=true",),
+    "compiled steps": ("compile=true",),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of an option with an algorithm.
+
+    Args:
+        env: the override of the environment on which it was built; None: on none.
+        refusal: why it could not be built; "" if the algorithm has no such key.
+    """
+
+    env: str | None
+    refusal: str = ""
+
+
+def algorithms() -> list[str]:
+    """List the shipped algorithms that learn from nothing but their environment."""
+    names = [path.stem for path in sorted((config_dir() / "algo").glob("*.yaml"))]
+    return [name for name in names if "demonstrations" not in (config_dir() / "algo" / f"{name}.yaml").read_text()]
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """Compose the config of these overrides."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides))
+
+
+def small(algo: str, env: str, *option: str) -> list[str]:
+    """Return overrides for a few quick updates of an algorithm with an option."""
+    words = [f"algo={algo}", env, "num_envs=4", "workers=1", "parallel=none"]
+    words += [] if any(word.startswith("network=") for word in option) else ["network=mlp", "network.hidden=[8]"]
+    config = composed(f"algo={algo}", env)
+    episodes = "episodes" in config.collector
+    words += ["algo.rollout=6"] if config.algo.get("rollout") and not episodes else []
+    words += ["memory.warmup=16", "memory.batch_size=8"] if "batch_size" in config.memory else []
+    words += ["algo.minibatch=8"] if "minibatch" in config.algo else []
+    words += ["algo.group=2"] if "group" in config.algo else []
+    words += ["collector.episodes=4"] if episodes else []
+    return [*words, *option]
+
+
+def try_out(algo: str, option: str) -> Trial:
+    """Build an algorithm with an option on the first of its environments where that can be done."""
+    refusal = ""
+    for env in ("env=cartpole", "env=pendulum", "env=simple_spread"):
+        try:
+            config = OmegaConf.create(composed(*small(algo, env, *OPTIONS[option])))
+            validate(config)
+            build(config).collector.env.close()
+            return Trial(env)
+        except WrongSetting:
+            continue
+        except UserError as error:
+            refusal = refusal if says_space(str(error)) else refusal or str(error)
+        except HydraException:  # no such key
+            continue
+    return Trial(None, refusal)
+
+
+def says_space(refusal: str) -> bool:
+    """Tell whether a refusal is of the environment's actions alone."""
+    return "can't act in" in refusal
+
+
+def rows() -> Iterator[tuple[str, dict[str, Trial]]]:
+    """Yield each option with what became of it with each algorithm."""
+    for option in OPTIONS:
+        yield option, {algo: try_out(algo, option) for algo in algorithms()}
+
+
+def page() -> str:
+    """Write the table: an option a row, with whom it works, and who refuses it and why."""
+    lines = ["| Option | As typed | Works with | Refused, and why |", "| --- | --- | --- | --- |"]
+    for option, trials in rows():
+        works = [algo for algo, trial in trials.items() if trial.env]
+        reasons: dict[str, list[str]] = {}
+        for algo, trial in trials.items():
+            if not trial.env and trial.refusal:
+                reasons.setdefault(anonymous(trial.refusal, algo), []).append(algo)
+        refused = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()) or "–"
+        typed = " ".join(f"`{word}`" for word in OPTIONS[option])
+        who = "all" if len(works) == len(trials) else ", ".join(works) or "–"
+        lines.append(f"| {option} | {typed} | {who} | {refused} |")
+    return "\n".join(lines)
+
+
+def anonymous(refusal: str, algo: str) -> str:
+    """Put a refusal's algorithm and numbers aside, so that those with one reason stand together."""
+    text = re.sub(rf"\balgo={algo}\b", "this algorithm", refusal)
+    return text.replace("|", "\\|")
