@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from pgrun.algos.parts.acer_critics import ActorQ
 from pgrun.algos.parts.base import Learner
-from pgrun.algos.parts.target_update import check_one_rule, target_update
+from pgrun.algos.parts.target_update import target_update
 from pgrun.config.ranges import Count, Decay, NotNegative, Positive
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
@@ -67,10 +66,6 @@ class ACER(Learner):
         self.settle()
         self.average, self.theta_average = slow_copy(self.model.actor)  # θ_a
         self.step = self.gradient_step(self.model.parameters(), self.loss)
-
-    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
-        """Refuse two rules for the average policy; see `Algorithm.begin`."""
-        check_one_rule(self.target_update, self.alpha, key="average_decay")
 
     def initial_carry(self, num_envs: int) -> Carry:
         """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.algos.parts.target_update import PeriodicUpdate
 from pgrun.core.exploration import Exploration
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
@@ -27,10 +26,13 @@ class DQN(OffPolicy):
         double: choose the next action by Q, value it by Q̄ (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461).
         dueling: Q in two streams (Wang et al. 2016, https://arxiv.org/abs/1511.06581).
         huber: errors beyond ±1 count linearly, which clips their gradient, as Mnih et al. do; else all are squared.
+        tau: the share of the way that Q̄ moves, at each update or every target_every updates; null: all of it, a copy.
+        target_every: updates from one copy of Q to Q̄ to the next; null: Q̄ moves at each update.
     """
 
     action_spaces = (gym.spaces.Discrete,)
     policy_names = ("q.",)
+    mixed_targets = True
     q: DiscreteQ
     q_target: DiscreteQ
 
@@ -68,8 +70,7 @@ class DQN(OffPolicy):
         return F.huber_loss(delta, torch.zeros_like(delta), reduction="none") if self.huber else super().error(delta)
 
     def restore(self, state: dict[str, Any], *, optimizers: bool = True) -> None:
-        """Load a snapshot; until version 0.2 the count of updates was the algorithm's own. See `Algorithm.restore`."""
-        module = dict(state["module"])
-        if (updates := module.pop("_extra_state", None)) is not None and isinstance(self.target_update, PeriodicUpdate):
-            module["target_update._extra_state"] = updates
+        """Load a snapshot; in those of version 0.2, the count of updates is the algorithm's own. See the base's."""
+        old = {"_extra_state": "target_update._extra_state"}
+        module = {old.get(key, key): value for key, value in state["module"].items()}
         super().restore({**state, "module": module}, optimizers=optimizers)

@@ -92,7 +92,6 @@ class SQL(OffPolicy):
 
     def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
         """Load Q = 1/|C| Σ_{i∈C} Q_i of other runs; the sampling network starts from the first run's."""
-        super().begin(load)
         runs = {run: load(run) for run in self.compose}
         for run, q in zip(self.compose, self.q.members, strict=False):
             if any(key.startswith("q.members.1.") for key in runs[run]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from pgrun.algos.parts.base import Learner
-from pgrun.algos.parts.target_update import check_one_rule, target_update
+from pgrun.algos.parts.target_update import target_update
 from pgrun.config.ranges import Count, Share
 from pgrun.data.types import Obs, Transition, report_errors
 from pgrun.errors import UserError
@@ -28,13 +28,14 @@ class OffPolicy(Learner):
     """
 
     learns_from = "steps"
+    mixed_targets: ClassVar[bool] = False  # whether target_every may be the period of moves by tau
     target: Callable[..., Tensor]  # of a batch and the other arguments of `fit`, returns y; draws no random numbers
 
     def __init__(self, *, rollout: Count, tau: Share | None, target_every: Count | None = None, **common: Any) -> None:
         super().__init__(**common)
         check_network(self.network)
         self.rollout, self.tau = rollout, tau
-        self.target_update = target_update(tau, target_every)
+        self.target_update = target_update(tau, target_every, mixed=self.mixed_targets)
         # running statistics of the slow copies, and those of the networks that they follow
         self.statistics: list[tuple[Tensor, Tensor]] = []
 
@@ -73,7 +74,7 @@ class OffPolicy(Learner):
         return [(self.theta_target, self.critic_step.theta), *self.statistics]
 
     def update_targets(self, due: bool = True) -> None:
-        """Let the slow copies follow after an update: θ̄ ← τθ + (1 − τ)θ̄ if that is due, or θ̄ ← θ every n updates."""
+        """Let the slow copies follow after an update: θ̄ ← τθ + (1 − τ)θ̄ if it is due, or θ̄ ← θ every n updates."""
         self.target_update(self.targets(), due)
 
     def copy_targets(self) -> None:
@@ -101,11 +102,6 @@ class OffPolicy(Learner):
     def error(self, delta: Tensor) -> Tensor:
         """Return the loss of an error δ, ½δ²; [k, M]."""
         return 0.5 * delta.square()
-
-    def begin(self, load: Callable[[str], dict[str, Tensor]]) -> None:
-        """Refuse two rules for the slow copies; see `Algorithm.begin`."""
-        super().begin(load)
-        check_one_rule(self.target_update, self.tau)
 
     def start_from(self, tensors: dict[str, Tensor], name: str) -> None:
         """Start from another run; slow copies that it lacks start as copies of its networks."""

@@ -34,16 +34,16 @@ class TargetUpdate(nn.Module):
 
 
 class PeriodicUpdate(TargetUpdate):
-    """The move of slow copies after the n-th, 2n-th, … update alone, as hard copies: θ̄ ← θ.
+    """The move of slow copies after the n-th, 2n-th, … update alone; by a share of 1 these are hard copies, θ̄ ← θ.
 
     It counts the updates in its state, so that a resumed run goes on within a period.
 
     Args:
         every: n.
-        share: τ, 1 for a copy; DQN's runs until version 0.2 may have another.
+        share: τ.
     """
 
-    def __init__(self, every: int, share: float = 1.0) -> None:
+    def __init__(self, every: int, share: float) -> None:
         super().__init__(share)
         self.every, self.updates = every, 0
 
@@ -61,37 +61,28 @@ class PeriodicUpdate(TargetUpdate):
         self.updates = int(state)
 
 
-def target_update(share: float | None, every: int | None, *, key: str = "tau") -> TargetUpdate:
+def target_update(share: float | None, every: int | None, *, key: str = "tau", mixed: bool = False) -> TargetUpdate:
     """Make the rule by which slow copies follow, of the two settings that name one.
 
     Args:
-        share: τ; None: hard copies.
-        every: n, updates from one hard copy to the next; None: by the share.
-        key: the setting that the share is from, for the message.
+        share: τ; None: 1, for hard copies.
+        every: n, updates from one copy to the next; None: the copies move at every update.
+        key: the setting that the share is from, for the messages.
+        mixed: whether a move every n updates may be by a share below 1.
 
     Raises:
-        UserError: neither is given.
+        UserError: neither is given, or both are.
     """
     if every is None and share is None:
         raise UserError(
             f"algo.{key}=null and algo.target_every=null leave target networks where they began: give one of the two"
         )
-    if every is None or (every == 1 and share is not None):
+    if every is None:
         assert share is not None
         return TargetUpdate(share)
-    return PeriodicUpdate(every, 1.0 if share is None else share)
-
-
-def check_one_rule(rule: TargetUpdate, value: float | None, *, key: str = "tau") -> None:
-    """Raise UserError where a run that begins has two rules for one copy; DQN's until version 0.2 may have both.
-
-    Args:
-        rule: made of the settings by `target_update`.
-        value: the setting that the share is from.
-        key: its name.
-    """
-    if isinstance(rule, PeriodicUpdate) and rule.share < 1.0:
+    if share is not None and share < 1.0 and not mixed:
         raise UserError(
-            f"algo.{key}={value} and algo.target_every={rule.every} are two rules for one target network: "
-            f"use algo.{key}=null with algo.target_every={rule.every}, or algo.target_every=null"
+            f"algo.{key} and algo.target_every={every} are two rules for one target network: "
+            f"use algo.{key}=null with algo.target_every={every}, or algo.target_every=null"
         )
+    return PeriodicUpdate(every, 1.0 if share is None else share)
