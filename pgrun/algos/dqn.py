@@ -70,7 +70,7 @@ class DQN(OffPolicy):
         return F.huber_loss(delta, torch.zeros_like(delta), reduction="none") if self.huber else super().error(delta)
 
     def restore(self, state: dict[str, Any], *, optimizers: bool = True) -> None:
-        """Load a snapshot; in those of version 0.2, the count of updates is the algorithm's own. See the base's."""
+        """Load a snapshot; in older ones the count of updates is the algorithm's own. See `Algorithm.restore`."""
         old = {"_extra_state": "target_update._extra_state"}
         module = {old.get(key, key): value for key, value in state["module"].items()}
         super().restore({**state, "module": module}, optimizers=optimizers)

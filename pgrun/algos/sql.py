@@ -35,8 +35,8 @@ class SQL(OffPolicy):
         sampler: how continuous actions are drawn: `svgd`, by a network that learns to, or `mcmc`, by Langevin dynamics.
         particles: draws that repel each other for a step of the network, at each state.
         value_samples: draws for a soft value.
-        proposal: q', which these draws are from (eq. 10): `uniform`, or `policy`, a slow copy of the sampling network,
-            whose density the Jacobian gives where the network is one-to-one (with sampler=svgd).
+        proposal: q' of eq. 10, which draws for soft values are from: `uniform`, or `policy`, a slow copy of the
+            sampling network of sampler=svgd, whose density the Jacobian gives where it is one-to-one.
         candidates: draws of which evaluation takes the best by Q.
         langevin_steps: steps of Langevin dynamics, with sampler=mcmc.
         step_length: of each of these steps.

@@ -1,4 +1,4 @@
-"""The density of draws that a function makes of noise."""
+"""Changes of variables: the density of draws that a function makes of noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -32,3 +33,8 @@ def push_forward(f: Callable[[Tensor], Tensor], noise: Tensor) -> tuple[Tensor, 
     log_det = torch.linalg.slogdet(jacobian.movedim(0, -2)).logabsdet
     log_p = -0.5 * (noise.square() + math.log(2.0 * math.pi)).sum(-1)
     return u, log_p - log_det
+
+
+def log_det_tanh(u: Tensor) -> Tensor:
+    """Compute log |det ∂tanh(u)/∂u|, [...] of u [..., D], with its digits where tanh saturates."""
+    return (2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(-1)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.core import soft, svgd
-from pgrun.core.change_of_variables import push_forward
+from pgrun.core.change_of_variables import log_det_tanh, push_forward
 from pgrun.data.types import Obs, map_obs
 from pgrun.nn.critics import Reader, reads_vectors
-from pgrun.nn.distributions import Categorical, _log_det_tanh
+from pgrun.nn.distributions import Categorical
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import Flatten, Layers, flat_size, linear
 
@@ -166,7 +166,7 @@ class Amortised(Squashed):
         """
         noise = normal(self.value_samples, obs, self.size).movedim(0, 1)
         u, log_q = push_forward(lambda x: self(obs, x), noise)  # [M, n, D], [M, n]
-        log_q = log_q - _log_det_tanh(u)
+        log_q = log_q - log_det_tanh(u)
         return soft.sampled_value(each(q, obs, u.tanh().movedim(1, 0)), log_q.T, self.alpha)
 
     def transport(self, q: Q, obs: Obs, n: int) -> tuple[Tensor, Tensor]:

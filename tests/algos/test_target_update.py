@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from recipes import ALGORITHMS, OF_AGENTS, OF_NUMBERS, recipe, sampled
 from running import compose, parts, same
 from torch.testing import assert_close
@@ -9,6 +10,7 @@ from torch.testing import assert_close
 from pgrun.algos.parts.target_update import PeriodicUpdate, TargetUpdate, target_update
 from pgrun.config.values import WrongSetting, validate
 from pgrun.errors import UserError
+from pgrun.run.build import build
 
 F64 = torch.float64
 HAVE = [algo for algo in ALGORITHMS if "target_every" in compose(f"algo={algo}").algo]
@@ -197,5 +199,7 @@ def test_older_runs_of_dqn_go_on(tau, every):
 
 def test_configs_without_the_key_follow_by_their_share():
     for algo in ("sac", "acer"):
-        a = parts(f"algo={algo}", "env=pendulum", "network=mlp", "network.hidden=[4]", "~algo.target_every").algorithm
-        assert type(a.target_update) is TargetUpdate
+        config = compose(f"algo={algo}", "env=pendulum", "network=mlp", "network.hidden=[4]")
+        OmegaConf.set_struct(config, False)
+        del config.algo.target_every
+        assert type(build(config).algorithm.target_update) is TargetUpdate

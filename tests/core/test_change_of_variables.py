@@ -7,7 +7,7 @@ import torch
 from torch.distributions import HalfNormal, MultivariateNormal, Normal
 from torch.testing import assert_close
 
-from pgrun.core.change_of_variables import push_forward
+from pgrun.core.change_of_variables import log_det_tanh, push_forward
 
 F64 = torch.float64
 
@@ -51,3 +51,10 @@ def test_where_two_draws_share_an_image_it_is_that_of_one():
     noise = torch.randn(50, 1, dtype=F64)
     u, log_q = push_forward(torch.abs, noise)
     assert_close(log_q + math.log(2.0), HalfNormal(torch.ones(1, dtype=F64)).log_prob(u).squeeze(-1))
+
+
+def test_the_determinant_of_tanh_keeps_its_digits():
+    """1 − tanh²u = 4 / (eᵘ + e⁻ᵘ)², also where tanh is rounded to 1."""
+    u = torch.tensor([[0.0, 1.0], [-3.0, 20.0], [30.0, -30.0]], dtype=F64)
+    assert_close(log_det_tanh(u), (4.0 / (u.exp() + (-u).exp()).square()).log().sum(-1))
+    assert_close(log_det_tanh(u.float()).double(), log_det_tanh(u), rtol=1e-6, atol=1e-6)
