@@ -11,6 +11,7 @@ from torch import Tensor
 from pgrun.algos.parts.acer_critics import ActorQ
 from pgrun.algos.parts.base import Learner
 from pgrun.algos.parts.rates import critics_rate
+from pgrun.algos.parts.target_update import target_update
 from pgrun.config.ranges import Count, Decay, NotNegative, Positive, Scheduled
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
@@ -30,7 +31,9 @@ class ACER(Learner):
         rollout: T, steps in each environment between updates.
         truncation: c, at which importance weights are truncated; what they lose, the bias correction gives back.
         trust_region: δ, how far along the gradient of the KL from the average policy a step may go.
-        average_decay: α, how slowly the average policy follows.
+        average_decay: α, how slowly the average policy follows; null: target_every says when.
+        target_every: updates from one hard copy θ_a ← θ to the next, a policy of before as the centre of the trust
+            region; null: it follows by average_decay.
         draws: n actions, by which a dueling critic centres its advantages; for continuous actions.
         entropy_coef: weight of the entropy bonus.
         value_coef: weight of the critic's loss, ½ of squared errors.
@@ -48,16 +51,19 @@ class ACER(Learner):
         rollout: Count,
         truncation: Positive,
         trust_region: Scheduled[NotNegative],
-        average_decay: Decay,
+        average_decay: Decay | None,
         draws: Count,
         entropy_coef: Scheduled[NotNegative],
         value_coef: Scheduled[NotNegative],
         critic_lr: Scheduled[Positive] | None = None,
+        target_every: Count | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.rollout = rollout  # T, which the collector takes
         self.c, self.alpha = truncation, average_decay
+        share = None if average_decay is None else 1.0 - average_decay
+        self.target_update = target_update(share, target_every, key="average_decay")
         self.delta = self.coefficient("delta", trust_region)
         self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
         self.value_coef = self.coefficient("value_coef", value_coef)
@@ -85,10 +91,11 @@ class ACER(Learner):
         """Step once on a rollout, and move the average policy; see `Algorithm.update`."""
         batch, metrics = self.estimate(batch)
         metrics |= self.step(batch)
-        self.theta_average.lerp_(self.step.theta[: self.theta_average.numel()], 1.0 - self.alpha)  # θ_a ← αθ_a + (1−α)θ
+        learned = self.step.theta[: self.theta_average.numel()]
+        self.target_update([(self.theta_average, learned)])  # θ_a ← αθ_a + (1−α)θ
         self.model.observe(batch)
-        for average, learned in zip(self.average.buffers(), self.model.actor.buffers(), strict=True):
-            average.copy_(learned)
+        for average, own in zip(self.average.buffers(), self.model.actor.buffers(), strict=True):
+            average.copy_(own)
         return metrics
 
     @torch.no_grad()

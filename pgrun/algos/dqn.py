@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Count
 from pgrun.core.exploration import Exploration
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
@@ -27,24 +26,22 @@ class DQN(OffPolicy):
         double: choose the next action by Q, value it by Q̄ (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461).
         dueling: Q in two streams (Wang et al. 2016, https://arxiv.org/abs/1511.06581).
         huber: errors beyond ±1 count linearly, which clips their gradient, as Mnih et al. do; else all are squared.
-        target_every: updates, after each of which Q̄ moves the share τ of the way to Q; with τ = 1, a copy.
+        tau: the share of the way that Q̄ moves, at each update or every target_every updates; null: all of it, a copy.
+        target_every: updates from one copy of Q to Q̄ to the next; null: Q̄ moves at each update.
     """
 
     action_spaces = (gym.spaces.Discrete,)
     policy_names = ("q.",)
+    mixed_targets = True
     q: DiscreteQ
     q_target: DiscreteQ
 
-    def __init__(
-        self, *, exploration: Exploration, double: bool, dueling: bool, huber: bool, target_every: Count, **common: Any
-    ) -> None:
+    def __init__(self, *, exploration: Exploration, double: bool, dueling: bool, huber: bool, **common: Any) -> None:
         super().__init__(**common)
         if not isinstance(exploration, Exploration):
             name = type(exploration).__name__
             raise UserError(f"{name} explores no discrete actions; use algo/exploration=epsilon_greedy or boltzmann")
         self.exploration, self.chosen_by_q, self.huber = exploration, double, huber
-        self.target_every = target_every
-        self.updates = 0
         self.attach_critic(DiscreteQ(self.network, self.obs_space, self.action_space, dueling=dueling))
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
@@ -53,11 +50,9 @@ class DQN(OffPolicy):
         return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, {}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
-        """Fit Q, and move Q̄ every `target_every` updates; see `Algorithm.update`."""
+        """Fit Q, and let Q̄ follow; see `Algorithm.update`."""
         metrics = self.fit(batch)
-        self.updates += 1
-        if self.updates % self.target_every == 0:
-            self.update_targets()
+        self.update_targets()
         return metrics
 
     def target(self, batch: Transition) -> Tensor:
@@ -74,10 +69,8 @@ class DQN(OffPolicy):
         """Return the Huber loss of an error, or half its square; see `OffPolicy.error`."""
         return F.huber_loss(delta, torch.zeros_like(delta), reduction="none") if self.huber else super().error(delta)
 
-    def get_extra_state(self) -> Tensor:
-        """Return the count of updates, for the state dict."""
-        return torch.tensor(self.updates)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Load the count of updates."""
-        self.updates = int(state)
+    def restore(self, state: dict[str, Any], *, optimizers: bool = True) -> None:
+        """Load a snapshot; in older ones the count of updates is the algorithm's own. See `Algorithm.restore`."""
+        old = {"_extra_state": "target_update._extra_state"}
+        module = {old.get(key, key): value for key, value in state["module"].items()}
+        super().restore({**state, "module": module}, optimizers=optimizers)

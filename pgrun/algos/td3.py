@@ -22,7 +22,7 @@ class TD3(DeterministicReplay):
 
     Args:
         critics: Q functions; targets are from the least of them.
-        policy_delay: updates of the critics for each of the actor and of the targets.
+        policy_delay: updates of the critics for each of the actor, and for each move of the targets by tau.
         target_noise: σ of what smooths the target policy.
         target_noise_clip: the most that this noise adds.
     """
@@ -47,9 +47,10 @@ class TD3(DeterministicReplay):
         """Fit the critics, and step the actor every `policy_delay` updates; see `Algorithm.update`."""
         noise = [self.target_noise * torch.randn_like(batch.action)] if self.smooths else []
         metrics = self.fit(batch, *noise)
-        if self.updates % self.policy_delay == 0:
+        due = self.updates % self.policy_delay == 0
+        if due:
             metrics |= self.actor_step(batch.obs)
-            self.update_targets()
+        self.update_targets(due)
         self.updates += 1
         return metrics
 

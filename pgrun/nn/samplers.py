@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.core import soft, svgd
+from pgrun.core.change_of_variables import log_det_tanh, push_forward
 from pgrun.data.types import Obs, map_obs
 from pgrun.nn.critics import Reader, reads_vectors
 from pgrun.nn.distributions import Categorical
@@ -156,6 +157,17 @@ class Amortised(Squashed):
     def draw(self, q: Q, obs: Obs, n: int) -> Tensor:
         """Draw u from the network; see `Squashed.draw`."""
         return self(obs, normal(n, obs, self.size).movedim(0, 1)).movedim(1, 0)
+
+    def value_by_own_draws(self, q: Q, obs: Obs) -> Tensor:
+        """Estimate V(s) from actions a = tanh f(ξ; s), with the density that they have where f is one-to-one; [M].
+
+        Nothing keeps a network from folding. An action that k values of ξ lead to counts k times, one that none leads
+        to counts never: with many draws the estimate tends to α log ∫ k(a) exp(Q(s, a)/α) da.
+        """
+        noise = normal(self.value_samples, obs, self.size).movedim(0, 1)
+        u, log_q = push_forward(lambda x: self(obs, x), noise)  # [M, n, D], [M, n]
+        log_q = log_q - log_det_tanh(u)
+        return soft.sampled_value(each(q, obs, u.tanh().movedim(1, 0)), log_q.T, self.alpha)
 
     def transport(self, q: Q, obs: Obs, n: int) -> tuple[Tensor, Tensor]:
         """Draw ξ [M, n, D], and compute the move Δf [M, n, D] of f(ξ; s) by SVGD."""

@@ -67,6 +67,27 @@ def test_with_continuous_actions_the_target_is_the_integral():
     check_fit(a, batch, 0.4 * torch.trapezoid((q / 0.4).exp(), grid, dim=0).log(), atol=2e-3, rtol=2e-3)
 
 
+def test_draws_of_the_policy_give_the_integral_of_the_target_networks():
+    """Those of φ̄, which is not φ, at the Q of θ̄; uniform draws of the same number scatter around the same."""
+    a = made(*NUMBERS, "algo.value_samples=20000", "algo.proposal=policy")
+    with torch.no_grad():
+        a.phi_target.mul_(1.1)
+        a.actor.head.bias.add_(50.0)  # its own draws are useless
+    batch = rows(a, 6)
+    grid = torch.linspace(-1.0, 1.0, 2001)
+    with torch.no_grad():
+        q = torch.stack([a.q_target(batch.next_obs, x.expand(6, 1))[0] for x in grid])
+    check_fit(a, batch, 0.4 * torch.trapezoid((q / 0.4).exp(), grid, dim=0).log(), atol=1e-2, rtol=1e-2)
+    assert {slow.data_ptr() for slow, _ in a.targets()} == {a.theta_target.data_ptr(), a.phi_target.data_ptr()}
+    assert a.targets()[1][1] is a.sampler_step.theta
+
+
+@pytest.mark.parametrize("words", [DISCRETE, (*NUMBERS, "algo.sampler=mcmc")])
+def test_draws_whose_density_is_not_known_are_no_proposal(words):
+    with pytest.raises(UserError, match=r"^algo.proposal=policy needs draws whose density is known.*proposal=uniform"):
+        parts(*words, "algo.proposal=policy")
+
+
 def test_the_networks_gradient_is_svgds_direction_along_f():
     torch.manual_seed(0)
     a = parts(*NUMBERS).algorithm
@@ -211,9 +232,10 @@ def test_of_an_action_that_pays_the_policy_is_the_softmax():
     assert taken == pytest.approx(1.0 / (1.0 + math.exp(-2.0)), abs=0.02)
 
 
-@pytest.mark.parametrize("sampler", ["svgd", "mcmc"])
-def test_both_modes_of_the_bandit_are_learnt(sampler):
+@pytest.mark.parametrize(("sampler", "proposal"), [("svgd", "uniform"), ("svgd", "policy"), ("mcmc", "uniform")])
+def test_both_modes_of_the_bandit_are_learnt(sampler, proposal):
     overrides = ("env=bimodal_bandit", f"algo.sampler={sampler}", "algo.temperature=0.15", "num_envs=4")
+    overrides = (*overrides, f"algo.proposal={proposal}")
     a = run(*LEARN, *overrides, "algo.langevin_steps=3", "algo.step_length=0.1")[0].algorithm
     if sampler == "mcmc":
         a.actor.steps, a.actor.step_length = 200, 0.03

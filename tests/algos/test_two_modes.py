@@ -140,9 +140,7 @@ def test_dropout_learns(algo, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("algo", ["td3", "sac_v1", "dqn"])
 def test_the_statistics_of_slow_copies_follow(algo, monkeypatch):
-    made = parts("BatchNorm1d", *words(algo), "algo.tau=1", monkeypatch=monkeypatch)
-    if algo == "dqn":
-        made.algorithm.target_every = 1
+    made = parts("BatchNorm1d", *words(algo), "algo.tau=1", "algo.target_every=1", monkeypatch=monkeypatch)
     train(made.algorithm, made.collector, made.memory, Clock(40), [])
     name = {"td3": "actor", "sac_v1": "v", "dqn": "q"}[algo]
     learned, slow = (two_modes(getattr(made.algorithm, x))[0] for x in (name, f"{name}_target"))

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from pgrun.core import soft
+from pgrun.core.change_of_variables import push_forward
 from pgrun.nn.distributions import TanhGaussian
 
 F64 = torch.float64
@@ -94,3 +95,52 @@ def test_actions_that_are_forbidden_count_nowhere():
     (grad,) = torch.autograd.grad(value.sum(), logits)
     assert grad[0, 2] == 0.0
     assert bool(grad.isfinite().all())
+
+
+# ---------------------------------------------------------------- a quadratic Q, whose integral is known
+
+CURVE, PEAK, ALPHA = 3.0, 0.4, 0.5
+
+
+def quadratic(a):
+    """Q(a) = −½ c (a − m)²."""
+    return -0.5 * CURVE * (a - PEAK).square()
+
+
+def closed():
+    """α log ∫_{−1}^{1} exp(Q/α) da = α log [σ √(2π) (Φ((1 − m)/σ) − Φ((−1 − m)/σ))] with σ² = α/c."""
+    sigma = math.sqrt(ALPHA / CURVE)
+    normal = torch.distributions.Normal(torch.tensor(PEAK, dtype=F64), sigma)
+    inside = normal.cdf(torch.tensor(1.0, dtype=F64)) - normal.cdf(torch.tensor(-1.0, dtype=F64))
+    return ALPHA * math.log(sigma * math.sqrt(2.0 * math.pi) * float(inside))
+
+
+def drawn(proposal, n, m):
+    """Actions [n, m] and their log-densities: uniform, or tanh of a linear function of noise."""
+    if proposal == "uniform":
+        return torch.rand(n, m, dtype=F64) * 2.0 - 1.0, torch.full((n, m), -math.log(2.0), dtype=F64)
+    a, log_q = push_forward(lambda x: (0.8 * x + 0.5).tanh(), torch.randn(n, m, 1, dtype=F64))
+    return a.squeeze(-1), log_q
+
+
+@pytest.mark.parametrize("proposal", ["uniform", "policy"])
+def test_the_bias_shrinks_with_the_draws(proposal):
+    """It is from below, about −α Var[w] / 2n for weights w of mean 1."""
+    torch.manual_seed(0)
+    found, m = {}, 20_000
+    for n in (2, 8, 32):
+        a, log_q = drawn(proposal, n, m)
+        value = soft.sampled_value(quadratic(a), log_q, ALPHA)
+        found[n] = (float(value.mean()) - closed(), float(value.std()) / math.sqrt(m))
+    a, log_q = drawn(proposal, 200_000, 1)
+    weight = (quadratic(a) / ALPHA - log_q - closed() / ALPHA).exp()
+    assert float(weight.mean()) == pytest.approx(1.0, abs=0.01)
+    assert found[2][0] < 2.0 * found[8][0] < 4.0 * found[32][0] < 0.0
+    bias, error = found[32]
+    assert bias == pytest.approx(-ALPHA * float(weight.var()) / 64.0, abs=4.0 * error + 1e-3)
+
+
+def test_draws_of_the_policy_itself_give_the_value_at_once():
+    """The weights exp(Q/α)/q' are all the same: one draw is enough, whatever it is."""
+    _, log_q = drawn("policy", 1, 50)
+    assert_close(soft.sampled_value(ALPHA * log_q + 1.7, log_q, ALPHA), torch.full((50,), 1.7, dtype=F64))

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from pgrun.nn import MLP
+from pgrun.core.change_of_variables import push_forward
+from pgrun.nn import MLP, samplers
 from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, each
 
 OBS = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -193,3 +194,83 @@ def test_the_mean_of_qs():
     q = MeanQ([Table(1.0, 2.0, 3.0), Table(3.0, 0.0, 3.0)])
     assert_close(q.all(obs), torch.tensor([2.0, 1.0, 3.0]).expand(1, 6, 3))
     assert_close(q(obs, action), torch.tensor([[2.0, 1.0, 3.0, 3.0, 1.0, 2.0]]))
+
+
+# ---------------------------------------------------------------- values from the network's own draws
+
+
+class Linear(Amortised):
+    """u = L ξ + s b: a network whose density is a Gaussian's."""
+
+    def __init__(self, scale, shift, samples):
+        super().__init__(NETWORK, OBS, gym.spaces.Box(-1.0, 1.0, (len(scale),), np.float32), ALPHA, samples, 4)
+        self.scale, self.shift = scale, shift
+
+    def forward(self, obs, noise):
+        return noise @ self.scale.T + obs.unsqueeze(1) * self.shift
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Noise of 64 bits."""
+    monkeypatch.setattr(samplers, "normal", lambda n, obs, size: torch.randn(n, len(obs), size, dtype=torch.float64))
+
+
+def test_one_draw_of_the_policy_itself_is_enough(double):
+    """Q/α is the log-density of the network's actions and a constant of the state: every draw gives that constant."""
+    scale = torch.tensor([[0.7, 0.2], [-0.4, 0.5]], dtype=torch.float64)
+    shift, obs = torch.tensor([0.3, -0.6], dtype=torch.float64), torch.randn(40, 1, dtype=torch.float64)
+
+    class Of(nn.Module):
+        def forward(self, obs, action):
+            u = action.atanh()
+            law = torch.distributions.MultivariateNormal(obs * shift, scale @ scale.T)
+            log_q = law.log_prob(u) - (1.0 - action.square()).log().sum(-1)
+            return (ALPHA * log_q + 2.0 * obs.squeeze(-1)).unsqueeze(0)
+
+    with torch.no_grad():
+        value = Linear(scale, shift, 1).value_by_own_draws(Of(), obs)
+    assert_close(value, 2.0 * obs.squeeze(-1), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("s", [-0.9, 0.5])
+def test_own_draws_give_the_integral(s):
+    a = torch.linspace(-1.0, 1.0, 4001)
+    exact = ALPHA * torch.trapezoid((0.6 * s * a / ALPHA).exp(), a).log()
+    torch.manual_seed(0)
+    policy = Linear(torch.tensor([[0.9]]), torch.tensor([0.8]), 4000)
+    found = policy.value_by_own_draws(Slope(), torch.full((50, 1), s))
+    assert found.shape == (50,)
+    assert found.mean() == pytest.approx(float(exact), abs=0.005)
+
+
+def test_a_networks_own_draws_have_the_density_of_its_derivative():
+    """Against central differences of f; the network is one-to-one, as its slopes say."""
+    torch.manual_seed(0)
+    f = Amortised(NETWORK, OBS, ACTION, ALPHA, 2000, 4).double()
+    obs, line, e = (
+        torch.full((1, 1), 0.4, dtype=torch.float64),
+        torch.linspace(-6.0, 6.0, 4001, dtype=torch.float64),
+        1e-6,
+    )
+    with torch.no_grad():
+        f.head.weight.mul_(3.0)
+        high, low = (f(obs, (line + x).view(1, -1, 1)).flatten() for x in (e, -e))
+        slope = (high - low) / (2.0 * e)
+        assert slope.min() > 0.1
+        assert slope.std() > 0.02  # it is not a line
+        _, log_q = push_forward(lambda x: f(obs, x), line.view(1, -1, 1))
+    expect = -0.5 * (line.square() + math.log(2.0 * math.pi)) - slope.log()
+    near = (log_q[0] - expect).abs() < 1e-6
+    assert near.double().mean() > 0.99  # but at the kinks of its layers
+
+
+@pytest.mark.parametrize("rounds", [False, True])
+def test_draws_that_saturate_leave_the_value_finite(rounds):
+    f = Linear(torch.tensor([[1.0]]), torch.tensor([60.0]), 8)
+    value = f.value_by_own_draws(Slope(), torch.full((5, 1), 1.0))
+    assert bool(value.isfinite().all())
+    network = MLP(**{**vars(NETWORK), "hidden": [64, 64]})
+    network.rounds = rounds  # products of bfloat16 have derivatives, too
+    value = Amortised(network, OBS, ACTION, ALPHA, 500, 4).value_by_own_draws(Slope(), torch.zeros(3, 1))
+    assert value.tolist() == pytest.approx([ALPHA * math.log(2.0)] * 3, abs=0.1)

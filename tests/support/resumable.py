@@ -50,6 +50,10 @@ RUNS = {
     "ppo ant": (*PPO, "env=ant", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
     "ppo halfcheetah": (*PPO, "env=halfcheetah", "env.max_episode_steps=60", "eval.every=320", "checkpoint.every=256"),
     "acer": ("algo=acer", *ON_POLICY, "memory.warmup=64", "memory.capacity=4"),
+    "acer with hard copies": (
+        *("algo=acer", *ON_POLICY, "memory.warmup=64", "memory.capacity=4"),
+        *("algo.average_decay=null", "algo.target_every=5"),
+    ),
     "acer pendulum": ("algo=acer", *ON_POLICY, "memory.warmup=64", "env=pendulum", "env.max_episode_steps=50"),
     "acktr": ("algo=acktr", *ON_POLICY, "algo.rollout=8", "optimizer.factor_every=2", "optimizer.inverse_every=3"),
     "ppo with kfac": (*PPO, "optimizer=kfac", "env=pendulum", "env.max_episode_steps=50"),
@@ -74,6 +78,10 @@ RUNS = {
     "dpg": ("algo=dpg", *ON_POLICY, "env=pendulum", "env.max_episode_steps=30", "algo/exploration=ou"),
     "dpg_offpolicy": ("algo=dpg_offpolicy", *ON_POLICY, "env=lqr"),
     "sac": (*SAC, "env=pendulum", "env.max_episode_steps=30"),
+    "sac with hard copies": (
+        *(*SAC, "env=pendulum", "env.max_episode_steps=30", "algo.tau=null", "algo.target_every=7"),
+        "network.hidden=[8]",
+    ),
     "redq": (*SAC, "algo=redq", "env=pendulum", "env.max_episode_steps=30", "algo.critics=4", "memory.updates=3"),
     "sac_v1": (*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),
     "dqn": (*SAC, "algo=dqn", "env=acrobot", "env.max_episode_steps=30", "memory.n_step=3", "algo.target_every=5"),
@@ -83,6 +91,10 @@ RUNS = {
     ),
     "sac_discrete": (*SAC, "algo=sac_discrete", "env=acrobot", "env.max_episode_steps=30"),
     "sql": (*SAC, "algo=sql", "env=multi_goal", "algo.particles=4"),
+    "sql of its own draws": (
+        *(*SAC, "algo=sql", "env=multi_goal", "algo.particles=4", "algo.proposal=policy"),
+        *("algo.tau=null", "algo.target_every=7"),
+    ),
     "sql with a softmax": (*SAC, "algo=sql", "env=cartpole"),
     "sac hopper": (*SAC, "env=hopper", "env.max_episode_steps=60"),
     "maddpg": (

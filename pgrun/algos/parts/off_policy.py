@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from pgrun.algos.parts.base import Learner
+from pgrun.algos.parts.target_update import target_update
 from pgrun.config.ranges import Count, Share
 from pgrun.data.types import Obs, Transition, report_errors
 from pgrun.errors import UserError
@@ -22,16 +23,19 @@ class OffPolicy(Learner):
 
     Args:
         rollout: steps in each environment between updates, which the collector takes.
-        tau: the share of the way that the target network moves at each update.
+        tau: the share of the way that the target network moves at each update; null: target_every says when.
+        target_every: updates from one hard copy θ̄ ← θ of the target network to the next; null: it follows by tau.
     """
 
     learns_from = "steps"
+    mixed_targets: ClassVar[bool] = False  # whether target_every may be the period of moves by tau
     target: Callable[..., Tensor]  # of a batch and the other arguments of `fit`, returns y; draws no random numbers
 
-    def __init__(self, *, rollout: Count, tau: Share, **common: Any) -> None:
+    def __init__(self, *, rollout: Count, tau: Share | None, target_every: Count | None = None, **common: Any) -> None:
         super().__init__(**common)
         check_network(self.network)
         self.rollout, self.tau = rollout, tau
+        self.target_update = target_update(tau, target_every, mixed=self.mixed_targets)
         # running statistics of the slow copies, and those of the networks that they follow
         self.statistics: list[tuple[Tensor, Tensor]] = []
 
@@ -69,10 +73,9 @@ class OffPolicy(Learner):
         """Pair the slow copies' parameters and running statistics with those that they follow."""
         return [(self.theta_target, self.critic_step.theta), *self.statistics]
 
-    def update_targets(self) -> None:
-        """Move the slow copies by the share τ: θ̄ ← τθ + (1 − τ)θ̄."""
-        for slow, learned in self.targets():
-            slow.lerp_(learned, self.tau)
+    def update_targets(self, due: bool = True) -> None:
+        """Let the slow copies follow after an update: θ̄ ← τθ + (1 − τ)θ̄ if it is due, or θ̄ ← θ every n updates."""
+        self.target_update(self.targets(), due)
 
     def copy_targets(self) -> None:
         """Make the slow copies equal to what they follow: θ̄ ← θ."""
