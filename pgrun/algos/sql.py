@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pgrun.algos.parts.loading import put
 from pgrun.algos.parts.off_policy import OffPolicy
-from pgrun.config.ranges import Count, FileName, Positive, Range
+from pgrun.config.ranges import Count, FileName, Positive, Range, Scheduled
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn import q_functions
@@ -50,7 +51,7 @@ class SQL(OffPolicy):
     def __init__(
         self,
         *,
-        temperature: Positive,
+        temperature: Scheduled[Positive],
         reward_scale: Positive,
         sampler: Literal["svgd", "mcmc"],
         particles: Annotated[int, Range(2)],
@@ -63,15 +64,16 @@ class SQL(OffPolicy):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.alpha, self.reward_scale, self.particles = temperature, reward_scale, particles
+        self.alpha = self.coefficient("alpha", temperature, traced=False)
+        self.reward_scale, self.particles = reward_scale, particles
         self.compose = [str(run) for run in compose]
-        draws = (temperature, value_samples, candidates)
+        draws = (self.alpha, value_samples, candidates)
         discrete = isinstance(self.action_space, gym.spaces.Discrete)
         make = partial(DiscreteQ if discrete else q_functions, self.network, self.obs_space, self.action_space, k=1)
         self.actor: SoftPolicy
         check_bounded(self.action_space)
         if discrete:
-            self.actor = Softmax(temperature)
+            self.actor = Softmax(self.alpha)
         elif sampler == "svgd":
             self.actor = Amortised(self.network, self.obs_space, self.action_space, *draws)
         else:
@@ -100,6 +102,11 @@ class SQL(OffPolicy):
         if runs and isinstance(self.actor, Amortised):
             put(self.actor, runs[self.compose[0]], "actor.", f"{self.compose[0]}, for algo.sampler=svgd,")
         self.copy_targets()
+
+    def set_progress(self, progress: float) -> None:
+        """Give the draws their temperature, too; see `Algorithm.set_progress`."""
+        super().set_progress(progress)
+        self.actor.alpha = self.alpha
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Draw an action, or take the best of several draws; see `Algorithm.act`."""
@@ -135,12 +142,3 @@ class SQL(OffPolicy):
         """Compute −E_ξ[Δf(ξ; s)ᵀ f(ξ; s)], whose gradient is minus eq. 14; ξ and Δf are [M, n, D]."""
         loss = -(delta * self.actor(obs, noise)).sum(-1).mean()
         return loss, {"policy/transport": delta.norm(dim=-1).mean()}  # 0 once the draws are where they should be
-
-
-def put(module: nn.Module, tensors: dict[str, Tensor], prefix: str, run: str) -> None:
-    """Load a run's tensors under a prefix into a module; UserError where their shapes differ."""
-    theirs = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    shapes = [{key: value.shape for key, value in x.items()} for x in (module.state_dict(), theirs)]
-    if wrong := [key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key)]:
-        raise UserError(f"algo.compose: {run} holds another network than this one: see {prefix}{wrong[0]}")
-    module.load_state_dict(theirs)

@@ -48,7 +48,7 @@ class MeanQ(nn.Module):
 class SoftPolicy(nn.Module):
     """A policy π(a|s) ∝ exp(Q(s, a)/α); the caller passes Q."""
 
-    def __init__(self, alpha: float) -> None:
+    def __init__(self, alpha: float | Tensor) -> None:
         super().__init__()
         self.alpha = alpha
 
@@ -92,7 +92,7 @@ class Squashed(SoftPolicy):
         candidates: draws of which the best is taken.
     """
 
-    def __init__(self, size: int, alpha: float, value_samples: int, candidates: int) -> None:
+    def __init__(self, size: int, alpha: float | Tensor, value_samples: int, candidates: int) -> None:
         super().__init__(alpha)
         self.size, self.value_samples, self.candidates = size, value_samples, candidates
 
@@ -131,7 +131,7 @@ class Amortised(Squashed):
         network: Network,
         obs_space: gym.Space,
         action_space: gym.Space,
-        alpha: float,
+        alpha: float | Tensor,
         value_samples: int,
         candidates: int,
     ) -> None:
@@ -190,7 +190,7 @@ class Langevin(Squashed):
     """
 
     def __init__(
-        self, size: int, alpha: float, value_samples: int, candidates: int, *, steps: int, step_length: float
+        self, size: int, alpha: float | Tensor, value_samples: int, candidates: int, *, steps: int, step_length: float
     ) -> None:
         super().__init__(size, alpha, value_samples, candidates)
         self.steps, self.step_length = steps, step_length
