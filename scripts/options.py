@@ -9,19 +9,21 @@ with it if one of them is built; else its refusal stands in the table.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+import gymnasium as gym
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.paths import config_dir
 from pgrun.config.values import WrongSetting, validate
 from pgrun.errors import UserError
-from pgrun.run.build import build
+from pgrun.run.build import Parts, build
 from pgrun.sweep.resolvers import register_resolvers
 
 # what is chosen: the overrides as they are typed
@@ -37,9 +39,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "stop of the epochs at a KL": ("algo.kl_stop=0.02",),
     "clip of the values' change": ("algo.value_clip=0.2",),
     "KL target by a schedule": ("algo.kl_target=linear:0.02:0.005",),
-    "trust region by a schedule": ("algo.delta=linear:0.02:0.005", "algo.delta_schedule=constant"),
+    "trust region by a schedule": ("algo.delta=linear:0.02:0.005"),
     "ACER's trust region by a schedule": ("algo.trust_region=linear:1:0.5",),
-    "mirror descent's step by a schedule": ("algo.eta=cosine:1:0.1", "algo.eta_schedule=constant"),
+    "mirror descent's step by a schedule": ("algo.eta=cosine:1:0.1"),
     "temperature by a schedule": ("algo.temperature=linear:1:0.1",),
     "target entropy by a schedule": ("algo.target_entropy=linear:0:-1",),
     "target entropy's share by a schedule": ("algo.entropy_fraction=linear:0.9:0.3",),
@@ -95,27 +97,56 @@ def small(algo: str, env: str, *option: str) -> list[str]:
     return [*words, *option]
 
 
-def try_out(algo: str, option: str) -> Trial:
-    """Build an algorithm with an option on the first of its environments where that can be done."""
+def has_keys(algo: str, option: str) -> bool:
+    """Tell whether a recipe has the keys that an option changes."""
+    config = composed(f"algo={algo}", "env=cartpole")
+    keys = [word.partition("=")[0] for word in OPTIONS[option]]
+    return all(OmegaConf.select(config, key) is not None or key_is_null(config, key) for key in keys)
+
+
+def key_is_null(config: DictConfig, key: str) -> bool:
+    """Tell whether a config has a key whose value is null."""
+    node, _, name = key.rpartition(".")
+    inside = OmegaConf.select(config, node) if node else config
+    return isinstance(inside, DictConfig) and name in inside
+
+
+def try_out(algo: str, option: str, use: Callable[[Parts], object] = lambda parts: None) -> Trial:
+    """Build an algorithm with an option on the first of its environments where that can be done.
+
+    Args:
+        algo: the recipe.
+        option: a name of OPTIONS.
+        use: called with the parts, such as to take a few updates.
+    """
+    if not has_keys(algo, option):
+        return Trial(None)
     refusal = ""
-    for env in ("env=cartpole", "env=pendulum", "env=simple_spread"):
+    for env in environments(algo):
         try:
             config = OmegaConf.create(composed(*small(algo, env, *OPTIONS[option])))
             validate(config)
-            build(config).collector.env.close()
+            parts = build(config)
+            use(parts)
+            parts.collector.env.close()
             return Trial(env)
         except WrongSetting:
             continue
         except UserError as error:
-            refusal = refusal if says_space(str(error)) else refusal or str(error)
+            refusal = refusal or str(error)
         except HydraException:  # no such key
             continue
     return Trial(None, refusal)
 
 
-def says_space(refusal: str) -> bool:
-    """Tell whether a refusal is of the environment's actions alone."""
-    return "can't act in" in refusal
+def environments(algo: str) -> tuple[str, ...]:
+    """List environments whose actions an algorithm can take; discrete ones first."""
+    target = get_class(str(composed(f"algo={algo}", "env=cartpole").algo._target_))
+    spaces = target.action_spaces
+    if spaces == (gym.spaces.Dict,):
+        return ("env=simple_spread",)
+    kinds = {"env=cartpole": gym.spaces.Discrete, "env=pendulum": gym.spaces.Box}
+    return tuple(env for env, space in kinds.items() if space in spaces)
 
 
 def rows() -> Iterator[tuple[str, dict[str, Trial]]]:

@@ -22,24 +22,21 @@ class Schedule:
 
     Args:
         value: a number, or the text of a schedule; see `pgrun.config.schedule_text.parse`.
-        falling: how a plain number falls to 0 over the run; constant: it does not.
+        falling: how a plain number falls to 0 over the run; constant: it does not. A text says all by itself.
         setting: the name of the setting that says `falling`.
 
     Raises:
-        UserError: `falling` is unknown, or the number has two schedules.
+        UserError: `falling` is unknown.
         ValueError: the text is no schedule.
     """
 
     def __init__(self, value: float | str, falling: str = "constant", *, setting: str = "") -> None:
         if falling not in SCHEDULES:
             raise UserError(f"{setting}={falling} is not known; choose one of {', '.join(SCHEDULES)}")
-        self.constant = falling == "constant" and not isinstance(value, str)
-        if isinstance(value, str) and falling != "constant":
-            raise UserError(
-                f"{value} is a schedule already, and {setting}={falling} is another: use {setting}=constant beside it"
-            )
+        text = isinstance(value, str)
+        self.constant = falling == "constant" and not text
         self.points = parse(value) if isinstance(value, str) else Points("linear", (0.0,), (float(value),))
-        self.factor = SCHEDULES[falling]
+        self.factor = SCHEDULES["constant" if text else falling]
 
     def __call__(self, progress: float) -> float:
         """Return the number at this progress of the run, in [0, 1]."""

@@ -112,9 +112,6 @@ def trunk(algorithm):
         (["algo=grpo", "collector.episodes=8", "+algo.critic_lr=0.1"], "no critic is learned here"),
         (["algo=a2c", "algo/baseline=none", "algo/advantage=reward_to_go", "algo.critic_lr=0.1"], "no critic is"),
         (["algo=ppo", "algo/baseline=none", "algo/advantage=reward_to_go", "algo.value_clip=0.1"], "no critic is"),
-        (["algo=ppo", "algo.clip_range=linear:0.2:0.1", "algo.clip_schedule=linear"], "use algo.clip_schedule=const"),
-        (["algo=trpo", "algo.delta=linear:0.2:0.1"], "use algo.delta_schedule=constant"),
-        (["algo=a2c", "optimizer.lr=linear:1e-3:0", "optimizer.schedule=linear"], "optimizer.schedule=constant"),
     ],
 )
 def test_what_means_nothing_is_refused(words, says):

@@ -55,8 +55,11 @@ def test_a_text_that_falls_to_0_is_the_factor_bit_for_bit():
             assert Schedule(f"{name}:0.2:0")(progress) == Schedule(0.2, name)(progress)
 
 
-def test_two_schedules_are_refused():
-    with pytest.raises(UserError, match=r"use algo\.eta_schedule=constant beside it"):
-        Schedule("linear:1:0", "cosine", setting="algo.eta_schedule")
+def test_a_text_says_all_and_a_number_falls():
+    assert Schedule("linear:1:0.5", "cosine")(0.5) == 0.75
+    assert Schedule(1.0, "linear")(0.25) == 0.75
+
+
+def test_an_unknown_fall_is_refused():
     with pytest.raises(UserError, match=r"algo\.eta_schedule=sine is not known"):
         Schedule(1.0, "sine", setting="algo.eta_schedule")
