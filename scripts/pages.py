@@ -17,6 +17,7 @@ from pathlib import Path
 import combinations
 import config_page
 import learning
+import options
 import versus
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -41,6 +42,7 @@ PARTS = {
     "learning": Part("results.md", learning.table),
     "versus": Part("results.md", versus.table),
     "combinations": Part("estimators.md", combinations.page, quick=False),
+    "options": Part("algorithms.md", options.page, quick=False),
     "groups": Part("configs.md", config_page.groups),
     "root": Part("configs.md", config_page.root),
     "keys": Part("configs.md", config_page.keys),

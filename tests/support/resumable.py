@@ -42,6 +42,14 @@ RUNS = {
         "optimizer.schedule=linear",
         "algo.clip_schedule=linear",
     ),
+    "ppo by schedules": (
+        *(*PPO, "algo.clip_range=cosine:0.3:0.1", "algo.entropy_coef=linear:0.01:0", "algo.value_clip=linear:0.3:0.1"),
+        *("algo.critic_lr=linear:1e-3:1e-4", "algo.kl_stop=0.02", "algo.clip_high=0.3"),
+    ),
+    "sac_v1 by schedules": (
+        *(*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),
+        *("algo.temperature=linear:1:0.2", "optimizer.lr=cosine:1e-3:1e-4"),
+    ),
     "ppo with a memory": (*PPO, "network=lstm", "network.size=8", "network.shared=true"),
     "a2c with two memories": ("algo=a2c", *ON_POLICY, "network=gru", "network.size=8"),
     "ppo in processes": (*PPO, "env.backend=async", "num_envs=2", "checkpoint.every=256"),
