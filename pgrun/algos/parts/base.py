@@ -15,6 +15,7 @@ from pgrun.config.ranges import Fraction, Positive
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError, WrongSpace
 from pgrun.nn.encoders import Network
+from pgrun.nn.heads import check_gaussian
 from pgrun.nn.modes import mixes_rows, named, two_modes
 from pgrun.optim.gradient_step import GradientStep, Loss
 from pgrun.optim.rules import Fisher
@@ -206,12 +207,13 @@ class Learner(Algorithm):
         self.device = torch.device(device)
 
     def settle(self) -> None:
-        """Move the networks to their device and check their modes, before any gradient step is made.
+        """Move the networks to their device and check them, before any gradient step is made.
 
         Raises:
             UserError: a layer computes one thing in training and another when acting, and the algorithm can't allow
-                that.
+                that; or a setting of Gaussian policies is changed, and there is none.
         """
+        check_gaussian(self.network, self)
         self.place(self.device)
         self.check_modes()
         self.eval()
