@@ -103,6 +103,8 @@ class Algorithm(nn.Module):
         current = self.state_dict()
         policy = [k for k in current if k.startswith(self.policy_names)]
         wrong = [k for k in policy if k not in tensors or tensors[k].shape != current[k].shape]
+        own = tuple(name for name in self.policy_names if any(k.startswith(name) for k in policy))
+        wrong += [k for k in tensors if k.startswith(own) and k not in current]
         if wrong or not policy:
             raise UserError(f"{name} holds another policy than this one" + (f": see {wrong[0]}" if wrong else ""))
         same = {k: v for k, v in tensors.items() if k in current and v.shape == current[k].shape}
@@ -272,6 +274,6 @@ def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     }
     current = actor.state_dict()
     wrong = [k for k in current if k not in policy or policy[k].shape != current[k].shape]
-    if wrong:
+    if wrong := wrong + [k for k in policy if k not in current]:
         raise UserError(f"{name} holds another policy than this network's: see {wrong[0]}")
     actor.load_state_dict({key: policy[key] for key in current})
