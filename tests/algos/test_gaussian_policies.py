@@ -44,7 +44,7 @@ def test_it_learns_with(algo, network, tmp_path):
 @pytest.mark.parametrize("algo", sampled(OTHERS, ("sac", "td3", "maddpg")))
 def test_a_policy_without_such_a_gaussian_refuses_them(algo):
     for setting, right in ((STATE, "network.std=global"), (SQUASH, "network.squash=false")):
-        says = rf"^{setting} is of Gaussian policies, .*'s policy takes no such setting, so use {right} \(sac, sac_v1, redq"
+        says = rf"^{setting} is of Gaussian policies, .*'s policy takes no such setting, so use {right} \(sac, sac_v1"
         with pytest.raises(UserError, match=says):
             parts(*recipe(algo, "env=pendulum", "env=pendulum"), setting)
 

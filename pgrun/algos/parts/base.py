@@ -247,6 +247,8 @@ class Learner(Algorithm):
         learners: int = 1,
     ) -> GradientStep:
         """Make a gradient step of a loss, with the run's optimizer; `lr` replaces its learning rate."""
+        parameters = list(parameters)
+        check_apart(self, parameters, (p for step in self.steps().values() for p in step.parameters))
         return GradientStep(
             self,
             parameters,
@@ -258,6 +260,16 @@ class Learner(Algorithm):
             fisher=fisher,
             prepare_args=prepare_args,
             learners=learners,
+        )
+
+
+def check_apart(learner: nn.Module, one: Iterable[nn.Parameter], other: Iterable[nn.Parameter]) -> None:
+    """Raise UserError where parameters that take steps apart have some in common, which one step would undo."""
+    own = {id(p) for p in one}
+    if any(id(p) in own for p in other):
+        raise UserError(
+            f"{type(learner).__name__} steps two of its networks apart, and they have weights in common: a network's "
+            "encoder() has to make a new encoder at each call"
         )
 
 
