@@ -44,7 +44,6 @@ class Behind(Encoder):
         return self.more(x.flatten(0, -2)).view_as(x)
 
 
-INNER = {}
 LAYERS = {
     "Same": lambda n: nn.Identity(),
     "Dropout": lambda n: nn.Dropout(0.5),
@@ -128,9 +127,13 @@ def test_the_table_of_the_docs_is_true(algo, monkeypatch, tmp_path):
 @pytest.mark.parametrize("algo", ["npg", "vpg", "sac", "td3"])
 def test_weights_that_two_networks_have_in_common_are_refused(algo, monkeypatch):
     """Whether network.shared says so or not: each step has its parameters in a vector of its own."""
-    monkeypatch.setattr(
-        Own, "encoder", lambda self, space: Behind(INNER.setdefault(algo, MLP.encoder(self, space)), "Same")
-    )
+    inner = []
+
+    def encoder(self, space):
+        inner.append(MLP.encoder(self, space))
+        return Behind(inner[0], "Same")
+
+    monkeypatch.setattr(Own, "encoder", encoder)
     with pytest.raises(UserError, match=r"steps two of its networks apart, and they have weights in common"):
         parts("Same", *words(algo), monkeypatch=monkeypatch)
 
