@@ -16,8 +16,8 @@ from pgrun.config.ranges import Count, FileName, Positive, Range, Scheduled
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn import q_functions
+from pgrun.nn.heads import check_bounded
 from pgrun.nn.layers import flat_size
-from pgrun.nn.models import check_bounded
 from pgrun.nn.modes import statistics
 from pgrun.nn.q import DiscreteQ
 from pgrun.nn.samplers import Amortised, Langevin, MeanQ, Softmax, SoftPolicy

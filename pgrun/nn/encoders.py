@@ -14,6 +14,7 @@ from pgrun.config.ranges import Count, NotNegative
 from pgrun.data.types import Obs, Transition
 from pgrun.errors import UserError
 from pgrun.nn.encoder import Encoder
+from pgrun.nn.gaussian import LOG_STD_MAX, LOG_STD_MIN
 from pgrun.nn.images import CNNEncoder, check_layout, holds_image
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image
 
@@ -151,7 +152,11 @@ class Network:
         init_gain: gain of the orthogonal initialisation; 0: torch's own initialisation.
         head_gain: the same for the policy's last layer: small, so that it starts near uniform.
         shared: one body for policy and value.
-        log_std_init: log σ at the start, of Gaussian policies with a state-independent σ.
+        log_std_init: log σ at the start, of Gaussian policies.
+        std: σ of Gaussian policies: global (a parameter, the same in all states) or state (outputs of the network, with
+            log σ between −5 and 2).
+        squash: Gaussian policies are squashed by tanh to within the bounds of actions, with log σ between −5 and 2;
+            their entropy is computed by quadrature. false: environments clip the actions.
     """
 
     hidden: Sequence[Count]
@@ -160,6 +165,8 @@ class Network:
     head_gain: NotNegative
     shared: bool
     log_std_init: float
+    std: Literal["global", "state"] = "global"  # of configs from before there were these two keys
+    squash: bool = False
 
     rounds = False  # whether products between hidden layers are rounded to bfloat16, as matmul_precision asks
     sequence: ClassVar[int | None] = None  # length of the sequences that a recurrent network learns from
@@ -168,6 +175,18 @@ class Network:
         if self.activation not in ACTIVATIONS:
             names = ", ".join(ACTIVATIONS)
             raise UserError(f"network.activation={self.activation} is not known; choose one of {names}")
+        if self.std not in ("global", "state"):
+            raise UserError(f"network.std={self.std} is not known; choose global or state")
+        if self.bounds_log_std and not LOG_STD_MIN < self.log_std_init < LOG_STD_MAX:
+            raise UserError(
+                f"network.log_std_init={self.log_std_init:g} is out of range: with network.std=state or "
+                f"network.squash=true it must be between {LOG_STD_MIN:g} and {LOG_STD_MAX:g}, where log σ is kept"
+            )
+
+    @property
+    def bounds_log_std(self) -> bool:
+        """Whether Gaussian policies keep log σ within bounds; see `gaussian.bounded`."""
+        return self.std == "state" or self.squash
 
     def encoder(self, space: gym.Space) -> Encoder:
         """Make an encoder of this observation space; UserError if it can't read it."""

@@ -3,55 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
 from pgrun.errors import UserError
-from pgrun.nn.distributions import Bernoulli, Categorical, Distribution, Gaussian, MultiCategorical, TanhGaussian
+from pgrun.nn.distributions import Categorical, Distribution, TanhGaussian
 from pgrun.nn.encoders import MLP, Encoder, Network
+from pgrun.nn.heads import Head, check_bounded
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, hidden_product
 
 spaces = gym.spaces
-
-
-class Head(nn.Module):
-    """A layer from features to a distribution over actions; obs["action_mask"] masks illegal discrete actions."""
-
-    def __init__(self, features: int, space: gym.Space, network: Network) -> None:
-        super().__init__()
-        self.log_std: nn.Parameter | None = None
-        self.make: Callable[[Tensor], Distribution]
-        if isinstance(space, spaces.Discrete):
-            size, self.make = int(space.n), Categorical
-        elif isinstance(space, spaces.MultiDiscrete):
-            sizes = tuple(int(n) for n in space.nvec.flatten())
-            size, self.make = sum(sizes), lambda logits: MultiCategorical(logits, sizes)
-        elif isinstance(space, spaces.MultiBinary):
-            size, self.make = math.prod(space.shape), Bernoulli
-        elif isinstance(space, spaces.Box):
-            size, self.make = math.prod(space.shape), self._gaussian
-            self.log_std = nn.Parameter(torch.full((size,), float(network.log_std_init)))
-        else:
-            raise UserError(f"no policy for the action space {space}: use Discrete, MultiDiscrete, MultiBinary or Box")
-        self.layer = linear(features, size, network.head_gain)
-
-    def _gaussian(self, mean: Tensor) -> Gaussian:
-        assert self.log_std is not None
-        return Gaussian(mean, self.log_std)
-
-    def forward(self, features: Tensor, obs: Obs) -> Distribution:
-        """Return the distribution of features [..., F]."""
-        out = self.layer(features)
-        if isinstance(obs, dict) and "action_mask" in obs:
-            out = out.masked_fill(obs["action_mask"] == 0, -1e9)
-        return self.make(out)
 
 
 class Actor(nn.Module):
@@ -260,14 +225,6 @@ class SquashedActor(nn.Module):
         """Return π(·|s)."""
         mean, log_std = self.layer(self.encoder(obs)).chunk(2, -1)
         return TanhGaussian(mean, log_std.clamp(self.LOG_STD_MIN, self.LOG_STD_MAX))
-
-
-def check_bounded(space: gym.Space) -> None:
-    """Raise UserError where an action coordinate has no bounds."""
-    if isinstance(space, spaces.Box) and not bool(np.isfinite(space.high).all()):
-        raise UserError(
-            "this policy keeps actions within bounds, and this environment's have none; use algo=td3 or ddpg"
-        )
 
 
 class Twin(nn.Module):

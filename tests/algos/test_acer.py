@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Categorical, Normal, kl_divergence
+from torch.distributions import Categorical, Normal, TanhTransform, TransformedDistribution, kl_divergence
 from torch.testing import assert_close
 
 from pgrun.algos.acer import ACER
@@ -28,6 +28,8 @@ def acer(space=DISCRETE, lr=0.0, **changes):
         shared=changes.pop("shared", False),
         log_std_init=-0.3,
         normalize_obs=changes.pop("normalize_obs", False),
+        std=changes.pop("std", "global"),
+        squash=changes.pop("squash", False),
     )
     kwargs = {
         "obs_space": gym.spaces.Box(-1.0, 1.0, (SIZE,), np.float32),
@@ -130,14 +132,15 @@ def test_discrete_actions_by_the_listing(delta, shared):
     assert_close(algorithm.step.theta.grad, want, rtol=1e-4, atol=1e-5)
 
 
-def listing_3(algorithm, batch, noise):
+def listing_3(algorithm, batch, noise, squash):
     """The same for continuous actions; noise [n + 1, T, B, D]: of u_1 … u_n, and of a′."""
     model, c, delta = algorithm.model, algorithm.c, algorithm.delta
     total = [torch.zeros_like(p) for p in model.parameters()]
 
     def pi_of(params):
         mean, log_std = params.chunk(2, -1)
-        return Normal(mean, log_std.exp())
+        normal = Normal(mean, log_std.exp())
+        return TransformedDistribution(normal, TanhTransform()) if squash else normal
 
     def dueling(obs, actions):
         """V(s), and Q̃ of the first of the actions, the others being the u."""
@@ -151,7 +154,9 @@ def listing_3(algorithm, batch, noise):
         for i in reversed(range(len(one.reward))):
             params = model.actor(one.obs[i]).params()
             pi, mu = pi_of(params.detach()), pi_of(one.extras["pi"][i])
-            a, drawn = one.action[i], pi.mean + pi.stddev * noise[:, i, b]
+            base = pi.base_dist if squash else pi
+            a, drawn = one.action[i], base.mean + base.stddev * noise[:, i, b]
+            drawn = drawn.tanh() if squash else drawn
             prime = drawn[-1]
             v, (q, q_prime) = dueling(one.obs[i], [a, prime, *drawn[:-1]])
             if one.last[i] or q_ret is None:
@@ -178,13 +183,23 @@ def listing_3(algorithm, batch, noise):
     return flat(total) / batch.valid.sum()
 
 
-@pytest.mark.parametrize("delta", [0.05, 1e6])
-def test_continuous_actions_by_the_listing(delta):
-    algorithm = acer(BOX, trust_region=delta)
+@pytest.mark.parametrize(
+    ("delta", "std", "squash"),
+    [
+        (0.05, "global", False),
+        (1e6, "global", False),
+        (0.05, "state", False),
+        (0.05, "global", True),
+        (1.0, "state", True),
+    ],
+)
+def test_continuous_actions_by_the_listing(delta, std, squash):
+    algorithm = acer(BOX, trust_region=delta, std=std, squash=squash)
     batch = batch_for(algorithm)
+    batch = batch._replace(action=batch.action.tanh()) if squash else batch
     torch.manual_seed(5)
     noise = torch.randn(5, *batch.action.shape)
-    want = listing_3(algorithm, batch, noise)
+    want = listing_3(algorithm, batch, noise, squash)
     torch.manual_seed(5)
     algorithm.update(batch)
     assert_close(algorithm.step.theta.grad, want, rtol=1e-4, atol=1e-5)

@@ -131,6 +131,26 @@ def test_filler_rows_change_nothing():
     assert_close(moved(one, batch)[0], moved(two, odd)[0], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("std", ["global", "state"])
+@pytest.mark.parametrize("squash", [False, True])
+def test_the_fisher_matrix_of_gaussians(std, squash):
+    """Mean over states of Jᵀ diag(1/σ², 2) J, J the Jacobian of μ and log σ: a squash changes nothing."""
+    algorithm = make(NPG, action_space=BOX, net=network(std=std, squash=squash))
+    batch = algorithm.estimate(rollout(BOX, **FEW, all_valid=True))
+    product = hessian_product(algorithm.kl_from_here(batch), algorithm.actor)
+    found = torch.stack([product(e) for e in torch.eye(len(algorithm.theta), dtype=torch.float64)], -1)
+    total = 0.0
+    for obs in batch.obs.flatten(0, 1):
+        pi = algorithm.model.actor(obs)
+        weight = torch.cat([(-2.0 * pi.log_std).exp(), torch.full_like(pi.mean, 2.0)]).detach()
+        grads = (
+            torch.autograd.grad(x, algorithm.actor, retain_graph=True, materialize_grads=True) for x in pi.params()
+        )
+        j = torch.stack([torch.cat([g.flatten() for g in row]) for row in grads])
+        total = total + j.T @ torch.diag(weight) @ j / batch.reward.numel()
+    assert_close(found, total, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_fisher_matrix_of_a_network_with_a_memory(cell):
     """KL(π_θ‖π_{θ±hv}) is ½h² vᵀFv, as far as the mean of both signs shows."""

@@ -3,6 +3,9 @@ policy that learns must be the one that acted, they are refused.
 """
 
 import dataclasses
+import re
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from recipes import ALGORITHMS, demonstrations, recipe, sampled
 from running import compose
 from torch import nn
 
+from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
 from pgrun.loop.train import Clock, train
@@ -40,7 +44,12 @@ class Behind(Encoder):
         return self.more(x.flatten(0, -2)).view_as(x)
 
 
-LAYERS = {"Dropout": lambda n: nn.Dropout(0.5), "function": lambda n: Dropout(), "BatchNorm1d": nn.BatchNorm1d}
+LAYERS = {
+    "Same": lambda n: nn.Identity(),
+    "Dropout": lambda n: nn.Dropout(0.5),
+    "function": lambda n: Dropout(),
+    "BatchNorm1d": nn.BatchNorm1d,
+}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -73,6 +82,74 @@ def words(algo, folder=None):
 
 LEARNS = {"dqn", "sac_discrete", "sac", "sac_v1", "redq", "td3", "ddpg", "d4pg", "sql", "dpg", "behaviour_cloning"}
 COMPARES = [algo for algo in ALGORITHMS if algo not in LEARNS | {"maddpg", "iddpg"}]  # these have networks of their own
+
+
+def table():
+    """The table of the docs: of each algorithm, what becomes of dropout, batch normalisation, and one trunk."""
+    page = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text(encoding="utf-8")
+    rows = re.search(r"\| `algo=` \| dropout \| batch normalisation \| one trunk \|\n\|[- |]+\n((?:\|.*\n)+)", page)[1]
+    found = {}
+    for row in rows.splitlines():
+        algos, *says = (cell.strip() for cell in row.strip("|").split("|"))
+        for algo in re.findall(r"`(\w+)`", algos):
+            assert algo not in found
+            found[algo] = says
+    return found
+
+
+TABLE = table()
+REFUSALS = r"compares its policy with the one that acted|learns from whole rollouts|networks of several agents are one"
+
+
+def test_the_table_has_every_algorithm():
+    assert sorted(TABLE) == ALGORITHMS
+
+
+@pytest.mark.parametrize("algo", sampled(ALGORITHMS, ("ppo", "trpo", "td3")))
+def test_the_table_of_the_docs_is_true(algo, monkeypatch, tmp_path):
+    dropout, batch_norm, trunk = TABLE[algo]
+    for says, layer in ((dropout, "Dropout"), (batch_norm, "BatchNorm1d")):
+        with nullcontext() if says == "runs" else pytest.raises(UserError, match=REFUSALS), monkeypatch.context() as m:
+            made = parts(layer, *words(algo, tmp_path), monkeypatch=m)
+            train(made.algorithm, made.collector, made.memory, Clock(40), [])
+            assert all(bool(p.isfinite().all()) for p in made.algorithm.parameters())
+    refused = pytest.raises(UserError, match=r"network\.shared=true must be network\.shared=false")
+    with refused if trunk == "refused" else nullcontext():
+        learned = ("algo/baseline=value",) if algo == "reinforce" else ()  # else it has no critic
+        made = build(compose(*words(algo, tmp_path), "network.shared=true", *learned))
+        train(made.algorithm, made.collector, made.memory, Clock(40), [])
+        model = getattr(made.algorithm, "model", None)
+        assert (model is not None and model.shared) == (trunk == "runs")
+        if trunk == "no critic":
+            assert model.critic is None
+
+
+@pytest.mark.parametrize("algo", ["npg", "vpg", "sac", "td3"])
+def test_weights_that_two_networks_have_in_common_are_refused(algo, monkeypatch):
+    """Whether network.shared says so or not: each step has its parameters in a vector of its own."""
+    inner = []
+
+    def encoder(self, space):
+        inner.append(MLP.encoder(self, space))
+        return Behind(inner[0], "Same")
+
+    monkeypatch.setattr(Own, "encoder", encoder)
+    with pytest.raises(UserError, match=r"steps two of its networks apart, and they have weights in common"):
+        parts("Same", *words(algo), monkeypatch=monkeypatch)
+
+
+def test_with_dropout_the_ratio_would_not_be_1(monkeypatch):
+    """What the refusal is for: the loss's policy is another one than acted."""
+    monkeypatch.setattr(OnPolicy, "check_modes", lambda self: None)
+    made = parts("Dropout", *words("ppo"), "optimizer.lr=0", monkeypatch=monkeypatch)
+    algorithm, seen = made.algorithm, []
+    (sample,) = algorithm.minibatches(algorithm.estimate(made.collector.collect(algorithm)), 1, None)
+    plain = algorithm.loss(sample, torch.tensor(0.2))[1]["policy/kl"]
+    loss = algorithm.step.loss
+    algorithm.step.loss = lambda *args: seen.append(loss(*args)) or seen[-1]
+    algorithm.step(sample, torch.tensor(0.2))
+    assert plain < 1e-9
+    assert seen[0][1]["policy/kl"] > 1e-9
 
 
 @pytest.mark.parametrize("algo", sampled(COMPARES, 3))

@@ -74,14 +74,19 @@ def test_the_divergence_of_choices():
     )
 
 
-def test_the_divergences_of_gaussians():
-    """Eq. 25 to 27: ½ (μ − μ_old)ᵀ Σ_old⁻¹ (μ − μ_old), and ½ (tr Σ⁻¹Σ_old − n + log |Σ|/|Σ_old|)."""
-    a, sample, counts = rolled("env=sparse_reach")  # two numbers
+@pytest.mark.parametrize("network", [(), ("network.std=state",), ("network.std=state", "network.squash=true")])
+def test_the_divergences_of_gaussians(network):
+    """Eq. 25 to 27: ½ (μ − μ_old)ᵀ Σ_old⁻¹ (μ − μ_old), and ½ (tr Σ⁻¹Σ_old − n + log |Σ|/|Σ_old|).
+
+    Of squashed ones, they are those of the Gaussians under the squash.
+    """
+    a, sample, counts = rolled("env=sparse_reach", *network)  # two numbers
     pi = a.model.policy(sample)
+    log_std = pi.log_std.expand_as(pi.mean)
     mean_old, log_std_old = sample.extras["pi"].chunk(2, -1)
     of_mean, of_covariance = [], []
     for i in counts:
-        sigma_old, sigma = torch.diag((2 * log_std_old[i]).exp()), torch.diag((2 * pi.log_std).exp())
+        sigma_old, sigma = torch.diag((2 * log_std_old[i]).exp()), torch.diag((2 * log_std[i]).exp())
         shift = pi.mean[i] - mean_old[i]
         of_mean.append(0.5 * shift @ sigma_old.inverse() @ shift)
         logs = sigma.det().log() - sigma_old.det().log()

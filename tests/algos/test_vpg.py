@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fitted import BOX, DISCRETE, flat, make, policy_gradient, rollout
+from fitted import BOX, DISCRETE, flat, make, network, policy_gradient, rollout
 from recipes import sampled
 from running import parts
 from torch.testing import assert_close
@@ -13,10 +13,14 @@ from pgrun.core.advantages import GAE, Ones, Returns
 from pgrun.errors import UserError
 
 
-@pytest.mark.parametrize("space", [DISCRETE, BOX])
-def test_the_step_is_the_policy_gradients(space):
-    algorithm = make(VPG, action_space=space)
-    batch = algorithm.estimate(rollout(space))
+@pytest.mark.parametrize(
+    ("space", "std", "squash"),
+    [(DISCRETE, "global", False), *((BOX, std, squash) for std in ("global", "state") for squash in (False, True))],
+)
+def test_the_step_is_the_policy_gradients(space, std, squash):
+    algorithm = make(VPG, action_space=space, net=network(std=std, squash=squash) if space is BOX else None)
+    batch = rollout(space)
+    batch = algorithm.estimate(batch._replace(action=batch.action.tanh()) if squash else batch)
     before, g = flat(algorithm.actor), policy_gradient(algorithm, batch)
     metrics = algorithm.improve(batch)
     assert_close(flat(algorithm.actor) - before, 0.1 * g, rtol=1e-8, atol=1e-10)

@@ -186,18 +186,6 @@ def test_the_ratio_of_saturated_actions_has_the_mean_one(mean):
     assert abs(ratio.mean().item() - 1.0) < 4.0 * ratio.std().item() / math.sqrt(n) + rounding
 
 
-def test_the_squashed_entropy_estimate_has_the_right_mean():
-    n, mean, log_std = 100_000, 0.3, -0.7
-    x, w = torch.tensor(mean), math.exp(log_std)
-    estimate = TanhGaussian(x.expand(n, 1), torch.tensor(log_std).expand(n, 1)).entropy()
-    # H[tanh u] = H[u] + E[log(1 − tanh²u)], the expectation by quadrature
-    u = torch.linspace(mean - 10 * w, mean + 10 * w, 20_001, dtype=F64)
-    density = reference.Normal(torch.tensor(mean, dtype=F64), torch.tensor(w, dtype=F64)).log_prob(u).exp()
-    jacobian = torch.trapezoid(density * torch.log1p(-u.tanh().square()), u)
-    exact = log_std + 0.5 * math.log(2.0 * math.pi * math.e) + jacobian.item()
-    assert abs(estimate.mean().item() - exact) < 4.0 * estimate.std().item() / math.sqrt(n)
-
-
 def test_squashed_samples_stay_inside_and_follow_the_density():
     n = 40_000
     pi = TanhGaussian(torch.full((n, 1), 0.5), torch.zeros(n, 1))

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -383,10 +384,32 @@ def test_the_fisher_matrix_is_the_models_own():
     parts.collector.env.close()
 
 
+@pytest.mark.parametrize("squash", [False, True])
+def test_the_fisher_matrix_of_a_gaussian_whose_sigma_depends_on_the_state(squash):
+    """S of the head's 2n outputs is J diag(1/σ², 2) Jᵀ, J the slopes of μ and log σ in them, squashed or not."""
+    network = ("network.std=state", f"network.squash={squash}", "network.log_std_init=0.7")
+    parts = build(compose("algo=acktr", "env=pendulum", *network, "num_envs=4", "algo.rollout=5"))
+    algorithm = parts.algorithm
+    rollout = parts.collector.collect(algorithm)
+    n = 40_000
+    obs = torch.tensor([0.5, -0.3, 0.8]).expand(n, 3)
+    batch = rollout._replace(obs=obs, valid=torch.ones(n, dtype=torch.bool))
+    names = [name for name, _ in algorithm.model.named_parameters()]
+    found = algorithm.step.optimizer.look(batch)
+    place = "+".join(str(names.index(f"actor.head.layer.{x}")) for x in ("weight", "bias"))
+    log_std = float(algorithm.model.actor(obs[0]).log_std)
+    slope = 1.0 - ((log_std + 1.5) / 3.5) ** 2  # of −1.5 + 3.5 tanh((x + 1.5) / 3.5)
+    assert 0.3 < slope < 0.7
+    want = torch.tensor([[math.exp(-2.0 * log_std), 0.0], [0.0, 2.0 * slope**2]])
+    assert_close(found[f"S/{place}"], want, atol=0.01, rtol=0.04)
+    parts.collector.env.close()
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         ("algo=ppo", "env=pendulum", "algo.rollout=16", "algo.minibatch=32"),  # log σ has a diagonal
+        ("algo=ppo", "env=pendulum", "algo.rollout=16", "algo.minibatch=32", "network.std=state"),
         ("algo=reinforce", "algo/baseline=none", "env=cartpole"),
         ("algo=a2c", "env=cartpole", "network=lstm"),  # the cell has a diagonal
         ("algo=a2c", "env=cartpole", "env.autoreset=next_step", "env.backend=sync"),

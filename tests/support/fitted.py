@@ -97,7 +97,8 @@ def theirs(pi: Any) -> reference.Distribution:
     """One of our distributions as torch's own."""
     if hasattr(pi, "logits"):
         return reference.Categorical(logits=pi.logits)
-    return reference.Independent(reference.Normal(pi.mean, pi.log_std.exp().expand_as(pi.mean)), 1)
+    normal = reference.Independent(reference.Normal(pi.mean, pi.log_std.exp().expand_as(pi.mean)), 1)
+    return reference.TransformedDistribution(normal, [reference.TanhTransform()]) if hasattr(pi, "base") else normal
 
 
 def flat(parameters: Iterable[Tensor]) -> Tensor:

@@ -102,6 +102,10 @@ FEW_UPDATES = {  # runs of a few updates: an algorithm, and what is said of it, 
         "total_steps=400",
     ],
     "mdpo": [*SMALL, "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64", "total_steps=640"],
+    "ppo of a squashed Gaussian": [
+        *(*SMALL, "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64", "total_steps=640"),
+        *("network.std=state", "network.squash=true", "algo.entropy_coef=0.01"),
+    ],
     "vmpo": [*SMALL, "env=pendulum", "num_envs=4", "algo.rollout=32", "algo.minibatch=64", "total_steps=640"],
     "mdpo_offpolicy": [
         *(*SMALL, "env=pendulum", "memory.warmup=50", "memory.batch_size=16", "algo.mirror_every=7"),

@@ -35,6 +35,7 @@ RUNS = {
         "env.max_episode_steps=60",
     ),
     "ppo": PPO,
+    "ppo of a squashed Gaussian": (*PPO, "env=pendulum", "network.std=state", "network.squash=true"),
     "ppo normalised": (
         *PPO,
         "network.normalize_obs=true",

@@ -93,7 +93,7 @@ class Dueling(nn.Module):
 
     def forward(self, features: Tensor, action: Tensor, pi: Gaussian, noise: Tensor) -> CriticEstimates:
         """Estimate Q̃ and V of a rollout; the bias correction uses one drawn action a′."""
-        drawn = (pi.mean + pi.log_std.exp() * noise).detach()  # u_1 … u_n and a′
+        drawn = pi.drawn(noise).detach()  # u_1 … u_n and a′
         a = self.advantage(features, torch.cat([action.unsqueeze(0), drawn]))
         v = self.v(features).squeeze(-1)
         q = v + a - a[1:-1].mean(0)

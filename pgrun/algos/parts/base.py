@@ -16,6 +16,7 @@ from pgrun.config.ranges import Fraction, Positive
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError, WrongSpace
 from pgrun.nn.encoders import Network
+from pgrun.nn.heads import check_gaussian
 from pgrun.nn.modes import mixes_rows, named, two_modes
 from pgrun.optim.gradient_step import GradientStep, Loss
 from pgrun.optim.rules import Fisher
@@ -103,6 +104,8 @@ class Algorithm(Coefficients):
         current = self.state_dict()
         policy = [k for k in current if k.startswith(self.policy_names)]
         wrong = [k for k in policy if k not in tensors or tensors[k].shape != current[k].shape]
+        own = tuple(name for name in self.policy_names if any(k.startswith(name) for k in policy))
+        wrong += [k for k in tensors if k.startswith(own) and k not in current]
         if wrong or not policy:
             raise UserError(f"{name} holds another policy than this one" + (f": see {wrong[0]}" if wrong else ""))
         same = {k: v for k, v in tensors.items() if k in current and v.shape == current[k].shape}
@@ -213,12 +216,13 @@ class Learner(Algorithm):
         self.device = torch.device(device)
 
     def settle(self) -> None:
-        """Move the networks to their device and check their modes, before any gradient step is made.
+        """Move the networks to their device and check them, before any gradient step is made.
 
         Raises:
             UserError: a layer computes one thing in training and another when acting, and the algorithm can't allow
-                that.
+                that; or a setting of Gaussian policies is changed, and there is none.
         """
+        check_gaussian(self.network, self)
         self.place(self.device)
         self.check_modes()
         self.eval()
@@ -251,6 +255,8 @@ class Learner(Algorithm):
         apart: tuple[Iterable[nn.Parameter], float | str] | None = None,
     ) -> GradientStep:
         """Make a gradient step of a loss, with the run's optimizer; `lr` replaces its learning rate."""
+        parameters = list(parameters)
+        check_apart(self, parameters, (p for step in self.steps().values() for p in step.parameters))
         return GradientStep(
             self,
             parameters,
@@ -263,6 +269,16 @@ class Learner(Algorithm):
             prepare_args=prepare_args,
             learners=learners,
             apart=apart,
+        )
+
+
+def check_apart(learner: nn.Module, one: Iterable[nn.Parameter], other: Iterable[nn.Parameter]) -> None:
+    """Raise UserError where parameters that take steps apart have some in common, which one step would undo."""
+    own = {id(p) for p in one}
+    if any(id(p) in own for p in other):
+        raise UserError(
+            f"{type(learner).__name__} steps two of its networks apart, and they have weights in common: a network's "
+            "encoder() has to make a new encoder at each call"
         )
 
 
@@ -279,6 +295,6 @@ def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     }
     current = actor.state_dict()
     wrong = [k for k in current if k not in policy or policy[k].shape != current[k].shape]
-    if wrong:
+    if wrong := wrong + [k for k in policy if k not in current]:
         raise UserError(f"{name} holds another policy than this network's: see {wrong[0]}")
     actor.load_state_dict({key: policy[key] for key in current})

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from pgrun.algos.parts.base import check_apart
 from pgrun.algos.parts.critic_fit import CriticFit
 from pgrun.algos.parts.on_policy import OnPolicy
 from pgrun.config.ranges import NotNegative, Scheduled
@@ -53,6 +54,7 @@ class FittedCritic(OnPolicy):
         self.normalize, self.rewards_entropy = normalize, entropy_coef != 0
         self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
         self.actor = list(self.model.actor.parameters())
+        check_apart(self, self.actor, [] if self.model.critic is None else self.model.critic.parameters())
         self.critic_fit = critic_fit
         self.value_step = None if self.model.critic is None else critic_fit.prepare(self)
 
