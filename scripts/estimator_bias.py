@@ -35,9 +35,10 @@ from torch import Tensor
 
 from pgrun.algos.offpolicy_pg import OffPolicyPG
 from pgrun.algos.policy_gradient import PolicyGradient
-from pgrun.core.advantages import GAE, TD, Advantage, LearnedAdvantage, Mixture, NStep, Ones, Q, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, Advantage, LearnedAdvantage, NStep, Ones, Q, RewardToGo, TotalReturn
 from pgrun.core.baselines import Average, Baseline, Optimal, Value, Zero
 from pgrun.core.importance import WEIGHTS
+from pgrun.core.mixture import Mixture
 from pgrun.core.normalization import NORMALIZE
 from pgrun.data.types import Transition
 from pgrun.errors import UserError

@@ -14,8 +14,9 @@ from torch.testing import assert_close
 from pgrun.algos.parts.scores import where_episodes_are
 from pgrun.algos.policy_gradient import PolicyGradient
 from pgrun.config.values import validate
-from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Ones, Q, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, LearnedAdvantage, NStep, Ones, Q, RewardToGo, TotalReturn
 from pgrun.core.baselines import Average, Optimal, Value, Zero
+from pgrun.core.mixture import Mixture
 from pgrun.data.types import Transition, map_transition
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Recurrent

@@ -9,7 +9,6 @@ from pgrun.core.advantages import (
     TD,
     Advantage,
     LearnedAdvantage,
-    Mixture,
     NStep,
     Ones,
     Q,
@@ -17,6 +16,7 @@ from pgrun.core.advantages import (
     RewardToGo,
     TotalReturn,
 )
+from pgrun.core.mixture import Mixture
 from pgrun.core.normalization import normalize, normalize_episodes, steps_weight
 
 GAMMA = 0.9

@@ -8,7 +8,8 @@ from exact import exact, named, random_studies
 from torch.testing import assert_close
 
 from pgrun.core import normalization, returns
-from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Q, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, LearnedAdvantage, NStep, Q, RewardToGo, TotalReturn
+from pgrun.core.mixture import Mixture
 from pgrun.core.tabular import random_mdp
 
 STUDIES = [named(), *random_studies(3)]
