@@ -502,9 +502,9 @@ REFUSED = {
         "baseline": Average(),
     },
     "advantage=ones is no return": {"advantage": Ones(), "baseline": Average()},
-    "advantage=q and a take means over all actions.*Discrete": {
+    "advantage=q and a, and a mixture with them, take means over all actions.*Discrete or Box": {
         "advantage": LearnedAdvantage(lambda_=0.9),
-        "action_space": gym.spaces.Box(-1.0, 1.0, (1,), np.float32),
+        "action_space": gym.spaces.MultiBinary(2),
     },
 }
 
