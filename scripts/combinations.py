@@ -23,7 +23,7 @@ from pgrun.sweep.resolvers import register_resolvers
 
 PER_PARAMETER = "optimal, per parameter"
 EXTRA = ("collector=episodes", "algo.normalize=none", "algo.normalize_advantage=false")
-ADVANTAGES = ("total_return", "reward_to_go", "td", "nstep", "gae", "q", "a", "mixture", "ones")
+ADVANTAGES = ("total_return", "reward_to_go", "td", "nstep", "gae", "vtrace", "q", "a", "mixture", "ones")
 BASELINES = ("none", "value", "average", "optimal", PER_PARAMETER)
 
 
@@ -100,14 +100,14 @@ def compose(*overrides: str) -> DictConfig:
 
 
 def cell(found: dict[str, tuple[str, ...] | None]) -> str:
-    """Format where a Ψ_t works: for all, all but some, or some algorithms; ² marks those that need whole episodes."""
+    """Format where a Ψ_t works: for all, all but some, or some algorithms; ¹ marks those that need whole episodes."""
     works = {algo: extra for algo, extra in found.items() if extra is not None}
     if not works:
         return "–"
     episodes = all("collector=episodes" in extra or algo == "reinforce" for algo, extra in works.items())
     others = [algo for algo in found if algo not in works]
     names = ", ".join(works) if len(works) < len(others) else "all but " + ", ".join(others) if others else "all"
-    return names + ("²" if episodes else "")
+    return names + ("¹" if episodes else "")
 
 
 def table() -> str:
@@ -118,10 +118,7 @@ def table() -> str:
             baseline: {algo: Combination(algo, advantage, baseline).needs() for algo in algorithms()}
             for baseline in BASELINES
         }
-        numbers = Combination("actor_critic", advantage, "value", "pendulum").needs() is not None
-        marks = ("" if numbers or advantage == "total_return" else "¹") + (
-            "³" if any(extra and "normalize" in extra[-1] for extra in found["none"].values()) else ""
-        )
+        marks = "²" if any(extra and "normalize" in extra[-1] for extra in found["none"].values()) else ""
         cells = " | ".join(cell(found[baseline]) for baseline in BASELINES)
         lines.append(f"| `{advantage}`{marks} | {cells} |")
     return "\n".join(lines)
@@ -139,5 +136,5 @@ def sample() -> list[Combination]:
 def page() -> str:
     """Write the table of docs/estimators.md, and what its words and marks stand for."""
     names = ", ".join(f"`{algo}`" for algo in algorithms())
-    marks = "¹ Discrete actions. ² Whole episodes: with `collector=episodes`. ³ Without normalisation of Ψ."
+    marks = "¹ Whole episodes: with `collector=episodes`. ² Without normalisation of Ψ."
     return f"{table()}\n\nall: {names}\n\n{marks}"

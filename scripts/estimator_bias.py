@@ -35,9 +35,10 @@ from torch import Tensor
 
 from pgrun.algos.offpolicy_pg import OffPolicyPG
 from pgrun.algos.policy_gradient import PolicyGradient
-from pgrun.core.advantages import GAE, TD, Advantage, LearnedAdvantage, Mixture, NStep, Ones, Q, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, Advantage, LearnedAdvantage, NStep, Ones, Q, RewardToGo, TotalReturn, VTrace
 from pgrun.core.baselines import Average, Baseline, Optimal, Value, Zero
 from pgrun.core.importance import WEIGHTS
+from pgrun.core.mixture import Mixture
 from pgrun.core.normalization import NORMALIZE
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
@@ -59,6 +60,7 @@ ADVANTAGES: dict[str, Callable[[], Advantage]] = {
     "td": TD,
     "nstep": lambda: NStep(n=2),
     "gae": lambda: GAE(lambda_=0.6),
+    "vtrace": lambda: VTrace(rho_bar=None, c_bar=None),
     "q": lambda: Q(center=True, dueling=False, lambda_=1.0),
     "a": lambda: LearnedAdvantage(lambda_=1.0),
     "mixture": lambda: Mixture(

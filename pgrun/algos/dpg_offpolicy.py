@@ -12,7 +12,7 @@ from pgrun.config.ranges import Count
 from pgrun.data.types import Obs, Transition, flatten_time, mask_mean, report_errors
 from pgrun.errors import UserError
 from pgrun.nn.deterministic_actor import jacobian_product
-from pgrun.nn.models import Critic
+from pgrun.nn.values import Critic
 
 
 class DPGOffPolicy(Deterministic):

@@ -47,6 +47,11 @@ class OffPolicyPG(PolicyGradient):
                 f"algo/advantage={self.advantage.critic} is a learned Q or advantage, and importance weights correct "
                 "returns; with algo=offpolicy_pg use algo/advantage=gae, reward_to_go or another form with a V"
             )
+        if weights != "none" and self.advantage.corrects:
+            raise UserError(
+                f"algo/advantage=vtrace, alone or in a mixture, has importance weights of its own, which algo.weights="
+                f"{weights} would count twice: use algo.weights=none, or algo/advantage=gae"
+            )
         if weights == "per_decision" and self.advantage.discounted:
             raise UserError(
                 "algo.weights=per_decision weighs a reward by the actions before it, and algo/advantage=total_return "
@@ -86,9 +91,11 @@ class OffPolicyPG(PolicyGradient):
 
     @torch.no_grad()
     def log_ratio(self, batch: Transition) -> Tensor:
-        """Compute log ρ_t, [T, B]; 0 without importance weights."""
-        if self.weights == "none":
+        """Compute log ρ_t, [T, B]; 0 without importance weights, be they Ψ's own."""
+        if self.weights == "none" and not self.advantage.corrects:
             return torch.zeros_like(batch.reward)
+        if self.advantage.corrects and not self.checked:
+            self.check_behaviour(batch)
         log_ratio = self.model.policy(batch).log_prob(batch.action) - batch.extras["log_prob"]
         if not self.checked and bool(log_ratio[batch.valid].isnan().any()):
             raise UserError(
@@ -105,9 +112,12 @@ class OffPolicyPG(PolicyGradient):
         # a Ψ of returns is linear in rewards and values: weighed it is Σ_{k≥t} γ^{k−t} w_k r_k − w_t V(s_t)
         inner_weight = self.weight_inside(batch)
         w = torch.ones_like(value) if inner_weight is None else inner_weight
-        returns = Returns(w * batch.reward, batch.discount, last, w * value, w * next_value)
-        psi = self.baseline(self.advantage(returns, self.gamma)[0], last, batch.valid, inner_weight)
-        target = v_trace(batch.reward, batch.discount, last, value, next_value, log_ratio, self.gamma).target
+        rho = torch.where(batch.valid, log_ratio, 0.0)
+        returns = Returns(w * batch.reward, batch.discount, last, w * value, w * next_value, log_ratio=rho)
+        psi, target = self.advantage(returns, self.gamma)
+        psi = self.baseline(psi, last, batch.valid, inner_weight)
+        if not self.advantage.corrects:  # else the target is right for π already
+            target = v_trace(batch.reward, batch.discount, last, value, next_value, log_ratio, self.gamma).target
         return NORMALIZE[self.normalize](psi, batch.last, batch.valid, inner_weight), target
 
     def factor(self, batch: Transition) -> Tensor:

@@ -12,8 +12,9 @@ from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Positive, Scheduled
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.nn import q_functions
-from pgrun.nn.models import Critic, SquashedActor
+from pgrun.nn.models import SquashedActor
 from pgrun.nn.modes import statistics
+from pgrun.nn.values import Critic
 from pgrun.optim.gradient_step import slow_copy
 
 

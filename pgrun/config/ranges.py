@@ -81,6 +81,7 @@ class OrSchedule:
 
 
 Count = Annotated[int, Range(1)]
+Nodes = Annotated[int, Range(1, 256)]  # of a quadrature; numpy's weights overflow beyond 300
 CountOrZero = Annotated[int, Range(0)]
 Workers = Annotated[int, Range(1, negative=True)]
 Positive = Annotated[float, Range(0, open_low=True)]

@@ -99,6 +99,7 @@ NAMES: dict[str, str] = {
     "pgrun.collect.Collector": "pgrun.collect.collector.Collector",
     "pgrun.collect.Episodes": "pgrun.collect.episodes.Episodes",
     "pgrun.collect.Rollouts": "pgrun.collect.rollouts.Rollouts",
+    "pgrun.core.advantages.Mixture": "pgrun.core.mixture.Mixture",
     "pgrun.core.advantages.normalize": "pgrun.core.normalization.normalize",
     "pgrun.memory.Guided": "pgrun.memory.guided.Guided",
     "pgrun.memory.Latest": "pgrun.memory.latest.Latest",

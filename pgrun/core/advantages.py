@@ -6,15 +6,16 @@ Without a critic, `value` and `next_value` are zeros.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pgrun.config.ranges import Count, Fraction
+from pgrun.config.ranges import Count, Fraction, Nodes, Positive
 from pgrun.core import returns
+from pgrun.core.importance import v_trace
 
 
 class Returns(NamedTuple):
@@ -25,7 +26,8 @@ class Returns(NamedTuple):
     last: Tensor  # bool
     value: Tensor  # V(s_t); the mean under π where the critic is Q
     next_value: Tensor  # V(s_{t+1}) at the true successor
-    q: Tensor | None = None  # Q(s_t, a_t), where the critic is one of actions; read in no other case
+    q: Tensor | None = None  # Q(s_t, a_t) where the critic is one of actions, else None
+    log_ratio: Tensor | None = None  # log π(a_t|s_t) − log μ(a_t|s_t), μ the policy that acted; None: π acted
 
 
 class Advantage:
@@ -37,6 +39,10 @@ class Advantage:
         critic: the function learned beside the policy: V(s) (v), Q(s, a) (q) or an advantage (a).
         whole_episodes: it needs rollouts of whole episodes.
         discounted: it counts from the episode's start, and so has the factor γ^t.
+        bootstraps: it counts on the critic within a rollout, whose error biases it.
+        corrects: it is right for actions of another policy, by their probabilities.
+        nodes: of a critic of continuous actions, the actions by which it takes means under π.
+        note: what a run says of it as it begins.
     """
 
     needs_value = True
@@ -44,6 +50,10 @@ class Advantage:
     critic = "v"
     whole_episodes = False
     discounted = False
+    bootstraps = False
+    corrects = False
+    nodes = 0
+    note = ""
 
     def wrong(self) -> str | None:
         """Describe what is wrong with its own settings, or return None."""
@@ -99,6 +109,8 @@ class Ones(Advantage):
 class TD(Advantage):
     """The TD error: Ψ_t = δ_t = r_t + γV(s_{t+1}) − V(s_t)."""
 
+    bootstraps = True
+
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         """Compute Ψ and the target; see `Advantage`."""
         delta = returns.td_errors(r.reward, r.discount, r.value, r.next_value, gamma)
@@ -130,6 +142,11 @@ class NStep(Advantage):
             )
         return None
 
+    @property
+    def bootstraps(self) -> bool:  # type: ignore[override]
+        """Whether V comes in before the rollout's end."""
+        return self.n is not None
+
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         """Compute Ψ and the target; see `Advantage`."""
         if self.n is None:
@@ -151,6 +168,11 @@ class GAE(Advantage):
 
     lambda_: Fraction
 
+    @property
+    def bootstraps(self) -> bool:  # type: ignore[override]
+        """Whether V comes in before the rollout's end."""
+        return self.lambda_ < 1.0
+
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         """Compute Ψ and the target; see `Advantage`."""
         a = returns.gae(r.reward, r.discount, r.last, r.value, r.next_value, gamma, self.lambda_)
@@ -158,23 +180,53 @@ class GAE(Advantage):
 
 
 @dataclass(kw_only=True)
+class VTrace(Advantage):
+    """V-trace, right for actions of another policy μ: Ψ_t = ρ_t (r_t + γ v_{t+1} − V(s_t)), with V fitted to v_t.
+
+    Espeholt et al. 2018, https://arxiv.org/abs/1802.01561, eq. 1 and section 4.2, with ρ_t = min(ρ̄, π/μ) and c_t =
+    min(c̄, π/μ). On the policy's own actions it is the n-step form to the rollout's end. A critic of actions is fitted
+    to r_t + γ v_{t+1}, the estimate of Q(s_t, a_t) there: for the action that was taken, nothing needs a weight.
+
+    Args:
+        rho_bar: ρ̄, at which ρ_t is cut; lower: less variance, but V and gradient lean towards μ's; null: no limit.
+        c_bar: c̄, at which the traces' weights are cut: less variance, and what is learnt stays; null: no limit.
+    """
+
+    rho_bar: Positive | None
+    c_bar: Positive | None
+    corrects = True
+
+    def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
+        """Compute Ψ and the target; see `Advantage`."""
+        rho_bar, c_bar = (math.inf if bar is None else bar for bar in (self.rho_bar, self.c_bar))
+        log_ratio = torch.zeros_like(r.value) if r.log_ratio is None else r.log_ratio
+        steps = (r.reward, r.discount, r.last, r.value, r.next_value)
+        found = v_trace(*steps, log_ratio, gamma, rho_bar=rho_bar, c_bar=c_bar)
+        return found.advantage, found.target if r.q is None else found.q
+
+
+@dataclass(kw_only=True)
 class Q(Advantage):
-    """A learned Q: Ψ_t = Q(s_t, a_t); with `center`, minus Σ_a π(a|s_t) Q(s_t, a).
+    """A learned Q: Ψ_t = Q(s_t, a_t); with `center`, minus E_π[Q(s_t, ·)].
 
     Sutton et al. 2000, https://papers.nips.cc/paper/1713, theorem 1. The target is the λ-return of expected SARSA (van
-    Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542): V(s_{t+1}) is Σ_a π Q, not the Q of the action
+    Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542): V(s_{t+1}) is E_π[Q], not the Q of the action
     taken. That has less variance, and needs no action after the rollout's last step.
 
     Args:
-        center: subtract Σ_a π(a|s) Q(s, a).
+        center: subtract E_π[Q(s, ·)].
         dueling: Q as V + A, in two streams.
-        lambda_: of the critic's target, the λ-return; 0: expected SARSA's r + γ Σ_a π(a|s') Q(s', a).
+        lambda_: of the critic's target, the λ-return; 0: expected SARSA's r + γ E_π[Q(s', ·)].
+        nodes: of continuous actions, by how many E_π is taken: one number by Gauss-Hermite quadrature, several by
+            quasi-random draws, two a dimension at least.
     """
 
     center: bool
-    dueling: bool  # Q is V plus a centred advantage, not one output per action
+    dueling: bool  # Q is V plus a centred advantage, not one function of the action
     lambda_: Fraction
+    nodes: Nodes = 16  # type: ignore[misc]  # of configs from before there was this key, all of discrete actions
     needs_value = False  # it brings its own critic
+    bootstraps = True
 
     @property
     def critic(self) -> str:  # type: ignore[override]
@@ -194,82 +246,21 @@ class LearnedAdvantage(Advantage):
 
     Args:
         lambda_: of the λ-return that V + A is fitted to; 0: r + γV(s').
+        nodes: of continuous actions, by how many E_π is taken: one number by Gauss-Hermite quadrature, several by
+            quasi-random draws, two a dimension at least.
     """
 
     lambda_: Fraction
+    nodes: Nodes = 16  # type: ignore[misc]  # of configs from before there was this key, all of discrete actions
     needs_value = False
     critic = "a"
+    bootstraps = True
 
     def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
         """Compute Ψ and the target; see `Advantage`."""
         assert r.q is not None
         target = returns.lambda_returns(r.reward, r.discount, r.last, r.next_value, gamma, self.lambda_)
         return r.q - r.value, target
-
-
-@dataclass(kw_only=True)
-class Mixture(Advantage):
-    """A weighted mean of several forms: Ψ_t = Σ_k w_k Ψ_t^(k), Σ_k w_k = 1. A weight of 0 leaves its term out.
-
-    Beside a term that counts from the episode's start (total_return) the others get the factor γ^t, so that all have
-    one unit.
-
-    Args:
-        terms: forms of Ψ, each with the keys that it has by itself.
-        weights: of each form; they sum to 1, and a weight of 0 leaves its form out.
-    """
-
-    terms: Mapping[str, Advantage]
-    weights: Mapping[str, float]
-
-    def wrong(self) -> str | None:
-        """Check the weights and the terms; see `Advantage.wrong`."""
-        known = ", ".join(self.terms)
-        if unknown := [name for name in self.weights if name not in self.terms]:
-            return f"algo.advantage.weights.{unknown[0]} has no term; there are {known}"
-        if abs(sum(self.weights.values()) - 1.0) > 1e-6:
-            weights_text = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items() if weight)
-            return f"algo.advantage.weights must sum to 1, but {weights_text or 'all are 0'}: that is {self.total:g}"
-        for name, (term, _) in self.used.items():
-            if term.critic != "v":
-                return f"algo.advantage.weights.{name}: a mixture is of forms that share a V; {name} stands alone"
-            if wrong := term.wrong():
-                return wrong.replace("algo.advantage.", f"algo.advantage.terms.{name}.")
-        return None
-
-    @property
-    def total(self) -> float:
-        """The sum of the weights."""
-        return sum(self.weights.values())
-
-    @property
-    def used(self) -> dict[str, tuple[Advantage, float]]:
-        """The terms whose weight is not 0."""
-        return {name: (self.terms[name], weight) for name, weight in self.weights.items() if weight}
-
-    @property
-    def needs_value(self) -> bool:  # type: ignore[override]
-        """Whether a term needs a learned V."""
-        return any(term.needs_value for term, _ in self.used.values())
-
-    @property
-    def whole_episodes(self) -> bool:  # type: ignore[override]
-        """Whether a term needs whole episodes."""
-        return any(term.whole_episodes for term, _ in self.used.values())
-
-    @property
-    def discounted(self) -> bool:  # type: ignore[override]
-        """Whether a term counts from the episode's start."""
-        return any(term.discounted for term, _ in self.used.values())
-
-    def __call__(self, r: Returns, gamma: float) -> tuple[Tensor, Tensor]:
-        """Compute Ψ and the target; see `Advantage`."""
-        parts = [(weight, term.discounted, *term(r, gamma)) for term, weight in self.used.values()]
-        time = gamma ** returns.steps_since_start(r.last).to(r.reward) if self.discounted else None  # γ^t
-        psi = torch.stack(
-            [weight * (psi if time is None or discounted else time * psi) for weight, discounted, psi, _ in parts]
-        ).sum(0)
-        return psi, torch.stack([weight * target for weight, _, _, target in parts]).sum(0)
 
 
 # names of the shipped advantages in configs/algo/advantage/
@@ -283,4 +274,5 @@ KEYS: dict[str, str] = {
     "RewardToGo": "reward_to_go",
     "TD": "td",
     "TotalReturn": "total_return",
+    "VTrace": "vtrace",
 }

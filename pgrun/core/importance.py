@@ -111,10 +111,11 @@ def final_steps(last: Tensor, valid: Tensor) -> Tensor:
 
 
 class VTrace(NamedTuple):
-    """The targets of V(s_t) and the weights of the score; both [T, B]."""
+    """The targets of V(s_t), the weights of the score, and the estimates of Q(s_t, a_t); all [T, B]."""
 
-    target: Tensor
+    target: Tensor  # v_t
     advantage: Tensor
+    q: Tensor  # r_t + γ v_{t+1}
 
 
 def v_trace(
@@ -137,10 +138,11 @@ def v_trace(
     ratio = log_ratio.exp()
     rho, c = ratio.clamp(max=rho_bar), lambda_ * ratio.clamp(max=c_bar)
     delta = rho * (reward + gamma * discount * next_value - value)
-    target = value + linear_scan(delta, gamma * c * (~last).to(delta.dtype))  # v_t
+    target = value + linear_scan(delta, gamma * discount * c * (~last).to(delta.dtype))  # v_t
     # v_{t+1}, or V(s_{t+1}) where the trace is cut
     ahead = torch.cat([torch.where(last[:-1], next_value[:-1], target[1:]), next_value[-1:]])
-    return VTrace(target, rho * (reward + gamma * discount * ahead - value))
+    q = reward + gamma * discount * ahead
+    return VTrace(target, rho * (q - value), q)
 
 
 def retrace(
@@ -156,8 +158,10 @@ def retrace(
 
     Q^ret_t = r_t + γ V(s_{t+1}) + γ c_{t+1} (Q^ret_{t+1} − Q(s_{t+1}, a_{t+1})), with V(s) = E_π[Q(s, ·)]. Munos et al.
     2016, https://arxiv.org/abs/1606.02647, eq. 3 and 4, as ACER writes it (Wang et al. 2017,
-    https://arxiv.org/abs/1611.01224, eq. 5). `trace` is c_t: λ min(1, ρ_t), or 1 for the uncorrected Q^opc.
+    https://arxiv.org/abs/1611.01224, eq. 5). `trace` is c_t: λ min(1, ρ_t), or 1 for the uncorrected Q^opc. γ is
+    gamma · discount_t, as in `returns`.
     """
-    c = gamma * trace[1:] * (~last[:-1]).to(q.dtype)  # γ c_{t+1}, zero where the trace is cut
-    x = reward + gamma * discount * next_value
+    gamma_t = gamma * discount
+    c = gamma_t[:-1] * trace[1:] * (~last[:-1]).to(q.dtype)  # γ_t c_{t+1}, zero where the trace is cut
+    x = reward + gamma_t * next_value
     return linear_scan(torch.cat([x[:-1] - c * q[1:], x[-1:]]), torch.cat([c, torch.zeros_like(q[:1])]))

@@ -1,7 +1,8 @@
 """Returns and advantages, all computed by one linear recurrence.
 
 Shapes: every argument is [T, B], time-major. `discount` is 0 where the MDP terminated and 1 elsewhere; `last` marks the
-end of an episode, by termination or by truncation, and no trace crosses it.
+end of an episode, by termination or by truncation, and no trace crosses it. What takes both `gamma` and `discount`
+discounts step t by γ_t = gamma · discount_t: a discount that differs by step may be given as either, [T, B].
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def gae(
     Schulman et al. 2016, https://arxiv.org/abs/1506.02438, eq. 16.
     """
     delta = td_errors(reward, discount, value, next_value, gamma)
-    return linear_scan(delta, gamma * lambda_ * (~last).to(delta.dtype))
+    return linear_scan(delta, gamma * lambda_ * discount * (~last).to(delta.dtype))
 
 
 def lambda_returns(
@@ -63,7 +64,7 @@ def lambda_returns(
     """
     trace = lambda_ * (~last).to(reward.dtype)
     trace[-1] = 0.0
-    return linear_scan(reward + gamma * discount * (1.0 - trace) * next_value, gamma * trace)
+    return linear_scan(reward + gamma * discount * (1.0 - trace) * next_value, gamma * discount * trace)
 
 
 def reward_to_go(reward: Tensor, discount: Tensor, last: Tensor, next_value: Tensor, gamma: float | Tensor) -> Tensor:
@@ -81,13 +82,14 @@ def n_step_returns(
 ) -> Tensor:
     """Compute G_{t:t+n}, Sutton & Barto 2018, eq. 7.1; fewer steps at an episode's or the rollout's end; [T, B].
 
-    G_{t:t+1} = r_t + γ V(s_{t+1}) and G_{t:t+k} = r_t + γ G_{t+1:t+k} where t is not last: n vector operations.
+    G_{t:t+1} = r_t + γ_t V(s_{t+1}) and G_{t:t+k} = r_t + γ_t G_{t+1:t+k} where t is not last: n vector operations.
     """
-    one = reward + gamma * discount * next_value  # G_{t:t+1}
+    gamma_t = gamma * discount
+    one = reward + gamma_t * next_value  # G_{t:t+1}
     go_on = ~last[:-1]
     target = one
     for _ in range(min(n, reward.shape[0]) - 1):
-        target = torch.cat([torch.where(go_on, reward[:-1] + gamma * target[1:], one[:-1]), one[-1:]])
+        target = torch.cat([torch.where(go_on, reward[:-1] + gamma_t[:-1] * target[1:], one[:-1]), one[-1:]])
     return target
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
-from pgrun.errors import UserError
-from pgrun.nn.distributions import Categorical, Distribution, TanhGaussian
-from pgrun.nn.encoders import MLP, Encoder, Network
+from pgrun.nn.distributions import Distribution, TanhGaussian
+from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.heads import Head, check_bounded
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, hidden_product
+from pgrun.nn.values import ActionCritic, Critic, check_critic, make_critic
 
 spaces = gym.spaces
 
@@ -32,70 +32,11 @@ class Actor(nn.Module):
         return self.head(self.encoder(obs), obs)
 
 
-class Critic(nn.Module):
-    """A value function V(s): an encoder and one output."""
-
-    of_actions = False  # whether it estimates the values of actions
-
-    def __init__(self, encoder: Encoder, network: Network, outputs: int = 1) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = linear(encoder.features, outputs, 1.0 if network.init_gain else 0.0)
-
-    def forward(self, obs: Obs) -> Tensor:
-        """Compute V(s), [...]."""
-        return self.value(self.encoder(obs))
-
-    def value(self, features: Tensor) -> Tensor:
-        """Compute V, [...], from features [..., F]."""
-        return self.head(features).squeeze(-1)
-
-
-class ActionCritic(Critic):
-    """A critic Q(s, a) of discrete actions, one output per action; V(s) is its mean under π."""
-
-    of_actions = True
-
-    def __init__(self, encoder: Encoder, network: Network, actions: int) -> None:
-        super().__init__(encoder, network, actions)
-
-    def forward(self, obs: Obs) -> Tensor:
-        """Compute Q(s, ·), [..., K]."""
-        return self.head(self.encoder(obs))
-
-    def q(self, features: Tensor, pi: Categorical) -> Tensor:
-        """Compute Q(s, ·), [..., K], from features [..., F]."""
-        return self.head(features)
-
-    def expected(self, features: Tensor, pi: Categorical) -> Tensor:
-        """Compute V(s) = Σ_a π(a|s) Q(s, a), [...]."""
-        return (pi.logits.softmax(-1) * self.q(features, pi)).sum(-1)
-
-
-class AdvantageCritic(ActionCritic):
-    """A critic with V(s) and an advantage centred under π: Q(s, a) = V(s) + F(s, a) − Σ_a' π(a'|s) F(s, a').
-
-    It has 1 + K outputs: the dueling form of Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9, with the mean
-    under π.
-    """
-
-    def __init__(self, encoder: Encoder, network: Network, actions: int) -> None:
-        super().__init__(encoder, network, actions + 1)
-
-    def q(self, features: Tensor, pi: Categorical) -> Tensor:
-        """Compute Q(s, ·), [..., K]; see `ActionCritic.q`."""
-        out = self.head(features)
-        v, f = out[..., :1], out[..., 1:]
-        return v + f - (pi.logits.softmax(-1).detach() * f).sum(-1, keepdim=True)
-
-
-CRITICS: dict[str, type[ActionCritic]] = {"q": ActionCritic, "a": AdvantageCritic}
-
-
 class ActorCritic(nn.Module):
     """A policy π(a|s) and a critic, on one encoder if `network.shared`, else on two.
 
-    The critic is V(s) (`kind` v), Q(s, a) (q), or V(s) with a centred advantage (a).
+    The critic is V(s) (`kind` v), Q(s, a) (q), or V(s) with a centred advantage (a). Its means under π over continuous
+    actions are sums over `nodes` of them.
 
     It learns from a Transition: rows [M] or rollouts [T, B] where the network has no memory; where it has one, rollouts
     (or sequences cut from them) with the state at each step in extras["carry"].
@@ -109,19 +50,16 @@ class ActorCritic(nn.Module):
         *,
         critic: bool = True,
         kind: str = "v",
+        nodes: int = 0,
     ) -> None:
         super().__init__()
-        if kind != "v" and not isinstance(action_space, spaces.Discrete):
-            raise UserError(
-                "algo/advantage=q and a take means over all actions, Σ_a π(a|s) Q(s, a), which needs Discrete actions, "
-                f"not {action_space}; use algo/advantage=td, nstep or gae"
-            )
+        check_critic(kind, action_space)
         self.actor = Actor(network, obs_space, action_space)
         encoder = self.actor.encoder
         self.critic: Critic | None = None
         if critic:
             body = encoder if network.shared else network.encoder(obs_space)
-            self.critic = Critic(body, network) if kind == "v" else CRITICS[kind](body, network, int(action_space.n))  # type: ignore[attr-defined]
+            self.critic = make_critic(kind, body, network, action_space, nodes)
         self.shared = self.critic is not None and self.critic.encoder is encoder
         size = encoder.state_size
         self.slots = slice(0, size), slice(0, size) if self.shared else slice(size, 2 * size)  # actor's, critic's
@@ -175,8 +113,8 @@ class ActorCritic(nn.Module):
         assert self.critic is not None
         if not isinstance(self.critic, ActionCritic):
             return self.critic.value(features)
-        assert isinstance(pi, Categorical)
-        return self.critic.q(features, pi).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        assert pi is not None
+        return self.critic.taken(features, batch.action, pi)
 
     @property
     def of_actions(self) -> bool:
@@ -188,7 +126,6 @@ class ActorCritic(nn.Module):
         if not isinstance(self.critic, ActionCritic):
             return self.value(batch)
         pi = self.policy(batch)
-        assert isinstance(pi, Categorical)
         return self.critic.expected(self.critic.encoder.along(batch, self.slots[1]), pi)
 
     def next_value(self, batch: Transition) -> Tensor:

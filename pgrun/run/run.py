@@ -246,8 +246,8 @@ class Run:
             self.clock.steps,
             evaluated=self.evaluation.latest_at == self.clock.steps,
         )
-        lines = ("" if self.quiet else first, *self.notes, getattr(self.parts.memory, "note", ""))
-        return "\n".join(line for line in lines if line)
+        of_parts = (getattr(part, "note", "") for part in (self.parts.memory, self.parts.algorithm))
+        return "\n".join(filter(None, ("" if self.quiet else first, *self.notes, *of_parts)))
 
     def write_what_is_left(self) -> None:
         """Write a checkpoint of what was learnt after environments broke, without what they were doing."""

@@ -24,6 +24,8 @@ COLD = (*TARGET, *NUMBERS, "algo.init_temperature=1e-8")  # so that the entropy 
 EPOCHS = ("algo.rollout=8", "algo.minibatch=32", "algo.epochs=2", "total_steps=4800")
 FITTED = ("algo.rollout=8", "algo.critic_fit.minibatch=32", "algo.critic_fit.epochs=6", "total_steps=3200")
 AGENTS = (*SMALL, "optimizer.lr=0.5", "env=pettingzoo", "env.id=agents:Steady")
+OLD = ("memory.capacity=8", "memory.warmup=0", "memory.replay_ratio=1")
+SUM = ("algo.advantage.weights.td=1.5", "algo.advantage.weights.nstep=-2", "algo.advantage.weights.gae=0.25")
 RECIPES: dict[str, tuple[str, ...]] = {
     "reinforce algo/baseline=value": (*STEPS, "collector.episodes=8", "total_steps=12800"),
     "actor_critic": (*STEPS, "algo.rollout=2", "total_steps=4800"),
@@ -31,6 +33,14 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "a2c algo/advantage=q": (*STEPS, "total_steps=6400"),
     "a2c algo/advantage=a": (*STEPS, "total_steps=6400"),
     "a2c algo/advantage=gae": (*STEPS, "total_steps=6400"),
+    "a2c algo/advantage=vtrace": (*STEPS, "total_steps=6400"),
+    "a2c algo/advantage=vtrace memory=trajectories": (*STEPS, *OLD, "total_steps=6400"),
+    "offpolicy_pg algo/advantage=vtrace": (*STEPS, "algo.weights=none", "algo.rollout=4", "total_steps=2400"),
+    "a2c algo/advantage=mixture": (*STEPS, *SUM, "total_steps=6400"),
+    "a2c algo/advantage=mixture algo.advantage.weights.a=-1": (*STEPS, *SUM, "total_steps=6400"),
+    "ppo algo/advantage=q": (*STEPS, *NUMBERS, *EPOCHS),
+    "a2c algo/advantage=a +env.kwargs.continuous=true": (*STEPS, "total_steps=6400"),
+    "trpo algo/advantage=q algo.advantage.dueling=false": (*STEPS, *NUMBERS, *FITTED),
     "a3c": (*STEPS, "workers=1", "total_steps=6400"),
     "acktr": (*STEPS, "algo.rollout=4", "total_steps=6400"),
     "acer": (*STEPS, "algo.rollout=4", "total_steps=4800", "memory.capacity=8"),

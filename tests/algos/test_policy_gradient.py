@@ -14,8 +14,9 @@ from torch.testing import assert_close
 from pgrun.algos.parts.scores import where_episodes_are
 from pgrun.algos.policy_gradient import PolicyGradient
 from pgrun.config.values import validate
-from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Ones, Q, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, LearnedAdvantage, NStep, Ones, Q, RewardToGo, TotalReturn
 from pgrun.core.baselines import Average, Optimal, Value, Zero
+from pgrun.core.mixture import Mixture
 from pgrun.data.types import Transition, map_transition
 from pgrun.errors import UserError
 from pgrun.nn import MLP, Recurrent
@@ -448,6 +449,25 @@ def test_q_is_learned_and_the_policy_climbs(advantage, baseline, key):
     assert_close(q, torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), rtol=0.0, atol=0.25)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("advantage", ["q", "a"])
+def test_q_of_numbers_is_learned_and_the_policy_climbs(advantage):
+    """Match: 1 − 4 (a − s/2)² of a number a; what is fitted is a quadratic of the action."""
+    made, _ = run(
+        *("algo=trpo", f"algo/advantage={advantage}", "env=gym", "num_envs=8", "env.id=ProbeMatch-v0"),
+        *("+env.kwargs.continuous=true", "network.hidden=[32]", "network.log_std_init=-1", "optimizer.lr=0.01"),
+        *("total_steps=1500", "algo.rollout=16", "algo.delta=0.05", "algo.critic_fit.epochs=20"),
+        *("algo.critic_fit.minibatch=32", "algo.advantage.lambda_=0.5"),
+    )
+    algo, obs = made.algorithm, torch.tensor([[1.0], [-1.0]])
+    with torch.no_grad():
+        pi, features = algo.model.actor(obs), algo.model.critic.encoder(obs)
+        action = pi.mean + pi.log_std.exp() * torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1)
+        q = algo.model.critic.taken(features, action, pi)
+    assert_close(pi.mean, torch.tensor([[0.5], [-0.5]]), rtol=0.0, atol=0.15)
+    assert_close(q, 1.0 - 4.0 * (action - 0.5 * obs).squeeze(-1).square(), rtol=0.0, atol=0.15)
+
+
 def test_q_looks_ahead():
     """Two steps and 1 at the end, whatever is done: Q(s_0) = γ, Q(s_1) = 1."""
     made, _ = run(
@@ -481,6 +501,40 @@ def test_baselines_of_the_others_learn(baseline):
     assert made.algorithm.model.actor(torch.tensor([[1.0], [-1.0]])).mode().tolist() == [1, 0]
 
 
+# compiled
+
+FORMS = {
+    "v-trace": ("algo=a2c", "env=cartpole", "algo/advantage=vtrace"),
+    "a sum of either sign": (
+        *("algo=a2c", "env=pendulum", "algo/advantage=mixture", "algo.advantage.weights.td=-0.5"),
+        *("algo.advantage.weights.vtrace=1", "algo.advantage.weights.a=0.7"),
+    ),
+    "q of two numbers": ("algo=ppo", "env=lqr", "algo/advantage=q", "algo.advantage.dueling=false", "algo.minibatch=8"),
+}
+
+
+@pytest.mark.parametrize("backend", ["none", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_compiled_step_is_the_same(form, backend, monkeypatch):
+    """Without a compiler, as a function of its parameters and of what a rollout holds; and as compiled code."""
+    if backend == "none":
+        monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    torch.manual_seed(0)
+    one = parts(*FORMS[form], "num_envs=4", "network.hidden=[8]", "algo.rollout=8", "device=cpu")
+    two = parts(*FORMS[form], "num_envs=4", "network.hidden=[8]", "algo.rollout=8", "device=cpu", "compile=true")
+    two.algorithm.restore(one.algorithm.snapshot())
+    for _ in range(2):
+        batch = one.collector.collect(one.algorithm)
+        found = []
+        for algorithm in (one.algorithm, two.algorithm):
+            torch.manual_seed(1)  # of the minibatches
+            found.append(algorithm.update(map_transition(torch.clone, batch)))
+        assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
+        assert_close(one.algorithm.step.theta, two.algorithm.step.theta, rtol=1e-3, atol=1e-5)
+    one.collector.env.close()
+    two.collector.env.close()
+
+
 # what has no meaning is refused
 
 PER_PARAMETER = Optimal(per_parameter=True)
@@ -501,9 +555,9 @@ REFUSED = {
         "baseline": Average(),
     },
     "advantage=ones is no return": {"advantage": Ones(), "baseline": Average()},
-    "advantage=q and a take means over all actions.*Discrete": {
+    "advantage=q and a, and a mixture with them, take means over all actions.*Discrete or Box": {
         "advantage": LearnedAdvantage(lambda_=0.9),
-        "action_space": gym.spaces.Box(-1.0, 1.0, (1,), np.float32),
+        "action_space": gym.spaces.MultiBinary(2),
     },
 }
 

@@ -1,3 +1,5 @@
+import math
+
 import naive
 import numpy as np
 import pytest
@@ -9,13 +11,13 @@ from pgrun.core.advantages import (
     TD,
     Advantage,
     LearnedAdvantage,
-    Mixture,
     NStep,
     Ones,
     Q,
     Returns,
     RewardToGo,
     TotalReturn,
+    VTrace,
 )
 from pgrun.core.normalization import normalize, normalize_episodes, steps_weight
 
@@ -78,6 +80,57 @@ def test_gae(r):
         return naive.gae(r, t, b, GAMMA, 0.8)
 
     check(r, GAE(lambda_=0.8), psi, lambda t, b: psi(t, b) + float(r.value[t, b]))
+
+
+def connected(r):
+    """V(s_{t+1}) of a step is V(s_t) of the next one, as one network's values are."""
+    return r._replace(next_value=torch.where(r.last, r.next_value, torch.cat([r.value[1:], r.next_value[-1:]])))
+
+
+def test_v_trace_on_the_policys_own_actions_is_n_step_to_the_end_and_gae_at_lambda_1(r):
+    r = connected(r)
+    for bar in (1.0, None):
+        psi, target = VTrace(rho_bar=bar, c_bar=bar)(Returns(*r), GAMMA)
+        same = VTrace(rho_bar=bar, c_bar=bar)(Returns(*r, log_ratio=torch.zeros_like(r.value)), GAMMA)
+        assert torch.equal(psi, same[0])
+        for other in (NStep(n=None), GAE(lambda_=1.0)):
+            expected_psi, expected_target = other(Returns(*r), GAMMA)
+            assert_close(psi, expected_psi, **TIGHT)
+            assert_close(target, expected_target, **TIGHT)
+
+
+@pytest.mark.parametrize(("rho_bar", "c_bar"), [(1.0, 1.0), (1.3, 0.7), (None, None)])
+def test_v_trace_of_another_policys_actions(r, rho_bar, c_bar):
+    log_ratio = 0.7 * torch.randn(r.reward.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def cut(t, b, bar):
+        return min(math.exp(log_ratio[t, b]), math.inf if bar is None else bar)
+
+    def target(t, b):  # v_t = V(s_t) + Σ_k γ^{k−t} (Π_{i<k} c_i) ρ_k δ_k
+        total = float(r.value[t, b])
+        for k in range(t, naive.end(r.last, t, b) + 1):
+            delta = float(r.reward[k, b] + GAMMA * r.discount[k, b] * r.next_value[k, b] - r.value[k, b])
+            total += GAMMA ** (k - t) * math.prod(cut(i, b, c_bar) for i in range(t, k)) * cut(k, b, rho_bar) * delta
+        return total
+
+    def q(t, b):  # r_t + γ v_{t+1}
+        ahead = float(r.next_value[t, b]) if t == naive.end(r.last, t, b) else target(t + 1, b)
+        return float(r.reward[t, b]) + GAMMA * float(r.discount[t, b]) * ahead
+
+    advantage, given = VTrace(rho_bar=rho_bar, c_bar=c_bar), Returns(*r, log_ratio=log_ratio)
+    psi, fitted = advantage(given, GAMMA)
+    assert_close(psi, naive.table(lambda t, b: cut(t, b, rho_bar) * (q(t, b) - float(r.value[t, b])), psi), **TIGHT)
+    assert_close(fitted, naive.table(target, psi), **TIGHT)
+    same, fitted = advantage(given._replace(q=torch.zeros_like(psi)), GAMMA)  # beside a critic of actions
+    assert torch.equal(same, psi)
+    assert_close(fitted, naive.table(q, psi), **TIGHT)
+
+
+def test_which_bootstrap_within_a_rollout():
+    every = [TD(), NStep(n=4), GAE(lambda_=0.9), Q(center=True, dueling=True, lambda_=1.0), LearnedAdvantage(lambda_=1)]
+    assert all(a.bootstraps for a in every)
+    none = [TotalReturn(), RewardToGo(), NStep(n=None), GAE(lambda_=1.0), VTrace(rho_bar=1.0, c_bar=1.0), Ones()]
+    assert not any(a.bootstraps for a in none)
 
 
 def test_which_need_a_value_and_which_whole_episodes():
@@ -144,49 +197,6 @@ def test_q_and_a_learned_advantage(r, lambda_):
         psi, got = advantage(Returns(*r, q), GAMMA)
         assert_close(psi, q - table(taken), **TIGHT)
         assert_close(got, table(target), **TIGHT)
-
-
-def mixture(**weights):
-    terms = {
-        "td": TD(),
-        "nstep": NStep(n=3),
-        "total_return": TotalReturn(),
-        "q": Q(center=True, dueling=False, lambda_=0.9),
-    }
-    return Mixture(terms=terms, weights=weights)
-
-
-def test_a_mixture(r):
-    def target(t, b):
-        return 0.25 * naive.n_step(r, t, b, GAMMA, 1) + 0.75 * naive.n_step(r, t, b, GAMMA, 3)
-
-    mixed = mixture(td=0.25, nstep=0.75, total_return=0.0)
-    assert mixed.wrong() is None
-    check(r, mixed, lambda t, b: target(t, b) - float(r.value[t, b]), target)
-
-
-def test_a_mixture_asks_for_what_its_terms_ask_for():
-    whole, td = mixture(total_return=1.0, td=0.0), mixture(td=1.0, total_return=0.0)
-    assert (whole.needs_value, whole.whole_episodes, whole.discounted) == (False, True, True)
-    assert (td.needs_value, td.whole_episodes, td.discounted) == (True, False, False)
-
-
-@pytest.mark.parametrize(
-    ("weights", "words"),
-    [
-        ({"td": 0.5, "nstep": 0.4}, "must sum to 1, but td=0.5, nstep=0.4: that is 0.9"),
-        ({"td": 0.0}, "must sum to 1, but all are 0"),
-        ({"td": 0.5, "gae": 0.5}, "weights.gae has no term; there are td, nstep"),
-        ({"td": 0.5, "q": 0.5}, "weights.q: a mixture is of forms that share a V"),
-    ],
-)
-def test_a_mixture_that_is_none(weights, words):
-    assert words in mixture(**weights).wrong()
-
-
-def test_a_term_with_something_wrong_is_named():
-    wrong = Mixture(terms={"nstep": NStep(n=None, window="fixed")}, weights={"nstep": 1.0}).wrong()
-    assert "algo.advantage.terms.nstep.window=fixed" in wrong
 
 
 def test_normalize_each_episode(r):

@@ -245,3 +245,34 @@ def test_retrace_without_traces_is_one_step_expected_sarsa():
     r = rollout(16)
     got = retrace(r.reward, r.discount, r.last, r.next_value, r.value, torch.zeros_like(r.value), GAMMA)
     assert_close(got, r.reward + GAMMA * r.discount * r.next_value)
+
+
+@pytest.mark.parametrize("given_as", ["gamma", "discount"])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_discount_that_differs_by_step(length, given_as):
+    """γ_t is of the step from s_t to s_{t+1}, and 0 where the MDP terminated."""
+    r, log_ratio, _ = ratios(length)
+    rates = torch.rand(r.reward.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    by_step, q, trace = rates * r.discount, r.value, 0.95 * log_ratio.exp().clamp(max=1.0)
+    gamma, discount = (rates, r.discount) if given_as == "gamma" else (1.0, by_step)
+
+    def corrected(t, b, weight):
+        """Q_t + Σ_k (Π_{t≤i<k} γ_i) weight(k) δ_k."""
+        total, product = float(q[t, b]), 1.0
+        for k in range(t, end(r.last, t, b) + 1):
+            delta = float(r.reward[k, b] + by_step[k, b] * r.next_value[k, b] - q[k, b])
+            total += product * weight(k) * delta
+            product *= float(by_step[k, b])
+        return total
+
+    def of_retrace(t, b):
+        return corrected(t, b, lambda k: math.prod(float(trace[i, b]) for i in range(t + 1, k + 1)))
+
+    def of_v_trace(t, b):
+        ratio = log_ratio.exp().clamp(max=1.0)
+        return corrected(t, b, lambda k: math.prod(float(ratio[i, b]) for i in range(t, k + 1)))
+
+    got = retrace(r.reward, discount, r.last, r.next_value, q, trace, gamma)
+    assert_close(got, table(of_retrace, q))
+    got = v_trace(r.reward, discount, r.last, r.value, r.next_value, log_ratio, gamma).target
+    assert_close(got, table(of_v_trace, q))

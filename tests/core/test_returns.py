@@ -174,3 +174,32 @@ def test_an_episode_sees_nothing_of_the_next(name):
         return function(x.reward, x.discount, x.last, x.next_value, GAMMA, 3 if name == "n_step_returns" else LAMBDA)
 
     assert torch.equal(compute(r)[: cut + 1], compute(changed)[: cut + 1])
+
+
+@pytest.mark.parametrize("given_as", ["gamma", "discount"])
+def test_a_discount_that_differs_by_step(r, given_as):
+    """γ_t is of the step from s_t to s_{t+1}, and 0 where the MDP terminated."""
+    rates = torch.rand(r.reward.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    by_step = rates * r.discount
+
+    def n_step(t, b, n):
+        stop, total, product = min(t + n - 1, naive.end(r.last, t, b)), 0.0, 1.0
+        for k in range(t, stop + 1):
+            total += product * float(r.reward[k, b])
+            product *= float(by_step[k, b])
+        return total + product * float(r.next_value[stop, b])
+
+    def mixed(t, b, lambda_):
+        steps = naive.end(r.last, t, b) - t + 1
+        partial = sum(lambda_ ** (n - 1) * n_step(t, b, n) for n in range(1, steps))
+        return (1.0 - lambda_) * partial + lambda_ ** (steps - 1) * n_step(t, b, steps)
+
+    gamma, discount = (rates, r.discount) if given_as == "gamma" else (1.0, by_step)
+    for n in (1, 3, 100):
+        got = returns.n_step_returns(r.reward, discount, r.last, r.next_value, gamma, n)
+        assert_close(got, naive.table(lambda t, b, n=n: n_step(t, b, n), got), **TIGHT)
+    got = returns.lambda_returns(r.reward, discount, r.last, r.next_value, gamma, LAMBDA)
+    assert_close(got, naive.table(lambda t, b: mixed(t, b, LAMBDA), got), **TIGHT)
+    next_value = torch.where(r.last, r.next_value, torch.cat([r.value[1:], r.next_value[-1:]]))  # one V for each state
+    a = returns.gae(r.reward, discount, r.last, r.value, next_value, gamma, LAMBDA)
+    assert_close(a + r.value, returns.lambda_returns(r.reward, discount, r.last, next_value, gamma, LAMBDA), **TIGHT)

@@ -8,7 +8,7 @@ from exact import BRIDGE_LOGITS, exact
 from torch.testing import assert_close
 
 from pgrun.core import importance, tabular
-from pgrun.core.advantages import RewardToGo, TotalReturn
+from pgrun.core.advantages import RewardToGo, TotalReturn, VTrace
 
 DIRECTION = torch.tensor([[0.7, -0.5], [-0.6, 0.8], [0.4, -0.9]], dtype=torch.float64)
 
@@ -130,3 +130,50 @@ def test_self_normalised_weights_are_consistent():
             for x in (False, True)
         )
         assert not torch.allclose(a, b, rtol=5e-3)
+
+
+def v_trace(off, value, rho_bar=None, c_bar=None):
+    """Ψ_t and v_t, [T, N] each."""
+    returns = off.study.every.returns(value)._replace(log_ratio=off.log_ratio)
+    return VTrace(rho_bar=rho_bar, c_bar=c_bar)(returns, off.study.gamma)
+
+
+def given_state(off, x):
+    """E_μ[x_t | s_t] of every state that μ comes to, [S'], and those states."""
+    every = off.study.every
+    weight = torch.where(every.valid, off.study.p, 0.0)
+    mass, total = (
+        torch.zeros(len(off.study.value), dtype=torch.float64).index_add(0, every.state.flatten(), y.flatten())
+        for y in (weight, weight * x)
+    )
+    seen = mass > 0.0
+    return total[seen] / mass[seen], seen
+
+
+WRONG = torch.randn(100, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+
+def test_v_trace_without_limits_is_the_unbiased_estimate():
+    """Of V^π and of ρ_t A^π with any V; and of ∇J, once the actions before t are weighed, too."""
+    off = OffPolicy(1.0)
+    every, study = off.study.every, off.study
+    psi, target = v_trace(off, WRONG[: len(study.value)])
+    found, seen = given_state(off, target)
+    assert_close(found, study.value[seen], rtol=0.0, atol=1e-12)
+    so_far = importance.per_decision(off.log_ratio, every.last, every.valid)
+    assert study.bias(study.time * so_far / off.log_ratio.exp() * psi) < 1e-12
+    assert study.bias(study.time * psi) > 0.05  # right about the action, not about how often π comes to s_t
+
+
+def test_v_trace_cut_at_one_has_the_value_of_a_policy_between_the_two():
+    """Espeholt et al. 2018, eq. 3: π_ρ̄ ∝ min(ρ̄ μ, π); any c̄ leaves that fixed point."""
+    off = OffPolicy(1.0)
+    mdp, pi = off.study.mdp, off.study.pi
+    mu = mdp.policy(BRIDGE_LOGITS + DIRECTION)
+    between = torch.minimum(mu, pi)
+    value = mdp.value(between / between.sum(-1, keepdim=True))
+    assert (value - off.study.value).abs().max() > 0.05
+    for c_bar in (0.5, 1.0):
+        found, seen = given_state(off, v_trace(off, value, 1.0, c_bar)[1])
+        assert_close(found, value[seen], rtol=0.0, atol=1e-12)
+    assert (given_state(off, v_trace(off, off.study.value, 1.0, 1.0)[1])[0] - off.study.value[seen]).abs().max() > 0.01

@@ -8,7 +8,8 @@ from exact import exact, named, random_studies
 from torch.testing import assert_close
 
 from pgrun.core import normalization, returns
-from pgrun.core.advantages import GAE, TD, LearnedAdvantage, Mixture, NStep, Q, RewardToGo, TotalReturn
+from pgrun.core.advantages import GAE, TD, LearnedAdvantage, NStep, Q, RewardToGo, TotalReturn
+from pgrun.core.mixture import Mixture
 from pgrun.core.tabular import random_mdp
 
 STUDIES = [named(), *random_studies(3)]
@@ -89,6 +90,32 @@ def test_unbiased(name):
     for study in STUDIES:
         assert study.gradient.norm() > 0.02
         assert_close(study.mean(UNBIASED[name](study)), study.gradient, rtol=0.0, atol=1e-12)
+
+
+TERMS = {
+    "td": TD(),
+    "gae": GAE(lambda_=0.6),
+    "to_go": RewardToGo(),
+    "whole": TotalReturn(),
+    "q": Q(center=False, dueling=False, lambda_=1.0),
+}
+SUMS = [
+    {"td": 2.0, "gae": -0.5, "to_go": 1.0},
+    {"td": -1.0, "whole": -1.5},
+    {"q": 3.0, "whole": -2.5, "gae": 0.5},
+    {"q": 0.3, "td": 0.2},
+    {"q": 1.0, "to_go": -1.0},
+]
+
+
+@pytest.mark.parametrize("weights", SUMS)
+def test_the_sum_of_the_weights_scales_the_gradient(weights):
+    """With the true V and Q; beside a total return, each term has its γ^t."""
+    mixed = Mixture(terms=TERMS, weights=weights)
+    for study in STUDIES:
+        weight = with_critic(study, mixed, study.q)
+        mean = study.mean(weight / study.time if mixed.discounted else weight)
+        assert_close(mean, sum(weights.values()) * study.gradient, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", BIASED)

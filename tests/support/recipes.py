@@ -83,6 +83,10 @@ FEW_UPDATES = {  # runs of a few updates: an algorithm, and what is said of it, 
     "reinforce": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"],
     "a2c": [*SMALL, "env=cartpole", "num_envs=4", "total_steps=400"],
     "actor_critic with q": [*SMALL, "env=cartpole", "num_envs=4", "algo/advantage=q", "total_steps=400"],
+    "a2c with a sum": [
+        *(*SMALL, "env=pendulum", "num_envs=4", "algo/advantage=mixture", "algo.advantage.weights.td=-0.5"),
+        *("algo.advantage.weights.vtrace=1", "algo.advantage.weights.q=0.7", "total_steps=400"),
+    ],
     "reinforce with the optimum": [
         *(*SMALL, "env=cartpole", "num_envs=4", "total_steps=600"),
         *("algo/baseline=optimal", "algo.update=step"),

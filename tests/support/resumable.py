@@ -24,6 +24,15 @@ RUNS = {
     "a2c": ("algo=a2c", *ON_POLICY),
     "online actor-critic": ("algo=actor_critic", *ON_POLICY, "algo.rollout=1", "algo.discount_states=true"),
     "actor-critic with q": ("algo=actor_critic", "algo/advantage=q", "network=gru", "network.size=8", *ON_POLICY[1:]),
+    "a2c with v-trace and older rollouts": (
+        *("algo=a2c", *ON_POLICY, "algo/advantage=vtrace", "memory=trajectories", "memory.capacity=3"),
+        *("memory.warmup=64", "memory.replay_ratio=1"),
+    ),
+    "a2c with a sum": (
+        *("algo=a2c", *ON_POLICY, "env=pendulum", "env.max_episode_steps=50", "algo/advantage=mixture"),
+        *("algo.advantage.weights.td=-0.5", "algo.advantage.weights.vtrace=1", "algo.advantage.weights.a=0.7"),
+    ),
+    "ppo with q of numbers": (*PPO, "env=pendulum", "env.max_episode_steps=50", "algo/advantage=q", "network=gru"),
     "vpg": ("algo=vpg", *ON_POLICY, "algo.rollout=32"),
     "npg": ("algo=npg", *ON_POLICY, "algo.rollout=32", "algo.fisher_rows=64", "network.normalize_obs=true"),
     "trpo": (

@@ -63,16 +63,23 @@ class OnPolicy(Learner):
                 "algo.normalize_reward=true: rewards count for nothing here, as Ψ is always 1; "
                 "use algo.normalize_reward=false"
             )
+        self.checked = False  # whether the data has what the advantage needs
         self.compares = advantage.of_rewards  # else it climbs a likelihood, and compares nothing
         self.advantage, self.baseline = advantage, baseline
         self.rollout = None if whole_episodes else rollout
         self.whole_episodes = whole_episodes
         learned = baseline.learned or advantage.critic != "v"
-        self.model = ActorCritic(self.network, self.obs_space, self.action_space, critic=learned, kind=advantage.critic)
+        spaces, kind, nodes = (self.obs_space, self.action_space), advantage.critic, advantage.nodes
+        self.model = ActorCritic(self.network, *spaces, critic=learned, kind=kind, nodes=nodes)
         if self.compile_steps and self.model.recurrent:
             raise UserError("compile=true can't unroll a network with a memory; use compile=false")
         self.reward_scale = RewardScale(self.gamma) if normalize_reward else None
         self.settle()
+
+    @property
+    def note(self) -> str:
+        """What a run says of Ψ_t as it begins."""
+        return self.advantage.note
 
     def gradient_step(self, parameters: Iterable[nn.Parameter], loss: Loss, **options: Any) -> GradientStep:
         """Make a gradient step that knows the model's Fisher matrix; see `Learner.gradient_step`."""
@@ -103,17 +110,31 @@ class OnPolicy(Learner):
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Sample from π, or take its mode; see `Algorithm.act`."""
         pi, after = self.model.step(obs, carry)
-        return (pi.sample() if explore else pi.mode()), after, {"carry": carry[0]} if carry else {}
+        action = pi.sample() if explore else pi.mode()
+        extras = {"carry": carry[0]} if carry else {}
+        return action, after, {**extras, "log_prob": pi.log_prob(action)} if self.advantage.corrects else extras
 
     def log_prob(self, batch: Transition) -> Tensor:
         """Compute log π(a_t|s_t), [T, B]; see `Algorithm.log_prob`."""
         return self.model.policy(batch).log_prob(batch.action)
+
+    def check_behaviour(self, batch: Transition) -> None:
+        """Raise UserError where a rollout lacks the probabilities with which its actions were taken."""
+        known = batch.extras.get("log_prob")
+        if known is None or bool(known[batch.valid].isnan().any()):
+            raise UserError(
+                "algo/advantage=vtrace, and a mixture with it, needs the probabilities with which the data's actions "
+                "were taken, and the data has none (log_probs); use algo/advantage=nstep or gae"
+            )
+        self.checked = True
 
     def scaled(self, batch: Transition) -> Transition:
         """Scale a rollout's rewards, if the algorithm does; the running statistics see them first.
 
         A penalty that was taken off the rewards stays unscaled.
         """
+        if self.advantage.corrects and not self.checked:
+            self.check_behaviour(batch)
         if self.reward_scale is None:
             return batch
         penalty = batch.extras.get("penalty", torch.zeros_like(batch.reward))
@@ -132,10 +153,16 @@ class OnPolicy(Learner):
             value: the critic's estimates, [T, B].
         """
         last = batch.last | ~batch.valid  # filler is no part of the episode after it
-        v = self.model.state_value(batch) if self.model.of_actions else value
-        returns = Returns(batch.reward, batch.discount, last, value=v, next_value=self.model.next_value(batch), q=value)
+        v, q = (self.model.state_value(batch), value) if self.model.of_actions else (value, None)
+        returns = Returns(batch.reward, batch.discount, last, v, self.model.next_value(batch), q, self.log_ratio(batch))
         psi, target = self.advantage(returns, self.gamma)
         return self.baseline(psi, last, batch.valid, self.weight_inside(batch)), target
+
+    def log_ratio(self, batch: Transition) -> Tensor | None:
+        """Compute log π(a_t|s_t) − log μ(a_t|s_t), μ the policy that acted, [T, B]; None where Ψ_t asks for none."""
+        if not self.advantage.corrects:
+            return None
+        return torch.where(batch.valid, self.log_prob(batch) - batch.extras["log_prob"], 0.0)
 
     def prepared(self, batch: Transition) -> Transition:
         """Add what `advantages_and_targets` and `factor` need to a batch; most algorithms need nothing."""
