@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import gymnasium as gym
 import hydra
@@ -39,15 +40,23 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "stop of the epochs at a KL": ("algo.kl_stop=0.02",),
     "clip of the values' change": ("algo.value_clip=0.2",),
     "KL target by a schedule": ("algo.kl_target=linear:0.02:0.005",),
-    "trust region by a schedule": ("algo.delta=linear:0.02:0.005"),
+    "trust region by a schedule": ("algo.delta=linear:0.02:0.005",),
     "ACER's trust region by a schedule": ("algo.trust_region=linear:1:0.5",),
-    "mirror descent's step by a schedule": ("algo.eta=cosine:1:0.1"),
+    "mirror descent's step by a schedule": ("algo.eta=cosine:1:0.1",),
     "temperature by a schedule": ("algo.temperature=linear:1:0.1",),
     "target entropy by a schedule": ("algo.target_entropy=linear:0:-1",),
     "target entropy's share by a schedule": ("algo.entropy_fraction=linear:0.9:0.3",),
     "target noise by a schedule": ("algo.target_noise=linear:0.2:0.1",),
     "ε of exploration by a schedule": ("algo.exploration.epsilon=piecewise:1@0:0.1@0.3:0@1",),
     "σ of exploration by a schedule": ("algo.exploration.sigma=linear:0.3:0.05",),
+    "hard copies of target networks": ("algo.tau=null", "algo.target_every=10"),
+    "hard copies of the average policy": ("algo.average_decay=null", "algo.target_every=10"),
+    "σ of the state": ("network.std=state",),
+    "a Gaussian squashed by tanh": ("network.squash=true",),
+    "any sum of forms of Ψ": ("algo/advantage=mixture", "algo.advantage.weights={gae:0.5,td:0.7,nstep:-0.1}"),
+    "V-trace": ("algo/advantage=vtrace",),
+    "a learned Q as Ψ": ("algo/advantage=q",),
+    "a learned advantage as Ψ": ("algo/advantage=a",),
     "a network with a memory": ("network=gru", "network.hidden=[8]"),
     "one trunk for policy and critic": ("network.shared=true",),
     "running statistics of observations": ("network.normalize_obs=true",),
@@ -100,7 +109,7 @@ def small(algo: str, env: str, *option: str) -> list[str]:
 def has_keys(algo: str, option: str) -> bool:
     """Tell whether a recipe has the keys that an option changes."""
     config = composed(f"algo={algo}", "env=cartpole")
-    keys = [word.partition("=")[0] for word in OPTIONS[option]]
+    keys = [word.partition("=")[0].replace("/", ".") for word in OPTIONS[option]]
     return all(OmegaConf.select(config, key) is not None or key_is_null(config, key) for key in keys)
 
 
@@ -141,7 +150,7 @@ def try_out(algo: str, option: str, use: Callable[[Parts], object] = lambda part
 
 def environments(algo: str) -> tuple[str, ...]:
     """List environments whose actions an algorithm can take; discrete ones first."""
-    target = get_class(str(composed(f"algo={algo}", "env=cartpole").algo._target_))
+    target: Any = get_class(str(composed(f"algo={algo}", "env=cartpole").algo._target_))
     spaces = target.action_spaces
     if spaces == (gym.spaces.Dict,):
         return ("env=simple_spread",)
