@@ -46,7 +46,7 @@ class Run:
         begin: `time.perf_counter()` when the process began.
         quiet: print nothing and show no progress (one of several jobs at once).
         answers: answer a signal at once with a line; None: unless it is quiet.
-        attended: a user sits at it, whose second Ctrl-C ends it at once (not so for a sweep's job elsewhere).
+        attended: whether a user sits at it, whose second Ctrl-C ends it at once.
         hydra: the `hydra` node that the config was composed with, if that is known.
         told: the changes that `pgrun resume` was told.
         resume: a checkpoint's content to go on from.
@@ -70,8 +70,8 @@ class Run:
         hopeless: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
-        self.quiet, self.hopeless = quiet, hopeless
-        self.answers, self.attended = not quiet if answers is None else answers, attended
+        self.quiet, self.hopeless, self.attended = quiet, hopeless, attended
+        self.answers = not quiet if answers is None else answers
         self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
         self.clock = parts.team.clock(config.total_steps)
         self.sessions = Sessions(self.clock, begin)
@@ -80,8 +80,8 @@ class Run:
         self.saved_at: Any = None  # `stands()` at the last checkpoint
         if resume is not None:
             self.clock.restore(resume["clock"])
-        start, stats = self.clock.steps, parts.collector.stats
-        self.board = TensorBoard(folder, config.log.every, start, stats, lambda: curves(parts))
+        start = self.clock.steps
+        self.board = TensorBoard(folder, config.log.every, start, parts.collector.stats, lambda: curves(parts))
         self.evaluation = Evaluate(
             parts.algorithm,
             parts.make_eval_env,
@@ -105,9 +105,8 @@ class Run:
         parts = self.parts
         parts.algorithm.restore(state["algorithm"])
         if not parts.collector.restore(state["collector"]):
-            why = state["why_stateless"]
-            line = "the environments start fresh episodes: their state could not be saved"
-            self.notes.append(f"{line} ({why})" if why else line)
+            why = f" ({said})" if (said := state["why_stateless"]) else ""
+            self.notes.append(f"the environments start fresh episodes: their state could not be saved{why}")
             parts.algorithm.forget_episodes()
         parts.memory.restore(state["memory"])
         parts.team.restore(state.get("ranks", []))
@@ -284,8 +283,8 @@ class Run:
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """Return the fields of result.json."""
         result = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
-        result |= {"env_steps": self.clock.steps, "updates": self.clock.updates, **self.sessions.whole()}
-        return result | fields(self.parts.collector.stats, self.evaluation, final)
+        result |= {"env_steps": self.clock.steps, "updates": self.clock.updates}
+        return result | self.sessions.whole() | fields(self.parts.collector.stats, self.evaluation, final)
 
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments, even if some of that fails."""
@@ -297,6 +296,5 @@ class Run:
 
     def free(self) -> None:
         """Close the environments of training and evaluation, once."""
-        closers, self.closers = self.closers, []
-        for closer in closers:
-            closer()
+        while self.closers:
+            self.closers.pop(0)()
