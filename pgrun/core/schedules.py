@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from pgrun.config.schedule_text import Points, parse
-from pgrun.errors import UserError
 
 # factors in [0, 1] that multiply a number
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -26,13 +25,12 @@ class Schedule:
         setting: the name of the setting that says `falling`.
 
     Raises:
-        UserError: `falling` is unknown.
-        ValueError: the text is no schedule.
+        ValueError: `falling` is unknown, or the text is no schedule.
     """
 
     def __init__(self, value: float | str, falling: str = "constant", *, setting: str = "") -> None:
         if falling not in SCHEDULES:
-            raise UserError(f"{setting}={falling} is not known; choose one of {', '.join(SCHEDULES)}")
+            raise ValueError(f"{setting}={falling} is not known; choose one of {', '.join(SCHEDULES)}")
         text = isinstance(value, str)
         self.constant = falling == "constant" and not text
         self.points = parse(value) if isinstance(value, str) else Points("linear", (0.0,), (float(value),))

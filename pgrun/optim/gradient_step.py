@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -135,12 +136,10 @@ class GradientStep:
                 f"optimizer._target_: torch's {name} gets one vector and has one learning rate for it; for "
                 "algo.critic_lr use optimizer=adam, adamw, rmsprop, sgd or kfac"
             )
-        inside = [id(p) in own for p in self.parameters]
-        first = inside.index(True)
-        assert all(inside[first : first + len(own)])  # they are one part of θ
-        start = sum(p.numel() for p in self.parameters[:first])
-        size = sum(p.numel() for p in self.parameters[first : first + len(own)])
-        self.optimizer.separate(slice(start, start + size), lr)
+        places = [i for i, p in enumerate(self.parameters) if id(p) in own]
+        assert places == [*range(places[0], places[-1] + 1)]  # they are one part of θ
+        ends = [0, *accumulate(p.numel() for p in self.parameters)]
+        self.optimizer.separate(slice(ends[places[0]], ends[places[-1] + 1]), lr)
 
     def prepared(self, *args: Any) -> tuple[Any, ...]:
         """Map a call's arguments to the loss's."""

@@ -3,7 +3,6 @@ import math
 import pytest
 
 from pgrun.core.schedules import SCHEDULES, Schedule
-from pgrun.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -61,5 +60,5 @@ def test_a_text_says_all_and_a_number_falls():
 
 
 def test_an_unknown_fall_is_refused():
-    with pytest.raises(UserError, match=r"algo\.eta_schedule=sine is not known"):
+    with pytest.raises(ValueError, match=r"algo\.eta_schedule=sine is not known"):
         Schedule(1.0, "sine", setting="algo.eta_schedule")
