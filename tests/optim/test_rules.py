@@ -112,7 +112,7 @@ def test_the_step_follows_the_schedule(schedule, factor):
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(UserError, match=r"optimizer\.schedule=linaer .* constant, linear, cosine"):
+    with pytest.raises(ValueError, match=r"optimizer\.schedule=linaer .* constant, linear, cosine"):
         SGD([torch.zeros(3)], lr=0.1, schedule="linaer", momentum=0.0)
 
 
