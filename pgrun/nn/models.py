@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
+from pgrun.data.types import Carry, Obs, Transition, action_mask, fresh, map_obs
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Distribution, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import MLP, Encoder, Network
@@ -49,8 +49,8 @@ class Head(nn.Module):
     def forward(self, features: Tensor, obs: Obs) -> Distribution:
         """Return the distribution of features [..., F]."""
         out = self.layer(features)
-        if isinstance(obs, dict) and "action_mask" in obs:
-            out = out.masked_fill(obs["action_mask"] == 0, -1e9)
+        if (mask := action_mask(obs)) is not None:
+            out = out.masked_fill(mask == 0, -1e9)
         return self.make(out)
 
 

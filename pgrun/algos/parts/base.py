@@ -45,6 +45,7 @@ class Algorithm(nn.Module):
     own_steps = False  # whether it learns only from steps of its own policy; random ones would mislead it
     learns_from: ClassVar[str] = ""  # "rollouts" [T, B, ...] or single "steps" [M, ...]; empty: either will do
     policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # prefixes of the policy's tensors
+    recurrent = False  # whether it learns from steps by a network with a memory
     compares = False  # whether it compares the policy it learns with the one that acted; both must compute the same
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
