@@ -87,6 +87,8 @@ class Sequences(Replay):
         extras = dict(rollout.extras)
         state = extras.pop("carry", None)  # zero where none was recorded
         super().add(rollout._replace(extras=extras))
+        if not self.state_size:
+            return
         assert self.ring is not None
         t = min(len(rollout.reward), self.length)
         at = (self.ring.position - t + torch.arange(t)) % self.length
