@@ -43,6 +43,7 @@ class History:
         rows: the places of the valid ones among the L·M steps that count, [N]; None: they all are.
         ahead: steps from a row to the observation meant, [T, M] (the last of an episode's rows is followed by its true
             successor); None: the row's own observation.
+        layouts: how encoders lay the windows out; histories of the same windows share it.
     """
 
     def __init__(
@@ -54,16 +55,19 @@ class History:
         length: int,
         rows: Tensor | None,
         ahead: Tensor | None = None,
+        layouts: dict[type, Any] | None = None,
     ) -> None:
         self.before, self.steps, self.state = before, steps, state
         self.length, self.rows, self.ahead = length, rows, ahead
+        self.layouts = {} if layouts is None else layouts
 
     def features(self, encoder: Any) -> Tensor:
         """Run an encoder over the windows; return features [N, F]."""
         state = self.state[:, encoder.slot]
         if self.before is not None:
-            state = encoder.after(self.before, state)
-        return self.flat(encoder.unroll(self.steps, state, 0 if self.ahead is None else self.ahead))
+            state = encoder.after(self.before, state, self.layouts)
+        ahead = 0 if self.ahead is None else self.ahead
+        return self.flat(encoder.unroll(self.steps, state, ahead, self.layouts))
 
     def flat(self, x: Tensor) -> Tensor:
         """Return the rows [N, ...] of what each step has, [T, M, ...]."""

@@ -146,7 +146,8 @@ class Sequences(Replay):
             return None
         reward, discount, m = window_returns(x.reward[k:], x.discount[k:], ~ends[k:], self.n_step, self.gamma)
         state = self.states[begin // b // self.stride, begin % b].to(to)
-        seen, after = (History(before, steps, state, length=self.steps, rows=rows, ahead=ahead) for ahead in (None, m))
+        windows: dict[str, Any] = {"length": self.steps, "rows": rows, "layouts": {}}
+        seen, after = (History(before, steps, state, ahead=ahead, **windows) for ahead in (None, m))
         return Transition(
             obs=seen if self.state_size else seen.obs,
             action=seen.flat(steps.action),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from pgrun.data.types import Obs, Transition, map_obs
+from pgrun.data.types import Obs, Transition
 from pgrun.nn.encoder import Encoder
 
 
@@ -54,7 +54,9 @@ class RecurrentEncoder(Encoder):
         """Encode a rollout's successors; see `Encoder.beyond`."""
         return self.unroll(batch, batch.extras["carry"][0, :, slot], 1)
 
-    def unroll(self, batch: Transition, state: Tensor, ahead: int | Tensor = 0) -> Tensor:
+    def unroll(
+        self, batch: Transition, state: Tensor, ahead: int | Tensor = 0, layouts: Layouts | None = None
+    ) -> Tensor:
         """Encode a rollout's observations, or those that are some steps later in the same episode.
 
         Args:
@@ -62,11 +64,12 @@ class RecurrentEncoder(Encoder):
             state: at its start, [B, S].
             ahead: how many steps later, 0 for none; or that of each row, [T, B]. The last of an episode's rows, and the
                 rollout's, have their successors one step later.
+            layouts: how this rollout is laid out, as far as other encoders have found out before; None: not kept.
 
         Returns:
             [T, B, F].
         """
-        pieces = Pieces(batch)
+        pieces = laid_out(Pieces, batch, layouts)
         look = isinstance(ahead, Tensor) or ahead > 0
         x = pieces.lay(self.inner(batch.obs), self.inner(batch.next_obs) if look else None)
         return pieces.take(self.run(pieces, x, state), ahead.T.flatten() if isinstance(ahead, Tensor) else ahead)
@@ -83,24 +86,37 @@ class RecurrentEncoder(Encoder):
         return h.contiguous(), c.contiguous()
 
     @torch.no_grad()
-    def after(self, batch: Transition, state: Tensor) -> Tensor:
+    def after(self, batch: Transition, state: Tensor, layouts: Layouts | None = None) -> Tensor:
         """Compute the state after a rollout [T, B, ...], from that at its start [B, S]; no gradient."""
-        ends = batch.last | ~batch.valid
-        t = torch.arange(1, len(ends) + 1, device=ends.device).unsqueeze(-1)
-        start = (t * ends).amax(0)  # [B] where the last episode begins
-        row = (start + t - 1).clamp(max=len(ends) - 1)  # [T, B]
-        column = torch.arange(ends.shape[1], device=ends.device)
-        x = self.inner(map_obs(lambda obs: obs[row, column], batch.obs))
-        begun = state.masked_fill((start > 0).unsqueeze(-1), 0.0)
-        length = (len(ends) - start).clamp(min=1)
-        packed = pack_padded_sequence(x, length.cpu(), enforce_sorted=False)
-        final = self.rnn(packed, self.split(begun))[1]
+        tail = laid_out(Tail, batch, layouts)
+        x = tail.lay(self.inner(batch.obs))
+        final = self.rnn(x, self.split(state.masked_fill(tail.begun, 0.0)))[1]
         after = torch.cat(final, -1)[0] if self.lstm else final[0]
-        return after.masked_fill((start == len(ends)).unsqueeze(-1), 0.0)
+        return after.masked_fill(tail.ended, 0.0)
 
     def observe(self, obs: Obs, valid: Tensor) -> None:
         """Update the inner encoder's statistics; see `Encoder.observe`."""
         self.inner.observe(obs, valid)
+
+
+class Tail:
+    """The last episodes of a rollout [T, B], which alone decide the state after it."""
+
+    def __init__(self, batch: Transition) -> None:
+        ends = batch.last | ~batch.valid
+        t = torch.arange(1, len(ends) + 1, device=ends.device).unsqueeze(-1)
+        start = (t * ends).amax(0)  # [B] the row where each begins
+        self.whole = not bool(start.any())
+        self.row = (start + t - 1).clamp(max=len(ends) - 1)  # [T, B]
+        self.column = torch.arange(ends.shape[1], device=ends.device)
+        self.length = (len(ends) - start).clamp(min=1).cpu()
+        self.begun, self.ended = (start > 0).unsqueeze(-1), (start == len(ends)).unsqueeze(-1)  # [B, 1]
+
+    def lay(self, x: Tensor) -> Any:
+        """Lay out [T, B, F], each last episode from the first row on, for torch's recurrent layers."""
+        if self.whole:
+            return x
+        return pack_padded_sequence(x[self.row, self.column], self.length, enforce_sorted=False)
 
 
 class Pieces:
@@ -145,3 +161,16 @@ class Pieces:
     def begin(self, carry: Tensor) -> Tensor:
         """Return the state [N, S] that each piece begins with, from the rollout's [B, S]."""
         return carry.new_zeros(len(self.lengths), carry.shape[-1]).index_put((self.first,), carry)
+
+
+Layouts = dict[type, Any]  # a rollout's Pieces and Tail, which are the same to every encoder
+Layout = TypeVar("Layout", Pieces, Tail)
+
+
+def laid_out(kind: type[Layout], batch: Transition, layouts: Layouts | None) -> Layout:
+    """Return a rollout's layout of this kind: the one kept in `layouts`, or a new one, which is then kept there."""
+    if layouts is None:
+        return kind(batch)
+    if kind not in layouts:
+        layouts[kind] = kind(batch)
+    return layouts[kind]

@@ -109,7 +109,9 @@ def test_no_gradient_flows_into_the_burn_in():
     renewed[:, encoder.slot] = encoder.after(h.before, h.state[:, encoder.slot])
     held = History(None, h.steps, renewed, length=h.length, rows=h.rows)
     assert_close(got, gradient(held))
-    whole = type(h.steps)(*(torch.cat([x, y]) if torch.is_tensor(x) else {} for x, y in zip(h.before, h.steps)))
+    whole = type(h.steps)(
+        *(torch.cat([x, y]) if torch.is_tensor(x) else {} for x, y in zip(h.before, h.steps, strict=True))
+    )
     count = torch.arange(len(whole.reward)).unsqueeze(-1) >= len(h.before.reward)
     kept = count.expand(whole.reward.shape).flatten().nonzero().squeeze(-1)
     through = History(None, whole, h.state, length=len(whole.reward), rows=kept)
