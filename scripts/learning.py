@@ -138,7 +138,7 @@ ROWS = [
     ),
     Row("sac", "pendulum_pomdp", 24_000, None, first=1000),  # without a memory, for comparison
     Row(
-        *("dqn", "cartpole_pomdp", 80_000, 400),
+        *("dqn", "cartpole_pomdp", 60_000, 400),
         **{"first": 1000, "overrides": ("network=lstm", "memory=sequences"), "variant": "lstm"},  # type: ignore[arg-type]
     ),
     Row("a3c", "cartpole", 500_000, 475, first=1000),

@@ -17,7 +17,7 @@ from pgrun.data.history import History
 from pgrun.data.types import Transition, VectorEnv, map_transition
 from pgrun.errors import UserError
 from pgrun.memory.replay import Replay
-from pgrun.memory.ring import Ring, equal
+from pgrun.memory.ring import Ring, equal, onwards
 
 
 class Sequences(Replay):
@@ -177,25 +177,26 @@ class Sequences(Replay):
 def window_returns(
     reward: Tensor, discount: Tensor, goes_on: Tensor, n: int, gamma: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum up rewards over the next m ≤ n steps, fewer where an episode or the rollout ends; all are [T, M].
+    """Sum up rewards over the next m ≤ n steps, fewer where an episode or the rollout ends.
 
     Args:
-        reward: of each step.
-        discount: of each step.
-        goes_on: whether the next row is the same episode's.
+        reward: of each step, [T, M], or [T, M, agents].
+        discount: of each step, likewise.
+        goes_on: whether the next row is the same episode's, [T, M].
         n: the most steps.
         gamma: γ.
 
     Returns:
-        Σ_{k<m} γ^k r_k; γ^{m−1}, or 0 where the MDP terminated; and m.
+        Σ_{k<m} γ^k r_k; γ^{m−1}, or 0 where the MDP terminated; and m, [T, M].
     """
     total, left, m = reward, discount, torch.ones_like(goes_on, dtype=torch.long)
-    weight = torch.ones_like(reward)
+    weight, onward = torch.ones_like(reward), gamma * onwards(discount, goes_on)
     for k in range(1, n):
-        weight = gamma * weight[:-1] * (discount * goes_on)[k - 1 : -1]  # of rows that k more follow
+        weight = weight[:-1] * onward[k - 1 : -1]  # of rows that k more follow
+        counts = pad(weight, k) > 0.0
         total = total + pad(weight * reward[k:], k)
-        left = torch.where(pad(weight, k) > 0.0, pad(weight * discount[k:], k), left)
-        m = m + (pad(weight, k) > 0.0)
+        left = torch.where(counts, pad(weight * discount[k:], k), left)
+        m = m + counts.flatten(2).any(-1) if counts.dim() > 2 else m + counts
     return total, left, m
 
 

@@ -54,6 +54,7 @@ class Remembering(Learner):
     def settle(self) -> None:
         """Share out the state among the encoders with a memory; see `Learner.settle`."""
         self.encoders = [x for x in self.modules() if isinstance(x, Encoder) and x.state_size]
+        self.state_size = 0
         for encoder in self.encoders:
             encoder.slot = slice(self.state_size, self.state_size + encoder.state_size)
             self.state_size += encoder.state_size
