@@ -86,6 +86,11 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "ppo, recurrent": ("algo=ppo", "network=lstm", *POLE[2:], *ROLL, "total_steps=400"),
     "a2c, recurrent": ("algo=a2c", "network=gru", *POLE[2:], "total_steps=400"),
+    "sac, recurrent": ("algo=sac", "network=gru", *REPLAY[2:], "memory=sequences"),
+    "dqn, recurrent": (
+        *("algo=dqn", "network=lstm", *REPLAY[2:], "env=cartpole", "memory=sequences", "algo.rollout=4"),
+        *("algo.target_every=3", "memory.n_step=3"),
+    ),
     "ppo, images": (
         *("algo=ppo", "env=atari", "network=cnn", "network.hidden=[8]", "num_envs=1"),
         *("algo.rollout=16", "algo.minibatch=16", "total_steps=32"),

@@ -23,6 +23,7 @@ class DPG(Deterministic):
     """
 
     learns_from = "rollouts"
+    remembers = False
 
     def __init__(self, *, rollout: Count, **common: Any) -> None:
         super().__init__(**common)

@@ -28,6 +28,7 @@ class DPGOffPolicy(Deterministic):
     """
 
     compares = True  # a − μ(s) needs the μ(s) that the noise was added to
+    remembers = False
 
     def __init__(self, *, rollout: Count, natural: bool, **common: Any) -> None:
         super().__init__(**common)

@@ -46,8 +46,9 @@ class DQN(OffPolicy):
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Explore by Q, or take the best action; see `Algorithm.act`."""
+        obs, carry, recorded = self.recall(obs, carry)
         q = self.q.all(obs)[0]
-        return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, {}
+        return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Fit Q, and let Q̄ follow; see `Algorithm.update`."""

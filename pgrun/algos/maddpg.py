@@ -36,6 +36,7 @@ class MADDPG(OffPolicy):
     action_spaces = (gym.spaces.Dict,)
     elsewhere = "it learns several agents: use env=simple_spread or another of env=pettingzoo, with agents=joint"
     central: ClassVar[bool] = True
+    remembers = False
 
     def __init__(
         self,

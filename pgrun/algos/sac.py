@@ -51,8 +51,9 @@ class SAC(OffPolicy):
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Sample from π, or take its mode; see `Algorithm.act`."""
+        obs, carry, recorded = self.recall(obs, carry)
         pi = self.actor(obs)
-        return (pi.sample() if explore else pi.mode()), carry, {}
+        return (pi.sample() if explore else pi.mode()), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Step the Qs, the actor and the temperature; see `Algorithm.update`."""

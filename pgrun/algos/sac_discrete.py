@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pgrun.algos.parts.off_policy import OffPolicy
 from pgrun.config.ranges import Fraction, Positive, Scheduled
 from pgrun.core.soft import policy_value
-from pgrun.data.types import Carry, Obs, Transition
+from pgrun.data.types import Carry, Obs, Transition, action_mask
 from pgrun.nn.models import Actor
 from pgrun.nn.q import DiscreteQ
 
@@ -41,8 +41,9 @@ class SACDiscrete(OffPolicy):
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Sample from π, or take its mode; see `Algorithm.act`."""
+        obs, carry, recorded = self.recall(obs, carry)
         pi = self.actor(obs)
-        return (pi.sample() if explore else pi.mode()), carry, {}
+        return (pi.sample() if explore else pi.mode()), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Step the Qs, the actor and the temperature; see `Algorithm.update`."""
@@ -70,8 +71,8 @@ class SACDiscrete(OffPolicy):
 
     def target_entropy(self, obs: Obs) -> Tensor:
         """Compute H̄, a share of the mean of log |A(s)|, A(s) the actions that obs["action_mask"] allows."""
-        if isinstance(obs, dict) and "action_mask" in obs:
-            legal = (obs["action_mask"] != 0).sum(-1).clamp(min=1)
+        if (mask := action_mask(obs)) is not None:
+            legal = (mask != 0).sum(-1).clamp(min=1)
             return self.entropy_fraction * legal.to(self.log_alpha.dtype).log().mean()
         greatest = math.log(self.action_space.n)  # type: ignore[attr-defined]
         return torch.full_like(self.log_alpha, greatest, requires_grad=False) * self.entropy_fraction

@@ -48,8 +48,9 @@ class SACv1(OffPolicy):
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Sample from π, or take its mode; see `Algorithm.act`."""
+        obs, carry, recorded = self.recall(obs, carry)
         pi = self.actor(obs)
-        return (pi.sample() if explore else pi.mode()), carry, {}
+        return (pi.sample() if explore else pi.mode()), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Step V, the Qs and the actor; see `Algorithm.update`."""

@@ -46,6 +46,7 @@ class SQL(OffPolicy):
 
     action_spaces = (gym.spaces.Discrete, gym.spaces.Box)
     policy_names = ("q.", "actor.")
+    remembers = False
     q: MeanQ
 
     def __init__(

@@ -66,6 +66,8 @@ class Rollouts:
                     self.held = self.random(env.num_envs)
                 action = self.held = legal(self.held, self.obs)
                 extras: dict[str, Tensor] = {}
+                if getattr(policy, "recurrent", False):  # it remembers what it sees, whoever acts
+                    _, self.carry, extras = ask(policy, self.obs, self.carry, explore=False)
                 self.random_taken += env.num_envs
             else:
                 action, self.carry, extras = ask(policy, self.obs, self.carry, explore=True)

@@ -141,7 +141,7 @@ GIVEN = {
     "env": ("seed",),
     "eval.env": ("seed",),
     "collector": ("env", "device", "seed", "rank"),
-    "memory": ("env", "learn_device"),
+    "memory": ("env", "learn_device", "state_size"),
     "optimizer": ("params",),
     "parallel": ("rank",),
 }

@@ -95,6 +95,11 @@ def map_obs(function: Callable[..., Any], obs: Obs, *others: Obs) -> Obs:
     return function(obs, *others)
 
 
+def action_mask(obs: Obs) -> Tensor | None:
+    """Return which discrete actions observations [..., *O] allow, [..., A], 0 where not; None where they don't say."""
+    return obs.get("action_mask") if isinstance(obs, dict) else getattr(obs, "action_mask", None)
+
+
 def stepped(env: VectorEnv, action: Tensor) -> Step:
     """Step the environments; numbers that aren't finite in an observation that ends an episode become 0.
 

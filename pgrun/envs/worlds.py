@@ -29,6 +29,16 @@ def uniform(low: float, high: float, *shape: int, rng: torch.Generator, dtype: t
     return low + (high - low) * torch.rand(*shape, generator=rng, dtype=dtype)
 
 
+def not_masked(names: Sequence[str], masked: Sequence[str]) -> list[int]:
+    """Return the places of the coordinates that are seen; UserError where there are none, or a name is unknown."""
+    if unknown := [name for name in masked if name not in names]:
+        raise UserError(f"env.world.masked: {unknown[0]} is not known; choose from {', '.join(names)}")
+    seen = [i for i, name in enumerate(names) if name not in masked]
+    if not seen:
+        raise UserError("env.world.masked hides everything: leave one of " + ", ".join(names))
+    return seen
+
+
 class CartPole(World):
     """CartPole-v1 with gymnasium's equations and limits, in double precision; some of its state can be hidden.
 
@@ -42,11 +52,7 @@ class CartPole(World):
     MAX_X, MAX_THETA = 2.4, 12 * 2 * math.pi / 360
 
     def __init__(self, *, masked: Sequence[Literal["x", "x_dot", "theta", "theta_dot"]]) -> None:
-        if unknown := [name for name in masked if name not in self.NAMES]:
-            raise UserError(f"env.world.masked: {unknown[0]} is not known; choose from {', '.join(self.NAMES)}")
-        self.seen = [i for i, name in enumerate(self.NAMES) if name not in masked]
-        if not self.seen:
-            raise UserError("env.world.masked hides everything: leave one of " + ", ".join(self.NAMES))
+        self.seen = not_masked(self.NAMES, masked)
         high = np.array([2 * self.MAX_X, np.inf, 2 * self.MAX_THETA, np.inf])[self.seen]
         self.obs_space, self.action_space = box(-high, high), spaces.Discrete(2)
 
@@ -72,6 +78,43 @@ class CartPole(World):
         after = state + self.DT * torch.stack([x_dot, x_acc, theta_dot, theta_acc], -1)
         fallen = (after[:, 0].abs() > self.MAX_X) | (after[:, 2].abs() > self.MAX_THETA)
         return Outcome(after, torch.ones(len(state)), fallen)
+
+
+class Pendulum(World):
+    """Pendulum-v1 with gymnasium's equations, in double precision; some of what is seen of it can be hidden.
+
+    Args:
+        masked: which of x, y (of the tip) and theta_dot are not seen. Without the velocity the problem is only
+            partially observable: one observation does not say which way the pendulum swings.
+    """
+
+    NAMES = ("x", "y", "theta_dot")
+    GRAVITY, MASS, LENGTH, DT, MAX_SPEED, MAX_TORQUE = 10.0, 1.0, 1.0, 0.05, 8.0, 2.0
+
+    def __init__(self, *, masked: Sequence[Literal["x", "y", "theta_dot"]]) -> None:
+        self.seen = not_masked(self.NAMES, masked)
+        high = np.array([1.0, 1.0, self.MAX_SPEED])[self.seen]
+        self.obs_space, self.action_space = box(-high, high), box([-self.MAX_TORQUE], [self.MAX_TORQUE])
+
+    def initial(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw start states, angle and speed; see `World.initial`."""
+        return uniform(-1.0, 1.0, n, 2, rng=rng, dtype=torch.float64) * torch.tensor([math.pi, 1.0])
+
+    def observe(self, state: Tensor) -> Tensor:
+        """Show the coordinates that are not masked; see `World.observe`."""
+        theta, theta_dot = state.unbind(-1)
+        return torch.stack([theta.cos(), theta.sin(), theta_dot], -1)[:, self.seen].float()
+
+    def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
+        """Turn the pendulum; see `World.step`."""
+        theta, theta_dot = state.unbind(-1)
+        torque = action[:, 0].double()
+        angle = (theta + math.pi) % (2.0 * math.pi) - math.pi  # 0: upright
+        cost = angle.square() + 0.1 * theta_dot.square() + 0.001 * torque.square()
+        turn = 3.0 * self.GRAVITY / (2.0 * self.LENGTH) * theta.sin() + 3.0 / (self.MASS * self.LENGTH**2) * torque
+        speed = (theta_dot + turn * self.DT).clamp(-self.MAX_SPEED, self.MAX_SPEED)
+        after = torch.stack([theta + speed * self.DT, speed], -1)
+        return Outcome(after, -cost, torch.zeros(len(state), dtype=torch.bool))
 
 
 class ContextualBandit(World):

@@ -75,6 +75,11 @@ class Diagnosed:
                 raise UserError(f"diagnostics.gradient_variance=true compares environments: {more}")
             self.on_policy = algorithm
         elif gradient_variance:
+            if algorithm.recurrent:
+                raise UserError(
+                    "diagnostics.gradient_variance=true measures a replay's steps one by one, and a network with a "
+                    "memory learns from sequences of them: use diagnostics.gradient_variance=false"
+                )
             for step in algorithm.steps().values():
                 step.watch = step_noise  # each step then adds the metrics to its own
 

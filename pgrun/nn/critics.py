@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.encoders import CNN, MLP, Network, Recurrent
+from pgrun.nn.images import holds_image
 from pgrun.nn.layers import Layers, flat_size, is_image, linear
 from pgrun.nn.models import Twin
 from pgrun.nn.precision import Product, hidden_product
@@ -18,6 +20,8 @@ def q_functions(network: Network, obs_space: gym.Space, action_space: gym.Space,
     """Make k Q functions; they are one batched product where the network's encoder is that of network=mlp."""
     if reads_vectors(network, obs_space):
         return Twin(network, obs_space, action_space, k=k)
+    if isinstance(network, Recurrent):
+        return RecurrentQs(network, obs_space, action_space, k)
     return EncodedQs(EncodedQ(network, obs_space, flat_size(action_space)) for _ in range(k))
 
 
@@ -25,11 +29,11 @@ def reads_vectors(network: Network, obs_space: gym.Space) -> bool:
     """Whether a network's layers are those of network=mlp, and may be joined with others; False for any other encoder.
 
     Raises:
-        UserError: it is one of pgrun's networks for images or with a memory, which have no Q functions of (state,
-            action).
+        UserError: it is one of pgrun's networks for images, which have no Q functions of (state, action).
     """
     make = type(network).encoder
-    if make in (CNN.encoder, Recurrent.encoder) or (make is MLP.encoder and is_image(obs_space)):
+    seen = (make is MLP.encoder and is_image(obs_space)) or (make is Recurrent.encoder and holds_image(obs_space))
+    if make is CNN.encoder or seen:
         raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
     return make is MLP.encoder
 
@@ -72,8 +76,28 @@ class EncodedQs(nn.ModuleList):
         return torch.stack([q(obs, action) for q in self])
 
 
+class RecurrentQs(nn.Module):
+    """Several Q functions on one encoder with a memory, as Ni et al. 2022 have them (https://arxiv.org/abs/2110.05038).
+
+    Only the layers after the encoder are each function's own: running several memories would take several times as
+    long.
+    """
+
+    def __init__(self, network: Recurrent, obs_space: gym.Space, action_space: gym.Space, k: int) -> None:
+        super().__init__()
+        self.encoder = network.encoder(obs_space)
+        features = gym.spaces.Box(-np.inf, np.inf, (self.encoder.features,), np.float32)
+        self.functions = Twin(network, features, action_space, k=k)
+
+    def forward(self, obs: Obs, action: Tensor) -> Tensor:
+        """Compute every Q(s, a), [k, N], of a `History` of N rows."""
+        return self.functions(self.encoder(obs), action)
+
+
 def first(q: nn.Module, obs: Obs, action: Tensor) -> Tensor:
     """Compute Q_1(s, a), the first of several Qs, [M]."""
+    if isinstance(q, RecurrentQs):
+        return first(q.functions, q.encoder(obs), action)
     if not isinstance(q, Twin):
         return q[0](obs, action)  # type: ignore[index]
     x = torch.cat([q.flatten.run(obs), action], -1)

@@ -15,6 +15,7 @@ class Encoder(nn.Module):
 
     features: int
     state_size = 0  # the numbers in its memory; 0: it has none
+    slot = slice(0, 0)  # where its memory is among those of several encoders, if an algorithm says so
 
     def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
         """Encode one observation [B, *O] with the state [B, S]; return features [B, F] and the next state."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import gymnasium as gym
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pgrun.config.ranges import Count, NotNegative
-from pgrun.data.types import Obs, Transition
+from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.gaussian import LOG_STD_MAX, LOG_STD_MIN
 from pgrun.nn.images import CNNEncoder, check_layout, holds_image
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image
+from pgrun.nn.recurrent import RecurrentEncoder
 
 
 class MLPEncoder(Encoder):
@@ -45,101 +45,6 @@ class MLPEncoder(Encoder):
         """Update the running statistics; see `Encoder.observe`."""
         if self.flatten.norm is not None:
             self.flatten.norm.observe(self.flatten.flat(obs), valid)
-
-
-class RecurrentEncoder(Encoder):
-    """An encoder, then an LSTM or a GRU, run over time and begun anew at each episode's start.
-
-    LSTM: Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735. GRU: Cho et al. 2014,
-    https://arxiv.org/abs/1406.1078. The state begins with the features; an LSTM's cell follows.
-    """
-
-    def __init__(self, inner: Encoder, cell: str, size: int) -> None:
-        super().__init__()
-        self.inner, self.features = inner, size
-        self.lstm = cell == "lstm"
-        self.rnn = nn.LSTM(inner.features, size) if self.lstm else nn.GRU(inner.features, size)
-        for name, parameter in self.rnn.named_parameters():
-            if name.startswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
-                for gate in parameter.detach().split(size):
-                    nn.init.orthogonal_(gate)
-        self.state_size = size * (2 if self.lstm else 1)
-
-    def step(self, obs: Obs, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode one observation and renew the state; see `Encoder.step`."""
-        rnn, x = self.rnn, self.inner(obs)
-        weights: Any = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
-        if self.lstm:
-            after = torch.cat(torch.lstm_cell(x, state.chunk(2, -1), *weights), -1)  # type: ignore[arg-type]
-        else:
-            after = torch.gru_cell(x, state, *weights)
-        return after[:, : self.features], after
-
-    def along(self, batch: Transition, slot: slice) -> Tensor:
-        """Encode a rollout's observations; see `Encoder.along`."""
-        pieces = Pieces(batch)
-        return pieces.take(self.run(pieces, pieces.lay(self.inner(batch.obs)), batch, slot))
-
-    def beyond(self, batch: Transition, slot: slice) -> Tensor:
-        """Encode a rollout's successors; see `Encoder.beyond`."""
-        pieces = Pieces(batch)
-        x = pieces.lay(self.inner(batch.obs), self.inner(batch.next_obs))  # each piece, and its last row's successor
-        return pieces.take(self.run(pieces, x, batch, slot), ahead=1)
-
-    def run(self, pieces: Pieces, x: Tensor, batch: Transition, slot: slice) -> Tensor:
-        """Compute features [L, N, F] of pieces [L, N, *], each from zero or from the state at the rollout's start."""
-        state = pieces.begin(batch.extras["carry"][0, :, slot]).unsqueeze(0)
-        if self.lstm:
-            h, c = state.chunk(2, -1)
-            return self.rnn(x, (h.contiguous(), c.contiguous()))[0]
-        return self.rnn(x, state)[0]
-
-    def observe(self, obs: Obs, valid: Tensor) -> None:
-        """Update the inner encoder's statistics; see `Encoder.observe`."""
-        self.inner.observe(obs, valid)
-
-
-class Pieces:
-    """A rollout [T, B] cut into episodes, laid side by side [L, N]: one call of a recurrent layer instead of T.
-
-    A filler row is a piece of its own.
-    """
-
-    def __init__(self, batch: Transition) -> None:
-        ended = (batch.last | ~batch.valid)[:-1]  # [T − 1, B]
-        starts = torch.cat([torch.ones_like(batch.last[:1]), ended]).T.flatten()  # [B·T]
-        self.shape = batch.reward.shape
-        at = starts.nonzero().squeeze(-1)  # [N] where each piece starts, column after column
-        self.piece = starts.cumsum(0) - 1  # [B·T] the piece that a row is in
-        self.row = torch.arange(len(starts), device=at.device) - at[self.piece]  # its place there
-        self.lengths = torch.diff(at, append=at.new_tensor([len(starts)]))
-        self.first = self.piece[:: self.shape[0]]  # [B] the pieces that the rollout starts with
-        self.end = at + self.lengths - 1  # [N] where each piece ends
-
-    def lay(self, x: Tensor, successors: Tensor | None = None) -> Tensor:
-        """Lay out [T, B, F] as [L, N, F], zeros past a piece's end.
-
-        With `successors`, each piece is followed by its last row's successor.
-        """
-        flat = x.transpose(0, 1).flatten(0, 1)
-        more = 0 if successors is None else 1
-        laid = flat.new_zeros(int(self.lengths.max()) + more, len(self.lengths), flat.shape[-1])
-        laid = laid.index_put((self.row, self.piece), flat)
-        if successors is not None:
-            after_pieces = successors.transpose(0, 1).flatten(0, 1)[self.end]
-            laid = laid.index_put((self.lengths, torch.arange(len(self.lengths), device=flat.device)), after_pieces)
-        return laid
-
-    def take(self, laid: Tensor, ahead: int = 0) -> Tensor:
-        """Bring [L, N, F] back to [T, B, F]: each row's features, or those of the row `ahead` steps later."""
-        t, b = self.shape
-        return laid[self.row + ahead, self.piece].unflatten(0, (b, t)).transpose(0, 1)
-
-    def begin(self, carry: Tensor) -> Tensor:
-        """Return the state [N, S] that each piece begins with, from the rollout's [B, S]."""
-        return carry.new_zeros(len(self.lengths), carry.shape[-1]).index_put((self.first,), carry)
 
 
 @dataclass(kw_only=True)

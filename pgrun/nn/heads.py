@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgrun.data.types import Obs
+from pgrun.data.types import Obs, action_mask
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Bernoulli, Categorical, Distribution, Gaussian, MultiCategorical, TanhGaussian
 from pgrun.nn.encoders import Network
@@ -62,8 +62,8 @@ class Head(nn.Module):
     def forward(self, features: Tensor, obs: Obs) -> Distribution:
         """Return the distribution of features [..., F]."""
         out = self.layer(features)
-        if isinstance(obs, dict) and "action_mask" in obs:
-            out = out.masked_fill(obs["action_mask"] == 0, -1e9)
+        if (mask := action_mask(obs)) is not None:
+            out = out.masked_fill(mask == 0, -1e9)
         return self.make(out)
 
 

@@ -11,7 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.data.types import Obs
+from pgrun.data.types import Obs, action_mask
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
 from pgrun.nn.precision import Product, hidden_product
@@ -21,7 +21,7 @@ class DiscreteQ(nn.Module):
     """Several functions Q(s, ·) of discrete actions, k of them; an action that obs["action_mask"] forbids has −1e9.
 
     Args:
-        network: makes them; one with a memory is refused.
+        network: makes them.
         obs_space: the observations.
         action_space: the actions.
         k: how many. Those of network=mlp are one batched product.
@@ -50,8 +50,8 @@ class DiscreteQ(nn.Module):
     def all(self, obs: Obs) -> Tensor:
         """Compute Q_i(s, ·) of every function, [k, M, A], of obs [M, *O]."""
         q = self.functions(obs)
-        if isinstance(obs, dict) and "action_mask" in obs:
-            q = q.masked_fill(obs["action_mask"] == 0, -1e9)
+        if (mask := action_mask(obs)) is not None:
+            q = q.masked_fill(mask == 0, -1e9)
         return q
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:

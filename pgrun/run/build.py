@@ -80,7 +80,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     collector = call(local.collector, env=env, device=str(act), seed=local.seed, rank=rank)
     if "device" in config.memory:
         local.memory.device = str(pick(config.memory.device, learn, "memory.device"))
-    memory = call(local.memory, env=env, learn_device=str(learn))
+    memory = call(local.memory, env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0))
     if isinstance(algorithm, Algorithm):
         algorithm.eval()
         team.check(algorithm)
@@ -102,6 +102,11 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
 
 def check_memory(algorithm: Algorithm, memory: DictConfig) -> None:
     """Raise UserError if an algorithm can't learn from what the memory offers."""
+    if getattr(algorithm, "recurrent", False) and not getattr(get_object(memory._target_), "keeps_states", False):
+        raise UserError(
+            f"{type(algorithm).__name__} learns a network with a memory from sequences of steps, which "
+            f"{memory._target_} does not offer: use memory=sequences, or network=mlp or cnn"
+        )
     needs = getattr(algorithm, "learns_from", "")
     if not needs or getattr(get_object(memory._target_), "offers", needs) == needs:
         return

@@ -146,7 +146,7 @@ def test_forbidden_actions_are_never_taken(explore):
 def test_refusals():
     for overrides, words in (
         (("env=pendulum",), "DQN can't act in .*needs Discrete actions"),
-        (("network=lstm",), "use network=mlp or cnn"),
+        (("network=lstm",), "use memory=sequences, or network=mlp or cnn"),
         (("algo/exploration=gaussian",), "use algo/exploration=epsilon_greedy or boltzmann"),
     ):
         with pytest.raises(UserError, match=words):

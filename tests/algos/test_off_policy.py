@@ -155,7 +155,11 @@ def test_slow_copies_begin_where_another_runs_policy_is(algo):
         (("algo=acer", "env=cartpole", "memory=prioritized"), "learns from whole rollouts.* use memory=latest"),
         (("algo=sac", "env=pendulum", "memory=latest"), "SAC learns from single steps.* use memory=replay"),
         (("algo=dqn", "env=cartpole", "memory=trajectories"), "DQN learns from single steps.* use memory=replay"),
-        *((("env=pendulum", "network=lstm", f"algo={x}"), "use network=mlp") for x in (*CONTINUOUS, "dpg")),
+        *(
+            (("env=pendulum", "network=lstm", f"algo={x}"), f"use {'network=mlp' if x == 'sql' else 'memory=seq'}")
+            for x in CONTINUOUS
+        ),
+        (("algo=dpg", "env=pendulum", "network=lstm"), "use network=mlp"),
         (("algo=dpg", "env=pendulum", "network.normalize_obs=true"), "use network.normalize_obs=false"),
         *((("env=lqr", f"algo={x}"), "use algo=td3") for x in ("sac", "sac_v1", "mdpo_offpolicy", "sql")),
         (("algo=sac", "env=pendulum", "memory.device=foo"), "memory.device=foo is not known; choose auto, cpu or cuda"),

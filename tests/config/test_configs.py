@@ -66,7 +66,7 @@ SEVERAL = [name for name in ENVS if "env/pettingzoo" in parents(f"env/{name}")] 
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
     *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach", "lqr"),
-    *("multi_goal", "bimodal_bandit"),
+    *("multi_goal", "bimodal_bandit", "pendulum_pomdp"),
 }
 ALIKE = {"simple", "simple_spread"}  # of several agents, those whose spaces are the same
 CHEAP = ("cartpole", "acrobot", "pendulum", "simple_speaker_listener", "simple_spread")  # environments to build

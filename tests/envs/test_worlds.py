@@ -8,7 +8,7 @@ from running import compose
 
 from pgrun.collect.random_actions import random_actions
 from pgrun.config.resolve import resolved
-from pgrun.envs.worlds import CartPole, ContextualBandit, RewardHack, SparseReach
+from pgrun.envs.worlds import CartPole, ContextualBandit, Pendulum, RewardHack, SparseReach
 from pgrun.errors import UserError
 from pgrun.run.environments import make_env
 
@@ -206,3 +206,42 @@ def test_the_most_points_are_the_worst_race():
 def test_a_buoy_outside_the_course_is_refused():
     with pytest.raises(UserError, match=r"env\.world\.buoy=7 must lie between .* 1 to 6"):
         RewardHack(length=8, buoy=7, finish_points=1.0)
+
+
+# ---- Pendulum
+
+
+def test_the_pendulum_is_gymnasiums():
+    """Step by step from its own states, which no time limit ends, and over whole swings."""
+    theirs, mine = gym.make("Pendulum-v1", disable_env_checker=True), Pendulum(masked=[])
+    rng, rows = np.random.default_rng(0), []
+    for state in rng.uniform(-1, 1, (300, 2)) * [12.0, 8.0]:
+        theirs.reset(seed=0)
+        theirs.unwrapped.state, action = state, rng.uniform(-2, 2, 1).astype(np.float32)
+        obs, reward, terminated, *_ = theirs.step(action)
+        rows.append((state, action, theirs.unwrapped.state, obs, reward, terminated))
+    before, action, after, obs, reward, terminated = (np.array(column) for column in zip(*rows, strict=True))
+    out = mine.step(torch.from_numpy(before), torch.from_numpy(action), RNG)
+    assert out.state.dtype == torch.float64
+    assert np.abs(out.state.numpy() - after).max() < 1e-6
+    assert np.abs(mine.observe(out.state).numpy() - obs).max() < 1e-6
+    assert np.abs(out.reward.numpy() - reward).max() < 1e-5
+    assert not terminated.any()
+    assert not out.terminated.any()
+    assert (out.state[:, 1].abs() == 8.0).any()
+    start = mine.initial(10_000, RNG)
+    assert start.abs().amax(0).tolist() == pytest.approx([np.pi, 1.0], abs=2e-3)
+    assert mine.obs_space == theirs.observation_space
+    assert mine.action_space == theirs.action_space
+
+
+def test_the_pendulums_velocity_is_hidden():
+    env = env_of("env=pendulum_pomdp")
+    obs = env.reset(0)
+    assert env.obs_space.shape == (2,)
+    assert torch.allclose(obs.norm(dim=-1), torch.ones(4))
+    assert env.limit == 200
+    with pytest.raises(UserError, match=r"env.world.masked: x_dot is not known; choose from x, y, theta_dot"):
+        Pendulum(masked=["x_dot"])
+    with pytest.raises(UserError, match="hides everything: leave one of x, y, theta_dot"):
+        Pendulum(masked=["x", "y", "theta_dot"])

@@ -138,6 +138,11 @@ FEW_UPDATES = {  # runs of a few updates: an algorithm, and what is said of it, 
         *(*SMALL, "env=cartpole", "memory=prioritized", "memory.warmup=50", "memory.batch_size=16", "memory.n_step=2"),
         *("algo.rollout=4", "algo.target_every=3", "total_steps=120"),
     ],
+    "td3 with two memories": [
+        *("env=pendulum_pomdp", "network=lstm", "network.hidden=[8]", "network.size=8", "memory=sequences"),
+        *("memory.length=4", "memory.stride=2", "memory.burn_in=3", "memory.warmup=50", "memory.batch_size=8"),
+        *("algo/exploration=ou", "total_steps=120"),
+    ],
     "sac_discrete": [*SMALL, "env=cartpole", "memory.warmup=50", "memory.batch_size=16", "total_steps=120"],
     "sql": [*SMALL, "env=multi_goal", "memory.warmup=50", "memory.batch_size=8", "total_steps=120"],
     "sql by chains": [

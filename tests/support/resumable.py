@@ -107,6 +107,14 @@ RUNS = {
         *(*SAC, "algo=dqn", "env=cartpole", "memory=prioritized", "memory.updates=2", "algo.dueling=true"),
         *("algo/exploration=boltzmann", "optimizer.schedule=linear"),
     ),
+    "sac with two memories": (
+        *(*SAC, "env=pendulum_pomdp", "env.max_episode_steps=30", "network=gru", "network.size=8"),
+        *("memory=sequences", "memory.length=8", "memory.burn_in=4"),
+    ),
+    "dqn with a memory": (
+        *(*SAC, "algo=dqn", "env=cartpole_pomdp", "network=lstm", "network.size=8", "memory=sequences"),
+        *("memory.length=4", "memory.stride=2", "memory.n_step=3", "algo.target_every=5"),
+    ),
     "sac_discrete": (*SAC, "algo=sac_discrete", "env=acrobot", "env.max_episode_steps=30"),
     "sql": (*SAC, "algo=sql", "env=multi_goal", "algo.particles=4"),
     "sql of its own draws": (

@@ -47,6 +47,7 @@ class Algorithm(Coefficients):
     own_steps = False  # whether it learns only from steps of its own policy; random ones would mislead it
     learns_from: ClassVar[str] = ""  # "rollouts" [T, B, ...] or single "steps" [M, ...]; empty: either will do
     policy_names: ClassVar[tuple[str, ...]] = ("model.actor.", "actor.")  # prefixes of the policy's tensors
+    recurrent = False  # whether it learns from steps by a network with a memory
     compares = False  # whether it compares the policy it learns with the one that acted; both must compute the same
 
     def __init__(self, *, obs_space: gym.Space, action_space: gym.Space) -> None:
@@ -286,15 +287,3 @@ def rate_name(step: str) -> str:
     """Name the learning rate of a gradient step: lr, lr_actor, lr_critic."""
     short_name = step.removesuffix("step").rstrip("_")
     return f"lr_{short_name}" if short_name else "lr"
-
-
-def take(actor: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
-    """Load an actor from another run's tensors; UserError if that run's policy has another shape."""
-    policy = {
-        key.partition("actor.")[2]: value for key, value in tensors.items() if key.startswith(Algorithm.policy_names)
-    }
-    current = actor.state_dict()
-    wrong = [k for k in current if k not in policy or policy[k].shape != current[k].shape]
-    if wrong := wrong + [k for k in policy if k not in current]:
-        raise UserError(f"{name} holds another policy than this network's: see {wrong[0]}")
-    actor.load_state_dict({key: policy[key] for key in current})

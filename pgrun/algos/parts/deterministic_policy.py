@@ -8,8 +8,8 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.parts.base import Learner
-from pgrun.algos.parts.off_policy import OffPolicy, check_network
+from pgrun.algos.parts.off_policy import OffPolicy
+from pgrun.algos.parts.remembering import Remembering
 from pgrun.config.ranges import Positive, Scheduled
 from pgrun.core.noise import ActionNoise
 from pgrun.data.types import Carry, Obs
@@ -19,7 +19,7 @@ from pgrun.nn.modes import statistics
 from pgrun.optim.gradient_step import slow_copy
 
 
-class Deterministic(Learner):
+class Deterministic(Remembering):
     """A deterministic policy μ(s), learned along ∇_θμ(s) ∇_aQ(s, a) at a = μ(s).
 
     Silver et al. 2014, https://proceedings.mlr.press/v32/silver14
@@ -33,7 +33,6 @@ class Deterministic(Learner):
 
     def __init__(self, *, exploration: ActionNoise, actor_lr: Scheduled[Positive] | None, **common: Any) -> None:
         super().__init__(**common)
-        check_network(self.network)
         if not isinstance(exploration, ActionNoise):
             name = type(exploration).__name__
             raise UserError(f"{name} is no noise for continuous actions; use algo/exploration=gaussian, ou or none")
@@ -41,16 +40,19 @@ class Deterministic(Learner):
         self.actor = DeterministicActor(self.network, self.obs_space, self.action_space)
 
     def initial_carry(self, num_envs: int) -> Carry:
-        """Return the noise's memory at an episode's start; see `Algorithm.initial_carry`."""
-        return self.exploration.initial(num_envs, self.actor.edge.numel(), self.device)
+        """Return the networks' memory and the noise's at an episode's start; see `Algorithm.initial_carry`."""
+        noise = self.exploration.initial(num_envs, self.actor.edge.numel(), self.device)
+        return *super().initial_carry(num_envs), *noise
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Choose μ(s), with noise to explore; see `Algorithm.act`."""
+        obs, carry, recorded = self.recall(obs, carry)
         action = self.actor(obs)
         if explore:
-            action, carry = self.exploration(action, carry, self.progress)
-            action = torch.clamp(action, -self.actor.edge, self.actor.edge)
-        return action, carry, {}
+            own = len(super().initial_carry(0))  # the networks' part of the carry; the rest is the noise's
+            action, noise = self.exploration(action, carry[own:], self.progress)
+            action, carry = torch.clamp(action, -self.actor.edge, self.actor.edge), (*carry[:own], *noise)
+        return action, carry, recorded
 
 
 class DeterministicReplay(Deterministic, OffPolicy):

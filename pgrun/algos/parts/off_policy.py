@@ -7,18 +7,15 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from pgrun.algos.parts.base import Learner
+from pgrun.algos.parts.remembering import Remembering
 from pgrun.algos.parts.target_update import target_update
 from pgrun.config.ranges import Count, Share
 from pgrun.data.types import Obs, Transition, report_errors
-from pgrun.errors import UserError
-from pgrun.nn import Recurrent
-from pgrun.nn.encoders import Network
 from pgrun.nn.modes import statistics
 from pgrun.optim.gradient_step import slow_copy
 
 
-class OffPolicy(Learner):
+class OffPolicy(Remembering):
     """An algorithm that fits Q functions to a subclass's target, and keeps a copy that follows them slowly.
 
     Args:
@@ -33,7 +30,6 @@ class OffPolicy(Learner):
 
     def __init__(self, *, rollout: Count, tau: Share | None, target_every: Count | None = None, **common: Any) -> None:
         super().__init__(**common)
-        check_network(self.network)
         self.rollout, self.tau = rollout, tau
         self.target_update = target_update(tau, target_every, mixed=self.mixed_targets)
         # running statistics of the slow copies, and those of the networks that they follow
@@ -108,14 +104,3 @@ class OffPolicy(Learner):
         super().start_from(tensors, name)
         if any("_target." in key and key not in tensors for key in self.state_dict()):  # that run had no slow copies
             self.copy_targets()
-
-
-def check_network(network: Network) -> None:
-    """Raise UserError where a network needs more than single steps."""
-    if isinstance(network, Recurrent):
-        raise UserError("a network with a memory learns from sequences, not from single steps: use network=mlp or cnn")
-    if getattr(network, "normalize_obs", False):
-        raise UserError(
-            "network.normalize_obs=true takes its statistics from whole rollouts, which what learns from single steps "
-            "does not see; use network.normalize_obs=false"
-        )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.parts.base import take
+from pgrun.algos.parts.loading import take
 from pgrun.core import losses
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
