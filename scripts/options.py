@@ -58,6 +58,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "a learned Q as Ψ": ("algo/advantage=q",),
     "a learned advantage as Ψ": ("algo/advantage=a",),
     "a network with a memory": ("network=gru", "network.hidden=[8]"),
+    "a network with a memory, from replayed sequences": ("network=gru", "network.hidden=[8]", "memory=sequences"),
     "one trunk for policy and critic": ("network.shared=true",),
     "running statistics of observations": ("network.normalize_obs=true",),
     "compiled steps": ("compile=true",),
