@@ -133,10 +133,10 @@ ROWS = [
     Row("sac", "mountain_car_continuous", 50_000, 90),
     Row("sac", "lunar_lander_continuous", 400_000, 230, seeds=3, overrides=("compile=true",)),
     Row(
-        *("sac", "pendulum_pomdp", 24_000, -250),
+        *("sac", "pendulum_pomdp", 40_000, -250),
         **{"first": 1000, "overrides": ("network=gru", "memory=sequences"), "variant": "gru"},  # type: ignore[arg-type]
     ),
-    Row("sac", "pendulum_pomdp", 24_000, None, first=1000),  # without a memory, for comparison
+    Row("sac", "pendulum_pomdp", 40_000, None, first=1000),  # without a memory, for comparison
     Row(
         *("dqn", "cartpole_pomdp", 60_000, 400),
         **{"first": 1000, "overrides": ("network=lstm", "memory=sequences"), "variant": "lstm"},  # type: ignore[arg-type]
