@@ -50,9 +50,8 @@ class DPPO(FittedCritic):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.policy_substeps, self.minibatch, self.epsilon = policy_substeps, minibatch, None
-        if clip_range is not None:
-            self.epsilon = self.coefficient("epsilon", clip_range)
+        self.policy_substeps, self.minibatch = policy_substeps, minibatch
+        self.epsilon = None if clip_range is None else self.coefficient("epsilon", clip_range)
         self.kl_target = self.coefficient("kl_target", kl_target)
         self.kl_high, self.kl_low = kl_high, kl_low
         self.kl_factor, self.kl_excess = kl_factor, kl_excess
