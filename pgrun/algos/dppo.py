@@ -99,6 +99,6 @@ class DPPO(FittedCritic):
             j = mask_mean(ratio * psi, batch.valid) - lambda_ * kl - self.kl_excess * excess.square()
         else:
             epsilon = self.epsilon * torch.ones_like(entropy)
-            j = -mask_mean(losses.clipped_surrogate(ratio, psi, epsilon, epsilon), batch.valid)
+            j = -mask_mean(losses.clipped_surrogate(ratio, psi, epsilon), batch.valid)
         loss = -j - self.entropy_coef * entropy
         return loss, {"loss/policy": -j.detach(), "policy/entropy": entropy.detach()}

@@ -59,7 +59,7 @@ class GRPO(Proximal):
         ratio = log_ratio.exp()  # ρ_{i,t}
         row_loss = losses.clipped_surrogate(ratio, extras["psi"], *epsilon)
         if self.reference is not None:
-            row_loss = row_loss + self.reference.penalty(sample, log_prob, ratio, self.reference_coef)
+            row_loss = row_loss + self.reference.penalty(sample, log_prob, ratio)
         policy = mask_mean(extras["weight"] * row_loss, valid)
         entropy = mask_mean(pi.entropy(), valid)
         with torch.no_grad():

@@ -66,7 +66,7 @@ class PPO(Proximal):
         """Compute the term that a variant, or the reference, adds to each row's loss, [...]."""
         if self.reference is None:
             return ratio.new_zeros(())
-        return self.reference.penalty(sample, log_prob, ratio, self.reference_coef)
+        return self.reference.penalty(sample, log_prob, ratio)
 
     def value_error(self, value: Tensor, sample: Transition) -> Tensor:
         """Compute each row's value loss, L^VF with its ½, [...]."""

@@ -14,6 +14,10 @@ REPLAY = (
 )
 
 
+def set_eta(a, value):
+    a.eta = torch.tensor(value) if torch.is_tensor(a.eta) else value
+
+
 def soft(*overrides):
     """An off-policy algorithm, and rows that it could learn from."""
     a = build(compose(*REPLAY, *overrides)).algorithm
@@ -26,7 +30,7 @@ def test_the_loss_is_mirror_descent_on_the_soft_objective():
     with torch.no_grad():
         for p in a.actor.parameters():
             p.add_(0.1 * torch.randn_like(p))
-    a.eta_k.fill_(0.5)
+    set_eta(a, 0.5)
     obs = obs[:2].repeat_interleave(100_000, 0)
     noise = torch.randn(len(obs), 1)
     with torch.no_grad():
@@ -47,7 +51,7 @@ def test_with_a_long_step_it_is_sac(eta):
     with torch.no_grad():
         for p in a.actor.parameters():
             p.add_(0.1 * torch.randn_like(p))
-    a.eta_k.fill_(eta)
+    set_eta(a, eta)
     ours = torch.autograd.grad(a.actor_loss(obs, noise, alpha)[0], list(a.actor.parameters()))
     theirs = torch.autograd.grad(super(type(a), a).actor_loss(obs, noise, alpha)[0], list(a.actor.parameters()))
     assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -112,7 +112,7 @@ def test_mirror_descents_step_follows_its_schedule():
     a, batch = made("mdpo_offpolicy", "pendulum", "algo.eta=0.5", "algo.eta_schedule=linear")
     a.set_progress(0.4)
     a.update(batch)
-    assert float(a.eta_k) == pytest.approx(0.3)
+    assert float(a.eta) == pytest.approx(0.3)
 
 
 def test_a_fixed_temperature_stays():

@@ -49,7 +49,7 @@ def test_the_clipped_surrogate_at_ratio_1_is_the_policy_gradient():
 )
 def test_clipped_surrogate_by_hand(ratio, advantage, loss, slope):
     rho = torch.tensor(ratio, dtype=torch.float64, requires_grad=True)
-    got = losses.clipped_surrogate(rho, torch.tensor(advantage, dtype=torch.float64), *2 * [torch.tensor(0.2)])
+    got = losses.clipped_surrogate(rho, torch.tensor(advantage, dtype=torch.float64), torch.tensor(0.2))
     assert_close(got.item(), loss, rtol=0.0, atol=1e-6)
     assert_close(torch.autograd.grad(got, rho)[0].item(), slope)
 

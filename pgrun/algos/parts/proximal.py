@@ -61,7 +61,11 @@ class Proximal(OnPolicy):
         self.kl_stop = None if kl_stop is None else Schedule(kl_stop)
         self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
         self.reference_coef = self.coefficient("reference_coef", reference_coef)
-        self.reference = Reference(self.model, run=reference, estimator=kl_estimator, into=kl_in) if reference else None
+        self.reference = (
+            Reference(self.model, run=reference, coef=self.reference_coef, estimator=kl_estimator, into=kl_in)
+            if reference
+            else None
+        )
         apart = critics_rate(self.model, critic_lr)
         self.step = self.gradient_step(self.model.parameters(), self.loss, apart=apart)
 
@@ -72,7 +76,7 @@ class Proximal(OnPolicy):
 
     def seen(self, batch: Transition) -> Transition:
         """Add the reference's log-probabilities and penalty to a rollout, if there is a reference."""
-        return batch if self.reference is None else self.reference.see(batch, self.model, self.reference_coef)
+        return batch if self.reference is None else self.reference.see(batch, self.model)
 
     def schedules(self) -> dict[str, float]:
         """Return the current learning rates, ε and other coefficients that change; see `Algorithm.schedules`."""
@@ -85,7 +89,7 @@ class Proximal(OnPolicy):
     def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
         """Take the gradient steps on a rollout [T, B]; return the means of their metrics."""
         one, progress = torch.ones_like(batch.reward[0, 0]), self.progress
-        clips = self.clip_range, self.clip_high
+        clips = [self.clip_range] if self.clip_high is self.clip_range else [self.clip_range, self.clip_high]
         epsilon = [clip.followed(progress) * (one * clip.factor(progress)) for clip in clips]
         results = []
         for sample in self.minibatches(batch, self.epochs, self.minibatch):
@@ -105,7 +109,7 @@ class Proximal(OnPolicy):
 
         Args:
             sample: rows [M] or sequences [L, M].
-            *epsilon: ε below 1 and above it, both 0-dim.
+            *epsilon: ε, 0-dim; two where it differs below 1 and above.
 
         Returns:
             The 0-dim loss, and metrics, of which `policy/kl` is an estimate of KL(π_old‖π).

@@ -16,7 +16,7 @@ from pgrun.nn import ActorCritic
 
 
 class Reference(nn.Module):
-    """A penalty, a coefficient times KL(π‖π_ref), estimated from the actions that were taken.
+    """A penalty coef · KL(π‖π_ref), estimated from the actions that were taken.
 
     Schulman, http://joschu.net/blog/kl-approx.html: the estimates k1 and k3 of the log ratio have the right mean under
     π.
@@ -29,23 +29,24 @@ class Reference(nn.Module):
     Args:
         model: the learner's; the frozen copy has its shape.
         run: whose policy it is.
+        coef: the penalty's weight; a 0-dim tensor where it follows a schedule.
         estimator: "k1" or "k3".
         into: "loss" or "reward".
     """
 
-    def __init__(self, model: ActorCritic, *, run: str, estimator: str, into: str) -> None:
+    def __init__(self, model: ActorCritic, *, run: str, coef: float | Tensor, estimator: str, into: str) -> None:
         super().__init__()
         if model.recurrent:
             raise UserError("algo.reference can't be followed by a network with a memory; use network=mlp or cnn")
         self.actor = deepcopy(model.actor).requires_grad_(False)
-        self.run, self.estimator, self.into = run, estimator, into
+        self.run, self.coef, self.estimator, self.into = run, coef, estimator, into
 
     def load(self, tensors: dict[str, Any]) -> None:
         """Load the policy from a run's tensors."""
         take(self.actor, tensors, f"algo.reference={self.run}")
 
     @torch.no_grad()
-    def see(self, batch: Transition, model: ActorCritic, coef: float | Tensor) -> Transition:
+    def see(self, batch: Transition, model: ActorCritic) -> Transition:
         """Add log π_ref(a|s) to a rollout's extras, and subtract the penalty from its rewards if it goes there.
 
         Then `extras["penalty"]` holds it, too.
@@ -55,11 +56,11 @@ class Reference(nn.Module):
         if self.into != "reward":
             return batch._replace(extras=extras)
         kl = losses.kl_estimate(log_prob_ref - model.policy(batch).log_prob(batch.action), self.estimator)
-        extras["penalty"] = penalty = coef * kl
+        extras["penalty"] = penalty = self.coef * kl
         return batch._replace(reward=batch.reward - penalty, extras=extras)
 
-    def penalty(self, sample: Transition, log_prob: Tensor, ratio: Tensor, coef: float | Tensor) -> Tensor:
-        """Return the penalty's term of the loss for each row, [...], with its weight."""
+    def penalty(self, sample: Transition, log_prob: Tensor, ratio: Tensor) -> Tensor:
+        """Return the penalty's term of the loss for each row, [...]."""
         if self.into == "reward":
             return torch.zeros_like(ratio)
-        return coef * ratio * losses.kl_estimate(sample.extras["log_prob_ref"] - log_prob, self.estimator)
+        return self.coef * ratio * losses.kl_estimate(sample.extras["log_prob_ref"] - log_prob, self.estimator)
