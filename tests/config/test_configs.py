@@ -235,26 +235,21 @@ def documented() -> tuple[list[str], dict[tuple[str, str], tuple[list[str], str]
     algorithms, found = re.findall(r"`(\w+)`", line), {}
     for advantage, marks, cells in TABLE.findall(page):
         for baseline, cell in zip(("none", "value", "average", "optimal"), cells.split(" | "), strict=False):
-            words = set(re.findall(r"\w+", cell.rstrip("²")))
+            words = set(re.findall(r"\w+", cell.rstrip("¹")))
             able = [algo for algo in algorithms if algo in words or "all" in words]
             able = [algo for algo in algorithms if algo not in words] if cell.startswith("all but ") else able
-            found[advantage, baseline] = able, marks + cell[len(cell.rstrip("²")) :]
+            found[advantage, baseline] = able, marks + cell[len(cell.rstrip("¹")) :]
     return algorithms, found
 
 
-def has_meaning(config: DictConfig, algo: str, env: str, advantage: str, baseline: str) -> bool:
+def has_meaning(config: DictConfig, algo: str, advantage: str, baseline: str) -> bool:
     """Whether the page of combinations says that these go together, of a recipe or of the one that it builds on."""
     algorithms, found = documented()
     while algo not in algorithms:
         (algo,) = (parent.removeprefix("algo/") for parent in parents(f"algo/{algo}"))
     able, marks = found[advantage, baseline]
     normalized = config.algo.get("normalize", "none") != "none" or config.algo.get("normalize_advantage", False)
-    return (
-        algo in able
-        and not ("¹" in marks and env in CONTINUOUS)
-        and not ("²" in marks and not config.algo.whole_episodes)
-        and not ("³" in marks and normalized)
-    )
+    return algo in able and not ("¹" in marks and not config.algo.whole_episodes) and not ("²" in marks and normalized)
 
 
 SWAPS = swaps()[::17]
@@ -294,7 +289,7 @@ def check_swap(algo, env, group, member):
         return
     advantage = member if group == "algo/advantage" else default[0]
     baseline = member if group == "algo/baseline" else default[1]
-    if has_meaning(config, algo, env, advantage, baseline):
+    if has_meaning(config, algo, advantage, baseline):
         built(config)
     else:
         with pytest.raises(UserError, match=r"^algo[/.](advantage|baseline|normalize\w*)=.* use algo[/.]"):

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from pgrun.config.paths import config_dir
@@ -53,7 +55,7 @@ def test_an_advantage_of_ones_own_is_called_by_its_class():
 def test_the_names_are_those_of_the_yaml_files():
     files = {path.stem: path.read_text() for path in (config_dir() / "algo" / "advantage").glob("*.yaml")}
     for name, key in KEYS.items():
-        assert f"_target_: pgrun.core.advantages.{name}\n" in files[key]
+        assert re.search(rf"^_target_: pgrun\.core\.(advantages|mixture)\.{name}$", files[key], re.MULTILINE)
     assert sorted(KEYS.values()) == sorted(files)
     files = {path.stem: path.read_text() for path in (config_dir() / "algo" / "baseline").glob("*.yaml")}
     for name, key in BASELINES.items():

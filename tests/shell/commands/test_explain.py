@@ -24,7 +24,7 @@ def test_a_page(capsys):
     assert explain(["algo.clip_range", "algo=ppo", "env=pendulum"]) == 0
     out = capsys.readouterr().out
     assert "algo.clip_range\n" in out
-    assert "a number above 0, or null" in out
+    assert "a number above 0, or a schedule as linear:FIRST:LAST, or null" in out
     assert "used by algo=grpo, mdpo, ppo" in out
     assert "with algo=ppo env=pendulum: 0.2" in out
     assert "None" not in out
