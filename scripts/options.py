@@ -9,7 +9,7 @@ with it if one of them is built; else its refusal stands in the table.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,8 +27,10 @@ from pgrun.errors import UserError
 from pgrun.run.build import Parts, build
 from pgrun.sweep.resolvers import register_resolvers
 
+PLAIN = "nothing"
 # what is chosen: the overrides as they are typed
 OPTIONS: dict[str, tuple[str, ...]] = {
+    PLAIN: (),
     "learning rate by a schedule": ("optimizer.lr=cosine:1e-3:1e-5",),
     "the critic's own learning rate": ("algo.critic_lr=linear:1e-3:1e-4",),
     "the critic's own learning rate, where it is fitted apart": ("algo.critic_fit.lr=linear:1e-3:1e-4",),
@@ -59,7 +61,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "a learned advantage as Ψ": ("algo/advantage=a",),
     "a network with a memory": ("network=gru", "network.hidden=[8]"),
     "a network with a memory, from replayed sequences": ("network=gru", "network.hidden=[8]", "memory=sequences"),
-    "one trunk for policy and critic": ("network.shared=true",),
     "running statistics of observations": ("network.normalize_obs=true",),
     "compiled steps": ("compile=true",),
 }
@@ -78,10 +79,11 @@ class Trial:
     refusal: str = ""
 
 
+@cache
 def algorithms() -> list[str]:
     """List the shipped algorithms that learn from nothing but their environment."""
     names = [path.stem for path in sorted((config_dir() / "algo").glob("*.yaml"))]
-    return [name for name in names if "demonstrations" not in (config_dir() / "algo" / f"{name}.yaml").read_text()]
+    return [name for name in names if try_out(name, PLAIN).env]
 
 
 @cache
@@ -110,7 +112,9 @@ def small(algo: str, env: str, *option: str) -> list[str]:
 def has_keys(algo: str, option: str) -> bool:
     """Tell whether a recipe has the keys that an option changes."""
     config = composed(f"algo={algo}", "env=cartpole")
-    keys = [word.partition("=")[0].replace("/", ".") for word in OPTIONS[option]]
+    keys = [word.partition("=")[0] for word in OPTIONS[option]]
+    chosen = tuple(key.replace("/", ".") + "." for key in keys if "/" in key)  # whose own keys are not the recipe's
+    keys = [key.replace("/", ".") for key in keys if not key.startswith(chosen)]
     return all(OmegaConf.select(config, key) is not None or key_is_null(config, key) for key in keys)
 
 
@@ -143,45 +147,48 @@ def try_out(algo: str, option: str, use: Callable[[Parts], object] = lambda part
         except WrongSetting:
             continue
         except UserError as error:
-            refusal = refusal or str(error)
+            refusal = str(error)  # of the last environment: of continuous actions, where it takes them
         except HydraException:  # no such key
             continue
     return Trial(None, refusal)
 
 
+def class_of(algo: str) -> Any:
+    """Import a recipe's class."""
+    return get_class(str(composed(f"algo={algo}", "env=cartpole").algo._target_))
+
+
 def environments(algo: str) -> tuple[str, ...]:
     """List environments whose actions an algorithm can take; discrete ones first."""
-    target: Any = get_class(str(composed(f"algo={algo}", "env=cartpole").algo._target_))
-    spaces = target.action_spaces
+    spaces = class_of(algo).action_spaces
     if spaces == (gym.spaces.Dict,):
         return ("env=simple_spread",)
     kinds = {"env=cartpole": gym.spaces.Discrete, "env=pendulum": gym.spaces.Box}
     return tuple(env for env, space in kinds.items() if space in spaces)
 
 
-def rows() -> Iterator[tuple[str, dict[str, Trial]]]:
-    """Yield each option with what became of it with each algorithm."""
-    for option in OPTIONS:
-        yield option, {algo: try_out(algo, option) for algo in algorithms()}
-
-
 def page() -> str:
-    """Write the table: an option a row, with whom it works, and who refuses it and why."""
-    lines = ["| Option | As typed | Works with | Refused, and why |", "| --- | --- | --- | --- |"]
-    for option, trials in rows():
+    """Write the table, an option a row, with whom it works and who refuses it; below it the refusals, by number."""
+    lines = ["| Option | As typed | Works with | Refused by |", "| --- | --- | --- | --- |"]
+    notes: list[str] = []
+    for option in OPTIONS:
+        if option == PLAIN:
+            continue
+        trials = {algo: try_out(algo, option) for algo in algorithms()}
         works = [algo for algo, trial in trials.items() if trial.env]
         reasons: dict[str, list[str]] = {}
         for algo, trial in trials.items():
-            if not trial.env and trial.refusal:
+            if trial.refusal:
                 reasons.setdefault(anonymous(trial.refusal, algo), []).append(algo)
-        refused = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()) or "–"
+        notes += [reason for reason in reasons if reason not in notes]
+        refused = "; ".join(f"{', '.join(names)} ({notes.index(why) + 1})" for why, names in reasons.items())
         typed = " ".join(f"`{word}`" for word in OPTIONS[option])
-        who = "all" if len(works) == len(trials) else ", ".join(works) or "–"
-        lines.append(f"| {option} | {typed} | {who} | {refused} |")
-    return "\n".join(lines)
+        who = "all" if len(works) == len(trials) else ", ".join(works)
+        lines.append(f"| {option} | {typed} | {who} | {refused or '–'} |")
+    return "\n".join([*lines, "", *(f"{i}. {note}" for i, note in enumerate(notes, 1))])
 
 
 def anonymous(refusal: str, algo: str) -> str:
-    """Put a refusal's algorithm and numbers aside, so that those with one reason stand together."""
-    text = re.sub(rf"\balgo={algo}\b", "this algorithm", refusal)
-    return text.replace("|", "\\|")
+    """Leave the algorithm's name out of a refusal, so that refusals with one reason are one."""
+    name = class_of(algo).__name__
+    return re.sub(rf"\b(algo={algo}|{name})\b", "the algorithm", refusal)
