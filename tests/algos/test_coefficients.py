@@ -18,7 +18,7 @@ JOINT = ("reinforce", "actor_critic", "a2c", "a3c", "acktr", "ppo", "ppo_kl", "m
 
 def small(algo):
     words = recipe(algo, "env=cartpole", "env=pendulum", "env=simple_spread")
-    return [*words, "total_steps=120" if algo not in OF_EPISODES else "total_steps=300"]
+    return [*words, "total_steps=120" if algo not in OF_EPISODES else "total_steps=900"]
 
 
 def scheduled(algo):
@@ -26,7 +26,7 @@ def scheduled(algo):
     config = compose(*small(algo))
     settings = signature(config.algo._target_).settings
     found = {name: config.algo.get(name) for name, setting in settings.items() if may_be_scheduled(setting.type)}
-    return {name: 0.02 if value is None else value for name, value in found.items() if name != "critic_lr"}
+    return {name: value or 0.02 for name, value in found.items() if name != "critic_lr"}
 
 
 CASES = [algo for algo in ALGORITHMS if algo not in FORKS and scheduled(algo)]
@@ -60,7 +60,8 @@ def test_every_coefficient_follows_its_schedule(algo):
 
 def without_falls(algo):
     """Overrides that turn off the falls of numbers which the recipe has already."""
-    return [f"algo.{name}=constant" for name in compose(f"algo={algo}").algo if str(name).endswith("_schedule")]
+    names = [f"algo.{name}" for name in compose(f"algo={algo}").algo if str(name).endswith("_schedule")]
+    return [f"{name}=constant" for name in (*names, "optimizer.schedule")]
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def test_compiled_updates_are_the_eager_ones(algo, network):
         train(made.algorithm, made.collector, made.memory, Clock(80), [])
         results.append(torch.cat([p.detach().flatten() for p in made.algorithm.parameters()]))
         made.collector.env.close()
-    assert_close(*results, rtol=1e-4, atol=1e-5)
+    assert_close(*results, rtol=1e-3, atol=1e-4)
 
 
 GAMMA = 0.8

@@ -180,7 +180,9 @@ def test_a_sequence_of_one_step_without_a_memory_is_a_replays_row(algo, env):
 
 @pytest.mark.parametrize("name", sampled(NAMES, ("sac", "dqn")))
 def test_every_update_learns_and_its_targets_follow(name):
-    p = made(name, *(["algo.target_every=1", "algo.tau=0.1"] if name == "dqn" else []))
+    words = {"dqn": ["algo.target_every=1", "algo.tau=0.1"], "redq": ["memory.updates=1"]}
+    words |= {"mdpo_offpolicy": ["algo.learn_temperature=true"]}
+    p = made(name, *words.get(name, []))
     a = p.algorithm
     before = {key: step.theta.clone() for key, step in a.steps().items()}
     slow = [x.clone() for x, _ in a.targets()]
