@@ -145,6 +145,7 @@ def test_the_first_call_is_what_compiling_took(uncompiled):
     assert double.seconds == first
 
 
+@pytest.mark.slow
 def test_hard_copies_trace_nothing_anew(tracer):
     made = filled("compile=true", "algo.tau=null", "algo.target_every=3")
     (batch,) = made.memory.batches()
