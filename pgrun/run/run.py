@@ -45,8 +45,8 @@ class Run:
         names: the `algo` and `env` that were chosen.
         begin: `time.perf_counter()` when the process began.
         quiet: print nothing and show no progress (one of several jobs at once).
-        answers: answer a signal at once with a line; None: unless it is quiet.
-        attended: whether a user sits at it, whose second Ctrl-C ends it at once.
+        answers: whether its user gets a line at the first signal, and ends it at once by a second Ctrl-C; False: it has
+            no user. None: it has one, who gets the line unless it is quiet.
         hydra: the `hydra` node that the config was composed with, if that is known.
         told: the changes that `pgrun resume` was told.
         resume: a checkpoint's content to go on from.
@@ -63,14 +63,13 @@ class Run:
         begin: float,
         quiet: bool = False,
         answers: bool | None = None,
-        attended: bool = True,
         hydra: DictConfig | None = None,
         told: Sequence[str] = (),
         resume: dict[str, Any] | None = None,
         hopeless: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
-        self.quiet, self.hopeless, self.attended = quiet, hopeless, attended
+        self.quiet, self.hopeless, self.has_user = quiet, hopeless, answers is not False
         self.answers = not quiet if answers is None else answers
         self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
         self.clock = parts.team.clock(config.total_steps)
@@ -196,7 +195,7 @@ class Run:
                 self.complete,
                 progress,
             ]
-            with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.attended):
+            with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.has_user):
                 try:
                     self.sessions.startup = time.perf_counter() - self.sessions.begin
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:

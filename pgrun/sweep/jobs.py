@@ -60,8 +60,7 @@ def run_job(
         make_absolute(config)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
-        signals = {"answers": answers, "attended": answers}
-        options: dict[str, Any] = {"quiet": True, **signals, "hydra": node(hydra_config)}
+        options: dict[str, Any] = {"quiet": True, "answers": answers, "hydra": node(hydra_config)}
         run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **options)
         return run.execute()
     except UserError as error:

@@ -94,7 +94,7 @@ class RayLauncher(SweepLauncher):
         return job, result
 
     def stop(self) -> None:
-        """Cancel the jobs by SIGINT, which makes a run write its checkpoint, and wait a few seconds."""
+        """Cancel the jobs by SIGINT, so that runs write their checkpoints; wait for that, GRACE seconds at most."""
         import ray
 
         self.waiting.clear()
