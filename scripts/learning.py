@@ -141,6 +141,11 @@ ROWS = [
         *("dqn", "cartpole_pomdp", 60_000, 400),
         **{"first": 1000, "overrides": ("network=lstm", "memory=sequences"), "variant": "lstm"},  # type: ignore[arg-type]
     ),
+    *(
+        Row("ppo", env, steps, None, seeds, first=1000, overrides=(f"network.std={std}",), variant=std)
+        for env, steps, seeds in (("pendulum", 100_000, 5), ("halfcheetah", 1_000_000, 3))
+        for std in ("global", "state")
+    ),
     Row("a3c", "cartpole", 500_000, 475, first=1000),
     Row("dppo", "cartpole", 200_000, 475),
     *(
