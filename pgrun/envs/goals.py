@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import gymnasium as gym
 import torch
@@ -18,7 +19,7 @@ spaces = gym.spaces
 
 
 class MultiGoal(World):
-    """A point on a plane with four equally good goals, at (±d, 0) and (0, ±d).
+    """A point on a plane with up to four equally good goals, at (±d, 0) and (0, ±d).
 
     It starts in the middle, and the episode ends at any goal. Haarnoja et al. 2017, https://arxiv.org/abs/1702.08165,
     section 5.1, with the costs of its code.
@@ -33,6 +34,7 @@ class MultiGoal(World):
         goal_reward: reward for reaching a goal.
         action_cost, distance_cost: of a step.
         spread: standard deviation of the start around (0, 0).
+        goals: names of those that there are.
     """
 
     NAMES = ("east", "west", "north", "south")
@@ -47,10 +49,15 @@ class MultiGoal(World):
         action_cost: NotNegative,
         distance_cost: NotNegative,
         spread: NotNegative,
+        goals: Sequence[Literal["east", "west", "north", "south"]] = NAMES,
     ) -> None:
+        self.names = tuple(goals)
+        if not self.names or len({*self.names}) < len(self.names):
+            raise UserError(f"env.world.goals={list(goals)} must name one goal or several, each once")
         if not math.sqrt(2.0) * radius <= distance <= self.EDGE:  # else goals overlap, or one is not on the plane
             raise UserError(f"env.world.distance={distance} must lie between √2 env.world.radius and {self.EDGE:g}")
-        self.goals = distance * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        places = {"east": [1.0, 0.0], "west": [-1.0, 0.0], "north": [0.0, 1.0], "south": [0.0, -1.0]}
+        self.goals = distance * torch.tensor([places[name] for name in self.names])
         self.radius, self.goal_reward, self.spread = radius, goal_reward, spread
         self.action_cost, self.distance_cost = action_cost, distance_cost
         self.obs_space, self.action_space = box([-self.EDGE] * 2, [self.EDGE] * 2), box([-1.0] * 2, [1.0] * 2)
@@ -64,18 +71,18 @@ class MultiGoal(World):
         return state
 
     def distances(self, state: Tensor) -> Tensor:
-        """Return the distances from states [..., 2] to the goals, [..., 4]."""
+        """Return the distances from states [..., 2] to the G goals, [..., G]."""
         return (state.unsqueeze(-2) - self.goals).norm(dim=-1)
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
         """Move the point; see `World.step`."""
         after = (state + action).clamp(-self.EDGE, self.EDGE)
         distances = self.distances(after)
-        reached = distances < self.radius  # [B, 4]; the circles do not meet
+        reached = distances < self.radius  # [B, G]; the circles do not meet
         there = reached.any(-1)
         cost = self.action_cost * action.square().sum(-1) + self.distance_cost * distances.amin(-1).square()
         reward = self.goal_reward * there.float() - cost
-        which = {f"goal_{name}": x.float() for name, x in zip(self.NAMES, reached.unbind(-1), strict=True)}
+        which = {f"goal_{name}": x.float() for name, x in zip(self.names, reached.unbind(-1), strict=True)}
         return Outcome(after, reward, there, which)
 
 

@@ -54,6 +54,26 @@ def test_every_goal_is_as_good():
     assert total[0] < -100.0
 
 
+def test_only_the_goals_that_are_named_pay_and_end():
+    """Those left out neither pay nor end; the distance that costs is to the nearest of those that there are."""
+    world = env_of("env=multi_goal", "env.world.goals=[north,west]").world
+    state, action = torch.tensor([[4.5, 0.0], [0.0, 4.5], [-4.5, 0.0]]), torch.zeros(3, 2)
+    out = world.step(state, action, RNG)
+    assert out.terminated.tolist() == [False, True, True]
+    assert out.reward.tolist() == pytest.approx([-(4.5**2 + 25.0), 10.0 - 0.25, 10.0 - 0.25])
+    assert {name: x.tolist() for name, x in out.streams.items()} == {
+        "goal_north": [0.0, 1.0, 0.0],
+        "goal_west": [0.0, 0.0, 1.0],
+    }
+
+
+@pytest.mark.parametrize("goals", [[], ["north", "north"]])
+def test_no_goal_and_one_goal_twice_are_refused(goals):
+    costs = {"goal_reward": 10.0, "action_cost": 1.0, "distance_cost": 1.0, "spread": 0.1}
+    with pytest.raises(UserError, match=r"env\.world\.goals=.* each once"):
+        MultiGoal(distance=5.0, radius=1.0, **costs, goals=goals)
+
+
 def test_starts_lie_round_the_middle():
     world = env_of("env=multi_goal").world
     start = world.initial(20_000, RNG)
