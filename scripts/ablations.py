@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -20,35 +18,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from arms import COLOURS, Arm, draw_curves, train_all
 from matplotlib.axes import Axes
-from runs import interval, iqm, result, scalars, train
+from runs import interval, iqm
 
 RESULTS = Path(__file__).parent / "results"
-SEEDS = 3
-COLOURS = ("#2b6ca3", "#d9541e", "#2a9d8f", "#7b5aa6", "#b8860b", "#8a8a8a")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One setting that is tried."""
-
-    study: str
-    name: str
-    words: tuple[str, ...]
-
-    def place(self, folder: Path, seed: int) -> Path:
-        """Return the run directory of a seed."""
-        return folder / self.study / self.name.replace(" ", "_") / f"s{seed}"
-
-    def curves(self, folder: Path, tag: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read a tag's curve of every seed.
-
-        Returns:
-            Steps [N] and values [SEEDS, N]; a seed that stopped early keeps its last value.
-        """
-        found = [scalars(self.place(folder, seed), tag) for seed in range(SEEDS)]
-        steps = max((x for x, _ in found), key=len)
-        return np.array(steps), np.array([np.interp(steps, x, y) for x, y in found])
 
 
 BATCH = ("algo=vpg", "env=cartpole", "num_envs=8", "total_steps=200_000", "diagnostics.gradient_variance=true")
@@ -78,23 +52,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figure and the table go")
     args = parser.parse_args()
     folder = args.runs.absolute()
-    jobs = [(arm, seed) for arm in ARMS for seed in range(SEEDS)]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda job: start(folder, *job), jobs))
+    train_all(folder, ARMS, args.jobs)
     write(folder, args.out)
     draw(folder, args.out)
-
-
-def start(folder: Path, arm: Arm, seed: int) -> None:
-    """Train one seed of an arm, unless it is finished."""
-    if said := train(arm.place(folder, seed), ["pgrun", *arm.words, f"seed={seed}"]):
-        print(f"{arm.study}, {arm.name}, seed {seed}: {said}", flush=True)
-
-
-def finals(folder: Path, arm: Arm) -> np.ndarray:
-    """Read the final evaluation of every seed; NaN of one that diverged."""
-    found = [result(arm.place(folder, seed)) for seed in range(SEEDS)]
-    return np.array([r["eval_return_mean"] if r else np.nan for r in found])
 
 
 def write(folder: Path, out: Path) -> None:
@@ -103,14 +63,14 @@ def write(folder: Path, out: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["study", "arm", "iqm", "low", "high", "worst", "gradient_variance", "gradient_snr", "command"])
         for arm in ARMS:
-            means = finals(folder, arm)
+            means = arm.finals(folder)
             low, high = interval(means)
             noise = ["", ""]
             if arm.study == "batch":
                 tags = ("gradient/variance", "gradient/snr")
                 noise = [f"{np.median(arm.curves(folder, tag)[1]):.3g}" for tag in tags]
             figures = [f"{x:.1f}" for x in (iqm(means), low, high, float(means.min()))]
-            table.writerow([arm.study, arm.name, *figures, *noise, " ".join(["pgrun", *arm.words])])
+            table.writerow([arm.study, arm.name, *figures, *noise, arm.command])
 
 
 def draw(folder: Path, out: Path) -> None:
@@ -141,18 +101,6 @@ def draw_noise(ax: Axes, folder: Path) -> None:
     ax.set_xlabel("steps an update")
     ax.set_title("Variance of VPG's gradient", loc="left")
     ax.legend(frameon=False)
-
-
-def draw_curves(ax: Axes, folder: Path, arms: list[Arm]) -> None:
-    """Plot evaluations over training: the median seed, and the range from the worst to the best."""
-    for arm, colour in zip(arms, COLOURS, strict=False):
-        steps, values = arm.curves(folder, "eval/return")
-        steps = steps / 1_000
-        ax.plot(steps, np.median(values, 0), color=colour, label=arm.name)
-        ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-    ax.set_xlabel("environment steps, thousands")
-    ax.set_ylabel("evaluation return")
-    ax.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="lower right")
 
 
 if __name__ == "__main__":

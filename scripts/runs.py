@@ -46,14 +46,14 @@ def train(place: Path, command: list[str]) -> str:
     return said[0] if said else f"exit code {done.returncode}"
 
 
-def scalars(place: Path, tag: str) -> tuple[list[int], list[float]]:
-    """Read a curve of a run's TensorBoard file: steps and values."""
+def scalars(place: Path, tag: str, seconds: bool = False) -> tuple[list[float], list[float]]:
+    """Read a curve of a run's TensorBoard file: steps, or seconds since its first point, and values."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(place), size_guidance={"scalars": 0})
     events.Reload()
     points = events.Scalars(tag)
-    return [p.step for p in points], [p.value for p in points]
+    return [p.wall_time - points[0].wall_time if seconds else p.step for p in points], [p.value for p in points]
 
 
 def iqm(means: np.ndarray) -> float:

@@ -18,6 +18,9 @@ from pgrun.errors import UserError
 spaces = gym.spaces
 
 
+Goal = Literal["east", "west", "north", "south"]
+
+
 class MultiGoal(World):
     """A point on a plane with up to four equally good goals, at (±d, 0) and (0, ±d).
 
@@ -37,7 +40,7 @@ class MultiGoal(World):
         goals: names of those that there are.
     """
 
-    NAMES = ("east", "west", "north", "south")
+    NAMES: tuple[Goal, ...] = ("east", "west", "north", "south")
     EDGE = 7.0  # of the plane
 
     def __init__(
@@ -49,7 +52,7 @@ class MultiGoal(World):
         action_cost: NotNegative,
         distance_cost: NotNegative,
         spread: NotNegative,
-        goals: Sequence[Literal["east", "west", "north", "south"]] = NAMES,
+        goals: Sequence[Goal] = NAMES,
     ) -> None:
         self.names = tuple(goals)
         if not self.names or len({*self.names}) < len(self.names):

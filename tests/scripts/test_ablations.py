@@ -4,6 +4,7 @@ import csv
 import sys
 
 import ablations
+import arms
 import pytest
 from pictures import named_lines, picture
 
@@ -18,14 +19,14 @@ def test_the_table_and_the_figure(tmp_path, monkeypatch):
     def seed(place):
         return int(place.name[1:])
 
-    def scalars(place, tag):
+    def scalars(place, tag, seconds):
         if tag == "eval/return":
             return ([10, 20], [100.0, 200.0]) if seed(place) else ([10], [50.0])  # one seed stopped early
         return [10, 20, 30], [1.0, 5.0, 3.0]
 
-    monkeypatch.setattr(ablations, "train", train)
-    monkeypatch.setattr(ablations, "scalars", scalars)
-    monkeypatch.setattr(ablations, "result", lambda place: {"eval_return_mean": 100.0 * (1 + seed(place))})
+    monkeypatch.setattr(arms, "train", train)
+    monkeypatch.setattr(arms, "scalars", scalars)
+    monkeypatch.setattr(arms, "result", lambda place: {"eval_return_mean": 100.0 * (1 + seed(place))})
     monkeypatch.setattr(sys, "argv", ["ablations.py", "--runs", str(tmp_path), "--out", str(tmp_path)])
     noise, *panels = picture(tmp_path / "ablations.png", ablations.main).axes
     assert len({place for place, _ in asked}) == len(asked) == 3 * len(ablations.ARMS)
@@ -47,7 +48,7 @@ def test_the_table_and_the_figure(tmp_path, monkeypatch):
 
 def test_a_seed_that_stopped_is_worth_what_it_was(tmp_path, monkeypatch):
     curves = {0: ([10, 20, 30], [1.0, 2.0, 3.0]), 1: ([10], [7.0]), 2: ([10, 30], [0.0, 4.0])}
-    monkeypatch.setattr(ablations, "scalars", lambda place, tag: curves[int(place.name[1:])])
+    monkeypatch.setattr(arms, "scalars", lambda place, tag, seconds: curves[int(place.name[1:])])
     steps, values = ablations.ARMS[0].curves(tmp_path, "eval/return")
     assert steps.tolist() == [10, 20, 30]
     assert values.tolist() == [[1.0, 2.0, 3.0], [7.0, 7.0, 7.0], [0.0, 2.0, 4.0]]
