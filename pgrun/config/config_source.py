@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun.compat.hydra import FileConfigSource, serve_files_by, source_of_files
 from pgrun.config.files import shown
 from pgrun.config.tuned_file import GROUP, WHERE, asked_for, sections, split
+
+
+READ: dict[tuple[Any, ...], bytes] = {}  # files as they were read, pickled, by file and its time of change
 
 
 @source_of_files
@@ -33,7 +37,7 @@ class ConfigFiles(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Load a config: a file, what a pair's file asks for, or one section of it."""
         pair, section = split(config_path)
-        result = super().load_config(f"{GROUP}/{pair}" if pair else config_path)
+        result = self.read(f"{GROUP}/{pair}" if pair else config_path)
         if not config_path.startswith(f"{GROUP}/") or not isinstance(result.config, DictConfig):
             return result
         content: Any = OmegaConf.to_container(result.config)
@@ -45,6 +49,18 @@ class ConfigFiles(FileConfigSource):
             result.config, result.header = OmegaConf.create({"defaults": defaults}), {"package": "_global_"}
         else:
             result.config = OmegaConf.create({key: value for key, value in content.items() if key != WHERE})
+        return result
+
+    def read(self, config_path: str) -> ConfigResult:
+        """Read a file; one that hasn't changed since is not parsed again, as the jobs of a sweep compose the same files."""
+        try:
+            stat = Path(self.path, self._normalize_file_name(config_path)).stat()
+        except OSError:
+            return super().load_config(config_path)  # which says what is wrong
+        key = (self.provider, self.path, config_path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if key not in READ:
+            READ[key] = pickle.dumps(super().load_config(config_path))
+        result: ConfigResult = pickle.loads(READ[key])
         return result
 
 

@@ -179,22 +179,21 @@ def test_everything_that_goes_together_composes(algo, env):
     check_pair(algo, env)
 
 
-BUILT = [(algo, env) for algo, env in PAIRS if env in CHEAP and algo not in OF_DATA]
-# each algorithm on one of its environments, another one at each algorithm's turn
-ONCE = [choice[i % len(choice)] for i, choice in enumerate([p for p in BUILT if p[0] == a] for a in ALGOS) if choice]
+BUILT = [(*pair, *turn) for pair in PAIRS if pair[1] in CHEAP and pair[0] not in OF_DATA for turn in turns(*pair)]
+# each algorithm once, with another one of its choices at each algorithm's turn
+ONCE = [choice[i % len(choice)] for i, choice in enumerate([b for b in BUILT if b[0] == a] for a in ALGOS) if choice]
 
 
-@pytest.mark.parametrize(("algo", "env"), sampled(BUILT, ONCE))
-def test_what_goes_together_is_built(algo, env):
-    for network, optimizer in turns(algo, env):
-        config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
-        parts = built(config)
-        several = algo in OF_AGENTS
-        shapes = parts.algorithm.actor.side.shapes if several else [p.shape for p in parts.algorithm.parameters()]
-        hidden = max(max(shape) for shape in shapes if len(shape) > 1)
-        assert hidden == max(config.network.hidden)
-        for step in parts.algorithm.steps().values():
-            assert type(step.optimizer).__name__ == raw(f"optimizer/{optimizer}")._target_.rpartition(".")[2]
+@pytest.mark.parametrize(("algo", "env", "network", "optimizer"), sampled(BUILT, ONCE))
+def test_what_goes_together_is_built(algo, env, network, optimizer):
+    config = checked(f"algo={algo}", f"env={env}", f"network={network}", f"optimizer={optimizer}")
+    parts = built(config)
+    several = algo in OF_AGENTS
+    shapes = parts.algorithm.actor.side.shapes if several else [p.shape for p in parts.algorithm.parameters()]
+    hidden = max(max(shape) for shape in shapes if len(shape) > 1)
+    assert hidden == max(config.network.hidden)
+    for step in parts.algorithm.steps().values():
+        assert type(step.optimizer).__name__ == raw(f"optimizer/{optimizer}")._target_.rpartition(".")[2]
 
 
 def built(config: DictConfig):
