@@ -21,7 +21,7 @@ class Arm:
     Args:
         study: what it is part of.
         name: what it is called in tables and legends.
-        words: its command, without the seed.
+        words: its command, without the seed; SEED in it stands for that.
         seeds: that it is trained with.
     """
 
@@ -34,6 +34,10 @@ class Arm:
     def command(self) -> str:
         """Return the command that trains one seed."""
         return " ".join(["pgrun", *self.words])
+
+    def with_seed(self, seed: int) -> list[str]:
+        """Return the words of one seed's command."""
+        return [*(word.replace("SEED", str(seed)) for word in self.words), f"seed={seed}"]
 
     def place(self, folder: Path, seed: int) -> Path:
         """Return the run directory of a seed."""
@@ -64,7 +68,7 @@ def train_all(folder: Path, arms: Sequence[Arm], jobs: int) -> None:
     """Train every seed of every arm that isn't finished, so many at a time."""
 
     def start(arm: Arm, seed: int) -> None:
-        if said := train(arm.place(folder, seed), ["pgrun", *arm.words, f"seed={seed}"]):
+        if said := train(arm.place(folder, seed), ["pgrun", *arm.with_seed(seed)]):
             print(f"{arm.study}, {arm.name}, seed {seed}: {said}", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -2,10 +2,11 @@
 
     python scripts/asynchrony.py --runs ~/pgrun-asynchrony     # trains missing runs; writes results/asynchrony.*
 
-All on CartPole with A2C's recipe. Synchrony: 16 environments in one process, in two that average their gradients, and in
-two that step shared weights without a lock; the same runs over steps and over seconds. Workers: A3C of one environment a
-worker, W = 1 to 8, at equal steps of all together. Exploration: four such workers with one entropy coefficient, or with
-four. Five seeds each. Runs are trained one at a time, as seconds are measured: let nothing else run beside.
+All on CartPole with A2C's recipe. Synchrony: 16 environments in one process, in two that average their gradients, and
+in two that step shared weights without a lock; the same runs over steps and over seconds. Workers: A3C of one
+environment a worker, W = 1 to 8, at equal steps of all together. Exploration: four such workers with one entropy
+coefficient, or with four. Five seeds each. Runs are trained one at a time, as seconds are measured: let nothing else
+run beside.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
+from omegaconf import OmegaConf
 from runs import train
 from torch import Tensor
 
@@ -62,11 +63,13 @@ POLICIES = (
 )
 
 
-def load(folder: Path) -> tuple[Algorithm, Any]:
-    """Load a run's final algorithm, and make environments for its episodes."""
+def load(folder: Path, changed: dict[str, Any] | None = None) -> tuple[Algorithm, Any]:
+    """Load a run's final algorithm, and make environments for its episodes, with other settings if so asked."""
     state = checkpoint.load(find_checkpoint(folder, "latest"))
     config, _ = load_run(folder, state)
     config.device = config.act_device = "cpu"
+    for key, value in (changed or {}).items():
+        OmegaConf.update(config, key, value, force_add=True)
     env = make_env(config, EPISODES)
     algorithm = make_algorithm(config, env)
     algorithm.restore(state["algorithm"], optimizers=False)
@@ -87,7 +90,7 @@ def episodes(algorithm: Algorithm, env: Any, explore: bool) -> tuple[list[Tensor
             if b not in ends:
                 paths[b].append(step.next_obs[b])
         for b in step.last.nonzero().flatten().tolist():
-            reached = [name for name in GOALS if step.streams[f"goal_{name}"][b]]
+            reached = [name for name in env.world.names if step.streams[f"goal_{name}"][b]]
             ends.setdefault(b, (*reached, "none")[0])
         obs = step.obs
     return [torch.stack(path) for path in paths], [ends[b] for b in range(EPISODES)]

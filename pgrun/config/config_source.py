@@ -15,7 +15,6 @@ from pgrun.compat.hydra import FileConfigSource, serve_files_by, source_of_files
 from pgrun.config.files import shown
 from pgrun.config.tuned_file import GROUP, WHERE, asked_for, sections, split
 
-
 READ: dict[tuple[Any, ...], bytes] = {}  # files as they were read, pickled, by file and its time of change
 
 
@@ -52,7 +51,7 @@ class ConfigFiles(FileConfigSource):
         return result
 
     def read(self, config_path: str) -> ConfigResult:
-        """Read a file; one that hasn't changed since is not parsed again, as the jobs of a sweep compose the same files."""
+        """Read a file; it is parsed again only if it has changed, as the jobs of a sweep compose the same files."""
         try:
             stat = Path(self.path, self._normalize_file_name(config_path)).stat()
         except OSError:
