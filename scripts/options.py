@@ -61,6 +61,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "a learned advantage as Ψ": ("algo/advantage=a",),
     "a network with a memory": ("network=gru", "network.hidden=[8]"),
     "a network with a memory, from replayed sequences": ("network=gru", "network.hidden=[8]", "memory=sequences"),
+    "the same by priority": ("network=gru", "network.hidden=[8]", "memory=prioritized_sequences"),
     "running statistics of observations": ("network.normalize_obs=true",),
     "compiled steps": ("compile=true",),
 }

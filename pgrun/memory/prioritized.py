@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pgrun.config.ranges import Count, Fraction
-from pgrun.core.sum_tree import SumTree
 from pgrun.data.types import Transition, VectorEnv
+from pgrun.memory.priorities import UNREPORTED, Priorities
 from pgrun.memory.replay import Replay
-
-UNREPORTED = -1.0  # in the place of an error that an update has not reported; errors are never negative
+from pgrun.memory.ring import Ring
 
 
 class Prioritized(Replay):
@@ -32,9 +30,7 @@ class Prioritized(Replay):
 
     def __init__(self, *, alpha: Fraction, beta: Fraction, anneal: Count, epsilon: Fraction, **common: Any) -> None:
         super().__init__(**common)
-        self.alpha, self.beta_0, self.anneal, self.epsilon = alpha, beta, anneal, epsilon
-        self.tree: SumTree | None = None
-        self.largest = torch.ones((), dtype=torch.float64, device=self.device)  # p_1 = 1; then max_{i<t} p_i
+        self.priorities = Priorities(alpha, beta, anneal, epsilon, self.device)
 
     def bytes_per_row(self, env: VectorEnv) -> int:
         """Return the bytes of a transition and its priority."""
@@ -43,62 +39,46 @@ class Prioritized(Replay):
     def share(self, processes: int, here: int) -> None:
         """Check several processes' memories, and anneal over this one's share of steps; see `Replay.share`."""
         super().share(processes, here)
-        self.anneal = max(self.anneal // processes, 1)
+        self.priorities.anneal = max(self.priorities.anneal // processes, 1)
 
     def figures(self) -> dict[str, float]:
         """Return how full it is, and β, for curves."""
-        return {**super().figures(), "beta": self.beta}
+        return {**super().figures(), "beta": self.priorities.beta(self.seen)}
 
-    @property
-    def beta(self) -> float:
-        """The current β."""
-        return self.beta_0 + (1.0 - self.beta_0) * min(self.seen / self.anneal, 1.0)
+    def make_ring(self, like: Transition) -> Ring:
+        """Make an empty ring, and room for a priority of each row; see `Replay.make_ring`."""
+        ring = super().make_ring(like)
+        self.priorities.resize(ring.rows)
+        return ring
 
     def add(self, rollout: Transition) -> None:
         """Add a rollout [T, B, ...] with the largest priority so far."""
         super().add(rollout)
         assert self.ring is not None
-        if self.tree is None:
-            self.tree = SumTree(self.ring.rows, device=self.device)
         index = self.ring.newest(min(rollout.reward.shape[0], self.length))
-        self.tree.set(index, self.ring.valid[index] * self.largest**self.alpha)
+        self.priorities.fill(index, self.ring.valid[index])
 
     def batches(self) -> Iterator[Transition]:
         """Yield `updates` samples [M, ...], each drawn after the one before has its priorities."""
         if not self.ready:
             return
         assert self.ring is not None
-        assert self.tree is not None
         for _ in range(self.updates):
-            index = self.tree.draw(self.batch_size)
+            index, weight = self.priorities.draw(self.batch_size, self.ring.size, self.seen)
             (batch,) = self.ring.gather(index, 1, self.learn_device)
-            weight = (self.ring.size * self.tree.get(index) / self.tree.total) ** -self.beta
-            batch.extras["weight"] = (weight / weight.max()).to(self.learn_device, torch.float32)
+            batch.extras["weight"] = weight.to(self.learn_device, torch.float32)
             error = torch.full_like(weight, UNREPORTED, dtype=torch.float32, device=self.learn_device)
             batch.extras["priority"] = error  # where the update reports |δ|, by `report_errors`
             yield batch
             if bool((error != UNREPORTED).any()):
-                self.update_priorities(index, error.to(self.device, torch.float64))
-
-    def update_priorities(self, index: Tensor, delta: Tensor) -> None:
-        """Set the priorities of these rows [M] from |δ| [M]."""
-        assert self.tree is not None
-        p = delta.nan_to_num(nan=0.0, posinf=0.0) + self.epsilon  # NaN: an update diverged, as the loop reports
-        self.largest = torch.maximum(self.largest, p.max())
-        self.tree.set(index, p**self.alpha)
+                self.priorities.report(index, error.to(self.device, torch.float64))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the contents and their priorities; see `Memory.snapshot`."""
         state = super().snapshot()
-        kept = state["ring"] is not None and self.tree is not None
-        priorities = self.tree.leaves[: len(state["ring"]["valid"])].clone() if kept and self.tree else None
-        return {**state, "priorities": priorities, "largest": self.largest}
+        return {**state, **self.priorities.snapshot(None if state["ring"] is None else len(state["ring"]["valid"]))}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a snapshot; see `Memory.restore`."""
         super().restore(state)
-        self.largest = state["largest"].to(self.device)
-        if self.ring is not None:
-            self.tree = SumTree(self.ring.rows, device=self.device)
-            priorities = state["priorities"].to(self.device)
-            self.tree.set(torch.arange(len(priorities), device=self.device), priorities)
+        self.priorities.restore(state, 0 if self.ring is None else self.ring.rows)

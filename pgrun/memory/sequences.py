@@ -126,8 +126,16 @@ class Sequences(Replay):
         row = self.ring.position - self.ring.filled + places.start + place // b * self.stride
         return row % self.length * b + place % b
 
-    def sample(self, begin: Tensor) -> Transition | None:
-        """Return the rows [N, ...] of the sequences that begin at the rows `begin` [M]; None if no step is valid."""
+    def sample(self, begin: Tensor, **each: Tensor) -> Transition | None:
+        """Return the rows [N, ...] of some sequences.
+
+        Args:
+            begin: where they begin, numbers of rows, [M].
+            each: of each sequence, [M]; every row's extras have its sequence's.
+
+        Returns:
+            The rows, or None if no step is valid.
+        """
         assert self.ring is not None
         b, k, to = self.num_envs, self.burn_in, self.learn_device
         path = (begin + b * torch.arange(self.window, device=self.device).unsqueeze(-1)) % self.ring.rows  # [W, M]
@@ -147,6 +155,7 @@ class Sequences(Replay):
         reward, discount, m = window_returns(x.reward[k:], x.discount[k:], ~ends[k:], self.n_step, self.gamma)
         state = self.states[begin // b // self.stride, begin % b].to(to)
         windows: dict[str, Any] = {"length": self.steps, "rows": rows, "layouts": {}}
+        wide = {key: x.to(to).expand(self.steps, -1) for key, x in each.items()}
         seen, after = (History(before, steps, state, ahead=ahead, **windows) for ahead in (None, m))
         return Transition(
             obs=seen if self.state_size else seen.obs,
@@ -156,7 +165,7 @@ class Sequences(Replay):
             next_obs=after if self.state_size else after.obs,
             last=seen.flat(steps.last),
             valid=seen.flat(torch.ones_like(steps.last)),
-            extras={key: seen.flat(field) for key, field in steps.extras.items()},
+            extras={key: seen.flat(field) for key, field in {**steps.extras, **wide}.items()},
         )
 
     # ------------------------------------------------------------ saving

@@ -456,7 +456,7 @@ def test_replays_of_several_processes_have_to_fit_together(monkeypatch):
     monkeypatch.setattr(replay, "free_memory", lambda device: 10_000)
     m = memory(World(2), Prioritized, capacity=200, anneal=1000)
     m.share(4, here=1)  # the others are on other machines
-    assert m.anneal == 250
+    assert m.priorities.anneal == 250
     with pytest.raises(UserError, match=r"in each of 4 processes, but 10 kB are free on cpu; use .*=50 or less"):
         m.share(4, here=4)
 
@@ -468,7 +468,7 @@ def test_the_figure_is_what_the_tensors_take():
             m = memory(world, Prioritized, n_step=n, capacity=128)
             m.add(world.rollout(3)._replace(extras={}))
             ring = m.ring
-            found = [ring.valid, m.tree.leaves]
+            found = [ring.valid, m.priorities.tree.leaves]
             for table in (ring.row_fields, ring.successor_fields, ring.window_fields):
                 found += [table.matrix, *table.others.values()]
             if ring.frames is not None:
@@ -535,7 +535,7 @@ def test_beta_grows_to_one():
     seen = []
     for _ in range(4):
         m.add(world.rollout(10))
-        seen.append(m.beta)
+        seen.append(m.figures()["beta"])
     assert seen == pytest.approx([0.7, 1.0, 1.0, 1.0])
 
 
@@ -543,14 +543,14 @@ def test_priorities_that_nobody_wrote_stay():
     world = World(1, ends=0.0)
     m = memory(world, Prioritized, batch_size=64)
     m.add(world.rollout(8))
-    before = m.tree.leaves.clone()
+    before = m.priorities.tree.leaves.clone()
     list(m.batches())
-    assert torch.equal(m.tree.leaves, before)
+    assert torch.equal(m.priorities.tree.leaves, before)
     for batch in m.batches():
         batch.extras["priority"].fill_(2.0)
-    assert_close(m.tree.leaves[:8], torch.full((8,), (2.0 + 1e-6) ** 0.6, dtype=torch.float64))
+    assert_close(m.priorities.tree.leaves[:8], torch.full((8,), (2.0 + 1e-6) ** 0.6, dtype=torch.float64))
     m.add(world.rollout(1))
-    assert m.tree.leaves[0] == m.tree.leaves[1]  # as large as the largest
+    assert m.priorities.tree.leaves[0] == m.priorities.tree.leaves[1]  # as large as the largest
 
 
 def test_a_row_that_is_overwritten_takes_its_priority_along():
@@ -559,10 +559,10 @@ def test_a_row_that_is_overwritten_takes_its_priority_along():
     for t in (8, 1, 1, 3):
         m.add(world.rollout(t))
         held = set(world.held(8))
-        assert int((m.tree.leaves > 0).sum()) == len(held) == m.ring.size
+        assert int((m.priorities.tree.leaves > 0).sum()) == len(held) == m.ring.size
         assert set(everything(m).action.tolist()) == held
         assert set(torch.cat([b.action for b in m.batches()]).tolist()) <= held
-    assert isinstance(m.tree, SumTree)
+    assert isinstance(m.priorities.tree, SumTree)
 
 
 def test_an_update_that_diverged_leaves_priorities_that_can_be_drawn_from():
@@ -571,8 +571,8 @@ def test_an_update_that_diverged_leaves_priorities_that_can_be_drawn_from():
     m.add(world.rollout(6))
     for batch in m.batches():
         batch.extras["priority"].copy_(torch.tensor([torch.nan, torch.inf, 1.0, 2.0]))
-    assert bool(torch.isfinite(m.tree.total))
-    assert bool(torch.isfinite(m.largest))
+    assert bool(torch.isfinite(m.priorities.tree.total))
+    assert bool(torch.isfinite(m.priorities.largest))
 
 
 def test_an_argument_that_no_constructor_takes() -> None:

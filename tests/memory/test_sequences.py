@@ -1,4 +1,4 @@
-"""Replay of sequences against a plain list of everything that happened."""
+"""Replay of sequences against a plain list of everything that happened, and their priorities against the formulas."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from pgrun.data.history import History
 from pgrun.data.types import Transition
 from pgrun.errors import UserError
+from pgrun.memory.prioritized_sequences import PrioritizedSequences, of_sequences
 from pgrun.memory.sequences import Sequences, window_returns
 
 GAMMA, S = 0.9, 3
@@ -73,11 +74,11 @@ class World:
                           extras={"carry": field("carry")})  # fmt: skip
 
 
-def memory(world, **changes):
+def memory(world, kind=Sequences, **changes):
     env = SimpleNamespace(obs_space=world.space, action_space=VECTOR, num_envs=world.b)
     common = {"capacity": 20 * world.b, "batch_size": 4, "length": 4, "burn_in": 3, "stride": 2, "warmup": 0}
     more = {"updates": 1, "n_step": 1, "gamma": GAMMA, "save": True, "device": "cpu", "learn_device": "cpu"}
-    return Sequences(**{**common, **more, "state_size": S, **changes}, env=env)
+    return kind(**{**common, **more, "state_size": S, **changes}, env=env)
 
 
 def every(m):
@@ -253,3 +254,109 @@ def test_the_least_capacity_will_do():
     for _ in range(40):
         m.add(world.rollout(1))
         assert len(m.places) or m.ring.filled < 8
+
+
+# ---------------------------------------------------------------- priorities
+
+
+PRIORITY = {"eta": 0.9, "alpha": 0.7, "beta": 0.4, "anneal": 100, "epsilon": 1e-6}
+
+
+def prioritized(world, **changes):
+    return memory(world, PrioritizedSequences, **PRIORITY, **changes)
+
+
+def begins(m):
+    """The numbers of the rows where there is a sequence to draw."""
+    return sorted(m.locate(torch.arange(len(m.places) * m.num_envs)).tolist())
+
+
+def drawable(m):
+    """The numbers of the rows where a sequence of some priority begins."""
+    place = m.priorities.tree.leaves[: len(m.there) * m.num_envs].nonzero().squeeze(-1)
+    return sorted((place // m.num_envs * m.stride * m.num_envs + place % m.num_envs).tolist())
+
+
+def report(batch, errors):
+    """Write |δ| of each row, by its step and environment."""
+    batch.extras["priority"].copy_(torch.tensor([errors[tuple(x)] for x in batch.action.tolist()]))
+
+
+def test_a_sequences_priority_mixes_its_largest_and_its_mean_error():
+    error, sequence = torch.tensor([1.0, 4.0, 0.5, 3.0]), torch.tensor([0, 2, 0, 2])
+    assert of_sequences(error, sequence, 4, 0.9).tolist() == pytest.approx(
+        [0.9 * 1.0 + 0.1 * 0.75, 0.0, 0.9 * 4.0 + 0.1 * 3.5, 0.0]
+    )
+
+
+@pytest.mark.parametrize("same_step", [True, False])
+def test_whole_sequences_alone_are_drawn(same_step):
+    """Round the ring's end, after rollouts of any length: one as soon as it is whole, until it is written over."""
+    world = World(2, same_step=same_step)
+    m = prioritized(world)
+    for t in (1, 6, 1, 2, 9, 23, 5, 1, 7, 1, 1, 40):
+        m.add(world.rollout(t))
+        assert drawable(m) == begins(m)
+        for batch in m.batches():
+            batch.extras["priority"].fill_(0.3)
+
+
+def test_sequences_are_drawn_by_their_priority_with_the_papers_weights():
+    world = World(2, seed=3)
+    m = prioritized(world, batch_size=4000)
+    m.add(world.rollout(21))
+    errors = {(i, b): 0.1 + float(i % 7) + b for i in range(100) for b in range(2)}
+    for batch in m.batches():
+        report(batch, errors)  # of every sequence: each is drawn of 4,000
+    m.add(world.rollout(2))  # one more in each environment, whose priority is the largest so far
+    p = {}
+    for place in range(len(m.places) * 2):
+        x = m.sample(m.locate(torch.tensor([place])))
+        found = torch.tensor([errors[tuple(row)] for row in x.action.tolist()])
+        new = place // 2 == len(m.places) - 1
+        p[float(x.obs.state[0, 0])] = m.priorities.largest if new else 0.9 * found.max() + 0.1 * found.mean() + 1e-6
+    total = sum(float(x) ** 0.7 for x in p.values())
+    share = {state: float(x) ** 0.7 / total for state, x in p.items()}
+    torch.manual_seed(0)
+    (batch,) = m.batches()
+    counts = Counter(batch.obs.state[:, 0].tolist())
+    beta = 0.4 + 0.6 * m.seen / 100
+    weight = {state: (len(p) * x) ** -beta for state, x in share.items()}
+    assert m.figures()["beta"] == pytest.approx(beta)
+    for state, x in share.items():
+        assert abs(counts[state] - 4000 * x) <= 2  # stratified
+    row = {}  # its sequence is the one whose step it is
+    for place in range(len(m.places) * 2):
+        x = m.sample(m.locate(torch.tensor([place])))
+        row |= {(float(x.obs.state[0, 0]), *step): weight[float(x.obs.state[0, 0])] for step in x.action.tolist()}
+    states = batch.obs.flat(batch.obs.state[:, 0].expand(m.steps, -1)).tolist()
+    expect = torch.tensor([row[(s, *step)] for s, step in zip(states, batch.action.tolist(), strict=True)])
+    assert_close(batch.extras["weight"], expect / max(weight.values()), rtol=1e-4, atol=1e-6)
+
+
+def test_sequences_that_nobody_reports_stay_as_they_were():
+    world = World(2)
+    m = prioritized(world)
+    m.add(world.rollout(20))
+    before = m.priorities.tree.leaves.clone()
+    list(m.batches())
+    assert torch.equal(m.priorities.tree.leaves, before)
+
+
+def test_priorities_are_restored():
+    world = World(2)
+    m = prioritized(world, updates=5)
+    for t in (27, 4):
+        m.add(world.rollout(t))
+        for batch in m.batches():
+            batch.extras["priority"].copy_(batch.reward.abs())
+    other = prioritized(world, updates=5)
+    other.restore(m.snapshot())
+    more = world.rollout(5)
+    drawn = []
+    for each in (m, other):
+        each.add(more)
+        torch.manual_seed(1)
+        drawn.append([(batch.action, batch.extras["weight"]) for batch in each.batches()])
+    assert same(*drawn)
+    assert torch.equal(m.priorities.tree.leaves, other.priorities.tree.leaves)

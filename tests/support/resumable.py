@@ -115,6 +115,10 @@ RUNS = {
         *(*SAC, "algo=dqn", "env=cartpole_pomdp", "network=lstm", "network.size=8", "memory=sequences"),
         *("memory.length=4", "memory.stride=2", "memory.n_step=3", "algo.target_every=5"),
     ),
+    "dqn with a memory by priority": (
+        *(*SAC, "algo=dqn", "env=cartpole_pomdp", "network=gru", "network.size=8", "memory=prioritized_sequences"),
+        *("memory.length=4", "memory.stride=2", "memory.burn_in=2"),
+    ),
     "sac_discrete": (*SAC, "algo=sac_discrete", "env=acrobot", "env.max_episode_steps=30"),
     "sql": (*SAC, "algo=sql", "env=multi_goal", "algo.particles=4"),
     "sql of its own draws": (
