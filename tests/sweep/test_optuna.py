@@ -99,6 +99,12 @@ def test_search_spaces_compose(name: str) -> None:
     assert config.algo._target_ == own
 
 
+def test_a_period_that_is_searched_is_one_of_copies() -> None:
+    """CartPole's own recipe moves its target network a little at each update."""
+    assert compose("algo=dqn", "env=cartpole").algo.tau is not None
+    assert compose("+sweep=dqn", "env=cartpole").algo.tau is None
+
+
 def test_a_trial_is_pruned_from_another_process_s_view(tmp_path: Path) -> None:
     storage, pruner = str(tmp_path / "journal"), optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1)
     study = optuna.create_study(study_name="s", storage=open_storage(storage), direction="maximize")
