@@ -26,6 +26,10 @@ FITTED = ("algo.rollout=8", "algo.critic_fit.minibatch=32", "algo.critic_fit.epo
 AGENTS = (*SMALL, "optimizer.lr=0.5", "env=pettingzoo", "env.id=agents:Steady")
 OLD = ("memory.capacity=8", "memory.warmup=0", "memory.replay_ratio=1")
 SUM = ("algo.advantage.weights.td=1.5", "algo.advantage.weights.nstep=-2", "algo.advantage.weights.gae=0.25")
+MEMORY = (
+    *("network.hidden=[4]", "network.size=4", "optimizer.lr=0.2", "total_steps=6400"),
+    *("memory.length=4", "memory.stride=2", "memory.burn_in=2"),
+)
 RECIPES: dict[str, tuple[str, ...]] = {
     "reinforce algo/baseline=value": (*STEPS, "collector.episodes=8", "total_steps=12800"),
     "actor_critic": (*STEPS, "algo.rollout=2", "total_steps=4800"),
@@ -68,6 +72,14 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "dqn algo.double=true": (*STEPS, *TARGET, "algo.target_every=1", "algo.dueling=true", "network.hidden=[4]"),
     "sql": (*STEPS, *TARGET, "algo.temperature=1e-4"),
     "sql algo.sampler=mcmc": (*STEPS, *NUMBERS, *TARGET, "algo.temperature=1e-4", "algo.langevin_steps=1"),
+    "a2c algo.critic_lr=linear:1:0": (*STEPS, "optimizer.lr=1e-3", "total_steps=6400"),
+    "ppo algo.value_clip=10": (*STEPS, *EPOCHS),
+    "ppo algo/advantage=q network.std=state network.squash=true": (*STEPS, *NUMBERS, *EPOCHS),
+    "sac algo.tau=null algo.target_every=3": (*STEPS, *COLD, "algo.target_entropy=-1000"),
+    "td3 algo.tau=null algo.target_every=3": (*STEPS, *SLOW, *TARGET),
+    "sql algo.proposal=policy": (*STEPS, *NUMBERS, *TARGET, "algo.temperature=1e-4"),
+    "td3 network=gru memory=sequences": (*STEPS, *SLOW, *TARGET, *MEMORY),
+    "dqn network=lstm memory=prioritized_sequences": (*STEPS, *TARGET, *MEMORY, "algo.target_every=1"),
     "maddpg": (*AGENTS, *TARGET),
     "iddpg": (*AGENTS, *TARGET),
 }  # fmt: skip
@@ -86,6 +98,8 @@ def values(algorithm: Any) -> dict[str, Tensor]:
     several = isinstance(space, gym.spaces.Dict)
     obs: Any = {key: torch.ones(1, 2) for key in space} if several else torch.ones(1, *space.shape)
     action, *_ = algorithm.act(obs, algorithm.initial_carry(1), False)
+    if getattr(algorithm, "recurrent", False):
+        obs = algorithm.recall(obs, algorithm.initial_carry(1))[0]
     model = getattr(algorithm, "model", None)
     if model is not None and model.critic is not None:
         none = torch.zeros(1)
