@@ -85,6 +85,6 @@ class History:
 
     @property
     def action_mask(self) -> Tensor | None:
-        """Which discrete actions they allow, [N, A]; None where they don't say."""
+        """The discrete actions that they allow, [N, A]; None where they don't say."""
         there = isinstance(self.steps.obs, dict) and "action_mask" in self.steps.obs
         return self.obs["action_mask"] if there else None

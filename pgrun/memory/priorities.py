@@ -75,3 +75,19 @@ class Priorities:
             self.resize(n)
             priorities = state["priorities"].to(self.device)
             self.tree.set(torch.arange(len(priorities), device=self.device), priorities)
+
+
+class ByPriority:
+    """A part of replays that sample by priority. It comes before `Replay` among their bases."""
+
+    priorities: Priorities
+    seen: int
+
+    def share(self, processes: int, here: int) -> None:
+        """Check several processes' memories, and anneal over this one's share of steps; see `Replay.share`."""
+        super().share(processes, here)  # type: ignore[misc]
+        self.priorities.anneal = max(self.priorities.anneal // processes, 1)
+
+    def figures(self) -> dict[str, float]:
+        """Return how full it is, and β, for curves."""
+        return {**super().figures(), "beta": self.priorities.beta(self.seen)}  # type: ignore[misc]

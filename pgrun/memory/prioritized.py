@@ -9,12 +9,12 @@ import torch
 
 from pgrun.config.ranges import Count, Fraction
 from pgrun.data.types import Transition, VectorEnv
-from pgrun.memory.priorities import UNREPORTED, Priorities
+from pgrun.memory.priorities import UNREPORTED, ByPriority, Priorities
 from pgrun.memory.replay import Replay
 from pgrun.memory.ring import Ring
 
 
-class Prioritized(Replay):
+class Prioritized(ByPriority, Replay):
     """Replay by priority: P(i) = p_i^α / Σ_j p_j^α with p = |δ| + ε.
 
     Schaul et al. 2016, https://arxiv.org/abs/1511.05952, section 3.3 (proportional) and algorithm 1. A sample has the
@@ -35,15 +35,6 @@ class Prioritized(Replay):
     def bytes_per_row(self, env: VectorEnv) -> int:
         """Return the bytes of a transition and its priority."""
         return super().bytes_per_row(env) + 8
-
-    def share(self, processes: int, here: int) -> None:
-        """Check several processes' memories, and anneal over this one's share of steps; see `Replay.share`."""
-        super().share(processes, here)
-        self.priorities.anneal = max(self.priorities.anneal // processes, 1)
-
-    def figures(self) -> dict[str, float]:
-        """Return how full it is, and β, for curves."""
-        return {**super().figures(), "beta": self.priorities.beta(self.seen)}
 
     def make_ring(self, like: Transition) -> Ring:
         """Make an empty ring, and room for a priority of each row; see `Replay.make_ring`."""

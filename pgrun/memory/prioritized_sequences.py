@@ -10,12 +10,12 @@ from torch import Tensor
 
 from pgrun.config.ranges import Count, Fraction
 from pgrun.data.types import Transition, VectorEnv
-from pgrun.memory.priorities import UNREPORTED, Priorities
+from pgrun.memory.priorities import UNREPORTED, ByPriority, Priorities
 from pgrun.memory.ring import Ring
 from pgrun.memory.sequences import Sequences
 
 
-class PrioritizedSequences(Sequences):
+class PrioritizedSequences(ByPriority, Sequences):
     """Replay of sequences by priority: of a sequence's errors, p = η max_t |δ_t| + (1 − η) mean_t |δ_t| + ε.
 
     Kapturowski et al. 2019, https://openreview.net/forum?id=r1lyTjAqYX (R2D2), section 2.3; draws and weights are those
@@ -41,15 +41,6 @@ class PrioritizedSequences(Sequences):
     def bytes_per_row(self, env: VectorEnv) -> int:
         """Return the bytes of one transition, and its share of the states and priorities."""
         return super().bytes_per_row(env) + -(-8 // self.stride)
-
-    def share(self, processes: int, here: int) -> None:
-        """Check several processes' memories, and anneal over this one's share of steps; see `Replay.share`."""
-        super().share(processes, here)
-        self.priorities.anneal = max(self.priorities.anneal // processes, 1)
-
-    def figures(self) -> dict[str, float]:
-        """Return how full it is, and β, for curves."""
-        return {**super().figures(), "beta": self.priorities.beta(self.seen)}
 
     def make_ring(self, like: Transition) -> Ring:
         """Make an empty ring, room for the states, and for a priority of each sequence; see `Replay.make_ring`."""

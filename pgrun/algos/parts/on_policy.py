@@ -78,7 +78,7 @@ class OnPolicy(Learner):
 
     @property
     def note(self) -> str:
-        """What a run says of Ψ_t as it begins."""
+        """The note on Ψ_t that a run prints as it begins."""
         return self.advantage.note
 
     def gradient_step(self, parameters: Iterable[nn.Parameter], loss: Loss, **options: Any) -> GradientStep:
