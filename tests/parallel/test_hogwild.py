@@ -144,7 +144,7 @@ def test_replays_are_each_processes_own():
     words = ("algo=dqn", *SMALL, "parallel=async", "workers=2", "memory=prioritized", "total_steps=1000")
     made = parts(*words)
     assert "in each of 2 processes" in made.memory.note
-    assert made.memory.anneal == 500
+    assert made.memory.priorities.anneal == 500
 
 
 def parts_of_rank(rank, *words):
