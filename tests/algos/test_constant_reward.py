@@ -79,7 +79,9 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "td3 algo.tau=null algo.target_every=3": (*STEPS, *SLOW, *TARGET),
     "sql algo.proposal=policy": (*STEPS, *NUMBERS, *TARGET, "algo.temperature=1e-4"),
     "td3 network=gru memory=sequences": (*STEPS, *SLOW, *TARGET, *MEMORY),
-    "dqn network=lstm memory=prioritized_sequences": (*STEPS, *TARGET, *MEMORY, "algo.target_every=1"),
+    "dqn network=gru memory=prioritized_sequences": (
+        *(*STEPS, *TARGET, *MEMORY, "algo.target_every=1", "optimizer.lr=0.1"),
+    ),
     "maddpg": (*AGENTS, *TARGET),
     "iddpg": (*AGENTS, *TARGET),
 }  # fmt: skip
