@@ -56,7 +56,7 @@ class Network:
         activation: between layers.
         init_gain: gain of the orthogonal initialisation; 0: torch's own initialisation.
         head_gain: the same for the policy's last layer: small, so that it starts near uniform.
-        shared: one body for policy and value.
+        shared: one body for policy and value, in algorithms whose policy and critic are one network; no use in others.
         log_std_init: log σ at the start, of Gaussian policies.
         std: σ of Gaussian policies: global (a parameter, the same in all states) or state (outputs of the network, with
             log σ between −5 and 2).

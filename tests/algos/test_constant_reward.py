@@ -82,7 +82,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "td3 network=gru memory=sequences": (*STEPS, *SLOW, *TARGET, *MEMORY),
     "td3 network=lstm memory=sequences": (*STEPS, *SLOW, *TARGET, *MEMORY),
     # Here an LSTM must soon tell an episode's first state from the others. As long as their features are as r : 1, the
-    # fit of eight steps, of which the last is cut and not ended, is drawn to (7 + r) / (7(1 − γ) − γr + r²), 266 at 0.85
+    # fit of eight steps, the last of them cut and not ended, is drawn to (7 + r) / (7(1 − γ) − γr + r²), 266 at 0.85
     "dqn network=lstm memory=sequences": (*STEPS, *TARGET, *MEMORY, *APART, "algo.target_every=1"),
     "dqn network=gru memory=prioritized_sequences": (
         *(*STEPS, *TARGET, *MEMORY, "algo.target_every=1", "optimizer.lr=0.1"),
