@@ -78,7 +78,7 @@ class Shaped:
 
     def outside(self) -> Any:
         """Return how the environment's own observations and actions become the policy's."""
-        return self.env.outside()
+        return self.env.outside()  # type: ignore[attr-defined]
 
     @property
     def why_stateless(self) -> str:

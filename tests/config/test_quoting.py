@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from pgrun.config.quoting import in_quotes, unreadable
 from pgrun.errors import UserError
 from pgrun.run.changes import change
-from pgrun.shell.shown_config import first_job
+from pgrun.api.shown_config import first_job
 
 VALUES = (
     "s/0_seed=0",
