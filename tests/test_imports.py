@@ -54,7 +54,7 @@ OWNERS = {
     "optuna": {"sweep"},
     "submitit": {"sweep"},
     "joblib": {"compat", "sweep"},
-    "gymnasium": {"config", "data", "nn", "envs", "algos", "collect", "memory", "loop", "run", "parallel"},
+    "gymnasium": {"config", "data", "nn", "envs", "algos", "collect", "memory", "loop", "run", "parallel", "after"},
 }
 LONGEST = 300  # lines of a file
 LONGEST_PAPER = 150  # of an algorithm's

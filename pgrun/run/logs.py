@@ -19,7 +19,7 @@ def logged(folder: Path, *, quiet: bool = False) -> Iterator[None]:
     """
     root, own = logging.getLogger(), logging.getLogger("pgrun")
     level, raises, heard = own.level, logging.raiseExceptions, list(root.handlers)
-    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8", delay=True)
+    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")
     handlers: list[logging.Handler] = [to_file]
     if not heard:
         to_user = logging.StreamHandler(sys.stderr)
