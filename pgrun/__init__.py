@@ -1,7 +1,55 @@
-"""pgrun: a config-driven experiment runner for policy-gradient reinforcement learning."""
+"""pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
+
+From Python: `train`, `resume`, `evaluate`, `load` and `compose`; see docs/python.md. Importing this is quick: what they
+need, torch above all, is loaded when one of these names is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from pgrun.config.renamed import serve_old_names
 
+if TYPE_CHECKING:
+    from pgrun.after.acting import Policy
+    from pgrun.api.loading import load
+    from pgrun.api.runs import Run
+    from pgrun.api.training import compose, evaluate, resume, train
+    from pgrun.errors import Diverged, EnvFailed, UserError
+
 __version__ = "0.2.0"
+__all__ = [
+    "Diverged",
+    "EnvFailed",
+    "Policy",
+    "Run",
+    "UserError",
+    "__version__",
+    "compose",
+    "evaluate",
+    "load",
+    "resume",
+    "train",
+]
 
 serve_old_names()
+
+PLACES = {
+    **dict.fromkeys(("compose", "evaluate", "resume", "train"), "pgrun.api.training"),
+    **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
+    "load": "pgrun.api.loading",
+    "Policy": "pgrun.after.acting",
+    "Run": "pgrun.api.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the Python interface when it is first used."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(PLACES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the Python interface's names, too."""
+    return sorted({*globals(), *__all__})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
+from pgrun.after.loading import loaded
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.demonstrations import DemonstrationRecorder
 from pgrun.data.types import VectorEnv
@@ -18,18 +16,8 @@ from pgrun.envs.episode_file import episodes as to_episodes
 from pgrun.envs.episode_file import save
 from pgrun.errors import EnvFailed
 from pgrun.loop.evaluate import evaluate
-from pgrun.run import checkpoint
-from pgrun.run.build import make_algorithm
-from pgrun.run.changes import change, report_stale_config
-from pgrun.run.console import shown
-from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint, use_search_path
-from pgrun.run.environments import make_env, make_eval_env
+from pgrun.run.console import remark, shown
 from pgrun.run.result_file import note_traceback
-from pgrun.run.run import EVAL_SEED
-from pgrun.system.signals import interruptible
-
-# What an evaluation may do otherwise than the run's own.
-EVALUABLE = ("eval.env", "eval.num_envs", "eval.max_steps", "eval.stochastic")
 
 
 def evaluate_checkpoint(
@@ -51,7 +39,7 @@ def evaluate_checkpoint(
         seed: the environments' seed; None for the one of the run's final evaluation.
         stochastic: sample actions instead of taking the mode.
         record: the file to which the episodes are written as demonstrations.
-        overrides: `key=value` of keys within `EVALUABLE`.
+        overrides: `key=value` of keys within `pgrun.after.loading.EVALUABLE`.
 
     Returns:
         Fields named as in result.json.
@@ -60,23 +48,10 @@ def evaluate_checkpoint(
         UserError: it is no run directory, holds no such checkpoint, or a key can't change.
         EnvFailed: the environment raised an error.
     """
-    check_run(folder)
-    use_search_path(folder)
-    path = find_checkpoint(folder, which)
-    state = checkpoint.load(path)
-    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
-    config = change(config, overrides, EVALUABLE, "in an evaluation")
-    config.device = config.act_device = "cpu"
-    config.compile = False
-    stochastic = stochastic or config.eval.get("stochastic", False)
-    with (
-        report_stale_config(folder),
-        interruptible(),
-        closing(make_eval_env(config, episodes, trained_in(config))) as env,
-    ):
-        algorithm = make_algorithm(config, env)
-        algorithm.restore(state["algorithm"], optimizers=False)
-        seed = config.seed + EVAL_SEED if seed is None else seed
+    with loaded(folder, which, episodes=episodes, overrides=overrides) as run:
+        config, algorithm, env = run.config, run.algorithm, run.env
+        stochastic = stochastic or config.eval.get("stochastic", False)
+        seed = run.seed if seed is None else seed
         watch = DemonstrationRecorder() if record is not None else None
         how: dict[str, Any] = {"explore": stochastic, "max_steps": config.eval.get("max_steps"), "record": watch}
         try:
@@ -85,14 +60,14 @@ def evaluate_checkpoint(
             note_traceback(folder, error)
             raise EnvFailed(f"{error}; the traceback is in {shown(folder / 'pgrun.log')}") from error
         if result.note:
-            print(result.note, file=sys.stderr)
+            remark(result.note)
         if watch is not None and record is not None:
-            write_demonstrations(record, watch, algorithm, env, names["env"], density=stochastic)
+            write_demonstrations(record, watch, algorithm, env, run.names["env"], density=stochastic)
     return {
-        **names,
+        **run.names,
         "seed": config.seed,
-        "env_steps": state["clock"]["steps"],
-        "updates": state["clock"]["updates"],
+        "env_steps": run.clock["steps"],
+        "updates": run.clock["updates"],
         "eval_return_mean": result.mean,
         "eval_return_std": result.std,
         **{f"eval_{name}_mean": mean for name, mean in result.stream_means.items()},
@@ -102,17 +77,6 @@ def evaluate_checkpoint(
         "eval_stochastic": stochastic,
         "eval_episodes_cut": result.cut,
     }
-
-
-def trained_in(config: DictConfig) -> VectorEnv | None:
-    """Make and close one of training's environments, for its spaces; None if evaluation's are the same."""
-    if not config.eval.get("env"):
-        return None
-    plain = config.copy()
-    plain.eval.env = {}
-    env = make_env(plain, 1)
-    env.close()
-    return env
 
 
 def write_demonstrations(

@@ -1,1 +1,1 @@
-"""The Python interface: training, loading and acting without a command line. To come; it calls what the shell calls."""
+"""The Python interface: training, loading and acting without a command line, whose commands call it, too."""

@@ -43,7 +43,7 @@ OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hy
 
 
 def whole_numbers(argument: str) -> str:
-    """Rewrite `total_steps=1e6` as `total_steps=1000000`; see `pgrun.shell.rewriting`.
+    """Rewrite `total_steps=1e6` as `total_steps=1000000`; see `pgrun.api.rewriting`.
 
     Integers need that form, and floats take it too.
     """
@@ -56,5 +56,5 @@ def whole_numbers(argument: str) -> str:
 
 
 def any_key(argument: str) -> str:
-    """Rewrite `env.kwargs.size=3` as `++env.kwargs.size=3`, where any key will do; see `pgrun.shell.rewriting`."""
+    """Rewrite `env.kwargs.size=3` as `++env.kwargs.size=3`, where any key will do; see `pgrun.api.rewriting`."""
     return f"++{argument}" if argument.startswith(OPEN) else argument

@@ -27,7 +27,7 @@ MODULES: dict[str, str] = {
     "pgrun.algos.reference": "pgrun.algos.parts.reference",
     "pgrun.algos.scores": "pgrun.algos.parts.scores",
     "pgrun.allocator": "pgrun.system.allocator",
-    "pgrun.app": "pgrun.shell.hydra_app",
+    "pgrun.app": "pgrun.api.app",
     "pgrun.atomic": "pgrun.system.atomic",
     "pgrun.build": "pgrun.run.build",
     "pgrun.check": "pgrun.run.preflight",
@@ -49,7 +49,7 @@ MODULES: dict[str, str] = {
     "pgrun.finite": "pgrun.collect.finite",
     "pgrun.gradient_step": "pgrun.optim.gradient_step",
     "pgrun.hooks": "pgrun.loop.hooks",
-    "pgrun.hydra_start": "pgrun.shell.hydra_start",
+    "pgrun.hydra_start": "pgrun.api.hydra_start",
     "pgrun.kfac": "pgrun.optim.kfac",
     "pgrun.lock": "pgrun.system.lock",
     "pgrun.logger": "pgrun.run.tensorboard",
@@ -74,7 +74,7 @@ MODULES: dict[str, str] = {
     "pgrun.room": "pgrun.system.free_memory",
     "pgrun.run_directory": "pgrun.run.directory",
     "pgrun.sessions": "pgrun.run.sessions",
-    "pgrun.shown_config": "pgrun.shell.shown_config",
+    "pgrun.shown_config": "pgrun.api.shown_config",
     "pgrun.signals": "pgrun.system.signals",
     "pgrun.suggest": "pgrun.config.suggest",
     "pgrun.sweep_table": "pgrun.sweep.table",
@@ -110,6 +110,7 @@ NAMES: dict[str, str] = {
     "pgrun.optim.SGD": "pgrun.optim.rules.SGD",
     "pgrun.replay.Prioritized": "pgrun.memory.prioritized.Prioritized",
     "pgrun.run.Run": "pgrun.run.run.Run",
+    "pgrun.shell.hydra_app.CheckFirst": "pgrun.api.app.CheckFirst",
 }
 
 

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from pgrun.data.plain import decode, encode
 from pgrun.data.types import Obs
-from pgrun.envs.gymnasium import action_codec, observation_codec, sub_seeds
+from pgrun.envs.codecs import action_codec, observation_codec
+from pgrun.envs.gymnasium import sub_seeds
+from pgrun.envs.outside import AgentsOutside
 from pgrun.envs.reading import reader
 from pgrun.errors import UserError, failing, told
 
@@ -52,6 +54,7 @@ class Parallel:
     """
 
     ungrouped = "several agents share each copy"
+    shared = False  # whether each agent is a row of its own for the policy
     why_stateless = ""
 
     def __init__(self, make: Callable[[], Any], *, name: str, num_envs: int, limit: int | None, seed: int) -> None:
@@ -167,6 +170,20 @@ class Parallel:
         self.rng = decode(state["rng"])
         if not np.array_equal(self.alive, state["alive"].numpy()):
             log.warning("the environments are not as they were saved: more decides than their seeds and the actions")
+
+    def join(self, by_agent: list[Obs]) -> Obs:
+        """Make the policy's observations of those of all agents [B, *O], in their order."""
+        raise NotImplementedError
+
+    def part(self, action: Tensor) -> Sequence[Tensor]:
+        """Make the agents' actions [B, *A], in their order, of the policy's."""
+        raise NotImplementedError
+
+    def outside(self) -> AgentsOutside:
+        """Return how the environment's own dicts become the policy's observations and actions; see `AgentsOutside`."""
+        codecs = {agent: (self.observations[agent][1], self.actions[agent][1]) for agent in self.agents}
+        given: dict[str, Any] = {"name": self.name, "shared": self.shared}
+        return AgentsOutside(self.given, self.taken, codecs, self.nothing, self.join, self.part, **given)
 
     def render(self) -> list[Any]:
         """Return the frames of all copies, if env.kwargs has render_mode=rgb_array."""

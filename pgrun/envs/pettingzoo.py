@@ -10,7 +10,7 @@ Shapes: B copies, N agents, *O and *A one agent's observation and action, A the 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -123,13 +123,20 @@ class Joint(Parallel):
 
     def now(self) -> Obs:
         """Return the observations to act on."""
-        return {agent: self.tensors(agent, self.shown[agent]) for agent in self.agents}
+        return self.join([self.tensors(agent, self.shown[agent]) for agent in self.agents])
+
+    def join(self, by_agent: list[Obs]) -> Obs:
+        """Name the agents' observations; see `Parallel.join`."""
+        return dict(zip(self.agents, by_agent, strict=True))
+
+    def part(self, action: Tensor) -> Sequence[Tensor]:
+        """Take a joint action [B, A] apart; see `Parallel.part`."""
+        pairs = zip(action.split(self.widths, -1), self.action_space.values(), strict=True)
+        return [from_blocks(part, space) for part, space in pairs]
 
     def step(self, action: Tensor) -> Step:
         """Take one step in every copy; see `VectorEnv.step`."""
-        parts = action.split(self.widths, -1)
-        pairs = zip(parts, self.action_space.values(), strict=True)
-        outcome = self.advance([from_blocks(part, space) for part, space in pairs])
+        outcome = self.advance(self.part(action))
         dead = ~outcome.there | outcome.terminated
         next_obs = {}
         for n, agent in enumerate(self.agents):  # as the next row shows it: zeros for agents that are done
@@ -157,6 +164,8 @@ class Rows(Parallel):
     Args:
         agent_index: append the agent's number to what it sees, as one-hot, so that one policy can tell them apart.
     """
+
+    shared = True
 
     def __init__(self, make: Callable[[], Any], *, agent_index: bool, **common: Any) -> None:
         super().__init__(make, **common)
@@ -191,16 +200,30 @@ class Rows(Parallel):
 
     def rows(self, seen: dict[str, list[Any]]) -> Obs:
         """Return the observations of all agents, [B·N, *O]."""
-        first, *others = (self.tensors(agent, seen[agent]) for agent in self.agents)
+        return self.join([self.tensors(agent, seen[agent]) for agent in self.agents])
+
+    def join(self, by_agent: list[Obs]) -> Obs:
+        """Make rows of the agents' observations, copy after copy; see `Parallel.join`."""
+        first, *others = by_agent
         obs = map_obs(lambda *x: torch.stack(x, 1).flatten(0, 1), first, *others)
         if self.one_hot:
             obs = F.one_hot(obs, self.one_hot)
-        return torch.cat([obs, self.index], -1) if self.agent_index else obs
+        if not self.agent_index:
+            return obs
+        index = (
+            self.index
+            if len(obs) == len(self.index)
+            else torch.eye(len(self.agents)).repeat(len(obs) // len(self.agents), 1)
+        )
+        return torch.cat([obs, index], -1)
+
+    def part(self, action: Tensor) -> Sequence[Tensor]:
+        """Take rows of actions apart by agent; see `Parallel.part`."""
+        return action.unflatten(0, (-1, len(self.agents))).unbind(1)
 
     def step(self, action: Tensor) -> Step:
         """Take one step in every copy; see `VectorEnv.step`."""
-        n = len(self.agents)
-        outcome = self.advance(action.unflatten(0, (-1, n)).unbind(1))
+        outcome = self.advance(self.part(action))
         next_obs = self.rows(outcome.after)
         anew = outcome.ended.any() or outcome.over.any()
         return Step(

@@ -76,6 +76,10 @@ class Shaped:
         self.env.restore(state["env"])
         self.phi = state["phi"].clone()
 
+    def outside(self) -> Any:
+        """Return how the environment's own observations and actions become the policy's."""
+        return self.env.outside()  # type: ignore[attr-defined]
+
     @property
     def why_stateless(self) -> str:
         """The reason why there is no snapshot."""

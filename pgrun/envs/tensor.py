@@ -18,7 +18,9 @@ from torch import Tensor
 
 from pgrun.config.ranges import Count
 from pgrun.data.types import Obs, Step, map_obs
-from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
+from pgrun.envs.codecs import HUGE, action_codec
+from pgrun.envs.gymnasium import sub_seeds
+from pgrun.envs.outside import Outside, world_observations
 from pgrun.errors import UserError, failing
 
 spaces = gym.spaces
@@ -132,6 +134,13 @@ class TensorEnv:
         """Restore a snapshot; see `VectorEnv.restore`."""
         self.state, self.t = state["state"].clone(), state["t"].clone()
         self.rng.set_state(state["rng"])
+
+    def outside(self) -> Outside:
+        """Return how the world's own observations and actions become the policy's; see `Outside`."""
+        world, name = self.world, type(self.world).__name__
+        return Outside(
+            world.obs_space, world.action_space, world_observations, lambda a: self._action(a).numpy(), name=name
+        )
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""

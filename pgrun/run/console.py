@@ -6,8 +6,9 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,29 @@ def fail(line: str, code: int = 2) -> int:
     return code
 
 
-def remark(line: str) -> None:
-    """Print a line for the user on stderr, unless the terminal is gone."""
+def on_stderr(line: str) -> None:
+    """Print a line on stderr, unless the terminal is gone."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+# who takes remarks to the user
+SPEAKER: ContextVar[Callable[[str], None]] = ContextVar("SPEAKER")
+
+
+def remark(line: str) -> None:
+    """Say a line to the user: on stderr, or as `remarks_by` says."""
+    SPEAKER.get(on_stderr)(line)
+
+
+@contextmanager
+def remarks_by(speak: Callable[[str], None], *, unless_said: bool = False) -> Iterator[None]:
+    """Give the remarks of the block to a function; with `unless_said`, only if nobody has said yet who takes them."""
+    before = SPEAKER.set(SPEAKER.get(speak) if unless_said else speak)
+    try:
+        yield
+    finally:
+        SPEAKER.reset(before)
 
 
 def say(line: str) -> None:

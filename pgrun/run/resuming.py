@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pgrun.run import checkpoint
 from pgrun.run.alone import alone
 from pgrun.run.build import build
 from pgrun.run.changes import change, report_stale_config
-from pgrun.run.console import pasted, remark, say, shown, summary
+from pgrun.run.console import pasted, remark
 from pgrun.run.directory import (
     check_begun,
     check_run,
@@ -28,6 +27,7 @@ from pgrun.run.directory import (
     told,
     use_search_path,
 )
+from pgrun.run.logs import logged
 from pgrun.run.run import Run
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
@@ -37,16 +37,23 @@ RESUMABLE = (
 )
 
 
-def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
+@dataclass
+class Resumed:
+    """How a run went on."""
+
+    folder: Path
+    result: dict[str, Any] | None = None  # the content of result.json; None where nothing was left to do
+    over: str = ""  # why nothing was
+
+
+def resume_run(folder: Path, which: str, overrides: list[str], *, quiet: bool = False) -> Resumed:
     """Go on with a run.
 
     Args:
         folder: the run directory.
         which: `latest` or a checkpoint's file.
         overrides: `key=value` of keys within `RESUMABLE`.
-
-    Returns:
-        The exit code.
+        quiet: print nothing and show no progress.
 
     Raises:
         UserError: it is no run directory, another process uses it, or a key can't change.
@@ -55,12 +62,12 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     config, names, state, stamp = read_run(folder, which)
     config = change(config, overrides, RESUMABLE, "when a run is resumed")
     if state is not None and (over := why_over(state, config, folder)):
-        say(f"{shown(folder.resolve())} is finished: {over}")
-        return 0
+        return Resumed(folder.resolve(), over=over)
     with alone(folder):
         if stamp != stamp_of(find_checkpoint(folder, which)):  # another process went on with it in the meantime
             raise UserError(f"{folder}: another process has just gone on with this run; do it again")
-        return go_on(folder, config, names, state, overrides, begin=begin)
+        with logged(folder, quiet=quiet):
+            return go_on(folder, config, names, state, overrides, begin=begin, quiet=quiet)
 
 
 def read_run(
@@ -93,24 +100,17 @@ def go_on(
     overrides: list[str],
     *,
     begin: float,
-) -> int:
-    """Go on with a run from a checkpoint's content, or from its start; return the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")  # where the first session's lines are
-    to_file.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("pgrun").addHandler(to_file)
+    quiet: bool = False,
+) -> Resumed:
+    """Go on with a run from a checkpoint's content, or from its start."""
     with report_stale_config(folder):
         parts = build(config, fresh=state is None)
     if state is None:
         remark("there is no checkpoint yet: starting from step 0")
     remember(folder, config, overrides)
-    known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": told(folder)}
+    known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": told(folder), "quiet": quiet}
     result = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known).execute()
-    if result["status"] == "interrupted":
-        remark(f"interrupted; go on with: pgrun resume {pasted(folder.resolve())}")
-        return 130
-    summary(folder.resolve(), result)
-    return 0
+    return Resumed(folder.resolve(), result)
 
 
 def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:

@@ -42,12 +42,59 @@ def restore_generators(state: dict[str, Any]) -> None:
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
     """Seed every global generator within the block, and restore each after it."""
+    with generators_kept():
+        seed_generators(seed)
+        yield
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Restore every global generator after the block, which may seed them and draw from them."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     numpy, python = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=devices):
-            seed_generators(seed)
             yield
     finally:
+        np.random.set_state(numpy)
+        random.setstate(python)
+
+
+class Randomness:
+    """Global generators of its own, which take the place of the process's for the length of a block.
+
+    Args:
+        seed: of all of them.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with generators_kept():
+            seed_generators(seed)
+            self.state = self.now()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Draw from these generators in the block, and go on where they stand in the next one."""
+        before = self.now()
+        self.put(self.state)
+        try:
+            yield
+        finally:
+            self.state = self.now()
+            self.put(before)
+
+    @staticmethod
+    def now() -> tuple[Any, ...]:
+        """Return the states of the process's generators."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()
+
+    @staticmethod
+    def put(state: tuple[Any, ...]) -> None:
+        """Put the process's generators into these states."""
+        cpu, cuda, numpy, python = state
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
         np.random.set_state(numpy)
         random.setstate(python)

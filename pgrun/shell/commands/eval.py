@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from pgrun.config.command_line import whole_numbers
+from pgrun.run.console import on_stderr, remarks_by
 from pgrun.shell.terminal import stdout_alone
 
 
@@ -28,17 +28,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_intermixed_args(argv)
     with stdout_alone() if args.json else nullcontext():
-        from pgrun.after.evaluation import evaluate_checkpoint  # imports torch: not for --help
+        from pgrun.api.training import evaluate  # imports torch: not for --help
 
-        result = evaluate_checkpoint(
-            args.run,
-            args.checkpoint,
-            episodes=args.episodes,
-            seed=args.seed,
-            stochastic=args.stochastic,
-            record=args.record,
-            overrides=[whole_numbers(text) for text in args.overrides],
-        )
+        names = ("episodes", "seed", "checkpoint", "stochastic", "record")
+        with remarks_by(on_stderr):
+            result = evaluate(args.run, *args.overrides, **{name: getattr(args, name) for name in names})
     if args.json:
         print(json.dumps(result), flush=True)
     else:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgrun.config.command_line import whole_numbers
+from pgrun.run.console import on_stderr, pasted, remark, remarks_by, say, shown, summary
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,6 +20,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest or a file (latest)")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_args(argv)
-    from pgrun.run.resuming import resume_run  # imports torch: not for --help
+    from pgrun.api.training import resume  # imports torch: not for --help
 
-    return resume_run(args.run, args.checkpoint, [whole_numbers(text) for text in args.overrides])
+    with remarks_by(on_stderr):
+        run = resume(args.run, *args.overrides, checkpoint=args.checkpoint)
+    if run.over:
+        say(f"{shown(run.folder)} is finished: {run.over}")
+        return 0
+    if run.status == "interrupted":
+        remark(f"interrupted; go on with: pgrun resume {pasted(run.folder)}")
+        return 130
+    summary(run.folder, run.result)
+    return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pgrun.api.shown_config import first_job
 from pgrun.config.command_line import any_key, is_sweep, whole_numbers
 from pgrun.errors import UserError
-from pgrun.shell.shown_config import first_job
 from pgrun.sweep.folder import in_first_order
 
 

@@ -1,0 +1,23 @@
+"""The arguments that several calls from Python take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pgrun.config.paths import importable
+from pgrun.errors import UserError
+
+PathLike = str | os.PathLike[str]
+
+
+def find_code(config_dir: PathLike | None) -> None:
+    """Let Python find code in the working directory and beside a folder of configs, as for the shell's commands."""
+    importable([str(Path.cwd()), *([] if config_dir is None else [str(Path(config_dir).resolve().parent)])])
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise UserError unless an argument is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{name}={value!r} should be a whole number of at least {least}")

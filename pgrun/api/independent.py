@@ -1,0 +1,94 @@
+"""Calls from Python leave the process as they found it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from pgrun.compat.hydra import hydra_kept
+from pgrun.run.console import remarks_by
+
+P = ParamSpec("P")
+R = TypeVar("R")
+log = logging.getLogger("pgrun")
+ONE_AT_A_TIME = threading.RLock()  # two calls would draw from the same generators, and compose with the same Hydra
+
+
+def independent(call: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that leaves the process as it found it; of several threads' calls, one runs at a time."""
+
+    @wraps(call)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with ONE_AT_A_TIME, undisturbed():
+            return call(*args, **kwargs)
+
+    return alone
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Restore after the block what it may change in this process.
+
+    These are: sys.argv, sys.path, environment variables, the working directory, warnings' filters, whether garbage is
+    collected, Hydra and OmegaConf's resolvers, torch's threads, precision, determinism and default type, and the
+    generators of random, NumPy and torch. What pgrun would say on stderr becomes a warning of the logger `pgrun`.
+    """
+    argv, path, environ, folder = list(sys.argv), list(sys.path), dict(os.environ), os.getcwd()
+    collects = gc.isenabled()
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(hydra_kept())
+        stack.enter_context(remarks_by(remarked, unless_said=True))
+        try:
+            with torch_kept():
+                yield
+        finally:
+            sys.argv[:], sys.path[:] = argv, path
+            (gc.enable if collects else gc.disable)()
+            restore_environment(environ)
+            if os.getcwd() != folder:
+                os.chdir(folder)
+
+
+@contextmanager
+def torch_kept() -> Iterator[None]:
+    """Restore torch's settings and the process's random generators after the block."""
+    import torch
+
+    from pgrun.system.randomness import generators_kept
+
+    threads, precision, dtype = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    grad = torch.is_grad_enabled()
+    try:
+        with generators_kept(), torch.enable_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_default_dtype(dtype)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        torch.set_grad_enabled(grad)
+
+
+def restore_environment(before: dict[str, str]) -> None:
+    """Put the environment variables back that have changed."""
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def remarked(line: str) -> None:
+    """Log what a command would say on stderr."""
+    log.warning("%s", line.removeprefix("pgrun: "))

@@ -1,0 +1,143 @@
+"""Training, going on, evaluating and loading from Python: what the shell's commands call, too."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from pgrun.api.app import App, checked_config
+from pgrun.api.arguments import PathLike, check_whole, find_code
+from pgrun.api.independent import independent
+from pgrun.api.runs import Run
+from pgrun.api.words import command_line
+from pgrun.config.command_line import whole_numbers
+
+
+@independent
+def train(*overrides: str, config_dir: PathLike | None = None, quiet: bool = False, **settings: Any) -> Run:
+    """Train, as `pgrun [overrides]` does in the shell, and with the same bits.
+
+        run = pgrun.train("algo=ppo", "env=cartpole", seed=1, **{"algo.gamma": 0.98})
+
+    An interrupt (Ctrl-C, a notebook's stop button) writes a checkpoint first; the run that is returned then has the
+    status `interrupted`, and `pgrun.resume` goes on with it. Before the first step it raises KeyboardInterrupt.
+
+    Args:
+        overrides: as in the shell, `key=value` each; what chooses a group's member is given so, or by key.
+        config_dir: a folder of your own configs, as the shell's --config-dir.
+        quiet: show no progress and no messages.
+        settings: values by key; a key with a dot is given as **{"algo.gamma": 0.98}.
+
+    Returns:
+        The run, with its folder, result, curves and policy.
+
+    Raises:
+        UserError: a setting is wrong, and nothing is written; or an environment failed.
+        Diverged: the run diverged; its last good checkpoint is kept.
+    """
+    argv = command_line(overrides, settings, config_dir)
+    find_code(config_dir)
+    ended = App(argv, begin=time.perf_counter(), own_log=True, quiet=quiet).run()
+    assert ended is not None
+    if ended.error is not None:
+        raise ended.error
+    return Run(ended.folder)
+
+
+@independent
+def resume(
+    run: PathLike,
+    *overrides: str,
+    checkpoint: PathLike = "latest",
+    config_dir: PathLike | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Go on with a run from its last checkpoint, as `pgrun resume RUN` does; exactly, unless a value is changed.
+
+    Args:
+        run: the run, or its directory.
+        overrides: what changes, `key=value` each: total_steps, eval, checkpoint, log, device, threads, compile.
+        checkpoint: `latest`, or a checkpoint's file.
+        config_dir: a folder of your own configs, beside which code of yours lies.
+        quiet: show no progress and no messages.
+        settings: what changes, by key.
+
+    Returns:
+        The run; its `over` says why nothing was left to do, if so.
+
+    Raises:
+        UserError: it is no run directory, another process uses it, or a key can't change.
+        Diverged: the run diverged; its last good checkpoint is kept.
+    """
+    from pgrun.run.resuming import resume_run
+
+    words = command_line(overrides, settings)
+    find_code(config_dir)
+    went = resume_run(Path(run), os.fspath(checkpoint), [whole_numbers(text) for text in words], quiet=quiet)
+    return Run(went.folder, over=went.over)
+
+
+@independent
+def evaluate(
+    run: PathLike,
+    *overrides: str,
+    episodes: int = 100,
+    seed: int | None = None,
+    checkpoint: PathLike = "latest",
+    stochastic: bool = False,
+    record: PathLike | None = None,
+    config_dir: PathLike | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Evaluate a run's policy over whole episodes, as `pgrun eval RUN` does.
+
+    Args:
+        run: the run, or its directory.
+        overrides: what differs, `key=value` each: eval.env.KEY, eval.max_steps, eval.num_envs.
+        episodes: whole episodes to average over.
+        seed: the environments' seed; None: the one of the run's final evaluation.
+        checkpoint: `latest`, `best` or a checkpoint's file.
+        stochastic: sample actions instead of taking the mode.
+        record: write the episodes to this file, as demonstrations (.npz).
+        config_dir: a folder of your own configs, beside which code of yours lies.
+        settings: what differs, by key.
+
+    Returns:
+        What `pgrun eval --json` prints: eval_return_mean and so on.
+
+    Raises:
+        UserError: it is no run directory, holds no such checkpoint, or a key can't change; or an environment failed.
+    """
+    from pgrun.after.evaluation import evaluate_checkpoint
+
+    check_whole("episodes", episodes, 1)
+    if seed is not None:
+        check_whole("seed", seed, 0)
+    words = command_line(overrides, settings)
+    find_code(config_dir)
+    return evaluate_checkpoint(
+        Path(run),
+        os.fspath(checkpoint),
+        episodes=episodes,
+        seed=seed,
+        stochastic=stochastic,
+        record=None if record is None else Path(record),
+        overrides=[whole_numbers(text) for text in words],
+    )
+
+
+@independent
+def compose(*overrides: str, config_dir: PathLike | None = None, **settings: Any) -> DictConfig:
+    """Compose the config that `train` would run, check it, and run nothing. See `train` for the arguments.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    argv = command_line(overrides, settings, config_dir)
+    find_code(config_dir)
+    return checked_config(argv)

@@ -1,0 +1,51 @@
+"""The notebook runs as it stands, and what it shows is what the shell's runs end with."""
+
+import ast
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from docs_pages import ROOT
+from nbclient import NotebookClient
+from shell import pgrun
+
+NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
+COMMON = ("algo=ppo", "env=cartpole", "seed=1", "total_steps=10000")
+
+
+def shown(notebook, text):
+    """What the cell with a text shows below it."""
+    (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and text in cell.source]
+    assert not [out for out in cell.outputs if out.output_type == "stream" and out.name == "stderr"]
+    return cell.outputs[-1]["data"]
+
+
+def shell_s(folder, *words):
+    """The shell's evaluation of the same run."""
+    done = pgrun(*COMMON, *words, "hydra.run.dir=run", cwd=folder)
+    assert done.code == 0, done.err
+    return json.loads((folder / "run" / "result.json").read_text())["eval_return_mean"]
+
+
+@pytest.mark.slow
+def test_it_runs_and_shows_what_the_shell_ends_with(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    inside = tmp_path / "notebook"
+    inside.mkdir()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(inside)}}).execute()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    first = shell_s(tmp_path / "one", "log.every=500")
+    assert ast.literal_eval(shown(notebook, "run = pgrun.train")["text/plain"]) == ("finished", first)
+    second = shell_s(tmp_path / "other", "algo.gamma=0.9")
+    again = pgrun("eval", "run", "--episodes", "20", "--json", cwd=tmp_path / "other")
+    expected = (second, json.loads(again.out)["eval_return_mean"])
+    assert ast.literal_eval(shown(notebook, "other = pgrun.train")["text/plain"]) == expected
+    returns = ast.literal_eval(shown(notebook, "def play")["text/plain"])
+    assert len(returns) == 5
+    assert all(1 <= total <= 500 for total in returns)
+    assert "image/png" in shown(notebook, "plt.plot")
