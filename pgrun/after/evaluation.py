@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,7 @@ def evaluate_checkpoint(
         UserError: it is no run directory, holds no such checkpoint, or a key can't change.
         EnvFailed: the environment raised an error.
     """
-    check_run(folder)
-    use_search_path(folder)
-    path = find_checkpoint(folder, which)
-    state = checkpoint.load(path)
-    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
-    config = change(config, overrides, EVALUABLE, "in an evaluation")
-    config.device = config.act_device = "cpu"
-    config.compile = False
+    state, config, names = open_checkpoint(folder, which, overrides)
     stochastic = stochastic or config.eval.get("stochastic", False)
     with (
         report_stale_config(folder),
@@ -79,11 +72,8 @@ def evaluate_checkpoint(
         seed = config.seed + EVAL_SEED if seed is None else seed
         watch = DemonstrationRecorder() if record is not None else None
         how: dict[str, Any] = {"explore": stochastic, "max_steps": config.eval.get("max_steps"), "record": watch}
-        try:
+        with traceback_kept(folder):
             result = evaluate(algorithm, env, episodes, seed=seed, **how)
-        except EnvFailed as error:
-            note_traceback(folder, error)
-            raise EnvFailed(f"{error}; the traceback is in {shown(folder / 'pgrun.log')}") from error
         if result.note:
             print(result.note, file=sys.stderr)
         if watch is not None and record is not None:
@@ -102,6 +92,43 @@ def evaluate_checkpoint(
         "eval_stochastic": stochastic,
         "eval_episodes_cut": result.cut,
     }
+
+
+def open_checkpoint(
+    folder: Path, which: str, overrides: Sequence[str]
+) -> tuple[dict[str, Any], DictConfig, dict[str, str]]:
+    """Load a run's checkpoint, and its config with changes, to act on the CPU.
+
+    Args:
+        folder: the run directory.
+        which: `latest`, `best` or a checkpoint's file.
+        overrides: `key=value` of keys within `EVALUABLE`.
+
+    Returns:
+        The checkpoint's content, the config, and the names of the algorithm and the environment.
+
+    Raises:
+        UserError: it is no run directory, holds no such checkpoint, or a key can't change.
+    """
+    check_run(folder)
+    use_search_path(folder)
+    path = find_checkpoint(folder, which)
+    state = checkpoint.load(path)
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    config = change(config, overrides, EVALUABLE, "in an evaluation")
+    config.device = config.act_device = "cpu"
+    config.compile = False
+    return state, config, names
+
+
+@contextmanager
+def traceback_kept(folder: Path) -> Iterator[None]:
+    """Write the traceback of an environment that fails in the block to the run's log, and say so."""
+    try:
+        yield
+    except EnvFailed as error:
+        note_traceback(folder, error)
+        raise EnvFailed(f"{error}; the traceback is in {shown(folder / 'pgrun.log')}") from error
 
 
 def trained_in(config: DictConfig) -> VectorEnv | None:

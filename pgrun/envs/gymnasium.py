@@ -188,9 +188,9 @@ class GymVectorEnv:
         if hasattr(self.env, "_autoreset_envs"):  # SyncVectorEnv in NEXT_STEP mode: who resets at the next step
             self.env._autoreset_envs = self.pending.copy()
 
-    def render(self) -> Any:
-        """Return the frames of all copies, if `render_mode=rgb_array`."""
-        return self.env.render()
+    def frames(self, row: int) -> list[Any]:
+        """Return a copy's frames since the last step; see `pgrun.envs.frames`."""
+        return self.env.frames(row) if hasattr(self.env, "frames") else [self.env.render()[row]]
 
     def close(self) -> None:
         """Close the environments; a failure is only logged."""

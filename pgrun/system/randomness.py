@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,3 +51,28 @@ def own_randomness(seed: int) -> Iterator[None]:
     finally:
         np.random.set_state(numpy)
         random.setstate(python)
+
+
+class PausedRandomness:
+    """Global generators of its own for work that pauses: seeded at first, kept from block to block.
+
+    Between the blocks the caller's generators are as they would be without them.
+
+    Args:
+        seed: of every generator, as the first block begins.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.block = seed, ExitStack()
+        self.kept: tuple[torch.Tensor, Any, Any] | None = None
+
+    def __enter__(self) -> None:
+        self.block.enter_context(own_randomness(self.seed))
+        if self.kept is not None:
+            torch.set_rng_state(self.kept[0])
+            np.random.set_state(self.kept[1])
+            random.setstate(self.kept[2])
+
+    def __exit__(self, *_: object) -> None:
+        self.kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        self.block.close()
