@@ -33,6 +33,7 @@ usage
   pgrun play RUN [--video FILE.mp4|gif] [...]      watch a run's policy act; --episodes N --pick best|median|worst
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
+  pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
 
 groups
   algo              {algos}
@@ -69,7 +70,8 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "play", "list", "explain")  # each is a file of commands/, imported when it is called
+# each is a file of commands/ (with _ for -), imported when it is called
+COMMANDS = ("resume", "eval", "play", "list", "explain", "check-env")
 
 
 def entry() -> None:
@@ -95,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         add_user_paths(argv)
         if command in COMMANDS:
-            code: int = import_module(f"pgrun.shell.commands.{command}").main(argv[1:])
+            code: int = import_module(f"pgrun.shell.commands.{command.replace('-', '_')}").main(argv[1:])
             return code
         from pgrun.shell.hydra_app import main as app
 

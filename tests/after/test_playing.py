@@ -79,7 +79,7 @@ def test_the_episodes_are_those_of_an_evaluation(cartpole: Path, tmp_path: Path,
     assert sorted(episode[-1].total for episode in played) == sorted(returns)
 
 
-@pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
+@pytest.mark.parametrize("autoreset", ["same_step", pytest.param("next_step", marks=pytest.mark.slow)])
 def test_each_picture_is_of_its_own_step(counting: Path, tmp_path: Path, autoreset: str) -> None:
     how: dict[str, Any] = {"episodes": 7, "overrides": [f"eval.env.autoreset={autoreset}"]}
     played = episodes_of(play_checkpoint(counting, **how))
@@ -118,6 +118,7 @@ def test_best_median_and_worst(counting: Path, overrides: list[str]) -> None:
         assert [int(f.image.max()) for f in chosen] == [f.step for f in chosen]
 
 
+@pytest.mark.slow
 def test_the_callers_random_numbers_and_gradients_are_its_own(cartpole: Path) -> None:
     how: dict[str, Any] = {"episodes": 1, "stochastic": True, "seed": 3}
     alone = [frame.total for frame in play_checkpoint(cartpole, **how)]
@@ -133,6 +134,7 @@ def test_the_callers_random_numbers_and_gradients_are_its_own(cartpole: Path) ->
     assert drawn == expected
 
 
+@pytest.mark.slow
 def test_a_world_on_tensors(tmp_path: Path) -> None:
     config = {**yaml_of("sparse_reach"), "world": {"_target_": "counting.CountingWorld"}}
     (tmp_path / "conf" / "env").mkdir(parents=True)
@@ -166,6 +168,7 @@ def test_a_render_that_fails(counting: Path) -> None:
     assert "no paint" in (counting / "pgrun.log").read_text()
 
 
+@pytest.mark.slow
 def test_grey_pictures(counting: Path) -> None:
     frame = next(play_checkpoint(counting, overrides=["eval.env.kwargs.picture=grey"]))
     assert frame.image.shape == (6, 9, 3)

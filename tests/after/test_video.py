@@ -57,7 +57,7 @@ def test_a_caption_stands_below_the_picture(size: tuple[int, int]) -> None:
     assert (other != image).any()
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.gif", "new/folder/FILM.GIF"])
+@pytest.mark.parametrize("name", ["film.mp4", "new/folder/FILM.GIF", pytest.param("film.gif", marks=pytest.mark.slow)])
 def test_a_video_has_every_frame(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert [frame.step for frame in write_video(path, frames())] == list(range(6))
@@ -70,6 +70,7 @@ def test_a_video_has_every_frame(tmp_path: Path, name: str) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_a_gif_is_not_faster_than_players_can(tmp_path: Path) -> None:
     list(write_video(tmp_path / "film.gif", frames(count=21, fps=100.0)))
     meta, seen = read(tmp_path / "film.gif")
@@ -77,6 +78,7 @@ def test_a_gif_is_not_faster_than_players_can(tmp_path: Path) -> None:
     assert 9 <= len(seen) <= 12  # as long as before
 
 
+@pytest.mark.slow
 def test_pictures_that_change_their_size(tmp_path: Path) -> None:
     mixed = [*frames(count=2), *frames(count=2, height=80, width=50), *frames(count=1, height=10, width=900)]
     list(write_video(tmp_path / "film.mp4", mixed))

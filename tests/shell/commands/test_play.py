@@ -27,7 +27,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["count", pytest.param("run", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["count", "run"])
 def test_a_film_of_the_best_episode_of_an_evaluation(work: Path, name: str) -> None:
     said = pgrun_inside(
         "play", name, "--video", "best.gif", "--episodes", "4", "--pick", "best", "--seed", "5", cwd=work
