@@ -8,16 +8,14 @@ from typing import Any
 
 import torch
 
-from pgrun.after.loading import loaded
+from pgrun.after.loading import loaded, traceback_kept
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.demonstrations import DemonstrationRecorder
 from pgrun.data.types import VectorEnv
 from pgrun.envs.episode_file import episodes as to_episodes
 from pgrun.envs.episode_file import save
-from pgrun.errors import EnvFailed
 from pgrun.loop.evaluate import evaluate
-from pgrun.run.console import remark, shown
-from pgrun.run.result_file import note_traceback
+from pgrun.run.console import remark
 
 
 def evaluate_checkpoint(
@@ -54,11 +52,8 @@ def evaluate_checkpoint(
         seed = run.seed if seed is None else seed
         watch = DemonstrationRecorder() if record is not None else None
         how: dict[str, Any] = {"explore": stochastic, "max_steps": config.eval.get("max_steps"), "record": watch}
-        try:
+        with traceback_kept(folder):
             result = evaluate(algorithm, env, episodes, seed=seed, **how)
-        except EnvFailed as error:
-            note_traceback(folder, error)
-            raise EnvFailed(f"{error}; the traceback is in {shown(folder / 'pgrun.log')}") from error
         if result.note:
             remark(result.note)
         if watch is not None and record is not None:

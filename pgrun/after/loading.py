@@ -12,11 +12,14 @@ from omegaconf import DictConfig
 
 from pgrun.algos.parts.base import Algorithm
 from pgrun.data.types import VectorEnv
+from pgrun.errors import EnvFailed
 from pgrun.run import checkpoint
 from pgrun.run.build import make_algorithm
 from pgrun.run.changes import change, report_stale_config
+from pgrun.run.console import shown
 from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint, use_search_path
 from pgrun.run.environments import make_env, make_eval_env
+from pgrun.run.result_file import note_traceback
 from pgrun.run.run import EVAL_SEED
 from pgrun.system.signals import interruptible
 
@@ -58,14 +61,7 @@ def loaded(
     Raises:
         UserError: it is no run directory, holds no such checkpoint, or a key can't change.
     """
-    check_run(folder)
-    use_search_path(folder)
-    path = find_checkpoint(folder, which)
-    state = checkpoint.load(path)
-    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
-    config = change(config, overrides, EVALUABLE, "in an evaluation")
-    config.device = config.act_device = device
-    config.compile = False
+    state, config, names = open_checkpoint(folder, which, overrides, device)
     with (
         report_stale_config(folder),
         interruptible(),
@@ -74,6 +70,44 @@ def loaded(
         algorithm = make_algorithm(config, env)
         algorithm.restore(state["algorithm"], optimizers=False)
         yield Loaded(config, names, state["clock"], algorithm, env)
+
+
+def open_checkpoint(
+    folder: Path, which: str, overrides: Sequence[str] = (), device: str = "cpu"
+) -> tuple[dict[str, Any], DictConfig, dict[str, str]]:
+    """Load a run's checkpoint, and its config with changes, to act with.
+
+    Args:
+        folder: the run directory.
+        which: `latest`, `best` or a checkpoint's file.
+        overrides: `key=value` of keys within `EVALUABLE`.
+        device: where it acts.
+
+    Returns:
+        The checkpoint's content, the config, and the names of the algorithm and the environment.
+
+    Raises:
+        UserError: it is no run directory, holds no such checkpoint, or a key can't change.
+    """
+    check_run(folder)
+    use_search_path(folder)
+    path = find_checkpoint(folder, which)
+    state = checkpoint.load(path)
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    config = change(config, overrides, EVALUABLE, "in an evaluation")
+    config.device = config.act_device = device
+    config.compile = False
+    return state, config, names
+
+
+@contextmanager
+def traceback_kept(folder: Path) -> Iterator[None]:
+    """Write the traceback of an environment that fails in the block to the run's log, and say so."""
+    try:
+        yield
+    except EnvFailed as error:
+        note_traceback(folder, error)
+        raise EnvFailed(f"{error}; the traceback is in {shown(folder / 'pgrun.log')}") from error
 
 
 def trained_in(config: DictConfig) -> VectorEnv | None:

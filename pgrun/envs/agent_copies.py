@@ -53,6 +53,7 @@ class Parallel:
         seed: of the episodes' seeds, until `reset` is given one.
     """
 
+    num_envs: int  # B, or B·N where each agent is a row
     ungrouped = "several agents share each copy"
     shared = False  # whether each agent is a row of its own for the policy
     why_stateless = ""
@@ -78,6 +79,7 @@ class Parallel:
         self.played: list[list[list[Any]]] = [[] for _ in self.copies]  # actions of open episodes by step and agent
         self.alive = np.zeros((num_envs, len(self.agents)), dtype=bool)
         self.shown: dict[str, list[Any]] = {agent: [None] * num_envs for agent in self.agents}  # to act on
+        self.final_frames: dict[int, Any] = {}  # of the copies that are filmed
 
     def begin_all(self, seed: int | None) -> None:
         """Begin new episodes in all copies."""
@@ -142,6 +144,8 @@ class Parallel:
                 after[agent][i] = seen.get(agent) if there[i, n] else None
         over = np.logical_not(self.alive.any(1))
         for copy in np.nonzero(over)[0]:
+            if int(copy) in self.final_frames:
+                self.final_frames[int(copy)] = self.render(int(copy))
             self.begin(int(copy), self.next_seed())
         return Outcome(after, outcomes[:, 0], outcomes[:, 1] > 0, outcomes[:, 2] > 0, there, over)
 
@@ -185,9 +189,21 @@ class Parallel:
         given: dict[str, Any] = {"name": self.name, "shared": self.shared}
         return AgentsOutside(self.given, self.taken, codecs, self.nothing, self.join, self.part, **given)
 
-    def render(self) -> list[Any]:
-        """Return the frames of all copies, if env.kwargs has render_mode=rgb_array."""
-        return [env.render() for env in self.copies]
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The environment's own metadata, such as its render modes."""
+        return dict(getattr(self.copies[0], "metadata", None) or {})
+
+    def render(self, i: int) -> Any:
+        """Return what `render` of copy i does."""
+        with failing(f"environment {i}", "render"):
+            return self.copies[i].render()
+
+    def frames(self, row: int) -> list[Any]:
+        """Return the frames since the last step of the copy that a row is of; see `pgrun.envs.frames`."""
+        i = row // (self.num_envs // len(self.copies))
+        final, self.final_frames[i] = self.final_frames.get(i), None
+        return [self.render(i)] if final is None else [final, self.render(i)]
 
     def close(self) -> None:
         """Close all copies; failures are only logged."""

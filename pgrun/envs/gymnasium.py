@@ -196,9 +196,9 @@ class GymVectorEnv:
         name, mask, own = copy.known.name, copy.read_mask, copy.env.observation_space
         return Outside(own, self.taken, self._tensor, self._action, name=name, mask=mask, inside=inside)
 
-    def render(self) -> Any:
-        """Return the frames of all copies, if `render_mode=rgb_array`."""
-        return self.env.render()
+    def frames(self, row: int) -> list[Any]:
+        """Return a copy's frames since the last step; see `pgrun.envs.frames`."""
+        return self.env.frames(row) if hasattr(self.env, "frames") else [self.env.render()[row]]
 
     def close(self) -> None:
         """Close the environments; a failure is only logged."""

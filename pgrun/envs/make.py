@@ -7,7 +7,8 @@ import functools
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -69,10 +70,25 @@ def make(
         raise UserError(f"env.backend={backend} is not known; choose one of {', '.join(BACKENDS)}")
     if autoreset not in ("same_step", "next_step"):
         raise UserError(f"env.autoreset={autoreset} is not known; choose same_step or next_step")
+    with making(id, extra):
+        return _make(id, num_envs, backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed)
+
+
+@contextmanager
+def making(id: str, extra: str | None) -> Iterator[None]:
+    """Turn what goes wrong as an environment is made in the block into one line.
+
+    Args:
+        id: the environment's.
+        extra: the pgrun extra that installs it.
+
+    Raises:
+        UserError: it is not registered, a package is missing, or it can't be made.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a newer version exists; a bound's precision was lowered
-            return _make(id, num_envs, backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed)
+            yield
     except gym.error.DependencyNotInstalled as error:
         raise UserError(_missing(id, extra, error)) from error
     except ModuleNotFoundError as error:

@@ -32,6 +32,7 @@ class Copy:
         self.env, self.index, self.same_step = make(), index, same_step
         self.own: OwnReward | None = innermost(self.env)
         self.at = failing(f"environment {index}", "reset")
+        self.filmed, self.final_frame = False, None
 
     def spaces(self) -> tuple[gym.Space, gym.Space]:
         """Return the spaces of observations and actions."""
@@ -56,6 +57,7 @@ class Copy:
         said = {} if self.own is None else {"own_reward": self.own.take()}
         if self.same_step and (terminated or truncated):
             said["final_obs"] = obs
+            self.final_frame = self.render() if self.filmed else None
             obs, fresh = self.reset(None)
             if self.own is not None:
                 said["goes_on"] = not self.own.fresh
@@ -66,6 +68,17 @@ class Copy:
         """Start an episode in place of a step."""
         obs, said = self.reset(None)
         return obs, 0.0, False, False, said
+
+    def render(self) -> Any:
+        """Return what the environment's `render` does."""
+        self.at.where = "render"
+        with self.at:
+            return self.env.render()
+
+    def frames(self) -> list[Any]:
+        """Return the frames since the last step; see `pgrun.envs.frames`."""
+        final, self.final_frame, self.filmed = self.final_frame, None, True
+        return [self.render()] if final is None else [final, self.render()]
 
     def call(self, name: str, *args: Any) -> Any:
         """Call a method of the environment with these arguments, or return an attribute."""

@@ -40,6 +40,7 @@ class World:
 
     obs_space: gym.Space
     action_space: gym.Space
+    render_fps = 30  # frames a second of a film, for a world that has a `render`
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw n start states [n, *S]."""
@@ -57,6 +58,10 @@ class World:
             action: [B, *A], within the action space.
             rng: the source of all randomness.
         """
+        raise NotImplementedError
+
+    def render(self, state: Tensor) -> Any:
+        """Draw one state [*S] as [H, W, 3] uint8, if the world can be drawn: `pgrun play` shows it."""
         raise NotImplementedError
 
 
@@ -82,6 +87,7 @@ class TensorEnv:
         self._seed(seed)
         self.state = world.initial(num_envs, self.rng)
         self.t = torch.zeros(num_envs, dtype=torch.int64)  # steps of the open episodes
+        self.final: tuple[Tensor, Tensor] | None = None  # whose episode ended just now [B], in which states [B, *S]
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
 
     def _seed(self, seed: int) -> None:
@@ -93,6 +99,7 @@ class TensorEnv:
             self._seed(seed)
         self.state = self.world.initial(self.num_envs // group, self.rng).repeat_interleave(group, 0)
         self.t.zero_()
+        self.final = None
         return self.observe(self.state)
 
     def observe(self, state: Tensor) -> Obs:
@@ -110,6 +117,7 @@ class TensorEnv:
         self.t += 1
         last = terminated | (self.t >= self.limit)
         successor = observed = self.observe(state)
+        self.final = last, state
         if ended := int(last.sum()):
             state = state.clone()
             state[last] = world.initial(ended, self.rng)
@@ -141,6 +149,20 @@ class TensorEnv:
         return Outside(
             world.obs_space, world.action_space, world_observations, lambda a: self._action(a).numpy(), name=name
         )
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The world's render modes and frames a second, as Gymnasium has them."""
+        drawn = type(self.world).render is not World.render
+        return {"render_modes": ["rgb_array"] if drawn else [], "render_fps": self.world.render_fps}
+
+    def frames(self, row: int) -> list[Any]:
+        """Return a copy's frames since the last step; see `pgrun.envs.frames`."""
+        states = [self.state[row]]
+        if self.final is not None and self.final[0][row]:
+            states.insert(0, self.final[1][row])
+        with failing("the world", "render"):
+            return [self.world.render(state) for state in states]
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""

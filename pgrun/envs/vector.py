@@ -95,9 +95,14 @@ class Copies:
         """The environments of the copies in this process."""
         return [copy.env for copy in self.copies]
 
-    def render(self) -> tuple[Any, ...]:
-        """Return the frames of all copies."""
-        return self.call("render")
+    def frames(self, row: int) -> list[Any]:
+        """Return a copy's frames since the last step; see `pgrun.envs.frames`."""
+        return self.copies[row].frames()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The environment's own metadata, such as its render modes."""
+        return dict(self.call("metadata")[0] or {})
 
     def close(self) -> None:
         """Close all copies, once."""

@@ -30,8 +30,10 @@ usage
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
+  pgrun play RUN [--video FILE.mp4|gif] [...]      watch a run's policy act; --episodes N --pick best|median|worst
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
+  pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
 
 groups
   algo              {algos}
@@ -68,7 +70,8 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "list", "explain")  # each is a file of commands/, imported when it is called
+# each is a file of commands/ (with _ for -), imported when it is called
+COMMANDS = ("resume", "eval", "play", "list", "explain", "check-env")
 
 
 def entry() -> None:
@@ -94,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         add_user_paths(argv)
         if command in COMMANDS:
-            code: int = import_module(f"pgrun.shell.commands.{command}").main(argv[1:])
+            code: int = import_module(f"pgrun.shell.commands.{command.replace('-', '_')}").main(argv[1:])
             return code
         from pgrun.shell.hydra_app import main as app
 

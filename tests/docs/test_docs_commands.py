@@ -16,7 +16,7 @@ from shell import pgrun_inside
 from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.values import validate
 
-SUBCOMMANDS = ("eval", "resume", "list", "explain")
+SUBCOMMANDS = ("eval", "play", "resume", "list", "explain", "check-env")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OF_A_SWEEP = ("-m", "--multirun")
 
@@ -119,10 +119,12 @@ def test_there_are_such_commands():
 
 
 @pytest.mark.parametrize("line", OTHERS)
-def test_what_does_not_train_runs(line, folder):
+def test_what_does_not_train_runs(line, folder, monkeypatch):
     """A resumed run is over at once, as it has reached its `eval.stop_at`; what would train is shown."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # a window that nobody sees
     words = words_of(line)[1:]
-    words = [re.sub(r"^\d+$", "2", word) for word in words] if words[0] == "eval" else words  # few episodes
+    few = words[0] in ("eval", "play")
+    words = [re.sub(r"^\d+$", "2", word) for word in words] if few else words
     shown = ["--cfg", "job"] if words[0] == "--config-dir" else []
     said = pgrun_inside(*words, *shown, cwd=folder)
     assert said.code == 0, said.err

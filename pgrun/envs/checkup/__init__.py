@@ -1,0 +1,1 @@
+"""Examinations of environments: what is wrong with one, in plain words. `examine` has the entry."""
