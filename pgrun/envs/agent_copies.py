@@ -18,7 +18,8 @@ from torch import Tensor
 
 from pgrun.data.plain import decode, encode
 from pgrun.data.types import Obs
-from pgrun.envs.gymnasium import action_codec, observation_codec, sub_seeds
+from pgrun.envs.codecs import action_codec, observation_codec
+from pgrun.envs.gymnasium import sub_seeds
 from pgrun.envs.reading import reader
 from pgrun.errors import UserError, failing, told
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from pgrun.envs.gymnasium import action_codec, observation_codec
+from pgrun.envs.codecs import action_codec, observation_codec
 from pgrun.envs.interface import FirstAnswers, flag
 from pgrun.envs.masks import KEY, MaskReader, check_space
 from pgrun.envs.reading import look_at_bounds, look_closely, reader

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from pgrun.core.importance import final_steps, steps
 from pgrun.data.types import Transition, finite_where, map_obs, map_transition
-from pgrun.envs.gymnasium import HUGE, observation_codec
+from pgrun.envs.codecs import HUGE, observation_codec
 from pgrun.errors import UserError
 
 spaces = gym.spaces

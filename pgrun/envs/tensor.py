@@ -18,7 +18,8 @@ from torch import Tensor
 
 from pgrun.config.ranges import Count
 from pgrun.data.types import Obs, Step, map_obs
-from pgrun.envs.gymnasium import HUGE, action_codec, sub_seeds
+from pgrun.envs.codecs import HUGE, action_codec
+from pgrun.envs.gymnasium import sub_seeds
 from pgrun.errors import UserError, failing
 
 spaces = gym.spaces

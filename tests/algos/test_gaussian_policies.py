@@ -7,7 +7,7 @@ from recipes import ALGORITHMS, OF_AGENTS, OF_CHOICES, OF_NUMBERS, demonstration
 from running import parts
 from torch.testing import assert_close
 
-from pgrun.envs.gymnasium import action_codec
+from pgrun.envs.codecs import action_codec
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import evaluate
 from pgrun.loop.train import Clock, train

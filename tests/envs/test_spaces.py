@@ -8,7 +8,7 @@ import worlds
 from recipes import sampled
 from running import parts
 
-from pgrun.envs.gymnasium import action_codec, observation_codec
+from pgrun.envs.codecs import action_codec, observation_codec
 from pgrun.errors import UserError
 from pgrun.loop.train import Clock, train
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from running import same
 
-from pgrun.envs.gymnasium import action_codec
+from pgrun.envs.codecs import action_codec
 from pgrun.envs.tensor import Outcome, TensorEnv, World, canonical
 from pgrun.errors import UserError
 

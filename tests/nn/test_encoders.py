@@ -6,7 +6,7 @@ from encoded import COMMON, VECTOR, cnn, image, mlp, spaces
 from torch import nn
 from torch.testing import assert_close
 
-from pgrun.envs.gymnasium import observation_codec
+from pgrun.envs.codecs import observation_codec
 from pgrun.errors import UserError
 from pgrun.nn.encoders import Network
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size
