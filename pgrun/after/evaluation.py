@@ -24,7 +24,7 @@ from pgrun.run.changes import change, report_stale_config
 from pgrun.run.console import shown
 from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint, use_search_path
 from pgrun.run.environments import make_env, make_eval_env
-from pgrun.run.result_file import note_traceback
+from pgrun.run.result_file import info_fields, note_traceback
 from pgrun.run.run import EVAL_SEED
 from pgrun.system.signals import interruptible
 
@@ -96,6 +96,7 @@ def evaluate_checkpoint(
         "eval_return_mean": result.mean,
         "eval_return_std": result.std,
         **{f"eval_{name}_mean": mean for name, mean in result.stream_means.items()},
+        **info_fields("eval", result.info_means),
         "eval_episodes": len(result.returns),
         "eval_length_mean": sum(result.lengths) / len(result.lengths),
         "eval_seed": seed,

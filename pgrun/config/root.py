@@ -138,8 +138,8 @@ class Root:
 # Arguments that the run itself gives to a part, so that no config can.
 GIVEN = {
     "algo": ("obs_space", "action_space", "network", "optimizer", "device", "compile", "rank"),
-    "env": ("seed",),
-    "eval.env": ("seed",),
+    "env": ("seed", "reads"),
+    "eval.env": ("seed", "reads"),
     "collector": ("env", "device", "seed", "rank"),
     "memory": ("env", "learn_device", "state_size"),
     "optimizer": ("params",),

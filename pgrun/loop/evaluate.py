@@ -28,6 +28,7 @@ class Evaluation:
     cut: int = 0  # episodes that were cut
     max_steps: int | None = None  # the number of steps at which they were cut
     unended: bool = False  # whether episodes were left out because none ended
+    infos: dict[str, list[float]] = field(default_factory=dict)  # numbers of `info`, by their curves' names
 
     @property
     def note(self) -> str:
@@ -54,6 +55,11 @@ class Evaluation:
     def stream_means(self) -> dict[str, float]:
         """The mean return of each other stream of rewards, by name."""
         return {name: sum(returns) / len(returns) for name, returns in self.streams.items()}
+
+    @property
+    def info_means(self) -> dict[str, float]:
+        """The mean of each number of `info` over the episodes that have it, by its curve's name."""
+        return {name: sum(values) / len(values) for name, values in self.infos.items()}
 
 
 class Interrupted(Exception):
@@ -98,6 +104,7 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     streams: dict[str, list[float]] = {}
+    infos: dict[str, list[float]] = {}
     bound, rounds, cuts, ended_before, unended = Bound(max_steps), 0, 0, 0, False
     taken = 0
     with own_randomness(seed):
@@ -132,6 +139,9 @@ def evaluate(
                         lengths.append(int(length[i]))
                         for name in totals:
                             streams.setdefault(name, []).append(float(totals[name][i]))
+                        for name, x in step.infos.items():
+                            if not math.isnan(value := float(x[i])):
+                                infos.setdefault(name, []).append(value)
                         share[i] -= 1
                     total[i], length[i] = 0.0, 0
                     for other in totals.values():
@@ -148,4 +158,4 @@ def evaluate(
                 bound.begin(b)
     if streams.get(WRAPPED) == returns:
         del streams[WRAPPED]
-    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps, unended)
+    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps, unended, infos)

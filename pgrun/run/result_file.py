@@ -39,16 +39,24 @@ def fields(stats: EpisodeStats, evaluation: Evaluate, final: Evaluation | None) 
         final: the evaluation at the end, if there was one.
     """
     recent = list(stats.recent)
+    infos = {name: sum(values) / len(values) for name, values in stats.recent_infos.items() if values}
     return {
         "train_return_mean": sum(recent) / len(recent) if recent else None,
+        **info_fields("train", infos),
         "eval_return_mean": final.mean if final else None,
         "eval_return_std": final.std if final else None,
         **({f"eval_{name}_mean": mean for name, mean in final.stream_means.items()} if final else {}),
+        **info_fields("eval", final.info_means if final else {}),
         "eval_episodes": len(final.returns) if final else 0,
         "eval_episodes_cut": final.cut if final else 0,
         "eval_stochastic": evaluation.stochastic,
         "best_eval_return_mean": evaluation.best,
     }
+
+
+def info_fields(begin: str, means: dict[str, float]) -> dict[str, float]:
+    """Return the means of numbers of `info` as fields: eval_success_rate, eval_info_<key>."""
+    return {f"{begin}_{name.replace('/', '_')}": mean for name, mean in means.items()}
 
 
 def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:

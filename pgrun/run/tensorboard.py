@@ -94,7 +94,7 @@ class TensorBoard:
             n = len(episodes)
             self.writer.add_scalar("train/return", sum(r for r, _ in episodes) / n, step)
             self.writer.add_scalar("train/episode_length", sum(length for _, length in episodes) / n, step)
-        for name, returns in self.stats.take_streams().items():
+        for name, returns in {**self.stats.take_streams(), **self.stats.take_infos()}.items():
             if returns:
                 self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
         if self.pending:
