@@ -27,9 +27,7 @@ class Recorder:
         self.other: list[dict[str, Tensor]] = []
         self.extras: list[dict[str, Tensor]] = []
         self.over: list[Tensor] = []  # where the environments' own episodes end, if they say so
-        self.infos: list[
-            tuple[int, dict[str, Tensor]]
-        ] = []  # by step: of the episodes that end there
+        self.infos: list[tuple[int, dict[str, Tensor]]] = []  # by step: of the episodes that end there
 
     def __len__(self) -> int:
         return len(self.reward)
