@@ -31,6 +31,8 @@ class Video(RunHook):
 
     def __init__(self, *, every: Count, fps: Count, max_steps: Count, seed: Seed) -> None:
         need("video", "imageio", "imageio_ffmpeg")
+        if not any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or SDL says on stderr that it finds no display
         self.every, self.fps, self.max_steps, self.seed = every, fps, max_steps, seed
         self.evaluations = 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pgrun.data.plain import decode, encode
+from pgrun.data.plain import CantCapture, decode, encode
 from pgrun.errors import HookFailed, UserError, told
 from pgrun.loop.evaluate import Evaluation
 from pgrun.loop.hooks import Evaluate
@@ -33,7 +33,7 @@ def calling(name: str, hook: RunHook, moment: str) -> Iterator[None]:
     except (KeyboardInterrupt, GeneratorExit, HookFailed):
         raise
     except BaseException as error:
-        why = str(error) if isinstance(error, UserError) else told(error)
+        why = str(error) if isinstance(error, (UserError, CantCapture)) else told(error)
         kind = type(hook)
         who = f"hooks.{name} ({kind.__module__}.{kind.__qualname__})"
         trace = "".join(traceback.format_exception(error))
@@ -45,10 +45,16 @@ def place(error: BaseException, hook: RunHook) -> str:
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = getattr(sys.modules.get(type(hook).__module__), "__file__", None)
     inside = [frame for frame in frames if frame.filename == own]
-    if not frames or (isinstance(error, UserError) and not inside):
+    if not frames or (isinstance(error, (UserError, CantCapture)) and not inside):
         return ""
     frame = (inside or list(frames))[-1]
     return f" ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def state_of(name: str, hook: RunHook) -> Any:
+    """Return a hook's state as plain values."""
+    with calling(name, hook, "state_dict"):
+        return encode(hook.state_dict(), "its state")
 
 
 class Hooked:
@@ -146,10 +152,7 @@ class Hooked:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state of hooks, and what they asked for, as plain values."""
-        states = {}
-        for name, hook in self.hooks.items():
-            with calling(name, hook, "state_dict"):
-                states[name] = encode(hook.state_dict(), "its state")
+        states = {name: state_of(name, hook) for name, hook in self.hooks.items()}
         latest = self.view.evaluation
         return {
             "states": states,

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun.data.callables import accepted
 from pgrun.data.types import VectorEnv
-from pgrun.errors import UserError, told
+from pgrun.errors import HookFailed, UserError, told
+from pgrun.loop.hooked import state_of
 from pgrun.loop.moments import MOMENTS, MakeEnv, Plan, RunHook
 from pgrun.run.instantiate import takes_any
 
@@ -85,7 +86,7 @@ def check_moments(who: str, kind: type[RunHook]) -> None:
         if found and name not in MOMENTS:
             meant = MOMENT_OF.get(found[1], found[1])
             raise UserError(f"{who} has a method {name}, which is no moment; did you mean {meant}? ({known})")
-    if not any(name in methods for name in MOMENTS) and not kind.reads:
+    if not any(name in methods for name in (*MOMENTS, "check")) and not kind.reads:
         raise UserError(f"{who} has none of the moments, so nothing would call it: {known}")
     for name in (*MOMENTS, "check", "load_state_dict"):
         if name not in methods:
@@ -141,7 +142,10 @@ def check_hooks(
     for name, hook in hooks.items():
         try:
             hook.check(plan)
+            state_of(name, hook)
+        except HookFailed as error:
+            raise UserError(str(error)) from error
         except UserError as error:
-            raise type(error)(f"hooks.{name}: {error}") if type(error) is UserError else error from error
+            raise UserError(f"hooks.{name}: {error}") from error
         except Exception as error:
             raise UserError(f"hooks.{name} failed at check: {told(error)}") from error
