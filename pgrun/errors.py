@@ -59,6 +59,21 @@ class EnvFailed(UserError):
         self.trace = trace
 
 
+class HookFailed(UserError):
+    """A hook of the config that raised. Exit code 1.
+
+    Args:
+        message: which hook, at which moment, and the cause, in one line.
+        trace: the traceback, for pgrun.log.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class NotBegun(UserError):
     """An environment that does not keep to its interface, at its first reset or step: nothing was done yet."""
 

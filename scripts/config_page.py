@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pgrun.config.groups import members
+from pgrun.config.groups import ADDED, members
 from pgrun.config.index import Entry, index
 from pgrun.config.paths import config_dir
 from pgrun.config.root import Root
@@ -36,7 +36,7 @@ def group_names() -> list[str]:
 
 def group_table(group: str) -> str:
     """Write the table of one group's members."""
-    prefix = "+" if group == "sweep" else ""
+    prefix = "+" if group in ADDED else ""
     rows = [(f"`{prefix}{group}={name}`", text(line)) for name, line in members(group).items()]
     return table(("choice", "what it is"), rows)
 

@@ -34,7 +34,7 @@ FLOORS = (
         "memory",
         "algos",
     ),
-    *("loop", "run", "parallel", "sweep", "after", "api", "shell"),
+    *("loop", "hooks", "run", "parallel", "sweep", "after", "api", "shell"),
 )
 # What a room may not import although it stands higher: neighbours that have nothing to do with each other.
 APART = {
@@ -54,6 +54,8 @@ OWNERS = {
     "optuna": {"sweep"},
     "submitit": {"sweep"},
     "joblib": {"compat", "sweep"},
+    "wandb": {"hooks"},
+    "mlflow": {"hooks"},
     "gymnasium": {"config", "data", "nn", "envs", "algos", "collect", "memory", "loop", "run", "parallel", "after"},
 }
 LONGEST = 300  # lines of a file

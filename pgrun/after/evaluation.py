@@ -16,6 +16,7 @@ from pgrun.envs.episode_file import episodes as to_episodes
 from pgrun.envs.episode_file import save
 from pgrun.loop.evaluate import evaluate
 from pgrun.run.console import remark
+from pgrun.run.result_file import info_fields
 
 
 def evaluate_checkpoint(
@@ -66,6 +67,7 @@ def evaluate_checkpoint(
         "eval_return_mean": result.mean,
         "eval_return_std": result.std,
         **{f"eval_{name}_mean": mean for name, mean in result.stream_means.items()},
+        **info_fields("eval", result.info_means),
         "eval_episodes": len(result.returns),
         "eval_length_mean": sum(result.lengths) / len(result.lengths),
         "eval_seed": seed,

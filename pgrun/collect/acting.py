@@ -65,6 +65,8 @@ def finish_rollout(recorder: Recorder, stats: EpisodeStats) -> Transition:
     check_observations(rollout)
     over = stack_steps(recorder.over) if recorder.over else rollout.last
     stats.add(rollout.reward, over, rollout.valid, recorder.streams())
+    for t, infos in recorder.infos:
+        stats.add_infos(infos, rollout.valid[t])
     return rollout
 
 

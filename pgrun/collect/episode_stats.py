@@ -26,7 +26,9 @@ class EpisodeStats:
         self.streams: dict[str, np.ndarray] = {}
         self.finished: list[tuple[float, int]] = []  # since the last `take`
         self.finished_streams: dict[str, list[float]] = {}
+        self.finished_infos: dict[str, list[float]] = {}  # since the last `take_infos`
         self.recent: deque[float] = deque(maxlen=100)
+        self.recent_infos: dict[str, deque[float]] = {}
         self.count = 0
         self.differ = False  # whether wrappers have changed a return
 
@@ -55,6 +57,27 @@ class EpisodeStats:
             self.differ = self.differ or (name == WRAPPED and sums != returns)
             self.finished_streams.setdefault(name, []).extend(sums)
 
+    def add_infos(self, infos: dict[str, Tensor], valid: Tensor) -> None:
+        """Count what `info` said of episodes that end in one step.
+
+        Args:
+            infos: numbers [B] by their curves' names, NaN where there is none.
+            valid: [B] bool; other rows count nowhere.
+        """
+        for name, x in infos.items():
+            self.hear_infos({name: x[valid & ~x.isnan()].tolist()})
+
+    def hear_infos(self, infos: dict[str, list[float]]) -> None:
+        """Count numbers of `info`, one an episode, by their curves' names."""
+        for name, values in infos.items():
+            self.finished_infos.setdefault(name, []).extend(values)
+            self.recent_infos.setdefault(name, deque(maxlen=100)).extend(values)
+
+    def take_infos(self) -> dict[str, list[float]]:
+        """Return what `info` said of the episodes that finished since the last call, by the curves' names."""
+        finished, self.finished_infos = self.finished_infos, {}
+        return finished
+
     def take(self) -> list[tuple[float, int]]:
         """Return the (return, length) of each episode that finished since the last call."""
         finished, self.finished = self.finished, []
@@ -76,6 +99,13 @@ class EpisodeStats:
             "recent": list(self.recent),
             "count": self.count,
             "differ": self.differ,
+            **({"infos": self.infos_snapshot()} if self.recent_infos else {}),
+        }
+
+    def infos_snapshot(self) -> dict[str, list[list[float]]]:
+        """Return, for each curve of `info`, the values since the last `take_infos` and the recent ones."""
+        return {
+            name: [list(self.finished_infos.get(name, [])), list(recent)] for name, recent in self.recent_infos.items()
         }
 
     def restore(self, state: dict[str, Any], *, open_episodes: bool) -> None:
@@ -87,6 +117,10 @@ class EpisodeStats:
         self.finished_streams = {name: list(x) for name, x in state["finished_streams"].items()}
         self.recent.extend(state["recent"])
         self.count, self.differ = state["count"], state.get("differ", False)
+        for name, (finished, recent) in state.get("infos", {}).items():
+            self.recent_infos[name] = deque(recent, maxlen=100)
+            if finished:
+                self.finished_infos[name] = list(finished)
 
 
 def per_episode(

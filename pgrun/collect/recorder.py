@@ -27,6 +27,7 @@ class Recorder:
         self.other: list[dict[str, Tensor]] = []
         self.extras: list[dict[str, Tensor]] = []
         self.over: list[Tensor] = []  # where the environments' own episodes end, if they say so
+        self.infos: list[tuple[int, dict[str, Tensor]]] = []  # by step: of the episodes that end there
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -52,6 +53,8 @@ class Recorder:
             self.other.append(step.streams)
         if step.over is not None:
             self.over.append(step.over)
+        if step.infos:
+            self.infos.append((len(self) - 1, step.infos))
         return step.obs, begun_anew(carry, step, policy)
 
     def streams(self) -> dict[str, Tensor]:
@@ -63,7 +66,8 @@ class Recorder:
         if not self.reward:
             return None
         over = {"over": stack_steps(self.over)} if self.over else {}
-        return {**self.rollout()._asdict(), "streams": self.streams(), **over}
+        infos = {"infos": [[t, dict(row)] for t, row in self.infos]} if self.infos else {}
+        return {**self.rollout()._asdict(), "streams": self.streams(), **over, **infos}
 
     @classmethod
     def of(cls, state: dict[str, Any] | None) -> Recorder:
@@ -73,6 +77,7 @@ class Recorder:
             for name in ("action", "reward", "discount", "last", "valid"):
                 getattr(recorder, name).extend(state[name].unbind())
             recorder.over = list(state["over"].unbind()) if "over" in state else []
+            recorder.infos = [(t, row) for t, row in state.get("infos", [])]
             for t in range(len(recorder)):
                 recorder.obs.append(map_obs(lambda x: x[t], state["obs"]))  # noqa: B023
                 recorder.next_obs.append(map_obs(lambda x: x[t], state["next_obs"]))  # noqa: B023

@@ -39,7 +39,7 @@ def is_sweep(argv: Sequence[str]) -> bool:
     return any(arg in ("-m", "--multirun", "hydra.mode=MULTIRUN") or arg.startswith("+sweep=") for arg in argv)
 
 
-OPEN = ("eval.env.", "env.kwargs.", "hydra.launcher.additional_parameters.", "hydra.sweeper.params.")
+OPEN = ("eval.env.", "env.kwargs.", "hooks.", "hydra.launcher.additional_parameters.", "hydra.sweeper.params.")
 
 
 def whole_numbers(argument: str) -> str:

@@ -10,8 +10,9 @@ GROUPS = {  # by what `pgrun list` calls them
     **{"algos": "algo", "advantages": "algo/advantage", "baselines": "algo/baseline"},
     **{"critic_fits": "algo/critic_fit", "explorations": "algo/exploration"},
     **{"envs": "env", "shapings": "env/shaping", "networks": "network", "optimizers": "optimizer"},
-    **{"memories": "memory", "collectors": "collector", "parallel": "parallel", "sweeps": "sweep"},
+    **{"memories": "memory", "collectors": "collector", "parallel": "parallel", "hooks": "hook", "sweeps": "sweep"},
 }
+ADDED = ("hook", "sweep")  # groups of which no run has a member by itself: +hook=NAME
 
 
 def members(group: str, *folders: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException, Ove
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.command_line import user_folder
+from pgrun.config.groups import ADDED
 from pgrun.config.index import index
 from pgrun.config.paths import config_dir
 from pgrun.config.suggest import nearest
@@ -113,6 +114,8 @@ def unknown_key(key: str, argv: Sequence[str]) -> str:
             "let it begin with '# @package _global_'"
         )
     known, groups = names_there_are(key, argv)
+    if key in ADDED:
+        return f"no run has a {key} by itself, so it is added: write +{key}=NAME"
     if key in groups:
         return f"{key} chooses a group's member: write {key}=NAME"
     if (below := [name for name in known if name.startswith(f"{key}.")]) and "." not in key:

@@ -102,6 +102,7 @@ class Root:
         checkpoint: when the run's state is written.
         log: when curves get points.
         diagnostics: what an update measures of itself.
+        hooks: hooks of the run by names of yours, each with its _target_; null: none by this name.
         network: how encoders are made.
         optimizer: what makes gradient steps.
         parallel: how several processes run the loop together.
@@ -133,13 +134,14 @@ class Root:
     collector: Part
     diagnostics: Diagnostics | None = None
     demonstrations: FileName | None = None
+    hooks: Mapping[str, Part | None] | None = None
 
 
 # Arguments that the run itself gives to a part, so that no config can.
 GIVEN = {
     "algo": ("obs_space", "action_space", "network", "optimizer", "device", "compile", "rank"),
-    "env": ("seed",),
-    "eval.env": ("seed",),
+    "env": ("seed", "reads"),
+    "eval.env": ("seed", "reads"),
     "collector": ("env", "device", "seed", "rank"),
     "memory": ("env", "learn_device", "state_size"),
     "optimizer": ("params",),

@@ -180,6 +180,8 @@ def kind_of_node(type_: Any) -> str:
 def advice(key: str, type_: Any, name: str = "NAME") -> str:
     """Say how to give a part, or a value, to a key."""
     inner = core(type_)
+    if key.startswith("hooks.") and isinstance(inner, Part):
+        return f"name a class by {key}._target_=module.Class, or choose one by +hook=NAME"
     if is_section(inner):
         return f"as {key}.{next(iter(signature(inner.target).settings))}=…"  # type: ignore[union-attr]
     if is_mapping(inner):

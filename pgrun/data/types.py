@@ -9,7 +9,7 @@ discrete choices as one-hot: [B, A].
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -20,6 +20,7 @@ from torch import Tensor
 from pgrun.core import ranks
 
 Obs = Any  # Tensor [B, *O], or a dict of them
+NOT_CHANGED = "its copies can't be made anew one by one"  # `unchangeable` of environments that don't say
 WRAPPED = "return_wrapped"  # the stream of rewards after a user's wrappers, if they change them
 Carry = tuple[Tensor, ...]  # what a policy remembers between steps, each [B, ...]; often ()
 
@@ -51,6 +52,8 @@ class Step(NamedTuple):
     streams: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
     # [B] bool, the ends of the environment's own episodes; None: as `last` (a wrapper may end one at each life lost)
     over: Tensor | None = None
+    # Numbers of `info` [B] of the episodes that end here, by their curves' names; NaN where none ends, or has none.
+    infos: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
 
 
 class VectorEnv(Protocol):
@@ -86,6 +89,21 @@ class VectorEnv(Protocol):
 
     def close(self) -> None:
         """Free processes and windows."""
+
+
+class ChangeableEnv(VectorEnv, Protocol):
+    """A `VectorEnv` whose copies can be made anew with other arguments."""
+
+    @property
+    def unchangeable(self) -> str:
+        """Why `change` can't be called; "" where it can."""
+
+    def change(self, arguments: Mapping[str, Any]) -> None:
+        """Have each copy's next episode begin in an environment with other arguments.
+
+        Args:
+            arguments: they take the place of those of the config with the same names; the others stay.
+        """
 
 
 def map_obs(function: Callable[..., Any], obs: Obs, *others: Obs) -> Obs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from pgrun.data.plain import CantCapture, decode, encode
 from pgrun.data.types import WRAPPED, Obs, Step
 from pgrun.envs.batch import Batch
 from pgrun.envs.codecs import action_codec, observation_codec
+from pgrun.envs.infos import EpisodeInfos, Over
+from pgrun.envs.one_copy import NOTHING
 from pgrun.envs.outside import Outside
 from pgrun.envs.state import apply_object, capture_object, copies_of, copy_axes, offers_state
 from pgrun.errors import failing, told
@@ -38,6 +40,7 @@ class GymVectorEnv:
         name: of an environment whose copies are not `Checked` one by one, so that it is checked here.
         remake: makes it anew with a seed, if `reset` takes none.
         resize: makes a natively vectorised one with another number of copies.
+        reads: keys of `info` whose numbers are wanted, and how to reduce each over an episode.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class GymVectorEnv:
         name: str = "",
         remake: Callable[[int], Any] | None = None,
         resize: Callable[[int], Any] | None = None,
+        reads: Mapping[str, Over] = NOTHING,
     ) -> None:
         self.env, self.num_envs, self.same_step, self.stateful, self.remake = env, num_envs, same_step, stateful, remake
         obs_space = getattr(env, "single_observation_space", None)
@@ -66,10 +70,16 @@ class GymVectorEnv:
         self.why_stateless = ""
         self.resize, self.one_object = resize, stateful == "native"
         self._at = failing("an environment", "reset")
+        self.infos = EpisodeInfos(reads, num_envs)
+        self.changed: dict[str, Any] = {}  # those that `change` put in the place of others
+        self.changes = 0  # how often
+        self.seed = 0  # of the last reset that had one
 
     def reset(self, seed: int | None = None, group: int = 1) -> Obs:
         """Start new episodes; see `VectorEnv.reset`."""
         self.pending[:] = False
+        self.infos.begin()
+        self.seed = self.seed if seed is None else seed
         if group > 1:
             assert seed is not None
             return self._tensor(self._reset_groups(seed, group))
@@ -144,6 +154,7 @@ class GymVectorEnv:
             own = [0.0 if x is None else x for x in info["own_reward"]]
             streams = {"return": torch.tensor(own, dtype=torch.float32), WRAPPED: paid}
             over = torch.from_numpy(last & ~np.array(info.get("goes_on", [False]), dtype=bool))
+        ends = last if over is None else over.numpy()
         return Step(
             obs=observed,
             next_obs=successor,
@@ -153,11 +164,32 @@ class GymVectorEnv:
             valid=valid,
             streams=streams,
             over=over,
+            infos=self.infos.read(info, ends & valid.numpy(), valid.numpy()),
         )
+
+    @property
+    def unchangeable(self) -> str:
+        """The reason why `change` can't be called; "" if it can."""
+        if self.stateful == "copies":
+            return ""
+        return "its copies are one object, and can't be made anew one by one: use env.backend=sync or async"
+
+    def change(self, arguments: Mapping[str, Any]) -> None:
+        """Have each copy's next episode begin with other arguments; see `ChangeableEnv.change`."""
+        if arguments == self.changed:
+            return
+        self.changed, self.changes = dict(arguments), self.changes + 1
+        seeds = np.random.SeedSequence([self.seed, self.changes]).generate_state(self.num_envs)
+        self.env.all(["change"] * self.num_envs, [(self.changed, int(seed)) for seed in seeds])
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return the state; None if there is none, and then `why_stateless` says why."""
         state: dict[str, Any] = {"pending": encode(self.pending)}
+        if self.infos.sums:
+            state["infos"] = self.infos.snapshot()
+        if self.changes:
+            copies = self.env.all(["changes"] * self.num_envs, [()] * self.num_envs)
+            state["changes"] = {"changed": self.changed, "count": self.changes, "copies": copies}
         if self.stateful == "native":
             base = self.env.unwrapped
             try:
@@ -178,6 +210,10 @@ class GymVectorEnv:
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a snapshot; see `VectorEnv.restore`."""
         self.pending = decode(state["pending"])
+        self.infos.restore(state.get("infos", {}))
+        if "changes" in state:
+            self.changed, self.changes = state["changes"]["changed"], state["changes"]["count"]
+            self.env.all(["put_changes"] * self.num_envs, [(copy,) for copy in state["changes"]["copies"]])
         if "own" in state:
             self.env.unwrapped.restore(decode(state["own"]))
         elif "native" in state:

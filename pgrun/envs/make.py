@@ -20,7 +20,9 @@ from pgrun.config.ranges import Count
 from pgrun.envs.arguments import Arguments
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
+from pgrun.envs.infos import SUCCESS, Over
 from pgrun.envs.interface import check_spaces
+from pgrun.envs.one_copy import NOTHING
 from pgrun.envs.processes import Processes
 from pgrun.envs.state import Stateful
 from pgrun.envs.vector import Copies
@@ -46,6 +48,7 @@ def make(
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
     seed: int,
     float64: bool = False,
+    reads: Mapping[str, Over] = NOTHING,
 ) -> GymVectorEnv:
     """Make B copies of a Gymnasium environment.
 
@@ -62,6 +65,7 @@ def make(
         wrappers: Gymnasium wrappers, innermost first: {_target_: …, _partial_: true, …}.
         seed: of the copies, until they are reset with one.
         float64: keep 64-bit numbers until network.normalize_obs has taken the mean off.
+        reads: keys of `info` whose numbers are wanted, beside is_success, and how to reduce each over an episode.
 
     Raises:
         UserError: an id, backend or combination that can't be had, or a package that is missing.
@@ -71,7 +75,8 @@ def make(
     if autoreset not in ("same_step", "next_step"):
         raise UserError(f"env.autoreset={autoreset} is not known; choose same_step or next_step")
     with making(id, extra):
-        return _make(id, num_envs, backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed)
+        how = (backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed, reads)
+        return _make(id, num_envs, *how)
 
 
 @contextmanager
@@ -117,9 +122,10 @@ def _make(
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
     float64: bool,
     seed: int,
+    reads: Mapping[str, Over],
 ) -> GymVectorEnv:
     if backend == "envpool":
-        return _envpool(id, num_envs, limit, kwargs, wrappers, float64, seed)
+        return _envpool(id, num_envs, limit, kwargs, wrappers, float64, seed, reads)
     module, _, name = id.rpartition(":")
     spec = gym.spec(id) if not module else _imported_spec(module, name)
     has_native = spec.vector_entry_point is not None and not wrappers
@@ -147,16 +153,17 @@ def _make(
             float64=float64,
             name=id,
             resize=native,
+            reads=reads,
         )
     known = Known(id, sub_seeds(seed, num_envs), float64)
 
     def copy(index: int) -> Callable[[], gym.Env]:
-        def build() -> gym.Env:
+        def build(changed: Mapping[str, Any] = NOTHING) -> gym.Env:
             if os.getpid() != known.process:
                 seed_generators(known.seeds[index])
             if "mujoco" in str(spec.entry_point):
                 log_mujoco_warnings()
-            arguments = given(id, spec.entry_point, spec, kwargs)
+            arguments = given(id, spec.entry_point, spec, {**kwargs, **changed})
             env = arguments.call(functools.partial(gym.make, id, disable_env_checker=True), "can't be made")
             check_spaces(env, id)
             return Checked(Stateful(wrapped(env, wrappers), index), known)
@@ -164,8 +171,9 @@ def _make(
         return build
 
     same = autoreset == "same_step"
-    envs = (Processes if backend == "async" else Copies)([copy(i) for i in range(num_envs)], same_step=same)
-    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful="copies", float64=float64)
+    kind = Processes if backend == "async" else Copies
+    envs = kind([copy(i) for i in range(num_envs)], same_step=same, reads={SUCCESS: "last", **reads})
+    return GymVectorEnv(envs, num_envs=num_envs, same_step=same, stateful="copies", float64=float64, reads=reads)
 
 
 def _envpool(
@@ -176,6 +184,7 @@ def _envpool(
     wrappers: Sequence[Any],
     float64: bool,
     seed: int,
+    reads: Mapping[str, Over],
 ) -> GymVectorEnv:
     if wrappers:
         raise UserError("env.backend=envpool takes no env.wrappers; use env.backend=sync or async")
@@ -202,6 +211,7 @@ def _envpool(
         float64=float64,
         name=id,
         remake=make,
+        reads=reads,
     )
 
 

@@ -8,7 +8,7 @@ import pickle
 import signal
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ import gymnasium as gym
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from pgrun.compat.processes import kill_at_exit
+from pgrun.envs.infos import Over
 from pgrun.envs.one_copy import Copy, Make
 from pgrun.envs.vector import Copies
 from pgrun.errors import EnvFailed, failing, told
@@ -34,7 +35,7 @@ class Processes(Copies):
         self.workers: list[Any] = []
         for i, make in enumerate(makers):
             our_end, worker_end = context.Pipe()
-            work = (i, CloudpickleWrapper(make), self.same_step, worker_end, our_end)
+            work = (i, CloudpickleWrapper(make), self.same_step, self.reads, worker_end, our_end)
             worker = context.Process(target=serve, args=work, daemon=True, name=f"pgrun-environment-{i}")  # type: ignore[attr-defined]
             self.pipes.append(our_end)
             self.workers.append(worker)
@@ -99,14 +100,14 @@ class Processes(Copies):
         return reasons
 
 
-def serve(i: int, make: Any, same_step: bool, pipe: Any, parents: Any) -> None:
+def serve(i: int, make: Any, same_step: bool, reads: Mapping[str, Over], pipe: Any, parents: Any) -> None:
     """Run one copy in this process: obey orders until one says close, or the parent is gone."""
     gc.freeze()  # a fork must not finalise its parent's objects: the threads that this needs are not here
     parents.close()
     leave_to_leader()
     copy: Copy | None = None
     try:
-        copy = Copy(make, i, same_step)
+        copy = Copy(make, i, same_step, reads)
         pipe.send(("answer", copy.spaces()))
         while (order := pipe.recv())[0] != "close":
             method, given = order

@@ -8,8 +8,8 @@ Ng, Harada & Russell 1999, https://people.eecs.berkeley.edu/~pabbeel/cs287-fa09/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pgrun.config.ranges import CountOrZero
-from pgrun.data.types import Obs, Step, VectorEnv
+from pgrun.data.types import NOT_CHANGED, ChangeableEnv, Obs, Step, VectorEnv
 from pgrun.errors import UserError
 
 Potential = Callable[[Obs], Tensor]  # Φ: observations [B, *O] -> [B]
@@ -39,6 +39,7 @@ class Shaped:
         self.env, self.gamma, self.potential = env, gamma, potential
         self.num_envs, self.obs_space, self.action_space = env.num_envs, env.obs_space, env.action_space
         self.ungrouped = getattr(env, "ungrouped", "it has no groups")
+        self.unchangeable = getattr(env, "unchangeable", NOT_CHANGED)
         self.phi = self.value(_zeros(env.obs_space, env.num_envs))  # Φ(s_t); a potential that fails is refused now
 
     def value(self, obs: Obs) -> Tensor:
@@ -65,6 +66,10 @@ class Shaped:
         self.phi = after if step.obs is step.next_obs else self.value(step.obs)
         streams = {"return": step.reward, **step.streams, "return_shaped": shaped}
         return step._replace(reward=shaped, streams=streams)
+
+    def change(self, arguments: Mapping[str, Any]) -> None:
+        """Have each copy's next episode begin with other arguments; see `ChangeableEnv.change`."""
+        cast(ChangeableEnv, self.env).change(arguments)
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return the environments' state and Φ; see `VectorEnv.snapshot`."""

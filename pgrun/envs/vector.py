@@ -3,20 +3,21 @@
 They replace Gymnasium's own vector environments. Those build an extra copy to see its spaces, merge everything that
 copies put into `info`, and wait for ever for a copy that can't answer.
 
-Of `info` only the keys in `READ` are read; each becomes a list, a copy's value or None.
+Of `info` only numbers under the keys that are asked for are read; see `pgrun.envs.infos`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
-from pgrun.envs.one_copy import Copy, Make
+from pgrun.envs.infos import Over
+from pgrun.envs.one_copy import NOTHING, Copy, Make
 from pgrun.errors import UserError
 
 log = logging.getLogger("pgrun")
@@ -28,10 +29,11 @@ class Copies:
     Args:
         makers: one for each copy.
         same_step: whether an ended episode's copy begins anew in the same step, else in the next one.
+        reads: the keys of `info` that are asked for.
     """
 
-    def __init__(self, makers: Sequence[Make], *, same_step: bool) -> None:
-        self.num_envs, self.same_step = len(makers), same_step
+    def __init__(self, makers: Sequence[Make], *, same_step: bool, reads: Mapping[str, Over] = NOTHING) -> None:
+        self.num_envs, self.same_step, self.reads = len(makers), same_step, reads
         self.closed = False
         self.copies: list[Copy] = []
         self._steps = ["step"] * self.num_envs
@@ -50,7 +52,7 @@ class Copies:
     def begin(self, makers: Sequence[Make]) -> list[tuple[gym.Space, gym.Space]]:
         """Make the copies and return the spaces of each."""
         for i, make in enumerate(makers):
-            self.copies.append(Copy(make, i, self.same_step))
+            self.copies.append(Copy(make, i, self.same_step, self.reads))
         return [copy.spaces() for copy in self.copies]
 
     def all(self, methods: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

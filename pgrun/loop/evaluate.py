@@ -30,6 +30,7 @@ class Evaluation:
     max_steps: int | None = None  # the number of steps at which they were cut
     unended: bool = False  # whether episodes were left out because none ended
     copies: list[int] = field(default_factory=list)  # the copy of the environment that each episode ran in
+    infos: dict[str, list[float]] = field(default_factory=dict)  # numbers of `info`, by their curves' names
 
     @property
     def note(self) -> str:
@@ -56,6 +57,11 @@ class Evaluation:
     def stream_means(self) -> dict[str, float]:
         """The mean return of each other stream of rewards, by name."""
         return {name: sum(returns) / len(returns) for name, returns in self.streams.items()}
+
+    @property
+    def info_means(self) -> dict[str, float]:
+        """The mean of each number of `info` over the episodes that have it, by its curve's name."""
+        return {name: sum(values) / len(values) for name, values in self.infos.items()}
 
 
 class Interrupted(Exception):
@@ -158,6 +164,7 @@ def evaluation_steps(
     lengths: list[int] = []
     copies: list[int] = []
     streams: dict[str, list[float]] = {}
+    infos: dict[str, list[float]] = {}
     bound, rounds, cuts, ended_before, unended = Bound(max_steps), 0, 0, 0, False
     taken = 0
     obs, carry = env.reset(seed), algorithm.initial_carry(b)
@@ -194,6 +201,9 @@ def evaluation_steps(
                     copies.append(i)
                     for name in totals:
                         streams.setdefault(name, []).append(float(totals[name][i]))
+                    for name, x in step.infos.items():
+                        if not math.isnan(value := float(x[i])):
+                            infos.setdefault(name, []).append(value)
                     share[i] -= 1
                 total[i], length[i] = 0.0, 0
                 for other in totals.values():
@@ -211,4 +221,4 @@ def evaluation_steps(
             yield Moment(None, share > 0, torch.zeros(b, dtype=torch.bool), total, length)
     if streams.get(WRAPPED) == returns:
         del streams[WRAPPED]
-    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps, unended, copies)
+    return Evaluation(returns, lengths, streams, cuts + bound.cuts, max_steps, unended, copies, infos)

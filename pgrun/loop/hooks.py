@@ -102,6 +102,7 @@ class Evaluate:
         self.env: VectorEnv | None = None
         self.best: float | None = None
         self.latest: float | None = None
+        self.result: Evaluation | None = None  # the latest, of this session
         self.latest_at = -1  # the environment step of that evaluation
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
@@ -122,7 +123,8 @@ class Evaluate:
         self.due.pass_by(clock.steps)
         self.latest, self.latest_at = result.mean, clock.steps
         self.record("eval/return", result.mean, clock.steps)
-        for name, mean in result.stream_means.items():
+        self.result = result
+        for name, mean in {**result.stream_means, **result.info_means}.items():
             self.record(f"eval/{name}", mean, clock.steps)
         self.record("eval/episode_length", sum(result.lengths) / len(result.lengths), clock.steps)
         if self.best is None or result.mean > self.best:

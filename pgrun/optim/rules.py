@@ -26,6 +26,7 @@ class Optimizer:
 
     Attributes:
         lr: the learning rate now.
+        factor: what the schedules' rates are multiplied by.
         own: the part of the vector that has a learning rate of its own; None: there is none.
         own_lr: that rate now.
     """
@@ -36,6 +37,7 @@ class Optimizer:
     def __init__(self, params: list[Tensor], *, lr: float | str, schedule: str) -> None:
         (self.theta,) = params
         self.rate, self.falling = Schedule(lr, schedule, setting="optimizer.schedule"), schedule
+        self.factor = 1.0
         self.own: slice | None = None
         self.own_rate = self.rate
         self.lr = self.own_lr = self.rate(0.0)
@@ -64,7 +66,7 @@ class Optimizer:
 
     def set_progress(self, progress: float) -> None:
         """Follow the schedules; progress in [0, 1]."""
-        self.lr, self.own_lr = self.rate(progress), self.own_rate(progress)
+        self.lr, self.own_lr = self.factor * self.rate(progress), self.factor * self.own_rate(progress)
 
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
         """Take the parameters in the vector and the likelihood of the model's outputs; most rules need neither."""

@@ -41,16 +41,21 @@ class CommonClock(Clock):
         steps, finished = ranks.total(counts).tolist()
         self.steps += steps
         if finished:
-            self.hear(gather((self.stats.take(), self.stats.take_streams()) if self.rank else None))
+            self.hear(gather(self.taken() if self.rank else None))
+
+    def taken(self) -> tuple[Any, ...]:
+        """Take this rank's finished episodes, and what is known of them, for the leader."""
+        return self.stats.take(), self.stats.take_streams(), self.stats.take_infos()
 
     def hear(self, others: Sequence[Any]) -> None:
         """Add the finished episodes of other ranks to the leader's statistics.
 
         Args:
-            others: one entry a rank: its finished episodes and its reward streams, or None.
+            others: one entry a rank: its finished episodes, their reward streams and infos, or None.
         """
         stats = self.stats
-        for episodes, streams in filter(None, others):
+        for episodes, streams, infos in filter(None, others):
+            stats.hear_infos(infos)
             stats.finished += episodes
             stats.recent += [episode_return for episode_return, _ in episodes]
             stats.count += len(episodes)

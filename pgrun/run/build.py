@@ -6,7 +6,7 @@ Nothing is written here, so every refusal comes before the first file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from pgrun.config.resolve import resolved
 from pgrun.data.types import VectorEnv
 from pgrun.errors import UserError
 from pgrun.loop.diagnostics import diagnosed
+from pgrun.loop.moments import MakeEnv, RunHook
 from pgrun.loop.team import Team
 from pgrun.loop.train import Update
 from pgrun.memory.memory import Memory
 from pgrun.nn.precision import set_matmul_precision
 from pgrun.optim.compiled import check_compiler
 from pgrun.run import checkpoint
+from pgrun.run.config_hooks import check_hooks, make_hooks, reads_of
 from pgrun.run.devices import learn_device, pick
-from pgrun.run.environments import make_env, make_eval_env, second_env
+from pgrun.run.environments import hook_env, make_env, make_eval_env, second_env
 from pgrun.run.instantiate import call, check_arguments
 from pgrun.system.allocator import keep_freed_memory
 from pgrun.system.randomness import seed_generators
@@ -45,6 +47,8 @@ class Parts:
     make_eval_env: Callable[[int], VectorEnv]  # makes environments for so many episodes
     team: Team
     settings: dict[str, Any]  # the config as plain values, from which other processes build their parts
+    hooks: dict[str, RunHook] = field(default_factory=dict)  # those of the config, by name
+    make_env: MakeEnv | None = None  # makes one environment for a hook
 
 
 def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int = 0) -> Parts:
@@ -69,8 +73,10 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     if "episodes" in config.collector:
         local.collector.episodes = team.episodes(config.collector.episodes)
     local.seed = team.seed(config.seed)
+    hooks = {} if rank else make_hooks(config)
+    reads = config.get("reads", {}) if rank else reads_of(hooks)
     seed_generators(local.seed)
-    env = make_env(local)
+    env = make_env(local, reads=reads)
     algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
     act = pick(config.act_device, learn, "act_device")
@@ -93,10 +99,13 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
                 algorithm.start_from(load_tensors(run), f"algo.init_from={run}")
     update = diagnosed(algorithm, **config.get("diagnostics", {}), num_envs=env.num_envs)
     settings = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
-    parts = Parts(algorithm, update, collector, memory, lambda episodes: second_env(config, episodes), team, settings)
+    settings["reads"] = reads
+    second, single = partial(second_env, config, reads=reads), partial(hook_env, config)
+    parts = Parts(algorithm, update, collector, memory, second, team, settings, hooks, single)
     if config.eval.get("env") and not rank:
         make_eval_env(config, 1, env).close()  # refuses impossible ones before anything is written
     team.take(algorithm, collector, memory)
+    check_hooks(hooks, config, env, team.workers, single)
     return parts
 
 

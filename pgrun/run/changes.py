@@ -32,6 +32,7 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
         UserError: a key can't change, or a value is wrong.
     """
     known = [key for key in keys(config) if within(key, able)] + [key for key in able if key.startswith("eval.")]
+    known += [f"hooks.{name}" for name in config.get("hooks") or {} if "hooks" in able]
     for text in overrides:
         key, equals, _ = text.partition("=")
         if not equals:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import gymnasium as gym
 from hydra.utils import instantiate
@@ -11,25 +13,28 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun.config.suggest import nearest
 from pgrun.config.wrapper_settings import wrapper_settings
 from pgrun.data.types import VectorEnv
+from pgrun.envs.infos import Over
+from pgrun.envs.one_copy import NOTHING as NOTHING_READ
 from pgrun.envs.shaping import Shaped
 from pgrun.errors import EnvFailed, UserError
 from pgrun.run.instantiate import call
 from pgrun.system.randomness import own_randomness
 
 
-def make_env(config: DictConfig, num_envs: int | None = None) -> VectorEnv:
+def make_env(config: DictConfig, num_envs: int | None = None, *, reads: Mapping[str, Over] = NOTHING_READ) -> VectorEnv:
     """Make the environments of a config.
 
     Args:
         config: the composed config.
         num_envs: how many, for evaluation, where nothing shapes the reward; None: those of training.
+        reads: keys of `info` whose numbers are wanted.
     """
     env = config.env if num_envs is None else eval_settings(config, num_envs)
     env = OmegaConf.masked_copy(env, [str(k) for k in env if k != "shaping"])
     if "wrappers" in env:
         env.wrappers = wrapper_settings(env.wrappers)
     with own_randomness(config.seed) if num_envs is not None else nullcontext():
-        made = call(env, seed=config.seed)
+        made = call(env, seed=config.seed, reads=dict(reads))
     shaping = config.env.get("shaping")
     return shaped(made, shaping, config.algo) if shaping and num_envs is None else made
 
@@ -42,12 +47,34 @@ def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
 
 
 EVAL_ENVS = 32  # the most copies in an evaluation where all are one object
+ALONE = {"backend": "sync", "autoreset": "next_step"}  # of a single environment, whose last state can be drawn
 
 
-def second_env(config: DictConfig, episodes: int) -> VectorEnv:
+def hook_env(config: DictConfig, arguments: Mapping[str, Any], *, training: bool = False) -> VectorEnv:
+    """Make one environment as evaluation has them, with arguments in place of those of the config.
+
+    Args:
+        config: the composed config.
+        arguments: of the environment itself, as in env.kwargs.
+        training: make it as training has them.
+
+    Raises:
+        UserError: the environment takes no such argument.
+    """
+    if "kwargs" not in config.env:
+        raise UserError(f"{config.env.get('_target_')} takes no env.kwargs")
+    given = {} if training else OmegaConf.to_container(config.eval.get("env") or OmegaConf.create({}))
+    alone = {key: value for key, value in ALONE.items() if key in config.env and value is not None}
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    config.eval.env = OmegaConf.merge(given, alone, {"kwargs": dict(arguments)})
+    return make_env(config, 1)
+
+
+def second_env(config: DictConfig, episodes: int, *, reads: Mapping[str, Over] = NOTHING_READ) -> VectorEnv:
     """Make the environments for an evaluation during or after training; raise EnvFailed if that fails."""
     try:
-        return make_eval_env(config, episodes)
+        return make_eval_env(config, episodes, reads=reads)
     except UserError as error:
         raise EnvFailed(
             f"evaluation needs environments of its own (here {eval_copies(config, episodes)}, eval.num_envs), and they "
@@ -60,7 +87,9 @@ def eval_copies(config: DictConfig, episodes: int) -> int:
     return min(episodes, config.eval.get("num_envs") or config.env.get("num_envs", 1))
 
 
-def make_eval_env(config: DictConfig, episodes: int, beside: VectorEnv | None = None) -> VectorEnv:
+def make_eval_env(
+    config: DictConfig, episodes: int, beside: VectorEnv | None = None, *, reads: Mapping[str, Over] = NOTHING_READ
+) -> VectorEnv:
     """Make environments to evaluate so many episodes in.
 
     There are as many copies as in training, or as `eval.num_envs` says. Where copies are rows of arrays, and so cost
@@ -70,16 +99,15 @@ def make_eval_env(config: DictConfig, episodes: int, beside: VectorEnv | None = 
         config: the composed config.
         episodes: of the evaluation.
         beside: the environments of training, whose spaces these must have; None: don't compare.
+        reads: keys of `info` whose numbers are wanted.
 
     Raises:
         UserError: they can't be made, or have other spaces.
     """
-    from pgrun.run.environments import make_env
-
-    env = make_env(config, copies := eval_copies(config, episodes))
+    env = make_env(config, copies := eval_copies(config, episodes), reads=reads)
     if config.eval.get("num_envs") is None and getattr(env, "one_object", False) and copies < min(episodes, EVAL_ENVS):
         env.close()
-        env = make_env(config, min(episodes, EVAL_ENVS))
+        env = make_env(config, min(episodes, EVAL_ENVS), reads=reads)
     if beside is not None:
         for what, ours, theirs in (
             ("observations", env.obs_space, beside.obs_space),

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.errors import Diverged, EnvFailed, UserError
+from pgrun.errors import Diverged, EnvFailed, HookFailed, UserError
 from pgrun.run.console import pasted, shown
 from pgrun.system.atomic import replace
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrun")
 
 
-def note_traceback(folder: Path, error: EnvFailed) -> None:
-    """Append the traceback of an environment's failure to pgrun.log, if that can be written."""
+def note_traceback(folder: Path, error: EnvFailed | HookFailed) -> None:
+    """Append the traceback of an environment's or a hook's failure to pgrun.log, if that can be written."""
     with suppress(OSError), open(folder / "pgrun.log", "a", encoding="utf-8") as file:
         file.write(f"{error}\n{error.trace}")
 
@@ -39,16 +39,24 @@ def fields(stats: EpisodeStats, evaluation: Evaluate, final: Evaluation | None) 
         final: the evaluation at the end, if there was one.
     """
     recent = list(stats.recent)
+    infos = {name: sum(values) / len(values) for name, values in stats.recent_infos.items() if values}
     return {
         "train_return_mean": sum(recent) / len(recent) if recent else None,
+        **info_fields("train", infos),
         "eval_return_mean": final.mean if final else None,
         "eval_return_std": final.std if final else None,
         **({f"eval_{name}_mean": mean for name, mean in final.stream_means.items()} if final else {}),
+        **info_fields("eval", final.info_means if final else {}),
         "eval_episodes": len(final.returns) if final else 0,
         "eval_episodes_cut": final.cut if final else 0,
         "eval_stochastic": evaluation.stochastic,
         "best_eval_return_mean": evaluation.best,
     }
+
+
+def info_fields(begin: str, means: dict[str, float]) -> dict[str, float]:
+    """Return the means of numbers of `info` as fields: eval_success_rate, eval_info_<key>."""
+    return {f"{begin}_{name.replace('/', '_')}": mean for name, mean in means.items()}
 
 
 def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
@@ -65,19 +73,17 @@ def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
     return Diverged(f"{found}, at {at}; {where}. {error.remedy}")
 
 
-def env_failed(error: EnvFailed, folder: Path, kept: Path) -> EnvFailed:
-    """Extend an environment's error by where its traceback is and which checkpoint is left.
+def failed(error: EnvFailed | HookFailed, folder: Path, kept: Path) -> EnvFailed | HookFailed:
+    """Extend an environment's or a hook's error by where its traceback is and which checkpoint is left.
 
     Args:
-        error: the environment's error.
+        error: the error.
         folder: the run directory.
         kept: the path of its last checkpoint, which may not exist.
     """
-    where = shown(folder)
-    more = (
-        f"pgrun resume {pasted(folder)} goes on from {kept.resolve().stem}" if kept.exists() else "nothing was learnt"
-    )
-    return EnvFailed(f"{error}; the traceback is in {where / 'pgrun.log'}; {more}", error.trace)
+    none = "nothing was learnt" if isinstance(error, EnvFailed) else "there was no checkpoint yet"
+    more = f"pgrun resume {pasted(folder)} goes on from {kept.resolve().stem}" if kept.exists() else none
+    return type(error)(f"{error}; the traceback is in {shown(folder) / 'pgrun.log'}; {more}", error.trace)
 
 
 def end_with(*closers: Callable[[], None]) -> None:

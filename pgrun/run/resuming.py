@@ -15,6 +15,7 @@ from pgrun.run import checkpoint
 from pgrun.run.alone import alone
 from pgrun.run.build import build
 from pgrun.run.changes import change, report_stale_config
+from pgrun.run.config_hooks import stop_holds
 from pgrun.run.console import pasted, remark
 from pgrun.run.directory import (
     check_begun,
@@ -33,7 +34,7 @@ from pgrun.run.run import Run
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
 RESUMABLE = (
     *("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile"),
-    *("parallel.address", "parallel.cpus"),
+    *("parallel.address", "parallel.cpus", "hooks"),
 )
 
 
@@ -124,4 +125,8 @@ def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
     if stop_at is not None and latest is not None and latest >= stop_at:
         again = f"pgrun resume {pasted(folder.absolute())} eval.stop_at=null"
         return f"an evaluation reached eval.stop_at={stop_at}; to go on: {again}"
+    if stop_holds(state, config):
+        by, why = state["hooks"]["stopped"]["by"], state["hooks"]["stopped"]["why"]
+        again = f"pgrun resume {pasted(folder.absolute())} hooks.{by}=null, or with other settings of it"
+        return f"hooks.{by} stopped it ({why}); to go on: {again}"
     return ""

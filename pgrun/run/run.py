@@ -11,22 +11,24 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.errors import Diverged, EnvFailed, NotBegun, UserError
+from pgrun.errors import Diverged, EnvFailed, HookFailed, NotBegun, UserError
 from pgrun.loop.evaluate import Evaluation
+from pgrun.loop.hooked import Hooked
 from pgrun.loop.hooks import Checkpoint, Compiling, Evaluate, Note, Report
 from pgrun.loop.train import Clock, Hook, train
 from pgrun.run import checkpoint
 from pgrun.run.build import Parts
 from pgrun.run.checkpoint_files import Written
 from pgrun.run.console import above_bar
+from pgrun.run.final import evaluate_finally
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
-from pgrun.run.result_file import diverged, end_with, env_failed, fields, note_traceback, write_json
+from pgrun.run.result_file import diverged, end_with, failed, fields, note_traceback, write_json
+from pgrun.run.run_state import RunState, ground
 from pgrun.run.sessions import Sessions
 from pgrun.run.tensorboard import TensorBoard
 from pgrun.system.atomic import told
-from pgrun.system.randomness import generators, restore_generators
 from pgrun.system.signals import held_back, interruptible, stop_on_signals
 
 log = logging.getLogger("pgrun")
@@ -94,46 +96,19 @@ class Run:
             record=self.board.scalar,
             on_best=self.write_best,
         )
+        seen = ground(parts, self.clock, folder, config, self.sessions, self.board)
+        self.hooked = Hooked(parts.hooks, seen, self.evaluation, resumed=resume is not None)
+        self.board.heard = self.hooked.point
+        self.state = RunState(parts, config, self.clock, self.evaluation, self.board, self.sessions, self.hooked)
         self.closers = [self.evaluation.close, parts.collector.env.close]
         self.notes: list[str] = []  # lines to print when the run begins
         if resume is not None:
-            self.restore(resume)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
-        parts = self.parts
-        parts.algorithm.restore(state["algorithm"])
-        if not parts.collector.restore(state["collector"]):
-            why = f" ({said})" if (said := state["why_stateless"]) else ""
-            self.notes.append(f"the environments start fresh episodes: their state could not be saved{why}")
-            parts.algorithm.forget_episodes()
-        parts.memory.restore(state["memory"])
-        parts.team.restore(state.get("ranks", []))
-        self.evaluation.restore(state["evaluation"], self.clock.steps)
-        if self.evaluation.reached:
-            self.clock.stop = "stop_at"
-        self.board.restore(state["board"])
-        self.sessions.restore(state)
-        restore_generators(state["generators"])
-        self.saved_at = self.stands()
+            self.notes = self.state.restore(resume)
+            self.saved_at = self.stands()
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything that a resumed run needs, as tensors and plain values."""
-        parts = self.parts
-        others = parts.team.snapshot()
-        collector = parts.collector.snapshot()
-        return {
-            **({"ranks": others} if others else {}),
-            **self.policy(),
-            "collector": collector,
-            "why_stateless": getattr(parts.collector.env, "why_stateless", ""),
-            "memory": parts.memory.snapshot(),
-            "generators": generators(),
-            "evaluation": self.evaluation.snapshot(),
-            "board": self.board.snapshot(),
-            "wall_seconds": self.sessions.whole()["wall_seconds"],
-            "sessions": self.sessions.all(),
-        }
+        return {**self.state.snapshot(), **self.policy()}
 
     def policy(self) -> dict[str, Any]:
         """Return what is needed to evaluate the policy."""
@@ -156,13 +131,20 @@ class Run:
         self.saved_at = self.stands()
 
     def complete(self, clock: Clock, metrics: dict[str, Any]) -> None:
-        """Add an evaluation's result to the checkpoint that was written before it. This is a hook of the loop."""
-        if self.parts.team.apart and self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]:
+        """Write a checkpoint that a hook wants, or add an evaluation to the last one. This is a hook of the loop."""
+        written = self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]
+        if self.hooked.wants_checkpoint() or (self.parts.team.apart and written):
             self.write()
+
+    def announce(self, clock: Clock, metrics: dict[str, Any]) -> None:
+        """Tell the config's hooks of a checkpoint that was written at this step. This is a hook of the loop."""
+        if self.hooked and self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]:
+            self.hooked.checkpoint(checkpoint.latest(self.checkpoints).resolve())
 
     def stands(self) -> tuple[Any, ...]:
         """Return a mark of where the run stands, which differs between any two checkpoints."""
-        return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted
+        stopped = self.hooked.stopped is not None
+        return self.clock.steps, self.clock.updates, self.evaluation.latest_at, self.clock.interrupted, stopped
 
     def write_best(self) -> None:
         """Write best_<n>.pt, with only the policy for evaluation, and point `best.pt` to it."""
@@ -189,17 +171,18 @@ class Run:
             hooks: list[Hook] = [
                 Note(said),
                 Compiling(parts.algorithm),
+                self.hooked.update,  # before the checkpoint, which is to know of it
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
-                *(evaluating := [self.evaluation, *reports]),
-                self.complete,
-                progress,
+                *(evaluating := [self.evaluation, *reports, self.hooked.evaluate]),
+                *(self.complete, self.announce, progress),
             ]
             with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.has_user):
                 try:
                     self.sessions.startup = time.perf_counter() - self.sessions.begin
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
-                        for hook in evaluating:  # an evaluation may have been due at the checkpoint
+                        self.hooked.start()
+                        for hook in [*evaluating, self.announce]:  # what may have been due at the checkpoint
                             hook(clock, {})
                         hooks = [*watches, *hooks]
                         train(parts.algorithm, parts.collector, parts.memory, clock, hooks, update=parts.update)
@@ -208,6 +191,7 @@ class Run:
                 if not clock.updates and not clock.stop:
                     log.warning("nothing was learnt: the run ended before its first update (see memory.warmup)")
                 self.write()
+                self.announce(clock, {})
             if clock.stop in ("interrupted", "pruned"):
                 status = clock.stop
             else:
@@ -216,6 +200,7 @@ class Run:
                     final = self.final_evaluation()
                 self.sessions.after_loop = time.perf_counter() - begin
                 status = "finished"
+            self.hooked.end(self.result(status, final))
         except KeyboardInterrupt:
             status = "interrupted"
             if not clock.stop:  # an environment raised it, not a second signal
@@ -225,7 +210,8 @@ class Run:
                 raise
             trace = "".join(traceback.format_exception(error))
             raise self.kept(EnvFailed(f"an environment can't be used: {error}", trace)) from error
-        except EnvFailed as error:
+        except (EnvFailed, HookFailed) as error:
+            status = "failed"
             raise self.kept(error) from error
         except Diverged as error:
             status = "diverged"
@@ -255,39 +241,32 @@ class Run:
             except UserError as error:
                 log.error(str(error))
 
-    def kept(self, error: EnvFailed) -> EnvFailed:
+    def kept(self, error: EnvFailed | HookFailed) -> EnvFailed | HookFailed:
         """Save what is left after an environment failed, and return the error to report."""
-        self.write_what_is_left()
+        if isinstance(error, EnvFailed):  # a hook leaves the last checkpoint, from which its moment is done again
+            self.write_what_is_left()
         note_traceback(self.folder, error)
-        return env_failed(error, self.folder, checkpoint.latest(self.checkpoints))
+        return failed(error, self.folder, checkpoint.latest(self.checkpoints))
 
     def final_evaluation(self) -> Evaluation | None:
         """Evaluate the final policy if asked to; training's environments are closed first."""
         if not (episodes := self.config.eval.final_episodes):
             return None
         self.free()
-        env = self.parts.make_eval_env(episodes)
-        try:
-            final = self.evaluation.evaluated(env, episodes)
-        finally:
-            env.close()
-        if self.evaluation.latest_at != self.clock.steps:  # else this step has its point already
-            for name, mean in {"return": final.mean, **final.stream_means}.items():
-                self.board.scalar(f"eval/{name}", mean, self.clock.steps)
-        if self.evaluation.best is None:
-            self.evaluation.best = final.mean
-            self.write_best()
-        return final
+        env, record = self.parts.make_eval_env(episodes), self.board.scalar
+        return evaluate_finally(self.evaluation, env, episodes, self.clock.steps, record, self.write_best)
 
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """Return the fields of result.json."""
         result = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
         result |= {"env_steps": self.clock.steps, "updates": self.clock.updates}
+        result |= {"stopped": self.hooked.stopped} if self.hooked.stopped is not None else {}
         return result | self.sessions.whole() | fields(self.parts.collector.stats, self.evaluation, final)
 
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments, even if some of that fails."""
         end_with(
+            lambda: self.hooked.end(result),
             lambda: write_json(self.folder / "result.json", result),
             lambda: self.board.close(result, self.clock.steps),
             self.free,

@@ -44,6 +44,10 @@ def without_disk_errors(excepthook: Any) -> Any:
 threading.excepthook = without_disk_errors(threading.excepthook)
 
 
+def unheard(tag: str, value: float, step: int) -> None:
+    """Do nothing with a point of a curve."""
+
+
 def nothing() -> dict[str, float]:
     """Return no figures."""
     return {}
@@ -78,6 +82,7 @@ class TensorBoard:
         self.steps = start
         self.seconds: dict[str, float] = {}
         self.end_of_session: Any = None
+        self.heard: Callable[[str, float, int], None] = unheard
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
         """Keep an update's metrics, and write a point if it is due."""
@@ -92,22 +97,22 @@ class TensorBoard:
         step = clock.steps
         if episodes := self.stats.take():
             n = len(episodes)
-            self.writer.add_scalar("train/return", sum(r for r, _ in episodes) / n, step)
-            self.writer.add_scalar("train/episode_length", sum(length for _, length in episodes) / n, step)
-        for name, returns in self.stats.take_streams().items():
+            self.point("train/return", sum(r for r, _ in episodes) / n, step)
+            self.point("train/episode_length", sum(length for _, length in episodes) / n, step)
+        for name, returns in {**self.stats.take_streams(), **self.stats.take_infos()}.items():
             if returns:
-                self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
+                self.point(f"train/{name}", sum(returns) / len(returns), step)
         if self.pending:
             for key in {key: None for metrics in self.pending for key in metrics}:
-                self.writer.add_scalar(key, float(self.column(key).mean()), step)  # sync point
+                self.point(key, float(self.column(key).mean()), step)  # sync point
             self.pending.clear()
         for tag, value in self.figures().items():
-            self.writer.add_scalar(tag, value, step)
+            self.point(tag, value, step)
         since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
         if (total := sum(since.values())) > 0 and self.seconds:
-            self.writer.add_scalar("time/steps_per_second", (step - self.steps) / total, step)
-            self.writer.add_scalar("time/collect", since["collect"] / total, step)
-            self.writer.add_scalar("time/learn", since["learn"] / total, step)
+            self.point("time/steps_per_second", (step - self.steps) / total, step)
+            self.point("time/collect", since["collect"] / total, step)
+            self.point("time/learn", since["learn"] / total, step)
         self.steps, self.seconds = step, dict(clock.seconds)
 
     def column(self, key: str) -> Tensor:
@@ -121,7 +126,12 @@ class TensorBoard:
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Write one point of one curve."""
         with told(FAILED, self.folder):
-            self.writer.add_scalar(tag, value, step)
+            self.point(tag, value, step)
+
+    def point(self, tag: str, value: float, step: int) -> None:
+        """Write one point of one curve, and let others hear of it."""
+        self.writer.add_scalar(tag, value, step)
+        self.heard(tag, value, step)
 
     def describe(
         self, texts: dict[str, str], hyperparameters: dict[str, bool | float | str], step: int, *, evaluated: bool

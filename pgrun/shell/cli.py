@@ -48,6 +48,7 @@ groups
   memory            {memories}
   collector         {collectors}
   parallel          {parallel}
+  +hook             {hooks}
   +sweep            {sweeps}
 
 keys that are typed often

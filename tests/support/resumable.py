@@ -156,6 +156,9 @@ def outcome(state: dict) -> dict:
     rest = {
         key: value for key, value in state.items() if key not in {*TIMES, "clock", "board", "format", "config", "names"}
     }
+    if "hooks" in rest:
+        points = [point for point in rest["hooks"]["points"] if not point[0].startswith("time/")]
+        rest["hooks"] = {**rest["hooks"], "points": points}
     return {**rest, "clock": clock, "board": board}
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgrun.config.groups import GROUPS, members
+from pgrun.config.groups import ADDED, GROUPS, members
 from pgrun.errors import UserError
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--config-dir {folders[0]} is no folder")
     for plural, group in GROUPS.items():
         if wanted in (None, plural):
-            print(f"{'+' * (group == 'sweep')}{group}=")
+            print(f"{'+' * (group in ADDED)}{group}=")
             for name, line in members(group, *folders).items():
                 print(f"  {name:26} {line}")
     return 0
