@@ -95,8 +95,9 @@ def play_checkpoint(
 
     with report_stale_config(folder), traceback_kept(folder):
         check_backend(plain)
+        name = str((plain.eval.get("env") or {}).get("id") or plain.env.get("id") or f"env={names['env']}")
         with closing(make_env(plain, 1)) as trial:
-            check_drawable(trial, f"env={names['env']}")
+            check_drawable(trial, name)
             fps = frames_per_second(trial)
         prepare_mujoco()
         picked = None
@@ -105,8 +106,9 @@ def play_checkpoint(
                 returns = evaluate(begin(plain, env), env, episodes, **how)
             picked = choose(returns, pick)
         drawn = change(plain.copy(), drawing(plain), EVALUABLE, "here")
+        check_constructor(drawn, name)
         with closing(make_eval_env(drawn, episodes, trained_in(plain))) as env:
-            film = Film(env, episodes, f"env={names['env']}", fps)
+            film = Film(env, episodes, name, fps)
             algorithm = begin(drawn, env)
 
             def steps() -> Iterator[Moment]:
@@ -153,6 +155,17 @@ def check_backend(config: DictConfig) -> None:
 def drawing(config: DictConfig) -> list[str]:
     """Return the changes that make an evaluation's environments return pictures."""
     return [f"eval.env.kwargs.render_mode={MODE}"] if "kwargs" in config.env else []
+
+
+def check_constructor(drawn: DictConfig, name: str) -> None:
+    """Raise UserError if an environment can't be made in the render mode that it says it has."""
+    try:
+        make_env(drawn, 1).close()
+    except UserError as error:
+        raise UserError(
+            f"{name} has {MODE} among its render modes, but can't be made with it: its constructor has to take "
+            f"render_mode=None ({error})"
+        ) from error
 
 
 class Film:

@@ -149,6 +149,7 @@ def test_a_world_on_tensors(tmp_path: Path) -> None:
     ("overrides", "words"),
     [
         (["eval.env.id=counting:Blind-v0"], ("its render modes are human", "rgb_array")),
+        (["eval.env.id=counting:Old-v0"], ("its constructor has to take render_mode", "Old")),
         (["eval.env.kwargs.picture=none"], ("returned None", "[H, W, 3]")),
         (["eval.env.backend=async"], ("eval.env.backend=sync",)),
         (["env.kwargs.picture=none"], ("did you mean eval.env.kwargs",)),

@@ -52,6 +52,13 @@ class Blind(Counting):
     metadata: Any = {"render_modes": ["human"]}  # noqa: RUF012
 
 
+class Old(Counting):
+    """The same with a constructor that takes no render mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
 class CountingWorld(World):
     """Episodes of 4 steps on tensors, drawn alike."""
 
@@ -74,4 +81,5 @@ class CountingWorld(World):
 
 
 gym.register("Counting-v0", "counting:Counting")
+gym.register("Old-v0", "counting:Old")
 gym.register("Blind-v0", "counting:Blind")
