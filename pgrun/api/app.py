@@ -118,7 +118,9 @@ class App:
             raise refusal.error from refusal.error.__cause__
         except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
             self.withdraw()
-            raise told(error, self.argv) from error
+            if (said := told(error, self.argv)) is error:
+                raise
+            raise said from error
         except OSError as error:
             folder = self.unwritable()
             if folder is None:

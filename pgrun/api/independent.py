@@ -27,7 +27,7 @@ def independent(call: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(call)
     def alone(*args: P.args, **kwargs: P.kwargs) -> R:
-        with ONE_AT_A_TIME, undisturbed():
+        with ONE_AT_A_TIME, undisturbed(), torch_kept():
             return call(*args, **kwargs)
 
     return alone
@@ -38,20 +38,19 @@ def undisturbed() -> Iterator[None]:
     """Restore after the block what it may change in this process.
 
     These are: sys.argv, sys.path, environment variables, the working directory, warnings' filters, whether garbage is
-    collected, Hydra and OmegaConf's resolvers, torch's threads, precision, determinism and default type, and the
-    generators of random, NumPy and torch. What pgrun would say on stderr becomes a warning of the logger `pgrun`.
+    collected, Hydra and OmegaConf's resolvers. What pgrun would say on stderr becomes a warning of the logger `pgrun`.
     """
-    argv, path, environ, folder = list(sys.argv), list(sys.path), dict(os.environ), os.getcwd()
-    collects = gc.isenabled()
+    argv, path, words, places = sys.argv, sys.path, list(sys.argv), list(sys.path)
+    environ, folder, collects = dict(os.environ), os.getcwd(), gc.isenabled()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(hydra_kept())
         stack.enter_context(remarks_by(remarked, unless_said=True))
         try:
-            with torch_kept():
-                yield
+            yield
         finally:
-            sys.argv[:], sys.path[:] = argv, path
+            sys.argv, sys.path = argv, path
+            argv[:], path[:] = words, places
             (gc.enable if collects else gc.disable)()
             restore_environment(environ)
             if os.getcwd() != folder:
@@ -60,7 +59,10 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def torch_kept() -> Iterator[None]:
-    """Restore torch's settings and the process's random generators after the block."""
+    """Restore torch's settings and the generators of random, NumPy and torch after the block.
+
+    The settings are threads, precision, determinism, default type and whether gradients are computed.
+    """
     import torch
 
     from pgrun.system.randomness import generators_kept

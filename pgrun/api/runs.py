@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pgrun.errors import UserError
 from pgrun.run.console import shown
-from pgrun.run.directory import check_run
 
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
@@ -31,6 +30,8 @@ class Run:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, over: str = "") -> None:
+        from pgrun.run.directory import check_run  # loads torch, which `pgrun.compose` does without
+
         self.folder, self.over = Path(folder).absolute(), over
         check_run(self.folder)
 

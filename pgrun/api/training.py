@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from pgrun.api.app import App, checked_config
 from pgrun.api.arguments import PathLike, check_whole, find_code
-from pgrun.api.independent import independent
+from pgrun.api.independent import ONE_AT_A_TIME, independent, undisturbed
 from pgrun.api.runs import Run
 from pgrun.api.words import command_line
 from pgrun.config.command_line import whole_numbers
@@ -131,13 +131,13 @@ def evaluate(
     )
 
 
-@independent
 def compose(*overrides: str, config_dir: PathLike | None = None, **settings: Any) -> DictConfig:
     """Compose the config that `train` would run, check it, and run nothing. See `train` for the arguments.
 
     Raises:
         UserError: a setting is wrong.
     """
-    argv = command_line(overrides, settings, config_dir)
-    find_code(config_dir)
-    return checked_config(argv)
+    with ONE_AT_A_TIME, undisturbed():  # and without torch, which takes seconds to load
+        argv = command_line(overrides, settings, config_dir)
+        find_code(config_dir)
+        return checked_config(argv)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,20 @@ def command_line(
             raise UserError(
                 f"{text}: flags are the shell's; from Python there are config_dir=…, quiet=True and the like"
             )
-    words = [*overrides, *(word(key, value) for key, value in settings.items())]
+    words = [*overrides, *(word(*each) for each in apart(settings))]
     if is_sweep(words):
         raise UserError("a call makes one run: loop over calls, or sweep from the shell by pgrun -m")
     folder = [] if config_dir is None else ["--config-dir", os.fspath(config_dir)]
     return [*folder, *words]
+
+
+def apart(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield settings by key; a dict of new keys, as env.kwargs, key by key, as only so they can be added."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and f"{key}." in OPEN:
+            yield from ((f"{key}.{name(part, key)}", x) for part, x in value.items())
+        else:
+            yield key, value
 
 
 def word(key: str, value: Any) -> str:

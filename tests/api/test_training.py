@@ -269,10 +269,17 @@ def test_values_become_words_that_mean_them(key: str, value: Any, text: str | No
     assert read == (list(value) if isinstance(value, tuple) else value)
 
 
+def test_an_environment_s_arguments_are_a_dict() -> None:
+    kwargs = {"render_mode": "rgb_array", "goal_velocity": 0.5}
+    config = pgrun.compose(env="gym", **{"env.id": "MountainCar-v0", "env.kwargs": kwargs, "eval.env": {"kwargs": {}}})
+    assert config.env.kwargs == kwargs
+
+
 def test_importing_is_quick_and_says_what_there_is() -> None:
     assert {"train", "load", "evaluate", "resume", "compose", "Run", "Policy", "UserError"} <= set(dir(pgrun))
-    code = "import sys, pgrun; print(pgrun.UserError.__name__, 'torch' in sys.modules, 'hydra' in sys.modules)"
+    code = "import sys, pgrun; print(pgrun.UserError.__name__, 'torch' in sys.modules, 'hydra' in sys.modules)\n"
+    code += "print(pgrun.compose(seed=3).seed, 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["UserError", "False", "False"]
+    assert said.stdout.split() == ["UserError", "False", "False", "3", "False"]
     with pytest.raises(AttributeError, match="no attribute 'tarin'"):
         pgrun.tarin  # noqa: B018
