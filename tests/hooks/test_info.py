@@ -27,14 +27,8 @@ def test_the_success_rate_is_a_curve_by_itself(tmp_path):
     assert 0.0 <= json.loads((tmp_path / "result.json").read_text())["eval_success_rate"] <= 1.0
 
 
-@pytest.mark.parametrize(
-    ("over", "want"),
-    [
-        pytest.param("last", 0.0, marks=pytest.mark.slow),
-        pytest.param("mean", 1.5, marks=pytest.mark.slow),
-        pytest.param("sum", 6.0, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("over", "want"), [("last", 0.0), ("mean", 1.5), ("sum", 6.0)])
 def test_a_key_is_reduced_over_each_episode(over, want, tmp_path):
     result = new_run(tmp_path, *CORRIDOR, *LEFT, f"hooks.info.over={over}").execute()
     for tag in ("train/info/left", "eval/info/left"):
@@ -71,5 +65,5 @@ def test_an_evaluation_apart_says_it_too(tmp_path):
 
 @pytest.mark.slow
 def test_environments_without_info_are_refused():
-    with pytest.raises(UserError, match="^hooks.info: TensorEnv has no info to read"):
+    with pytest.raises(UserError, match=r"^hooks\.info: TensorEnv has no info to read"):
         build(compose(*SMALL, "env=lqr", *LEFT))

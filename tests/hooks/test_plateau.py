@@ -40,7 +40,8 @@ def test_a_run_ends_and_a_resumed_one_at_the_same_evaluation(tmp_path):
     result = whole.execute()
     assert result["stopped"]["by"] == "plateau"
     assert result["env_steps"] < 640
-    assert len(steps := sorted(whole.checkpoints.glob("step_*.pt"))) >= 3
+    steps = sorted(whole.checkpoints.glob("step_*.pt"))
+    assert len(steps) >= 3
     want = outcome(checkpoint.load(whole.checkpoints / "latest.pt"))
     for path in steps[:2]:
         run = new_run(tmp_path / path.stem, *overrides, resume=checkpoint.load(path))
@@ -51,5 +52,5 @@ def test_a_run_ends_and_a_resumed_one_at_the_same_evaluation(tmp_path):
 
 @pytest.mark.slow
 def test_without_evaluations_it_is_refused():
-    with pytest.raises(UserError, match="^hooks.plateau: it waits for evaluations, and eval.every=null makes none"):
+    with pytest.raises(UserError, match=r"^hooks\.plateau: it waits for evaluations, and eval\.every=null makes none"):
         build(compose(*SMALL, "+hook=plateau", "eval.every=null"))

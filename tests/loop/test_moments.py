@@ -43,9 +43,8 @@ def test_the_moments_come_in_their_order_with_what_they_are_of(tmp_path):
     assert all("loss/policy" in entry[2] for entry in updates)
     evaluated = [(entry[1], pytest.approx(entry[2])) for entry in diary if entry[0] == "evaluation"]
     assert [(step, pytest.approx(x)) for step, x in curve(tmp_path, "eval/return")] == evaluated
-    assert [entry[1:] for entry in diary if entry[0] == "checkpoint"] == [
-        (n, f"step_{n}.pt") for n in updates_at(updates)
-    ]
+    told_of = [entry[1:] for entry in diary if entry[0] == "checkpoint"]
+    assert told_of == [(entry[1], f"step_{entry[1]}.pt") for entry in updates]
     at = [entry[0] for entry in diary if entry[1] == 256]
     assert at == ["update", "evaluation", "checkpoint"]
     points = [tuple(point) for entry in updates for point in entry[3]]
@@ -55,10 +54,6 @@ def test_the_moments_come_in_their_order_with_what_they_are_of(tmp_path):
     own = {key: x for key, x in diary[-1][2].items() if key not in ("wall_seconds", "sessions", "eval_seconds")}
     written = json.loads((tmp_path / "result.json").read_text())
     assert {key: written[key] for key in own} == own
-
-
-def updates_at(updates):
-    return [entry[1] for entry in updates]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +154,7 @@ def test_a_hook_that_fails_at_the_end_keeps_the_run(tmp_path):
 
 @pytest.mark.slow
 def test_environments_that_can_not_change_are_one_line(tmp_path):
-    with pytest.raises(HookFailed, match="these environments can't change their arguments .*use env.backend=sync"):
+    with pytest.raises(HookFailed, match=r"these environments can't change their arguments .*use env\.backend=sync"):
         new_run(tmp_path, *RECIPE, *hook("Changes", at=2, what="env")).execute()
 
 

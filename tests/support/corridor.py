@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Corridor(gym.Env):
-    """Pays 1 a step for `length` steps; info has the cells that are left, and at the end of each second episode success."""
+    """Pays 1 a step for `length` steps; info has the cells that are left, and every second end is a success."""
 
     observation_space = gym.spaces.Box(-10.0, 10.0, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
