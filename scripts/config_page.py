@@ -47,7 +47,7 @@ def root() -> str:
     rows = []
     for entry in index().values():
         name = entry.key.partition(".")[0]
-        if "." in entry.key and not isinstance(shipped.get(name), dict):
+        if "." in entry.key and not shipped.get(name):
             continue  # a part's, which a group's member chooses
         if name not in Root.__dataclass_fields__ or is_part(entry):
             continue
@@ -69,7 +69,7 @@ def keys() -> str:
     """Write a table for each part of a run: its keys, what they may be, and what uses them."""
     entries, shipped = index(), shipped_values()
     tables = []
-    for part in ("algo", "env", "collector", "memory", "network", "optimizer", "parallel"):
+    for part in ("algo", "env", "collector", "memory", "network", "optimizer", "parallel", "hooks"):
         rows = []
         for key, entry in entries.items():
             if key.startswith(f"{part}."):

@@ -107,7 +107,7 @@ def serve(i: int, make: Any, same_step: bool, reads: Mapping[str, Over], pipe: A
     leave_to_leader()
     copy: Copy | None = None
     try:
-        copy = Copy(make, i, same_step, reads)
+        copy = Copy(make.fn, i, same_step, reads)
         pipe.send(("answer", copy.spaces()))
         while (order := pipe.recv())[0] != "close":
             method, given = order

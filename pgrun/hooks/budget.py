@@ -13,8 +13,8 @@ class Budget(RunHook):
     The time of evaluations and checkpoints counts, that between two sessions doesn't.
 
     Args:
-        seconds: of the whole run; beside minutes they add up.
-        minutes: the same in minutes.
+        seconds: how long the whole run may take; beside minutes they add up.
+        minutes: how long the whole run may take, in minutes.
     """
 
     def __init__(self, *, seconds: Positive | None = None, minutes: Positive | None = None) -> None:

@@ -22,8 +22,8 @@ class Curriculum(RunHook):
     always.
 
     Args:
-        stages: in their order.
-        episodes: of a stage, the last of which a mean return is taken over.
+        stages: the stages in their order.
+        episodes: how many of a stage's latest episodes a mean return is taken over.
     """
 
     def __init__(self, *, stages: Sequence[Mapping[str, Any]], episodes: Count) -> None:

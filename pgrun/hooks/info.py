@@ -15,7 +15,7 @@ class Info(RunHook):
     Each is a mean over episodes. The key is_success makes train/success_rate and eval/success_rate without this hook.
 
     Args:
-        keys: of `info`, whose values are numbers, at each step or at an episode's end.
+        keys: keys of `info` whose values are numbers, at each step or at an episode's end.
         over: an episode's number is that of its last step (last), the mean over its steps that have one (mean), or
             their sum (sum).
     """

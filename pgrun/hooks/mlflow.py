@@ -22,9 +22,9 @@ class Mlflow(RunHook):
     A resumed run goes on in the same run there, without points that it has already.
 
     Args:
-        uri: of the tracking server or store; null: a database in the run directory, RUN/mlflow.db.
-        experiment: its name.
-        name: the run's; null: its directory's.
+        uri: where the tracking server or store is; null: a database in the run directory, RUN/mlflow.db.
+        experiment: the experiment's name.
+        name: the run's name; null: that of its directory.
     """
 
     def __init__(self, *, uri: str | None, experiment: str, name: str | None) -> None:

@@ -26,7 +26,7 @@ class Video(RunHook):
         every: evaluations from one film to the next; the first is filmed.
         fps: frames a second.
         max_steps: a film ends after so many steps.
-        seed: of the episode, the same in each film.
+        seed: the episode's seed, the same in each film.
     """
 
     def __init__(self, *, every: Count, fps: Count, max_steps: Count, seed: Seed) -> None:

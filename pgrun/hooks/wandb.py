@@ -17,9 +17,9 @@ class Wandb(RunHook):
     Offline, files lie in RUN/wandb, and `wandb sync` sends them. A resumed run goes on in the same run there.
 
     Args:
-        mode: offline, online, or null: as the variable WANDB_MODE says.
-        project: the project.
-        name: the run's; null: its directory's.
+        mode: where the run is sent, if anywhere; null: as the variable WANDB_MODE says.
+        project: the project's name.
+        name: the run's name; null: that of its directory.
     """
 
     def __init__(self, *, mode: Literal["offline", "online"] | None, project: str, name: str | None) -> None:

@@ -139,7 +139,7 @@ class Run:
     def announce(self, clock: Clock, metrics: dict[str, Any]) -> None:
         """Tell the config's hooks of a checkpoint that was written at this step. This is a hook of the loop."""
         if self.hooked and self.saved_at is not None and self.saved_at[:2] == self.stands()[:2]:
-            self.hooked.checkpoint(checkpoint.latest(self.checkpoints).resolve())
+            self.hooked.checkpoint(self.checkpoints / f"step_{self.clock.steps}.pt")
 
     def stands(self) -> tuple[Any, ...]:
         """Return a mark of where the run stands, which differs between any two checkpoints."""

@@ -2,13 +2,10 @@
 
 import json
 import re
-import runpy
-import sys
 from typing import Any
 
 import pytest
 from docs_pages import ROOT, commands, files, words_of, write_files
-from hydra.core.global_hydra import GlobalHydra
 from shell import pgrun_inside
 
 PAGE = ROOT / "docs" / "your-own.md"
@@ -39,14 +36,12 @@ def test_a_part_of_ones_own(name, tmp_path):
     assert name in result["command"]
 
 
-def test_the_hook_ends_the_loop(tmp_path, monkeypatch, capsys):
-    source = files(PAGE)["sure.py"].replace("nats=0.6", "nats=0.7")  # more than ln 2: sure at once
-    assert "nats=0.7" in source
-    (tmp_path / "sure.py").write_text(source)
-    monkeypatch.setattr(sys, "argv", ["sure.py"])
-    GlobalHydra.instance().clear()
-    runpy.run_path(str(tmp_path / "sure.py"), run_name="__main__")
-    assert re.fullmatch(r"\d+ steps, 1 updates: sure\n", capsys.readouterr().out)
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_hook_ends_the_run(number, tmp_path):
+    write_files(PAGE, tmp_path)
+    line = [line for line in commands(PAGE) if "sure" in line][number]
+    result = run(tmp_path, f"{line} hooks.sure.nats=0.7 +hooks.sure.updates=1".replace("hooks.sure.nats=0.6 ", ""))
+    assert result["stopped"] == {"by": "sure", "why": "its entropy was below 0.7 for 1 updates"}  # more than ln 2
 
 
 def test_the_front_page_s_algorithm(tmp_path):

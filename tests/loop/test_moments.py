@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
+from hooked import curve
 from own_hooks import Diary
-from resumable import PPO as RECIPE
 from resumable import SAC, finish, outcome
 from running import new_run, same
-from shell import pgrun, pgrun_inside
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from shell import pgrun
 
 from pgrun.errors import HookFailed
 from pgrun.loop.moments import MOMENTS
 from pgrun.run import checkpoint
 
+RECIPE = (
+    *("algo=ppo", "env=cartpole", "network.hidden=[8]", "num_envs=4", "algo.rollout=32", "algo.minibatch=64"),
+    *("algo.epochs=1", "total_steps=640", "log.every=128", "eval.every=128", "eval.episodes=2", "eval.max_steps=20"),
+    *("eval.final_episodes=2", "checkpoint.every=128", "checkpoint.keep=100"),
+)
 PPO = (*RECIPE, "env.backend=sync")  # each rollout has 128 steps
 NOISY = "++hooks.noisy._target_=own_hooks.Noisy"
 CORRIDOR = ("env=gym", "env.id=corridor:Corridor-v0")
@@ -24,11 +30,6 @@ CORRIDOR = ("env=gym", "env.id=corridor:Corridor-v0")
 def hook(name: str, **arguments) -> list[str]:
     """The overrides that add a hook of `own_hooks`."""
     return [f"++hooks.own._target_=own_hooks.{name}", *(f"++hooks.own.{key}={x}" for key, x in arguments.items())]
-
-
-def curve(folder, tag):
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    return [(point.step, point.value) for point in events.Scalars(tag)] if tag in events.Tags()["scalars"] else []
 
 
 def test_the_moments_come_in_their_order_with_what_they_are_of(tmp_path):
@@ -42,13 +43,11 @@ def test_the_moments_come_in_their_order_with_what_they_are_of(tmp_path):
     assert all("loss/policy" in entry[2] for entry in updates)
     evaluated = [(entry[1], pytest.approx(entry[2])) for entry in diary if entry[0] == "evaluation"]
     assert [(step, pytest.approx(x)) for step, x in curve(tmp_path, "eval/return")] == evaluated
-    assert [entry[1:] for entry in diary if entry[0] == "checkpoint"] == [
-        (n, f"step_{n}.pt") for n in updates_at(updates)
-    ]
+    told_of = [entry[1:] for entry in diary if entry[0] == "checkpoint"]
+    assert told_of == [(entry[1], f"step_{entry[1]}.pt") for entry in updates]
     at = [entry[0] for entry in diary if entry[1] == 256]
-    assert at == ["update", "evaluation", "checkpoint"][: len(at)] or at == ["update", "checkpoint"]
+    assert at == ["update", "evaluation", "checkpoint"]
     points = [tuple(point) for entry in updates for point in entry[3]]
-    assert ("eval/return", 128) not in [(name, step) for name, _, step in points]
     assert {name for name, _, _ in points} >= {"train/return", "loss/policy", "eval/return"}
     seen = [x for entry in updates for x in entry[4]]
     assert sum(seen) / len(seen) == pytest.approx(result["train_return_mean"])
@@ -57,11 +56,9 @@ def test_the_moments_come_in_their_order_with_what_they_are_of(tmp_path):
     assert {key: written[key] for key in own} == own
 
 
-def updates_at(updates):
-    return [entry[1] for entry in updates]
-
-
-@pytest.mark.parametrize("recipe", [PPO, pytest.param(SAC, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "recipe", [PPO, pytest.param((*SAC, "env=pendulum", "env.max_episode_steps=30"), marks=pytest.mark.slow)]
+)
 def test_a_hook_that_changes_nothing_changes_no_number(recipe, tmp_path):
     want = finish(new_run(tmp_path / "without", *recipe))
     got = finish(new_run(tmp_path / "with", *recipe, NOISY))
@@ -78,11 +75,12 @@ def test_a_hook_s_state_after_a_resume_is_that_of_an_undisturbed_run(tmp_path):
     want = finish(whole)
     steps = sorted(whole.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))
     assert len(steps) >= 4
-    for path in steps[:-1:2]:
+    for path in steps[1:3]:
         got = finish(new_run(tmp_path / path.stem, *PPO, NOISY, resume=checkpoint.load(path)))
         assert not [key for key in want if not same(want[key], got[key])], path.name
 
 
+@pytest.mark.slow
 def test_the_state_sees_another_unit(tmp_path):
     want, got = (finish(new_run(tmp_path / str(n), *PPO, NOISY, f"++hooks.noisy.unit={n}")) for n in (1, 2))
     assert [key for key in want if not same(want[key], got[key])] == ["hooks"]
@@ -101,6 +99,7 @@ def test_a_stop_says_who_asked_and_why_and_lasts_until_its_settings_change(tmp_p
     assert (again["env_steps"], again.get("stopped")) == (640, None)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_written_when_a_hook_wants_one(tmp_path):
     run = new_run(tmp_path, *PPO, *hook("Changes", at=3, what="write"), "checkpoint.every=null", "eval.every=null")
     run.execute()
@@ -111,6 +110,7 @@ def test_a_checkpoint_is_written_when_a_hook_wants_one(tmp_path):
     assert not [key for key in got if not same(want[key], got[key])]
 
 
+@pytest.mark.slow
 def test_learning_rates_are_scaled_and_stay_so(tmp_path):
     overrides = (*PPO, *hook("Changes", at=2, what="rate"), "optimizer.schedule=constant", "tuned=none")
     whole = new_run(tmp_path / "whole", *overrides)
@@ -139,6 +139,7 @@ def test_a_hook_that_raises_is_one_line_and_keeps_the_checkpoint(tmp_path):
     assert not [key for key in want if not same(want[key], mended[key])]
 
 
+@pytest.mark.slow
 def test_a_hook_that_fails_at_the_end_keeps_the_run(tmp_path):
     run = new_run(tmp_path, *PPO, *hook("Ends"))
     with pytest.raises(
@@ -151,33 +152,13 @@ def test_a_hook_that_fails_at_the_end_keeps_the_run(tmp_path):
     assert (run.checkpoints / "step_640.pt").is_file()
 
 
-REFUSED = {
-    "Misnamed": "hooks.own: own_hooks.Misnamed has a method on_update, which is no moment; did you mean update?",
-    "Fewer": "hooks.own: own_hooks.Fewer: update is called as update(self, view), and can't be (too many positional",
-    "Empty": "hooks.own: own_hooks.Empty has none of the moments, so nothing would call it: the moments are start, ",
-    "NoHook": "hooks.own: own_hooks.NoHook is no subclass of RunHook, which is in pgrun.loop.moments",
-    "Breaks": "hooks.own: own_hooks.Breaks can't be made (ValueError: there is no key)",
-    "Refuses": "hooks.own failed at check: KeyError: 0",
-    "Keeps": "hooks.own (own_hooks.Keeps) failed at state_dict: its state.file is a builtin_function_or_method",
-    "Changes": "hooks.own: own_hooks.Changes needs at, what: give it as hooks.own.at=…",
-    "Nothing": "hooks.own._target_=own_hooks.Nothing can't be had (",
-    "Noisy hooks.own.unti=3": "there is no key hooks.own.unti: own_hooks.Noisy takes no 'unti'; did you mean",
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_hook_is_one_line_and_nothing_is_written(name, tmp_path):
-    said = pgrun_inside(*f"algo=ppo env=cartpole hooks.own._target_=own_hooks.{name}".split(), cwd=tmp_path)
-    assert said.code == 2
-    assert said.line.removeprefix("pgrun: ").startswith(REFUSED[name])
-    assert not list(tmp_path.iterdir())
-
-
+@pytest.mark.slow
 def test_environments_that_can_not_change_are_one_line(tmp_path):
-    with pytest.raises(HookFailed, match="these environments can't change their arguments .*use env.backend=sync"):
+    with pytest.raises(HookFailed, match=r"these environments can't change their arguments .*use env\.backend=sync"):
         new_run(tmp_path, *RECIPE, *hook("Changes", at=2, what="env")).execute()
 
 
+@pytest.mark.slow
 def test_an_environment_changes_where_its_episodes_end(tmp_path):
     run = new_run(tmp_path, *PPO, *CORRIDOR, "num_envs=4", "log.every=128", *hook("Changes", at=2, what="env"))
     run.execute()
@@ -190,7 +171,8 @@ def test_with_several_processes_the_first_one_s_hooks_stop_all(parallel, tmp_pat
     algo = ("algo=ppo", "env=cartpole") if parallel == "ddp" else ("algo=a3c", "env=cartpole", "optimizer=rmsprop")
     line = (*algo, f"parallel={parallel}", "workers=2", "total_steps=1e6", "eval.every=null", "eval.final_episodes=2")
     own = ("hooks.own._target_=own_hooks.Changes", "hooks.own.at=3")
-    support = {"PYTHONPATH": str(__import__("pathlib").Path(__file__).parents[1] / "support")}
+    tests = Path(__file__).parents[1]
+    support = {"PYTHONPATH": os.pathsep.join(map(str, (tests / "support", tests.parent)))}
     said = pgrun(*line, *own, "hooks.own.what=stop", "hydra.run.dir=run", cwd=tmp_path, **support)
     assert said.code == 0, said.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Corridor(gym.Env):
-    """Pays 1 a step for `length` steps; info has the cells that are left, and at the end whether the last was even."""
+    """Pays 1 a step for `length` steps; info has the cells that are left, and every second end is a success."""
 
     observation_space = gym.spaces.Box(-10.0, 10.0, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -24,6 +24,7 @@ class Corridor(gym.Env):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
         super().reset(seed=seed)
         self.t = 0
+        self.episodes = 0 if seed is not None else self.episodes
         return self.look(), {"left": -100.0}  # no step's
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
