@@ -23,6 +23,7 @@ from yaml import YAMLError
 from pgrun.compat.hydra import drop_namesakes
 from pgrun.config.files import yaml_line
 from pgrun.config.hydra_errors import instantiation, translate
+from pgrun.config.packages import faults
 from pgrun.config.paths import config_dir
 from pgrun.config.quoting import explained
 from pgrun.config.tuning import check_tuning
@@ -150,6 +151,12 @@ def check_dir(config: DictConfig) -> None:
         refuse_taken(Path(named).absolute(), f"hydra.run.dir={named}", config.hydra.output_subdir)
 
 
+def report_faults() -> None:
+    """Say what is wrong with installed packages; what was asked for does not need that."""
+    for fault in faults():
+        remark(f"pgrun: {fault}")
+
+
 def claim_dir(config: DictConfig, folders: FreeFolders) -> Claim:
     """Claim the run's directory for this process, and fix its name in the config.
 
@@ -194,6 +201,7 @@ class CheckFirst(Callback):
             check_tuning(config)
             app = RUNNING.get()
             app.parts = prepare(config)
+            report_faults()
             app.claim = claim_dir(config, app.folders)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -204,6 +212,7 @@ class CheckFirst(Callback):
             refuse_empty("hydra.sweep.dir", str(config.hydra.sweep.dir))
             with patience(size(config), "checking"):
                 check_sweep(config)
+            report_faults()
             refuse_foreign(config.hydra.launcher._target_, Path(config.hydra.sweep.dir))
             RUNNING.get().session = SweepSession(Path(config.hydra.sweep.dir)).begin(sys.argv[1:])
 
