@@ -32,6 +32,7 @@ usage
                                                    eval.env.KEY=value gives them another environment
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
+  pgrun new algo|env|network|... NAME              a part of your own to start from, with its config and its test
 
 groups
   algo              {algos}
@@ -68,7 +69,7 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "list", "explain")  # each is a file of commands/, imported when it is called
+COMMANDS = ("resume", "eval", "list", "explain", "new")  # each is a file of commands/, imported when it is called
 
 
 def entry() -> None:
