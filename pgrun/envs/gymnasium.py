@@ -238,7 +238,7 @@ def observation_codec(space: gym.Space, *, float64: bool = False) -> tuple[gym.S
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return spaces.Discrete(int(space.n)), lambda obs: torch.from_numpy(np.asarray(obs, dtype=np.int64) - start)
-    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (3, 4):  # images, or stacks
         return space, lambda obs: torch.from_numpy(np.array(obs))
     if isinstance(space, (spaces.Box, spaces.MultiBinary, spaces.MultiDiscrete)):
         rounded = isinstance(space, spaces.Box) and not np.can_cast(space.dtype, np.float32)

@@ -21,6 +21,7 @@ from pgrun.envs.checked import Checked, Known
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
 from pgrun.envs.interface import check_spaces
 from pgrun.envs.processes import Processes
+from pgrun.envs.stack import Stack
 from pgrun.envs.state import Stateful
 from pgrun.envs.vector import Copies
 from pgrun.envs.wrapping import wrapped
@@ -45,6 +46,7 @@ def make(
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
     seed: int,
     float64: bool = False,
+    stack: Count = 1,
 ) -> GymVectorEnv:
     """Make B copies of a Gymnasium environment.
 
@@ -61,6 +63,7 @@ def make(
         wrappers: Gymnasium wrappers, innermost first: {_target_: …, _partial_: true, …}.
         seed: of the copies, until they are reset with one.
         float64: keep 64-bit numbers until network.normalize_obs has taken the mean off.
+        stack: how many of the latest observations a policy sees as one; vectors end to end, images as more channels.
 
     Raises:
         UserError: an id, backend or combination that can't be had, or a package that is missing.
@@ -72,7 +75,8 @@ def make(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a newer version exists; a bound's precision was lowered
-            return _make(id, num_envs, backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed)
+            limit, given = max_episode_steps, dict(kwargs)
+            return _make(id, num_envs, backend, autoreset, limit, given, wrappers, float64, seed, stack)
     except gym.error.DependencyNotInstalled as error:
         raise UserError(_missing(id, extra, error)) from error
     except ModuleNotFoundError as error:
@@ -101,14 +105,18 @@ def _make(
     wrappers: Sequence[Callable[[gym.Env], gym.Env]],
     float64: bool,
     seed: int,
+    stack: int,
 ) -> GymVectorEnv:
     if backend == "envpool":
+        if stack > 1:
+            raise UserError(f"env.backend=envpool takes no env.stack={stack}; use env.backend=sync or async")
         return _envpool(id, num_envs, limit, kwargs, wrappers, float64, seed)
     module, _, name = id.rpartition(":")
     spec = gym.spec(id) if not module else _imported_spec(module, name)
-    has_native = spec.vector_entry_point is not None and not wrappers
+    has_native = spec.vector_entry_point is not None and not wrappers and stack == 1
     if backend == "native" and not has_native:
-        why = "wrappers can't be put round one" if wrappers else "it has none"
+        round_one = "wrappers" if wrappers else f"env.stack={stack}" if stack > 1 else ""
+        why = f"{round_one} can't be put round one" if round_one else "it has none"
         raise UserError(f"env.backend=native: {id} can't be natively vectorised ({why}); use env.backend=sync or async")
     if limit is not None:
         kwargs["max_episode_steps"] = limit
@@ -143,7 +151,8 @@ def _make(
             arguments = given(id, spec.entry_point, spec, kwargs)
             env = arguments.call(functools.partial(gym.make, id, disable_env_checker=True), "can't be made")
             check_spaces(env, id)
-            return Checked(Stateful(wrapped(env, wrappers), index), known)
+            env = wrapped(env, wrappers)
+            return Checked(Stateful(Stack(env, stack, id) if stack > 1 else env, index), known)
 
         return build
 
