@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from pgrun.envs.masks import KEY
-from pgrun.envs.reading import reader
+from pgrun.envs.reading import Reader, reader
 from pgrun.errors import UserError
 
 spaces = gym.spaces
@@ -34,17 +35,16 @@ class Stack(gym.Wrapper):
         super().__init__(env)
         self.count = count
         given = env.observation_space
-        self.is_dict = isinstance(given, spaces.Dict)
         parts: dict[str, gym.Space] = dict(given.items()) if isinstance(given, spaces.Dict) else {ALONE: given}
         label = f"the observation of {name}"
-        self.readers = {
+        readers = {
             key: reader(part, f"{label}[{key!r}]" if key else label, copy=False)
             for key, part in parts.items()
             if key != KEY
         }
         stacked = {key: part if key == KEY else stacked_space(part, count, label) for key, part in parts.items()}
-        self.observation_space = spaces.Dict(stacked) if self.is_dict else stacked[ALONE]
-        self.shapes = {key: stacked[key].shape for key in self.readers}
+        self.observation_space = spaces.Dict(stacked) if isinstance(given, spaces.Dict) else stacked[ALONE]
+        self.parts_of = functools.partial(read_parts, readers)  # a partial is no state: see `capture_object`
         self.frames: dict[str, np.ndarray] = {}  # [count, *O] of each part
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -60,16 +60,18 @@ class Stack(gym.Wrapper):
             self.frames[key] = np.concatenate([self.frames[key][1:], seen[None]])
         return self.shown(obs), reward, terminated, truncated, info  # type: ignore[return-value]
 
-    def parts_of(self, obs: Any) -> dict[str, np.ndarray]:
-        """Read an observation's parts, each into its space's form."""
-        return {key: read(obs[key] if self.is_dict else obs) for key, read in self.readers.items()}
-
     def shown(self, obs: Any) -> Any:
         """Return the stack, with the action mask of the latest observation."""
-        stacked: dict[str, Any] = {key: self.frames[key].reshape(shape) for key, shape in self.shapes.items()}
-        if not self.is_dict:
-            return stacked[ALONE]
-        return {**stacked, KEY: obs[KEY]} if KEY in obs else stacked
+        space = self.observation_space
+        if not isinstance(space, spaces.Dict):
+            return self.frames[ALONE].reshape(space.shape or ())
+        stacked: dict[str, Any] = {key: part.reshape(space[key].shape or ()) for key, part in self.frames.items()}
+        return {**stacked, KEY: obs[KEY]} if KEY in space.spaces else stacked
+
+
+def read_parts(readers: dict[str, Reader], obs: Any) -> dict[str, np.ndarray]:
+    """Read an observation's parts, each into its space's form."""
+    return {key: read(obs[key] if key else obs) for key, read in readers.items()}
 
 
 def stacked_space(space: gym.Space, count: int, label: str) -> gym.Space:

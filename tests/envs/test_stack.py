@@ -39,8 +39,8 @@ class Counting(gym.Env):
 
 
 def gym_env(**changes):
-    given = dict(id="Pendulum-v1", num_envs=2, backend="sync", autoreset="same_step", max_episode_steps=None)
-    return make(**{**given, "extra": None, "kwargs": {}, "wrappers": [], "seed": 0, **changes})
+    given = {"id": "Pendulum-v1", "num_envs": 2, "backend": "sync", "autoreset": "same_step", "seed": 0}
+    return make(**{**given, "max_episode_steps": None, "extra": None, "kwargs": {}, "wrappers": [], **changes})
 
 
 def test_vectors_are_put_end_to_end_and_an_episode_s_first_fills_the_stack():
