@@ -294,4 +294,5 @@ def action_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Any]]:
             return np.maximum(np.minimum(np.rint(a) if whole else a, space.high), space.low).astype(box_dtype)
 
         return canonical, rescale
-    raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box")
+    parts = " by a wrapper (env.wrappers) as in docs/masks-wrappers-spaces.md" if hasattr(space, "spaces") else ""
+    raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box{parts}")

@@ -51,7 +51,7 @@ groups
 
 keys that are typed often
   seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
-  env.id  env.num_envs  env.backend  env.max_episode_steps  optimizer.lr  network.hidden
+  env.id  env.num_envs  env.backend  env.max_episode_steps  env.stack  optimizer.lr  network.hidden
   tuned=none (without what was tuned for this pair)
   workers  eval.every  eval.episodes  eval.stop_at  checkpoint.every  checkpoint.keep  hydra.run.dir
 
