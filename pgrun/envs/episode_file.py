@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from pgrun.core.importance import final_steps, steps
+from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Transition, finite_where, map_obs, map_transition
 from pgrun.envs.csv_file import CsvFile
 from pgrun.envs.gymnasium import HUGE, observation_codec
@@ -134,6 +135,8 @@ def load(source: str, obs_space: gym.Space, action_space: gym.Space, taken: gym.
         data = _from_minari(source, obs_space, action_space)
     elif Path(source).suffix.lower() == ".csv":
         own = action_space if taken is None else taken
+        if isinstance(action_space, Hybrid):
+            raise UserError(f"{source}: a table has actions of one part, and here they are {own}: record an .npz file")
         arrays = CsvFile(_there(Path(source)), obs_space, own).arrays()
         arrays["actions"] = canonical(own, arrays["actions"])
         data = _from_arrays(source, arrays, obs_space, action_space)
@@ -226,7 +229,7 @@ def _from_arrays(source: str, a: dict[str, np.ndarray], obs_space: gym.Space, ac
 
 
 def _floating(space: gym.Space) -> bool:
-    return isinstance(space, (spaces.Box, spaces.MultiBinary))
+    return isinstance(space, (spaces.Box, spaces.MultiBinary, Hybrid))
 
 
 def _from_minari(source: str, obs_space: gym.Space, action_space: gym.Space) -> Transition:

@@ -16,6 +16,7 @@ from torch import Tensor
 from pgrun.data.plain import CantCapture, decode, encode
 from pgrun.data.types import WRAPPED, Obs, Step
 from pgrun.envs.batch import Batch
+from pgrun.envs.hybrid_actions import hybrid_codec
 from pgrun.envs.state import apply_object, capture_object, copies_of, copy_axes, offers_state
 from pgrun.errors import UserError, failing, told
 
@@ -294,5 +295,6 @@ def action_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Any]]:
             return np.maximum(np.minimum(np.rint(a) if whole else a, space.high), space.low).astype(box_dtype)
 
         return canonical, rescale
-    parts = " by a wrapper (env.wrappers) as in docs/masks-wrappers-spaces.md" if hasattr(space, "spaces") else ""
-    raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box{parts}")
+    if isinstance(space, spaces.Tuple | spaces.Dict):
+        return hybrid_codec(space, action_codec)
+    raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box")

@@ -88,14 +88,15 @@ def test_actions_of_several_parts_as_one_box(tmp_path):
     page = ROOT / "docs" / "masks-wrappers-spaces.md"
     write_files(page, tmp_path)
     (tmp_path / "my_env.py").write_text(HYBRID)
-    (line,) = [line for line in commands(page) if "OneBox" in line]
-    run(tmp_path, line)
-    refused = pgrun_inside(*words_of(line)[1:4], "hydra.run.dir=again", cwd=tmp_path)
+    plain, wrapped = [line for line in commands(page) if "Hybrid" in line]
+    run(tmp_path, f"{wrapped} memory.warmup=50 memory.capacity=1000")
+    refused = pgrun_inside(*words_of(wrapped)[1:4], "hydra.run.dir=again", cwd=tmp_path)
     assert refused.code == 2
-    assert (
-        "use Discrete, MultiDiscrete, MultiBinary or Box by a wrapper (env.wrappers) as in docs/masks-" in refused.line
-    )
+    assert "SAC can't act in Hybrid(Discrete(3), Box" in refused.line
+    assert "ppo" in refused.line.partition("; algo=")[2]
     assert not (tmp_path / "again").exists()
+    (tmp_path / "run").rename(tmp_path / "first")
+    run(tmp_path, plain)
 
 
 def test_the_table_of_demonstrations(tmp_path):
