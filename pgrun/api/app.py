@@ -34,7 +34,7 @@ from pgrun.run.alone import alone
 from pgrun.run.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.run.console import patience, shown, tell
 from pgrun.run.logs import logged
-from pgrun.run.preflight import check, prepare
+from pgrun.run.preflight import check, prepare, report_faults
 from pgrun.sweep.folder import OVER, enlist, objective, size
 from pgrun.sweep.jobs import chosen, node, run_job, with_hydra
 from pgrun.sweep.preflight import check_plugins, check_sweep
@@ -274,6 +274,7 @@ class CheckFirst(Callback):
             check_tuning(config)
             app = RUNNING.get()
             app.parts = prepare(config)
+            report_faults()
             app.claim = claim_dir(config, app.folders)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -284,6 +285,7 @@ class CheckFirst(Callback):
             refuse_empty("hydra.sweep.dir", str(config.hydra.sweep.dir))
             with patience(size(config), "checking"):
                 check_sweep(config)
+            report_faults()
             refuse_foreign(config.hydra.launcher._target_, Path(config.hydra.sweep.dir))
             RUNNING.get().session = SweepSession(Path(config.hydra.sweep.dir)).begin(sys.argv[1:])
 

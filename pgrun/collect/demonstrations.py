@@ -44,15 +44,15 @@ class Demonstrations:
     extras["log_prob"], log μ of the policy that demonstrated; NaN where it is unknown.
 
     Args:
-        source: an .npz file or minari:ID.
+        source: an .npz or .csv file, or minari:ID.
         episodes: how many at a time, each once an epoch.
     """
 
     def __init__(self, *, env: VectorEnv, source: FileName | None, episodes: Count) -> None:
         if source is None:
-            raise UserError("there is nothing to learn from: give demonstrations=FILE.npz or demonstrations=minari:ID")
+            raise UserError("there is nothing to learn from: give demonstrations=FILE.npz, FILE.csv or minari:ID")
         self.env, self.episodes = env, episodes
-        self.data = with_log_prob(load(source, env.obs_space, env.action_space))
+        self.data = with_log_prob(demonstrated(source, env))
         self.stats = EpisodeStats(min(episodes, self.data.reward.shape[1]))
         self.order = torch.zeros(0, dtype=torch.int64)
 
@@ -78,6 +78,11 @@ class Demonstrations:
         self.order = state["order"]
         self.stats.restore(state["stats"], open_episodes=True)
         return True
+
+
+def demonstrated(source: str, env: VectorEnv) -> Transition:
+    """Load the episodes of a file or of `minari:ID` for an environment, one a column: [L, E, ...]."""
+    return load(source, env.obs_space, env.action_space, getattr(env, "taken", None))
 
 
 def with_log_prob(data: Transition) -> Transition:

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun.compat.hydra import FileConfigSource, serve_files_by, source_of_files
 from pgrun.config.files import shown
+from pgrun.config.packages import PROVIDER, packages
+from pgrun.config.paths import config_dir
 from pgrun.config.tuned_file import GROUP, WHERE, asked_for, sections, split
 
 READ: dict[tuple[Any, ...], bytes] = {}  # files as they were read, pickled, by file and its time of change
@@ -31,7 +33,12 @@ class ConfigFiles(FileConfigSource):
         pair, section = split(config_path)
         if section.endswith("="):  # of a group that nothing is chosen of
             return False
-        return super().is_config(f"{GROUP}/{pair}" if pair else config_path)
+        path = f"{GROUP}/{pair}" if pair else config_path
+        return super().is_config(path) and not self.hidden(path)
+
+    def hidden(self, config_path: str) -> bool:
+        """Return whether this is an installed package's file with the name of one of pgrun's, which counts."""
+        return self.provider.startswith(PROVIDER) and (config_dir() / self._normalize_file_name(config_path)).is_file()
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Load a config: a file, what a pair's file asks for, or one section of it."""
@@ -64,11 +71,13 @@ class ConfigFiles(FileConfigSource):
 
 
 class TunedSections(SearchPathPlugin):
-    """The plugin through which Hydra reads config files by `ConfigFiles`.
+    """The plugin through which Hydra reads config files by `ConfigFiles`, those of installed packages too.
 
     Hydra asks its search path plugins before it looks for any file.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Put `ConfigFiles` in the place of Hydra's own source of files."""
+        """Put `ConfigFiles` in the place of Hydra's own source of files, and add the packages' folders."""
         serve_files_by(ConfigFiles)
+        for package in packages():
+            search_path.append(provider=f"{PROVIDER}{package.name}", path=f"file://{package.folder}")

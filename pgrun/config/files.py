@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.command_line import flag
+from pgrun.config.packages import packages
 from pgrun.config.paths import config_dir
 from pgrun.config.suggest import nearest
 from pgrun.config.tuned_file import GROUP, WHERE, sections
@@ -139,7 +140,7 @@ def check_sections(folder: Path, path: Path, content: Mapping[Any, Any]) -> None
     Raises:
         UserError: the first such section.
     """
-    places = (config_dir(), folder)
+    places = (*places_of_configs(), folder)
     for name in sections(content, shown(path)):
         group, _, member = name.partition("=")
         members = {file.stem for place in places for file in (place / group).glob("*.yaml")}
@@ -151,6 +152,11 @@ def check_sections(folder: Path, path: Path, content: Mapping[Any, Any]) -> None
             groups = {file.parent.relative_to(place).as_posix() for place in places for file in place.rglob("*.yaml")}
             why = f"there is no group {group}; did you mean {nearest(group, groups, 1)[0]}?"
         raise UserError(f"{shown(path)}{line_of(path, name)}: {name} holds with nothing: {why}")
+
+
+def places_of_configs() -> list[Path]:
+    """List the folders of configs that every command line has: pgrun's and those of installed packages."""
+    return [config_dir(), *(package.folder for package in packages())]
 
 
 def line_of(path: Path, key: str) -> str:
@@ -169,7 +175,7 @@ def check_choices(overrides: Sequence[str], folder: Path | None) -> None:
     """
     for text in overrides:
         key, equals, value = text.lstrip("+~").partition("=")
-        places = [place / key for place in (config_dir(), folder) if place is not None]
+        places = [place / key for place in (*places_of_configs(), folder) if place is not None]
         if not equals or "." in key or not key or not any(place.is_dir() for place in places):
             continue
         if value and re.fullmatch(r"null|true|false|[-+.]?\d[\d.eE+-]*|\[\s*[-+\d.].*\]|\{.*\}", value.strip()):

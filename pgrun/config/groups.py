@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pgrun.config.packages import packages
 from pgrun.config.paths import config_dir
 
 GROUPS = {  # by what `pgrun list` calls them
@@ -16,10 +17,23 @@ ADDED = ("hook", "sweep")  # groups of which no run has a member by itself: +hoo
 
 
 def members(group: str, *folders: Path) -> dict[str, str]:
-    """List a config group's members, of pgrun's and of other folders, with the first line of comment in each."""
+    """List a config group's members with the first line of comment in each.
+
+    These are pgrun's, those of installed packages, and those of other folders.
+    """
+    found: dict[str, str] = {}
+    whose = {package.folder: package.name for package in packages()}
+    for folder in (*reversed(whose), config_dir(), *folders):  # the last that has a name counts
+        of = f" (package {whose[folder]})" if folder in whose else ""
+        found |= {name: f"{line}{of}".strip() for name, line in commented(folder / group).items()}
+    return dict(sorted(found.items()))
+
+
+def commented(folder: Path) -> dict[str, str]:
+    """List the configs in a folder with the first line of comment in each."""
     found = {}
-    for path in sorted(path for folder in (config_dir(), *folders) for path in (folder / group).glob("*.yaml")):
+    for path in sorted(folder.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         comment = next((line for line in lines if line.startswith("# ") and not line.startswith("# @")), "# ")
         found[path.stem] = comment.removeprefix("# ").strip()
-    return dict(sorted(found.items()))
+    return found

@@ -11,8 +11,9 @@ from hydra.errors import ConfigCompositionException, MissingConfigException, Ove
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.command_line import user_folder
-from pgrun.config.groups import ADDED
+from pgrun.config.groups import ADDED, members
 from pgrun.config.index import index
+from pgrun.config.packages import faults
 from pgrun.config.paths import config_dir
 from pgrun.config.suggest import nearest
 from pgrun.config.types import core
@@ -60,11 +61,10 @@ def translate(error: BaseException, argv: Sequence[str]) -> str:
             group, match[1].removeprefix(f"{group}/"), [line.strip() for line in match[3].splitlines() if line.strip()]
         )
     if match := re.search(r"In '[^']*': Could not find '([^']+)/([^'/]+)'", text):
-        members = [line.strip() for line in text.splitlines() if line.startswith("\t")]
-        return unknown_member(match[1], match[2], members)
+        there = [line.strip() for line in text.splitlines() if line.startswith("\t")]
+        return unknown_member(match[1], match[2], there)
     if match := re.search(r"Could not load '([^']+)/([^'/]+)'", text):  # one of a list, as +sweep=[ppo,joblib]
-        members = sorted(path.stem for path in (config_dir() / match[1]).glob("*.yaml"))
-        return unknown_member(match[1], match[2], members)
+        return unknown_member(match[1], match[2], list(members(match[1])))
     if match := re.search(r"Could not (?:override|delete|append[^']*) '?([^'\n]+)'?", text):
         return unknown_key(match[1].rstrip("."), argv)
     if match := re.search(r"Error merging override \+{0,2}([\w.]+)=(.*)", text):
@@ -82,14 +82,15 @@ def other_kind(key: str) -> str:
     return f"should be {kind_of_node(core(entry.settings[0].type))}"
 
 
-def unknown_member(group: str, name: str, members: list[str]) -> str:
+def unknown_member(group: str, name: str, there: list[str]) -> str:
     """Describe a group's unknown member, such as `algo=pp0`, and list the known ones, nearest first.
 
     For an environment without a file, say how to have it.
     """
     if group in ("env", "env/ALE") and (advice := other_env("/".join([*group.split("/")[1:], name]))):
         return advice
-    return f"{group}={name} is not known; {group} is one of {', '.join(nearest(name, members, len(members)))}"
+    broken = "".join(f"; {fault}" for fault in faults() if " is broken: " in fault)  # which might have had it
+    return f"{group}={name} is not known; {group} is one of {', '.join(nearest(name, there, len(there)))}{broken}"
 
 
 def other_env(id: str) -> str:

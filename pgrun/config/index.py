@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pgrun.config.packages import docstring, packages
 from pgrun.config.paths import config_dir
 from pgrun.config.root import EXTRAS, GIVEN
-from pgrun.config.signatures import Setting, signature
+from pgrun.config.signatures import Setting, meanings, signature
 from pgrun.config.types import core
-from pgrun.config.walk import ROOT, is_section
+from pgrun.config.walk import HYDRAS, ROOT, is_section
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of the C library, where there is one
 
@@ -47,17 +49,32 @@ def index() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for key, setting in root_keys():
         found.setdefault(key, Entry(key)).add(setting, "")
-    for path in sorted(config_dir().rglob("*.yaml")):
-        group = path.parent.relative_to(config_dir()).as_posix()
+    for user, base, content in parts_in(config_dir()):
+        for key, setting in keys_of_parts(base, content):
+            found.setdefault(key, Entry(key)).add(setting, user)
+    for package in packages():
+        for user, base, content in parts_in(package.folder):
+            for key, setting in (*keys_of_parts(base, content), *keys_of_packages(base, content)):
+                known = found.get(key)
+                if known and not setting.meaning:  # it inherits the key, most likely
+                    setting = known.settings[0]
+                found.setdefault(key, Entry(key)).add(setting, user)
+    return dict(sorted(found.items()))
+
+
+def parts_in(folder: Path) -> Iterator[tuple[str, str, Any]]:
+    """Yield the configs of parts in a folder of configs: group=member, the node that it fills, and what it holds."""
+    for path in sorted(folder.rglob("*.yaml")):
+        group = path.parent.relative_to(folder).as_posix()
         if group == "." or group.startswith(("tuned", "sweep")):
             continue
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=LOADER)
         at_root = "# @package _global_" in text.splitlines()[:1]
-        base = "" if at_root else group.replace("/", ".")
-        for key, setting in keys_of_parts(base, content):
-            found.setdefault(key, Entry(key)).add(setting, f"{group}={path.stem}")
-    return dict(sorted(found.items()))
+        try:
+            content = yaml.load(text, Loader=LOADER)
+        except yaml.YAMLError:  # of a package, and told when it is used
+            continue
+        yield f"{group}={path.stem}", "" if at_root else group.replace("/", "."), content
 
 
 def root_keys() -> Iterator[tuple[str, Setting]]:
@@ -76,7 +93,7 @@ def root_keys() -> Iterator[tuple[str, Setting]]:
 
 def keys_of_parts(path: str, node: Mapping[str, Any] | None) -> Iterator[tuple[str, Setting]]:
     """The keys of each node with a `_target_` in a config file."""
-    if not node:
+    if not isinstance(node, dict):
         return
     taken = signature(str(node.get("_target_")))
     if taken is not None:
@@ -87,3 +104,17 @@ def keys_of_parts(path: str, node: Mapping[str, Any] | None) -> Iterator[tuple[s
     for key, value in node.items():
         if isinstance(value, dict):
             yield from keys_of_parts(f"{path}.{key}" if path else str(key), value)
+
+
+def keys_of_packages(path: str, node: Mapping[str, Any] | None) -> Iterator[tuple[str, Setting]]:
+    """The keys that a package's config gives to a class of its own, with the meanings in this class's docstring."""
+    if not isinstance(node, dict):
+        return
+    target = str(node.get("_target_") or "")
+    if target and not target.startswith("pgrun."):
+        said = meanings(docstring(target))
+        for name in node:
+            if name not in HYDRAS and name != "defaults":
+                yield f"{path}.{name}", Setting(str(name), Any, said.get(str(name), ""), False, None, target)
+    for key, value in node.items():
+        yield from keys_of_packages(f"{path}.{key}" if path else str(key), value)

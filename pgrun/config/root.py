@@ -97,7 +97,7 @@ class Root:
             torch.set_float32_matmul_precision's, which may round to TF32 or bfloat16. bfloat16: multiplies rounded
             copies between one layer of network.hidden and the next, there alone: twice as fast where `lscpu` lists
             avx512_bf16 or amx_bf16 and layers have 200 units or more, slower elsewhere.
-        demonstrations: an .npz file, or minari:ID; null: none.
+        demonstrations: an .npz or .csv file, or minari:ID; null: none.
         eval: when and how the policy is evaluated.
         checkpoint: when the run's state is written.
         log: when curves get points.

@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from pgrun.config.packages import is_package
 from pgrun.config.suggest import nearest
 from pgrun.config.tuned_file import GROUP, SECTIONS, WHERE, parents, sections
 from pgrun.errors import UserError
@@ -29,7 +30,8 @@ def overrides_of(hydra: DictConfig, part: str = "task") -> list[str]:
 def tuned_keys(hydra: DictConfig, config: DictConfig) -> list[str]:
     """List the keys that files under configs/tuned changed, in their order, without those that the user gave."""
     given = {text.lstrip("+~").partition("=")[0] for text in overrides_of(hydra)}
-    folders = [Path(str(source.path)) for source in hydra.runtime.config_sources if source.schema == "file"]
+    sources = [source for source in hydra.runtime.config_sources if source.schema == "file"]
+    folders = [Path(str(source.path)) for source in sorted(sources, key=is_package)]  # those of packages count last
     found: dict[str, None] = {}
     for choice, name in sorted(hydra.runtime.choices.items(), key=lambda pair: str(pair[0])):
         group, _, package = str(choice).partition("@")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pgrun.data.types import Obs
+from pgrun.envs.hybrid_actions import hybrid_codec
 from pgrun.errors import UserError
 
 spaces = gym.spaces
@@ -39,7 +40,7 @@ def observation_codec(space: gym.Space, *, float64: bool = False) -> tuple[gym.S
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return spaces.Discrete(int(space.n)), lambda obs: torch.from_numpy(np.asarray(obs, dtype=np.int64) - start)
-    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (3, 4):  # images, or stacks
         return space, lambda obs: torch.from_numpy(np.array(obs))
     if isinstance(space, (spaces.Box, spaces.MultiBinary, spaces.MultiDiscrete)):
         rounded = isinstance(space, spaces.Box) and not np.can_cast(space.dtype, np.float32)
@@ -94,4 +95,6 @@ def action_codec(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Any]]:
             return np.maximum(np.minimum(np.rint(a) if whole else a, space.high), space.low).astype(box_dtype)
 
         return canonical, rescale
+    if isinstance(space, spaces.Tuple | spaces.Dict):
+        return hybrid_codec(space, action_codec)
     raise UserError(f"actions in {space} can't be taken: use Discrete, MultiDiscrete, MultiBinary or Box")

@@ -15,7 +15,8 @@ Such a file is a NumPy archive (.npz) of N steps in E episodes, one after the ot
     env_id, observation_space, action_space, format: the environment, its spaces as JSON as a policy sees them, and
         the version of this format
 
-`pgrun eval RUN --record FILE` writes it, and `minari:ID` reads a dataset of Minari's (https://minari.farama.org).
+`pgrun eval RUN --record FILE` writes it. `csv_file` reads the same from a table, and `minari:ID` reads a dataset of
+Minari's (https://minari.farama.org).
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ import torch
 from torch import Tensor
 
 from pgrun.core.importance import final_steps, steps
+from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Transition, finite_where, map_obs, map_transition
 from pgrun.envs.codecs import HUGE, observation_codec
+from pgrun.envs.csv_file import CsvFile
 from pgrun.errors import UserError
 
 spaces = gym.spaces
@@ -116,19 +119,27 @@ def describe(space: gym.Space) -> dict[str, Any]:
     return {"type": type(space).__name__, "shape": list(space.shape or ()), **sizes}
 
 
-def load(source: str, obs_space: gym.Space, action_space: gym.Space) -> Transition:
+def load(source: str, obs_space: gym.Space, action_space: gym.Space, taken: gym.Space | None = None) -> Transition:
     """Load the episodes of a file or of `minari:ID`, one a column: [L, E, ...].
 
     Args:
         source: a file's name or minari:ID.
         obs_space: as the policy sees it.
         action_space: as the policy sees it.
+        taken: the environment's own action space, in whose units a CSV file has actions; None: as the policy's.
 
     Raises:
         UserError: the source can't be read, or has other spaces.
     """
     if source.startswith("minari:"):
         data = _from_minari(source, obs_space, action_space)
+    elif Path(source).suffix.lower() == ".csv":
+        own = action_space if taken is None else taken
+        if isinstance(action_space, Hybrid):
+            raise UserError(f"{source}: a table has actions of one part, and here they are {own}: record an .npz file")
+        arrays = CsvFile(_there(Path(source)), obs_space, own).arrays()
+        arrays["actions"] = canonical(own, arrays["actions"])
+        data = _from_arrays(source, arrays, obs_space, action_space)
     else:
         data = _from_arrays(source, _read(Path(source)), obs_space, action_space)
     data = data._replace(next_obs=finite_where(data.next_obs, data.discount == 0.0))
@@ -139,14 +150,20 @@ def load(source: str, obs_space: gym.Space, action_space: gym.Space) -> Transiti
     return data
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _there(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"there is no file of demonstrations {path}; pgrun eval RUN --record {path} writes one")
+        instead = path.with_suffix(".npz")
+        raise UserError(f"there is no file of demonstrations {path}; pgrun eval RUN --record {instead} writes one")
+    return path
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    _there(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no file of demonstrations (a NumPy archive, .npz), or torn") from error
+        raise UserError(f"{path} is no file of demonstrations (a NumPy archive, .npz, or a .csv), or torn") from error
 
 
 def _from_arrays(source: str, a: dict[str, np.ndarray], obs_space: gym.Space, action_space: gym.Space) -> Transition:
@@ -212,7 +229,7 @@ def _from_arrays(source: str, a: dict[str, np.ndarray], obs_space: gym.Space, ac
 
 
 def _floating(space: gym.Space) -> bool:
-    return isinstance(space, (spaces.Box, spaces.MultiBinary))
+    return isinstance(space, (spaces.Box, spaces.MultiBinary, Hybrid))
 
 
 def _from_minari(source: str, obs_space: gym.Space, action_space: gym.Space) -> Transition:

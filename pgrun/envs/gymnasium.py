@@ -65,6 +65,7 @@ class GymVectorEnv:
         self.obs_space, self._tensor = observation_codec(obs_space, float64=float64)
         self._batch = Batch(obs_space, action_space, num_envs, name, float64) if name else None
         self.action_space, self._action = action_codec(action_space)
+        self.taken = action_space  # the environment's own
         self.pending = np.zeros(num_envs, dtype=bool)  # NEXT_STEP: the next row is filler
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
         self.why_stateless = ""

@@ -24,6 +24,7 @@ from pgrun.envs.infos import SUCCESS, Over
 from pgrun.envs.interface import check_spaces
 from pgrun.envs.one_copy import NOTHING
 from pgrun.envs.processes import Processes
+from pgrun.envs.stack import Stack
 from pgrun.envs.state import Stateful
 from pgrun.envs.vector import Copies
 from pgrun.envs.wrapping import wrapped
@@ -49,6 +50,7 @@ def make(
     seed: int,
     float64: bool = False,
     reads: Mapping[str, Over] = NOTHING,
+    stack: Count = 1,
 ) -> GymVectorEnv:
     """Make B copies of a Gymnasium environment.
 
@@ -66,6 +68,7 @@ def make(
         seed: of the copies, until they are reset with one.
         float64: keep 64-bit numbers until network.normalize_obs has taken the mean off.
         reads: keys of `info` whose numbers are wanted, beside is_success, and how to reduce each over an episode.
+        stack: how many of the latest observations a policy sees as one; vectors end to end, images as more channels.
 
     Raises:
         UserError: an id, backend or combination that can't be had, or a package that is missing.
@@ -75,7 +78,7 @@ def make(
     if autoreset not in ("same_step", "next_step"):
         raise UserError(f"env.autoreset={autoreset} is not known; choose same_step or next_step")
     with making(id, extra):
-        how = (backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed, reads)
+        how = (backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed, reads, stack)
         return _make(id, num_envs, *how)
 
 
@@ -123,14 +126,18 @@ def _make(
     float64: bool,
     seed: int,
     reads: Mapping[str, Over],
+    stack: int,
 ) -> GymVectorEnv:
     if backend == "envpool":
+        if stack > 1:
+            raise UserError(f"env.backend=envpool takes no env.stack={stack}; use env.backend=sync or async")
         return _envpool(id, num_envs, limit, kwargs, wrappers, float64, seed, reads)
     module, _, name = id.rpartition(":")
     spec = gym.spec(id) if not module else _imported_spec(module, name)
-    has_native = spec.vector_entry_point is not None and not wrappers
+    has_native = spec.vector_entry_point is not None and not wrappers and stack == 1
     if backend == "native" and not has_native:
-        why = "wrappers can't be put round one" if wrappers else "it has none"
+        round_one = "wrappers" if wrappers else f"env.stack={stack}" if stack > 1 else ""
+        why = f"{round_one} can't be put round one" if round_one else "it has none"
         raise UserError(f"env.backend=native: {id} can't be natively vectorised ({why}); use env.backend=sync or async")
     if limit is not None:
         kwargs["max_episode_steps"] = limit
@@ -166,7 +173,8 @@ def _make(
             arguments = given(id, spec.entry_point, spec, {**kwargs, **changed})
             env = arguments.call(functools.partial(gym.make, id, disable_env_checker=True), "can't be made")
             check_spaces(env, id)
-            return Checked(Stateful(wrapped(env, wrappers), index), known)
+            env = wrapped(env, wrappers)
+            return Checked(Stateful(Stack(env, stack, id) if stack > 1 else env, index), known)
 
         return build
 

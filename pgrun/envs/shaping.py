@@ -38,6 +38,7 @@ class Shaped:
     def __init__(self, env: VectorEnv, potential: Potential, gamma: float) -> None:
         self.env, self.gamma, self.potential = env, gamma, potential
         self.num_envs, self.obs_space, self.action_space = env.num_envs, env.obs_space, env.action_space
+        self.taken = getattr(env, "taken", None)
         self.ungrouped = getattr(env, "ungrouped", "it has no groups")
         self.unchangeable = getattr(env, "unchangeable", NOT_CHANGED)
         self.phi = self.value(_zeros(env.obs_space, env.num_envs))  # Φ(s_t); a potential that fails is refused now

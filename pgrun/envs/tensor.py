@@ -83,6 +83,7 @@ class TensorEnv:
         self.limit = math.inf if max_episode_steps is None else max_episode_steps
         self.obs_space = world.obs_space
         self.action_space, self._action = canonical(world.action_space)
+        self.taken = world.action_space  # the world's own
         self.rng = torch.Generator()
         self._seed(seed)
         self.state = world.initial(num_envs, self.rng)

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from pgrun.collect.demonstrations import with_log_prob
+from pgrun.collect.demonstrations import demonstrated, with_log_prob
 from pgrun.config.ranges import Count, FileName
 from pgrun.data.types import Transition, VectorEnv, map_transition
-from pgrun.envs.episode_file import episodes, load
+from pgrun.envs.episode_file import episodes
 from pgrun.memory.side_by_side import mark, side_by_side
 
 
@@ -22,7 +22,7 @@ class Guided:
     log_prob, NaN where it is unknown. The rollouts' other extras are zero there.
 
     Args:
-        demonstrations: an .npz file or minari:ID; null: no guides.
+        demonstrations: an .npz or .csv file, or minari:ID; null: no guides.
         capacity: rollouts kept, each with its policy.
     """
 
@@ -30,9 +30,7 @@ class Guided:
 
     def __init__(self, *, demonstrations: FileName | None, capacity: Count, env: VectorEnv, learn_device: str) -> None:
         self.device = torch.device(learn_device)
-        self.guides = (
-            None if demonstrations is None else with_log_prob(load(demonstrations, env.obs_space, env.action_space))
-        )
+        self.guides = None if demonstrations is None else with_log_prob(demonstrated(demonstrations, env))
         self.rollouts: deque[Transition] = deque(maxlen=capacity)
 
     def add(self, rollout: Transition) -> None:

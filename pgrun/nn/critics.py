@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.encoders import CNN, MLP, Network, Recurrent
-from pgrun.nn.images import holds_image
+from pgrun.nn.images import shows_images
 from pgrun.nn.layers import Layers, flat_size, is_image, linear
 from pgrun.nn.models import Twin
 from pgrun.nn.precision import Product, hidden_product
@@ -32,7 +32,7 @@ def reads_vectors(network: Network, obs_space: gym.Space) -> bool:
         UserError: it is one of pgrun's networks for images, which have no Q functions of (state, action).
     """
     make = type(network).encoder
-    seen = (make is MLP.encoder and is_image(obs_space)) or (make is Recurrent.encoder and holds_image(obs_space))
+    seen = (make is MLP.encoder and is_image(obs_space)) or (make is Recurrent.encoder and shows_images(obs_space))
     if make is CNN.encoder or seen:
         raise UserError("Q functions of (state, action) read vectors: use network=mlp and an env without images")
     return make is MLP.encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pgrun.nn.gaussian import Gaussian, TanhGaussian
 
-__all__ = ["Bernoulli", "Categorical", "Distribution", "Gaussian", "MultiCategorical", "TanhGaussian"]
+__all__ = ["Bernoulli", "Categorical", "Distribution", "Gaussian", "MultiCategorical", "Product", "TanhGaussian"]
 
 
 class Distribution(Protocol):
@@ -180,3 +181,57 @@ class Bernoulli:
     def like(self, params: Tensor) -> Bernoulli:
         """Make the distribution with these logits."""
         return Bernoulli(params)
+
+
+class Product:
+    """Independent distributions of an action's parts; actions [..., A] float32 hold one part after the other.
+
+    Args:
+        parts: one for each part.
+        sizes: the numbers in each part, one for a choice.
+    """
+
+    def __init__(self, parts: Sequence[Distribution], sizes: Sequence[int]) -> None:
+        self.parts, self.sizes = list(parts), list(sizes)
+
+    def sample(self) -> Tensor:
+        """Draw each part."""
+        return self.joined([part.sample() for part in self.parts])
+
+    def mode(self) -> Tensor:
+        """Return each part's most probable action."""
+        return self.joined([part.mode() for part in self.parts])
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Compute log π(a|s), [...]."""
+        pieces = action.split(self.sizes, -1)
+        return torch.stack([p.log_prob(own(p, a)) for p, a in zip(self.parts, pieces, strict=True)]).sum(0)
+
+    def entropy(self) -> Tensor:
+        """Compute the entropy, [...]."""
+        return torch.stack([part.entropy() for part in self.parts]).sum(0)
+
+    def kl(self, other: Product) -> Tensor:
+        """Compute KL(self ‖ other), [...]."""
+        return torch.stack([p.kl(q) for p, q in zip(self.parts, other.parts, strict=True)]).sum(0)
+
+    def params(self) -> Tensor:
+        """Return the parts' parameters, one after the other."""
+        return torch.cat([part.params() for part in self.parts], -1)
+
+    def like(self, params: Tensor) -> Product:
+        """Make the distribution with these parameters."""
+        pieces = params.split([part.params().shape[-1] for part in self.parts], -1)
+        return Product([part.like(piece) for part, piece in zip(self.parts, pieces, strict=True)], self.sizes)
+
+    def joined(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Put actions of the parts into one vector."""
+        one = [isinstance(part, Categorical) for part in self.parts]
+        return torch.cat([(x.unsqueeze(-1) if c else x).float() for x, c in zip(pieces, one, strict=True)], -1)
+
+
+def own(part: Distribution, action: Tensor) -> Tensor:
+    """Return a part of a vector in the form that its distribution has it."""
+    if isinstance(part, Categorical):
+        return action.squeeze(-1).long()
+    return action.long() if isinstance(part, MultiCategorical) else action

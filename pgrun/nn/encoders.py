@@ -14,7 +14,7 @@ from pgrun.data.types import Obs
 from pgrun.errors import UserError
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.gaussian import LOG_STD_MAX, LOG_STD_MIN
-from pgrun.nn.images import CNNEncoder, check_layout, holds_image
+from pgrun.nn.images import CNNEncoder, MixedEncoder, check_layout, images_of, observed, shows_images
 from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image
 from pgrun.nn.recurrent import RecurrentEncoder
 
@@ -124,15 +124,17 @@ class MLP(Network):
 
 @dataclass(kw_only=True)
 class CNN(Network):
-    """Convolutions on images, then linear layers (config `network=cnn`).
+    """Convolutions on each image, then linear layers on what they make and on vectors beside it (config `network=cnn`).
 
     Args:
         channels: of each convolution.
         channels_last: where an image has them: true: height × width × channels; false: first; null: tell by its shape.
+        normalize_obs: vectors beside images, by running mean and standard deviation, which are saved with the network.
     """
 
     channels: Sequence[Count]
     channels_last: bool | None = None  # of configs from before there was this key
+    normalize_obs: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,20 +171,26 @@ class Recurrent(MLP):
 
     def encoder(self, space: gym.Space) -> Encoder:
         """Make an encoder with a memory; see `Network.encoder`."""
-        inner: Encoder
-        if holds_image(space):
-            if self.normalize_obs:
-                raise UserError(
-                    "network.normalize_obs=true is for vectors, and the observations are images, which are divided by "
-                    "255: use network.normalize_obs=false"
-                )
-            inner = cnn_encoder(self, space)
-        else:
-            inner = self.of_vectors(space)
+        inner = cnn_encoder(self, space) if shows_images(space) else self.of_vectors(space)
         return RecurrentEncoder(inner, self.cell, self.size)
 
 
-def cnn_encoder(network: CNN | Recurrent, space: gym.Space) -> CNNEncoder:
-    """Make convolutions on images, then linear layers, as a network's settings ask."""
-    layers = (network.channels, network.hidden, network.activation, network.init_gain)
-    return CNNEncoder(space, *layers, network.channels_last, rounds=network.rounds)
+def cnn_encoder(network: CNN | Recurrent, space: gym.Space) -> Encoder:
+    """Make convolutions on images, then linear layers, as a network's settings ask.
+
+    Raises:
+        UserError: there is no image, or what is to be normalised is no vector.
+    """
+    layers = (network.channels, network.hidden, network.activation, network.init_gain, network.channels_last)
+    images = images_of(space)
+    if not images:
+        raise UserError(f"network=cnn reads images, but the observations are {space}: use network=mlp")
+    if network.normalize_obs and len(images) == len(observed(space)):
+        raise UserError(
+            "network.normalize_obs=true is for vectors, and the observations are images, which are divided by "
+            "255: use network.normalize_obs=false"
+        )
+    if len(observed(space)) == 1:
+        return CNNEncoder(space, *layers, rounds=network.rounds)
+    assert isinstance(space, gym.spaces.Dict)
+    return MixedEncoder(space, *layers, normalize=network.normalize_obs, rounds=network.rounds)

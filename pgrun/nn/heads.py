@@ -10,9 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Obs, action_mask
 from pgrun.errors import UserError
-from pgrun.nn.distributions import Bernoulli, Categorical, Distribution, Gaussian, MultiCategorical, TanhGaussian
+from pgrun.nn.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Gaussian,
+    MultiCategorical,
+    Product,
+    TanhGaussian,
+)
 from pgrun.nn.encoders import Network
 from pgrun.nn.gaussian import bounded, unbounded
 from pgrun.nn.layers import linear
@@ -65,6 +74,24 @@ class Head(nn.Module):
         if (mask := action_mask(obs)) is not None:
             out = out.masked_fill(mask == 0, -1e9)
         return self.make(out)
+
+
+class HybridHead(nn.Module):
+    """Layers from features to independent distributions over the parts of an action."""
+
+    def __init__(self, features: int, space: Hybrid, network: Network) -> None:
+        super().__init__()
+        self.sizes = space.sizes
+        self.heads = nn.ModuleList(Head(features, part, network) for part in space.parts)
+
+    def forward(self, features: Tensor, obs: Obs) -> Distribution:
+        """Return the distribution of features [..., F]."""
+        return Product([head(features, obs) for head in self.heads], self.sizes)
+
+
+def make_head(features: int, space: gym.Space, network: Network) -> Head | HybridHead:
+    """Make the head of an action space."""
+    return (HybridHead if isinstance(space, Hybrid) else Head)(features, space, network)  # type: ignore[arg-type]
 
 
 def check_bounded(space: gym.Space, instead: str = "algo=td3 or ddpg") -> None:

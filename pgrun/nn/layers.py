@@ -85,7 +85,7 @@ class Flatten(nn.Module):
         super().__init__()
         for key, part in space.items() if isinstance(space, gym.spaces.Dict) else ():
             if is_image(part):
-                keep = "a wrapper (env.wrappers) that drops them, or keeps them alone for network=cnn"
+                keep = "network=cnn, which reads images and vectors, or a wrapper (env.wrappers) that drops them"
                 raise UserError(f"observations[{key!r}] are images {part.shape}, and all become one vector: use {keep}")
         self.norm = RunningNorm((flat_size(space),), exact=_holds_float64(space)) if normalize else None
         self.part = _flattener(space)
@@ -130,5 +130,6 @@ def _holds_float64(space: gym.Space) -> bool:
 
 
 def is_image(space: gym.Space) -> bool:
-    """Whether a space holds images: a Box of three axes."""
-    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3
+    """Whether a space holds images: a Box of three axes, or of four where it is a stack of images of bytes."""
+    axes = len(space.shape) if isinstance(space, gym.spaces.Box) else 0
+    return axes == 3 or (axes == 4 and space.dtype == np.uint8)

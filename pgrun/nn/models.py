@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
 from pgrun.nn.distributions import Distribution, TanhGaussian
 from pgrun.nn.encoders import MLP, Network
-from pgrun.nn.heads import Head, check_bounded
+from pgrun.nn.heads import check_bounded, make_head
 from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
 from pgrun.nn.precision import Product, hidden_product
 from pgrun.nn.values import ActionCritic, Critic, check_critic, make_critic
@@ -25,7 +25,7 @@ class Actor(nn.Module):
     def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space) -> None:
         super().__init__()
         self.encoder = network.encoder(obs_space)
-        self.head = Head(self.encoder.features, action_space, network)
+        self.head = make_head(self.encoder.features, action_space, network)
 
     def forward(self, obs: Obs) -> Distribution:
         """Return π(·|s)."""

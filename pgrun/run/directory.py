@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pgrun.config.packages import is_package
 from pgrun.config.paths import config_dir, importable
 from pgrun.config.renamed import renew
 from pgrun.config.resolve import resolved
@@ -73,7 +74,8 @@ def use_search_path(folder: Path) -> None:
         return
     kept = hydra.runtime
     started = [str(kept.cwd)] if kept.cwd else []
-    places = [*started, *(str(Path(s.path).parent) for s in kept.config_sources if s.schema == "file")]
+    sources = [source for source in kept.config_sources if source.schema == "file" and not is_package(source)]
+    places = [*started, *(str(Path(source.path).parent) for source in sources)]
     importable([place for place in places if Path(place) != config_dir().parent])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun import __version__
+from pgrun.config.packages import is_package
 from pgrun.config.paths import config_dir
 from pgrun.config.tuning import overrides_of, tuned_keys
 
@@ -52,7 +53,8 @@ def env_id(env: DictConfig) -> str:
 
 def user_folder(hydra: DictConfig) -> str | None:
     """Find the folder of the user's configs that a run was composed of, beside the shipped one; None without one."""
-    folders = [str(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    sources = [source for source in hydra.runtime.config_sources if source.schema == "file"]
+    folders = [str(source.path) for source in sources if not is_package(source)]
     return next((folder for folder in folders if Path(folder) != config_dir()), None) if len(folders) > 1 else None
 
 

@@ -10,11 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.files import where
 from pgrun.config.hydra_errors import instantiation, task_part
+from pgrun.config.packages import faults, is_package
 from pgrun.config.paths import config_dir
 from pgrun.config.resolve import renew_targets
 from pgrun.config.values import WrongSetting, validate
 from pgrun.config.walk import make_absolute
 from pgrun.errors import UserError, WrongSpace
+from pgrun.run.console import remark
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
@@ -61,6 +63,13 @@ def check(config: DictConfig) -> None:
 
 def own_folder(config: DictConfig) -> Path | None:
     """Return the user's config folder that a config was composed from; None if there is none."""
-    sources = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
+    every = config.hydra.runtime.config_sources
+    sources = [source for source in every if source.schema == "file" and not is_package(source)]
     folders = [Path(source.path) for source in sources if Path(source.path) != config_dir()]
     return folders[0] if folders else None
+
+
+def report_faults() -> None:
+    """Say what is wrong with installed packages of configs, where what was asked for does not need them."""
+    for fault in faults():
+        remark(f"pgrun: {fault}")

@@ -34,6 +34,7 @@ usage
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
+  pgrun new algo|env|network|... NAME              a part of your own to start from, with its config and its test
 
 groups
   algo              {algos}
@@ -53,7 +54,7 @@ groups
 
 keys that are typed often
   seed  total_steps  device  threads  compile  algo.gamma  algo.rollout  algo.epochs  algo.minibatch  memory.warmup
-  env.id  env.num_envs  env.backend  env.max_episode_steps  optimizer.lr  network.hidden
+  env.id  env.num_envs  env.backend  env.max_episode_steps  env.stack  optimizer.lr  network.hidden
   tuned=none (without what was tuned for this pair)
   workers  eval.every  eval.episodes  eval.stop_at  checkpoint.every  checkpoint.keep  hydra.run.dir
 
@@ -72,7 +73,7 @@ examples
 
 
 # each is a file of commands/ (with _ for -), imported when it is called
-COMMANDS = ("resume", "eval", "play", "list", "explain", "check-env")
+COMMANDS = ("resume", "eval", "play", "list", "explain", "check-env", "new")
 
 
 def entry() -> None:

@@ -16,7 +16,7 @@ from shell import pgrun_inside
 from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.values import validate
 
-SUBCOMMANDS = ("eval", "play", "resume", "list", "explain", "check-env")
+SUBCOMMANDS = ("eval", "play", "resume", "list", "explain", "check-env", "new")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OF_A_SWEEP = ("-m", "--multirun")
 
@@ -60,8 +60,10 @@ def composing(page: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def _my_env(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module that examples of wrappers name."""
+def _my_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The modules that examples of wrappers name."""
+    write_files(ROOT / "docs" / "masks-wrappers-spaces.md", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
 
     class Clip(gym.Wrapper):
         def __init__(self, env: gym.Env, low: float) -> None: ...

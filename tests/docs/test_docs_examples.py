@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from docs_pages import ROOT, commands, files, words_of, write_files
+from docs_pages import ROOT, blocks, commands, files, words_of, write_files
 from shell import pgrun_inside
 
 PAGE = ROOT / "docs" / "your-own.md"
@@ -51,3 +51,53 @@ def test_the_front_page_s_algorithm(tmp_path):
     result = run(tmp_path, line)
     assert (result["algo"], result["env"]) == ("mine", "cartpole")
     assert sum(len(text.splitlines()) for text in files(page).values()) <= 25
+
+
+HYBRID = """
+import gymnasium as gym
+import numpy as np
+
+seen = []
+
+
+class Hybrid(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.Box(0, 10, (2,), np.float32)))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.t += 1
+        return np.zeros(2, np.float32), float(action[0] == 2), False, self.t == 4, {}
+
+
+gym.register("Hybrid-v0", Hybrid)
+"""
+
+
+def test_actions_of_several_parts_as_one_box(tmp_path):
+    page = ROOT / "docs" / "masks-wrappers-spaces.md"
+    write_files(page, tmp_path)
+    (tmp_path / "my_env.py").write_text(HYBRID)
+    plain, wrapped = [line for line in commands(page) if "Hybrid" in line]
+    run(tmp_path, f"{wrapped} memory.warmup=50 memory.capacity=1000")
+    refused = pgrun_inside(*words_of(wrapped)[1:4], "hydra.run.dir=again", cwd=tmp_path)
+    assert refused.code == 2
+    assert "SAC can't act in Hybrid(Discrete(3), Box" in refused.line
+    assert "ppo" in refused.line.partition("; algo=")[2]
+    assert not (tmp_path / "again").exists()
+    (tmp_path / "run").rename(tmp_path / "first")
+    run(tmp_path, plain)
+
+
+def test_the_table_of_demonstrations(tmp_path):
+    page = ROOT / "docs" / "demonstrations.md"
+    (table,) = [block.lines for block in blocks(page) if block.language == "csv"]
+    (tmp_path / "demos.csv").write_text("\n".join(table))
+    (line,) = [line for line in commands(page) if "demos.csv" in line]
+    result = run(tmp_path, line)
+    assert result["env_steps"] >= 200

@@ -5,7 +5,7 @@ import torch
 from torch import distributions as reference
 from torch.testing import assert_close
 
-from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
+from pgrun.nn.distributions import Bernoulli, Categorical, Gaussian, MultiCategorical, Product, TanhGaussian
 
 SIZES = (2, 5, 3)
 F64 = torch.float64
@@ -194,3 +194,45 @@ def test_squashed_samples_stay_inside_and_follow_the_density():
     below = (sample < 0.0).double().mean().item()
     p = reference.Normal(0.5, 1.0).cdf(torch.tensor(0.0)).item()
     assert abs(below - p) < 4.0 * math.sqrt(p * (1 - p) / n)
+
+
+def product(seed=0):
+    """A choice, two more, two coins and two numbers, over a batch of 4."""
+    g = torch.Generator().manual_seed(seed)
+    parts = [
+        Categorical(torch.randn(4, 3, generator=g)),
+        MultiCategorical(torch.randn(4, 5, generator=g), (2, 3)),
+        Bernoulli(torch.randn(4, 2, generator=g)),
+        Gaussian(torch.randn(4, 2, generator=g), torch.randn(2, generator=g)),
+    ]
+    return Product(parts, (1, 2, 2, 2))
+
+
+def test_a_product_is_the_sum_of_its_parts():
+    pi, other = product(), product(1)
+    action = pi.sample()
+    assert action.shape == (4, 7)
+    assert action.dtype == torch.float32
+    choice, two, coins, numbers = action[:, 0].long(), action[:, 1:3].long(), action[:, 3:5], action[:, 5:]
+    a, b, c, d = pi.parts
+    by_hand = a.log_prob(choice) + b.log_prob(two) + c.log_prob(coins) + d.log_prob(numbers)
+    assert_close(pi.log_prob(action), by_hand)
+    assert_close(pi.entropy(), a.entropy() + b.entropy() + c.entropy() + d.entropy())
+    assert_close(pi.kl(other), sum(p.kl(q) for p, q in zip(pi.parts, other.parts, strict=True)))
+    assert_close(pi.kl(pi), torch.zeros(4))
+    assert torch.equal(pi.mode()[:, 0], a.mode().float())
+    assert torch.equal(pi.mode()[:, 5:], d.mean)
+    again = other.like(pi.params())
+    assert_close(again.log_prob(action), pi.log_prob(action))
+    assert_close(pi.kl(again), torch.zeros(4))
+
+
+def test_a_product_s_choices_sum_to_one_and_its_entropy_is_that_of_its_draws():
+    pi = product()
+    choices = Product(pi.parts[:3], (1, 2, 2))
+    every = torch.cartesian_prod(*(torch.arange(float(n)) for n in (3, 2, 3, 2, 2)))
+    log_p = torch.stack([choices.log_prob(action.expand(4, -1)) for action in every])
+    assert_close(log_p.exp().sum(0), torch.ones(4))
+    assert_close(-(log_p.exp() * log_p).sum(0), choices.entropy())
+    many = pi.like(pi.params()[:1].expand(40000, -1))
+    assert_close(-many.log_prob(many.sample()).mean(), pi.entropy()[0], atol=0.03, rtol=0.0)

@@ -146,5 +146,72 @@ def test_an_image_alone_in_a_dict_is_read():
     plain.load_state_dict(encoder.state_dict())
     x = torch.randint(256, (2, 10, 10, 3), dtype=torch.uint8)
     assert torch.equal(encoder({"image": x, "action_mask": torch.ones(2, 2)}), plain(x))
-    with pytest.raises(UserError, match="use network=mlp"):
-        cnn().encoder(spaces.Dict({"image": image(10, 10, 3), "x": VECTOR}))
+
+
+MIXED = spaces.Dict(
+    {
+        "action_mask": spaces.MultiBinary(2),
+        "camera": image(40, 48, 3),
+        "choice": spaces.Discrete(4),
+        "map": image(1, 10, 10, dtype=np.float32, high=1),
+        "place": VECTOR,
+    }
+)
+
+
+def seen(*batch):
+    """Random observations of MIXED."""
+    return {
+        "action_mask": torch.ones(*batch, 2),
+        "camera": torch.randint(256, (*batch, 40, 48, 3), dtype=torch.uint8),
+        "choice": torch.randint(4, batch),
+        "map": torch.rand(*batch, 1, 10, 10),
+        "place": torch.randn(*batch, 3),
+    }
+
+
+def test_images_and_vectors_of_a_dict_are_read_together():
+    encoder = cnn().encoder(MIXED)
+    obs = seen(2, 5)
+    features = encoder(obs)
+    assert features.shape == (2, 5, 16)
+    camera, plan = cnn(hidden=[]).encoder(MIXED["camera"]), cnn(hidden=[]).encoder(MIXED["map"])
+    for alone, part in zip((camera, plan), encoder.images, strict=True):
+        alone.load_state_dict(part.state_dict())
+    vectors = Flatten(spaces.Dict({"choice": MIXED["choice"], "place": VECTOR}), False).run(obs)
+    together = torch.cat([camera(obs["camera"]), plan(obs["map"]), vectors], -1)
+    (weight, bias) = list(encoder.layers.parameters())
+    assert_close(features, torch.tanh(F.linear(together, weight, bias)))
+    for key in ("camera", "map", "place", "choice"):  # each is seen, and nothing else is
+        changed = {**obs, key: obs[key].flip(0)}
+        assert not torch.allclose(encoder(changed), features), key
+    assert torch.equal(encoder({**obs, "action_mask": torch.zeros(2, 5, 2)}), features)
+
+
+def test_vectors_beside_images_are_normalised():
+    encoder = cnn(normalize_obs=True).encoder(MIXED)
+    obs = seen(50)
+    obs["place"] = 5.0 + 3.0 * obs["place"]
+    encoder.observe(obs, torch.ones(50, dtype=torch.bool))
+    normal = (obs["place"] - obs["place"].mean(0)) / obs["place"].std(0, correction=0)
+    assert_close(encoder.flatten.run(obs)[:, 4:], normal, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match=r"network\.normalize_obs=true is for vectors"):
+        cnn(normalize_obs=True).encoder(image(40, 48, 3))
+    with pytest.raises(UserError, match="network=cnn, which reads images and vectors"):
+        mlp().encoder(MIXED)
+
+
+def test_stacked_images_are_one_image_with_all_channels():
+    last, first = cnn().encoder(image(4, 40, 48, 3)), cnn().encoder(image(4, 3, 40, 48))
+    assert last.convolutions[0].in_channels == 12
+    plain = cnn().encoder(image(12, 40, 48))  # the first image's three channels, then the next one's
+    for encoder in (first, plain):
+        encoder.load_state_dict(last.state_dict())
+    x = torch.randint(256, (2, 5, 4, 40, 48, 3), dtype=torch.uint8)
+    assert last(x).shape == (2, 5, 16)
+    joined = torch.cat([x[:, :, i].movedim(-1, -3) for i in range(4)], -3)
+    assert_close(last(x), plain(joined))
+    assert_close(first(x.movedim(-1, -3)), plain(joined))
+    space, codec = observation_codec(image(4, 40, 48, 3))
+    assert (space.shape, space.dtype) == ((4, 40, 48, 3), np.uint8)
+    assert codec(x[0].numpy()).dtype == torch.uint8

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.parts.coefficients import Coefficients
 from pgrun.config.ranges import Fraction, Positive
+from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError, WrongSpace
 from pgrun.nn.encoders import Network
@@ -42,6 +43,7 @@ class Algorithm(Coefficients):
         spaces.MultiDiscrete,
         spaces.MultiBinary,
         spaces.Box,
+        Hybrid,
     )
     elsewhere: ClassVar[str] = ""  # which algorithm to use instead where it can't act
     own_steps = False  # whether it learns only from steps of its own policy; random ones would mislead it

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.config.groups import ADDED, GROUPS, members
+from pgrun.config.packages import faults
 from pgrun.errors import UserError
+from pgrun.run.console import remark
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,6 +24,8 @@ def main(argv: Sequence[str]) -> int:
     folders = [args.config_dir] if args.config_dir else []
     if folders and not folders[0].is_dir():
         raise UserError(f"--config-dir {folders[0]} is no folder")
+    for fault in faults():
+        remark(f"pgrun: {fault}")
     for plural, group in GROUPS.items():
         if wanted in (None, plural):
             print(f"{'+' * (group in ADDED)}{group}=")
