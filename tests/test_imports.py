@@ -47,7 +47,7 @@ APART = {
 # Packages that belong to certain rooms alone.
 OWNERS = {
     "hydra": {"config", "compat", "run", "sweep", "shell"},
-    "omegaconf": {"config", "compat", "run", "sweep", "after", "shell"},
+    "omegaconf": {"config", "compat", "trust", "run", "sweep", "after", "shell"},
     "tensorboard": {"run"},
     "torch.utils.tensorboard": {"run"},
     "ray": {"parallel", "sweep", "compat"},

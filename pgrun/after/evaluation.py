@@ -20,13 +20,15 @@ from pgrun.errors import EnvFailed
 from pgrun.loop.evaluate import evaluate
 from pgrun.run import checkpoint
 from pgrun.run.build import make_algorithm
-from pgrun.run.changes import change, report_stale_config
+from pgrun.run.changes import change, report_stale_config, top_names_of
+from pgrun.run.checkpoint_content import fitting
 from pgrun.run.console import shown
-from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint, use_search_path
+from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint
 from pgrun.run.environments import make_env, make_eval_env
 from pgrun.run.result_file import note_traceback
 from pgrun.run.run import EVAL_SEED
 from pgrun.system.signals import interruptible
+from pgrun.trust.finder import allow
 
 # What an evaluation may do otherwise than the run's own.
 EVALUABLE = ("eval.env", "eval.num_envs", "eval.max_steps", "eval.stochastic")
@@ -41,6 +43,7 @@ def evaluate_checkpoint(
     stochastic: bool,
     record: Path | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint, and perhaps write its episodes to a file.
 
@@ -52,6 +55,7 @@ def evaluate_checkpoint(
         stochastic: sample actions instead of taking the mode.
         record: the file to which the episodes are written as demonstrations.
         overrides: `key=value` of keys within `EVALUABLE`.
+        trust: use its code although it was not made here.
 
     Returns:
         Fields named as in result.json.
@@ -61,10 +65,10 @@ def evaluate_checkpoint(
         EnvFailed: the environment raised an error.
     """
     check_run(folder)
-    use_search_path(folder)
     path = find_checkpoint(folder, which)
     state = checkpoint.load(path)
-    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None, trust=trust)
+    allow(top_names_of(overrides))
     config = change(config, overrides, EVALUABLE, "in an evaluation")
     config.device = config.act_device = "cpu"
     config.compile = False
@@ -75,7 +79,9 @@ def evaluate_checkpoint(
         closing(make_eval_env(config, episodes, trained_in(config))) as env,
     ):
         algorithm = make_algorithm(config, env)
-        algorithm.restore(state["algorithm"], optimizers=False)
+        with fitting(path):
+            algorithm.restore(state["algorithm"], optimizers=False)
+            steps, updates = int(state["clock"]["steps"]), int(state["clock"]["updates"])
         seed = config.seed + EVAL_SEED if seed is None else seed
         watch = DemonstrationRecorder() if record is not None else None
         how: dict[str, Any] = {"explore": stochastic, "max_steps": config.eval.get("max_steps"), "record": watch}
@@ -91,8 +97,8 @@ def evaluate_checkpoint(
     return {
         **names,
         "seed": config.seed,
-        "env_steps": state["clock"]["steps"],
-        "updates": state["clock"]["updates"],
+        "env_steps": steps,
+        "updates": updates,
         "eval_return_mean": result.mean,
         "eval_return_std": result.std,
         **{f"eval_{name}_mean": mean for name, mean in result.stream_means.items()},

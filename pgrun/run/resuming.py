@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.alone import alone
 from pgrun.run.build import build
-from pgrun.run.changes import change, report_stale_config
+from pgrun.run.changes import change, report_stale_config, top_names_of
+from pgrun.run.checkpoint_content import fitting
 from pgrun.run.console import pasted, remark, say, shown, summary
 from pgrun.run.directory import (
+    changes,
     check_begun,
     check_run,
     find_checkpoint,
@@ -25,10 +29,10 @@ from pgrun.run.directory import (
     load_run,
     own_checkpoint,
     remember,
-    told,
-    use_search_path,
 )
 from pgrun.run.run import Run
+from pgrun.trust.files import read_object
+from pgrun.trust.finder import allow
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
 RESUMABLE = (
@@ -37,13 +41,14 @@ RESUMABLE = (
 )
 
 
-def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
+def resume_run(folder: Path, which: str, overrides: list[str], *, trust: bool = False) -> int:
     """Go on with a run.
 
     Args:
         folder: the run directory.
         which: `latest` or a checkpoint's file.
         overrides: `key=value` of keys within `RESUMABLE`.
+        trust: go on with it although it was not made here.
 
     Returns:
         The exit code.
@@ -52,7 +57,8 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
         UserError: it is no run directory, another process uses it, or a key can't change.
     """
     begin = time.perf_counter()
-    config, names, state, stamp = read_run(folder, which)
+    config, names, state, stamp = read_run(folder, which, trust=trust)
+    allow(top_names_of(overrides))
     config = change(config, overrides, RESUMABLE, "when a run is resumed")
     if state is not None and (over := why_over(state, config, folder)):
         say(f"{shown(folder.resolve())} is finished: {over}")
@@ -60,21 +66,20 @@ def resume_run(folder: Path, which: str, overrides: list[str]) -> int:
     with alone(folder):
         if stamp != stamp_of(find_checkpoint(folder, which)):  # another process went on with it in the meantime
             raise UserError(f"{folder}: another process has just gone on with this run; do it again")
-        return go_on(folder, config, names, state, overrides, begin=begin)
+        return go_on(folder, which, config, names, state, overrides, begin=begin)
 
 
 def read_run(
-    folder: Path, which: str
+    folder: Path, which: str, *, trust: bool
 ) -> tuple[DictConfig, dict[str, str], dict[str, Any] | None, tuple[Path, int] | None]:
     """Read a run's config and names, the content of the checkpoint to go on from, if any, and that file's stamp."""
     check_run(folder)
-    use_search_path(folder)
     path = find_checkpoint(folder, which)
     stamp = stamp_of(path)
     state = checkpoint.load(path) if stamp or which != "latest" else None
     if state is not None and "memory" not in state:
         raise UserError(f"{path} holds the policy alone, for evaluation; resume from latest or a step_<n>.pt")
-    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None, trust=trust)
     if state is None:
         check_begun(folder)
     return config, names, state, stamp
@@ -85,8 +90,31 @@ def stamp_of(path: Path) -> tuple[Path, int] | None:
     return (path.resolve(), path.stat().st_mtime_ns) if path.exists() else None
 
 
+@contextmanager
+def withdrawn_if_odd(folder: Path, path: Path) -> Iterator[None]:
+    """Remove what a block wrote into a run directory if a checkpoint's content can't be restored in it.
+
+    Args:
+        folder: the run directory.
+        path: the checkpoint's.
+
+    Raises:
+        UserError: the block fails.
+    """
+    before = set(os.listdir(folder))
+    try:
+        with fitting(path):
+            yield
+    except UserError:
+        for name in set(os.listdir(folder)) - before:
+            with suppress(OSError):
+                (folder / name).unlink()
+        raise
+
+
 def go_on(
     folder: Path,
+    which: str,
     config: DictConfig,
     names: dict[str, str],
     state: dict[str, Any] | None,
@@ -96,16 +124,18 @@ def go_on(
 ) -> int:
     """Go on with a run from a checkpoint's content, or from its start; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with report_stale_config(folder):
+        parts = build(config, fresh=state is None)
+    known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": changes(folder, overrides)}
+    with withdrawn_if_odd(folder, find_checkpoint(folder, which)):
+        run = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known)
     to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pgrun").addHandler(to_file)
-    with report_stale_config(folder):
-        parts = build(config, fresh=state is None)
     if state is None:
         remark("there is no checkpoint yet: starting from step 0")
     remember(folder, config, overrides)
-    known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": told(folder)}
-    result = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known).execute()
+    result = run.execute()
     if result["status"] == "interrupted":
         remark(f"interrupted; go on with: pgrun resume {pasted(folder.resolve())}")
         return 130
@@ -115,10 +145,10 @@ def go_on(
 
 def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
     """Say why nothing is left to do for this run; "" if there is something, if only the final evaluation."""
-    result = folder / "result.json"
-    if not result.exists() or json.loads(result.read_text(encoding="utf-8")).get("status") != "finished":
+    if (read_object(folder / "result.json") or {}).get("status") != "finished":
         return ""
-    steps, stop_at, latest = state["clock"]["steps"], config.eval.stop_at, state["evaluation"]["latest"]
+    with fitting(folder / "checkpoints"):
+        steps, stop_at, latest = int(state["clock"]["steps"]), config.eval.stop_at, state["evaluation"]["latest"]
     if steps >= config.total_steps:
         return f"{steps:,} steps; to go on: pgrun resume {pasted(folder.absolute())} total_steps={2 * steps}"
     if stop_at is not None and latest is not None and latest >= stop_at:

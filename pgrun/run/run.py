@@ -19,6 +19,7 @@ from pgrun.run import checkpoint
 from pgrun.run.build import Parts
 from pgrun.run.checkpoint_files import Written
 from pgrun.run.console import above_bar
+from pgrun.run.made_here import record_run
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
@@ -183,6 +184,7 @@ class Run:
             with told("can't write into", self.folder):
                 (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
             self.written.begin()
+            record_run(self.config, self.hydra, self.folder)
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
             reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]

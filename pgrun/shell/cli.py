@@ -13,12 +13,12 @@ from pathlib import Path
 from pgrun import __version__
 from pgrun.config.command_line import flag
 from pgrun.config.groups import GROUPS, members
-from pgrun.config.paths import importable
 from pgrun.errors import Diverged, UserError
 from pgrun.run.console import abridged, fail
 from pgrun.shell import torchrun
 from pgrun.shell.terminal import end_stdout, spell_what_is_lacking
 from pgrun.system.signals import interrupt_on_signals
+from pgrun.trust.finder import begin
 
 HELP = """\
 pgrun trains policy-gradient reinforcement learning from configs.
@@ -30,6 +30,7 @@ usage
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
+  pgrun ... --trust                                use the code of a run that somebody else made
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
 
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"pgrun {__version__}")
         return 0
     try:
-        add_user_paths(argv)
+        find_users_code(argv)
         if command in COMMANDS:
             code: int = import_module(f"pgrun.shell.commands.{command}").main(argv[1:])
             return code
@@ -115,11 +116,10 @@ def main(argv: Sequence[str]) -> int:
         return fail(f"{abridged(str(error.filename))}: {error.strerror}")
 
 
-def add_user_paths(argv: Sequence[str]) -> None:
-    """Make the working directory and a `--config-dir`'s parent importable, which a console script does not."""
+def find_users_code(argv: Sequence[str]) -> None:
+    """Let modules that a trusted config names be found in the working directory and beside a `--config-dir`."""
     folder = flag(argv, "--config-dir", "-cd")
-    paths = [str(Path.cwd()), *([str(Path(folder).resolve().parent)] if folder else [])]
-    importable(paths)
+    begin([str(Path.cwd()), *([str(Path(folder).resolve().parent)] if folder else [])])
 
 
 def help_page() -> str:

@@ -31,6 +31,7 @@ from pgrun.errors import Diverged, NotBegun, UserError
 from pgrun.run.alone import alone
 from pgrun.run.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.run.console import fail, pasted, patience, remark, shown, summary, tell
+from pgrun.run.made_here import record_run
 from pgrun.run.preflight import prepare
 from pgrun.shell.hydra_start import run_hydra
 from pgrun.shell.rewriting import rewritten
@@ -105,9 +106,10 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through, so that they can be told in one line
     running = RUNNING.set(app)
     try:
+        trust, argv = "--trust" in argv, [word for word in argv if word != "--trust"]
         app.argv = rewritten(argv)
         sys.argv = ["pgrun", *app.argv]
-        run_hydra(app, app.argv)
+        run_hydra(app, app.argv, trust=trust)
     except UserError as error:
         app.withdraw()
         return fail(str(error))
@@ -222,6 +224,7 @@ def job(app: App, config: DictConfig) -> tuple[float | None, int]:
         The objective, if there is one, and the exit code.
     """
     hydra_config = HydraConfig.get()
+    kept = config.copy()  # as Hydra has just written it
     make_absolute(config)
     folder = Path(hydra_config.runtime.output_dir)
     if hydra_config.mode == RunMode.MULTIRUN:  # started by a launcher that is not pgrun's
@@ -237,6 +240,7 @@ def job(app: App, config: DictConfig) -> tuple[float | None, int]:
             run = Run(config, parts, folder, names=chosen(hydra_config), begin=BEGIN, hydra=node(hydra_config))
             if app.claim is not None:
                 app.claim.keep()
+            record_run(kept, node(hydra_config), folder)
             result = run.execute()
     except NotBegun as error:
         if app.claim is not None:

@@ -13,9 +13,12 @@ from pgrun.config.command_line import user_folder
 from pgrun.config.files import check_choices, check_files, root_name
 from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
+from pgrun.trust.code import named_by, named_in
+from pgrun.trust.finder import allow
+from pgrun.trust.saved import admit_again, is_saved
 
 
-def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
+def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str], *, trust: bool = False) -> None:
     """Let Hydra compose the config and run the task on it, or on a sweep's jobs.
 
     Hydra would append the folder of `--config-dir` to its search path. Here the user's folder comes first, and the
@@ -24,6 +27,7 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
     Args:
         task: called with each composed config.
         argv: the command line.
+        trust: whether a `--config-dir RUN/.hydra` of somebody else's is trusted.
 
     Raises:
         UserError: the command line or a config file is wrong.
@@ -35,6 +39,11 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str]) -> None:
         raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
     folder = user_folder(argv)
     check_choices(args.overrides, folder)
+    allow(named_in(" ".join(argv)))
+    if folder is not None and is_saved(folder):
+        admit_again(folder, trust=trust)
+    elif folder is not None:
+        allow(named_by(folder))
     if folder is not None:
         check_files(folder)
         args.config_dir = str(config_dir())

@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="eval.env.wrappers=[], eval.max_steps=N, eval.num_envs=N, …"
     )
+    parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_intermixed_args(argv)
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
             stochastic=args.stochastic,
             record=args.record,
             overrides=[whole_numbers(text) for text in args.overrides],
+            trust=args.trust,
         )
     if args.json:
         print(json.dumps(result), flush=True)
