@@ -80,7 +80,9 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     collector = call(local.collector, "collector", env=env, device=str(act), seed=local.seed, rank=rank)
     if "device" in config.memory:
         local.memory.device = str(pick(config.memory.device, learn, "memory.device"))
-    memory = call(local.memory, "memory", env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0))
+    memory = call(
+        local.memory, "memory", env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0)
+    )
     if isinstance(algorithm, Algorithm):
         algorithm.eval()
         team.check(algorithm)

@@ -45,7 +45,9 @@ def load(path: Path) -> dict[str, Any]:
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
             check_content(content)
         except Odd as error:
-            raise UserError(f"{path} is no checkpoint of pgrun's, or torn: it holds {error}; {_others(path)}") from error
+            raise UserError(
+                f"{path} is no checkpoint of pgrun's, or torn: it holds {error}; {_others(path)}"
+            ) from error
         except OSError:
             raise
         except Exception as error:

@@ -89,6 +89,8 @@ def check_tensor(tensor: torch.Tensor) -> None:
     """Raise Odd for a tensor that is not dense, not on the CPU, or claims more numbers than the file has of it."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
         raise Odd("a tensor that is not dense, or without numbers")
+    if tensor.is_complex():
+        raise Odd("complex numbers")
     size = tensor.numel() * tensor.element_size()
     if size > max(SMALL, tensor.untyped_storage().nbytes()):
         raise Odd(f"a tensor of {tensor.numel():,} numbers with {tensor.untyped_storage().nbytes():,} bytes of them")

@@ -67,15 +67,15 @@ def load_run(
     return config, names
 
 
-def usable(
-    folder: Path, plain: dict[str, Any], away: list[str], *, trust: bool
-) -> tuple[DictConfig, dict[str, str]]:
+def usable(folder: Path, plain: dict[str, Any], away: list[str], *, trust: bool) -> tuple[DictConfig, dict[str, str]]:
     """Return a saved config with its references resolved, and the run's names, if it may be used; see `admit`."""
     hydra = hydra_of(folder)
     node: Any = None if hydra is None else OmegaConf.to_container(hydra, resolve=True)
     admitted = admit(folder, plain, node, trust=trust, away=away)
     config = OmegaConf.create(renew(admitted.config))
-    if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in ("algo", "env", "eval")):
+    if not isinstance(config, DictConfig) or not all(
+        isinstance(config.get(k), DictConfig) for k in ("algo", "env", "eval")
+    ):
         raise UserError(f"{folder} holds no config of a run: it has no algo, env and eval, each with keys of its own")
     config = resolved(config) if admitted.trusted else config
     return config, names_of(folder, config)
@@ -213,7 +213,9 @@ def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_othe
         of_other: the same for the other.
     """
     changed = [
-        key for key in sorted({*one, *other}) if one.get(key) != other.get(key) and UNREAD not in (one.get(key), other.get(key))
+        key
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key) and UNREAD not in (one.get(key), other.get(key))
     ]
     said = [f"{key}={one.get(key, '(none)')} {of_one}, {other.get(key, '(none)')} {of_other}" for key in changed[:3]]
     return "; ".join(said) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")

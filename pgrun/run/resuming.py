@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,28 +87,6 @@ def stamp_of(path: Path) -> tuple[Path, int] | None:
     return (path.resolve(), path.stat().st_mtime_ns) if path.exists() else None
 
 
-@contextmanager
-def withdrawn_if_odd(folder: Path, path: Path) -> Iterator[None]:
-    """Remove what a block wrote into a run directory if a checkpoint's content can't be restored in it.
-
-    Args:
-        folder: the run directory.
-        path: the checkpoint's.
-
-    Raises:
-        UserError: the block fails.
-    """
-    before = set(os.listdir(folder))
-    try:
-        with fitting(path):
-            yield
-    except UserError:
-        for name in set(os.listdir(folder)) - before:
-            with suppress(OSError):
-                (folder / name).unlink()
-        raise
-
-
 def go_on(
     folder: Path,
     which: str,
@@ -127,7 +102,7 @@ def go_on(
     with report_stale_config(folder):
         parts = build(config, fresh=state is None)
     known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": changes(folder, overrides)}
-    with withdrawn_if_odd(folder, find_checkpoint(folder, which)):
+    with fitting(find_checkpoint(folder, which)):
         run = Run(config, parts, folder.resolve(), begin=begin, resume=state, **known)
     to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")  # where the first session's lines are
     to_file.setFormatter(logging.Formatter("%(message)s"))

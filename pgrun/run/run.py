@@ -32,7 +32,6 @@ from pgrun.system.signals import held_back, interruptible, stop_on_signals
 
 log = logging.getLogger("pgrun")
 logging.raiseExceptions = False  # on a full disk, each line for pgrun.log would become a traceback
-
 EVAL_SEED = 1_000_003  # added to the seed, so that evaluation's episodes are not training's
 
 

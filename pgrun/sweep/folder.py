@@ -110,7 +110,7 @@ def arguments_of(path: Path) -> list[str] | None:
         return None
     arguments = content.get("arguments")
     if not isinstance(arguments, list) or not all(isinstance(text, str) for text in arguments):
-        raise UserError(f"{path} holds no sweep's command line, as {{\"arguments\": […]}}")
+        raise UserError(f'{path} holds no sweep\'s command line, as {{"arguments": […]}}')
     return arguments
 
 
