@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from hydra._internal import hydra as application
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -13,11 +16,13 @@ from hydra._internal.utils import _run_hydra as run_hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
 
 __all__ = [
     "BasicSweeper",
     "ConfigLoaderImpl",
     "FileConfigSource",
+    "check_before_callbacks",
     "drop_namesakes",
     "get_args_parser",
     "get_overrides_dirname",
@@ -26,6 +31,20 @@ __all__ = [
     "serve_files_by",
     "source_of_files",
 ]
+
+
+def check_before_callbacks(check: Callable[[DictConfig], None]) -> None:
+    """Have a function called with each composed config before Hydra makes the callbacks that it names."""
+
+    class Checked(Callbacks):
+        """Hydra's callbacks, after that."""
+
+        def __init__(self, config: DictConfig | None = None) -> None:
+            if config is not None:
+                check(config)
+            super().__init__(config)
+
+    application.Callbacks = Checked  # type: ignore[misc,attr-defined]
 
 
 def drop_namesakes(folder: Path) -> None:

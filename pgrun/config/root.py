@@ -169,8 +169,8 @@ class EnvExtras:
     shaping: Part | None = None
 
 
-# The kinds of class that slots take: a `_target_` in one names a subclass of these, or where the class is a protocol one
-# with its methods. What other constructors take in a slot of theirs stands in the annotation there.
+# The kinds of class that slots take: a `_target_` in one names a subclass of these, or where the class is a protocol,
+# one with its methods. What other constructors take in a slot of theirs stands in the annotation there.
 KINDS = {
     "algo": ("pgrun.algos.parts.base.Algorithm",),
     "network": ("pgrun.nn.encoders.Network",),

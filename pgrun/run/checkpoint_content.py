@@ -1,7 +1,7 @@
 """Check that a checkpoint file holds tensors and plain values, of the sizes that it has, before and after it is read.
 
-torch.load(weights_only=True) calls nothing but a few functions of torch's. But it inflates a compressed archive, reads a
-tensor's numbers where the file says they are, and makes tensors of any kind, also huge ones of a few bytes.
+torch.load(weights_only=True) calls nothing but a few functions of torch's. But it inflates a compressed archive, reads
+a tensor's numbers where the file says they are, and makes tensors of any kind, also huge ones of a few bytes.
 """
 
 from __future__ import annotations

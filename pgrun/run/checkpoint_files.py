@@ -197,10 +197,8 @@ class Written:
             lost = not link.exists() and "/" not in target  # a dangling link holds nothing
             return target if target in self.wrote or lost else None
         sums = beside(link)
-        if link.exists():  # on a disk without symbolic links, or in a copy that followed them
-            digest = sha256(link)
-        else:
-            digest = (read_text(sums, errors="replace") or "").partition(" ")[0]
+        # on a disk without symbolic links, or in a copy that followed them, it is a file
+        digest = sha256(link) or (read_text(sums, errors="replace") or "").partition(" ")[0]
         kind = POINTERS[pointer]
         return next((name for name, kept in self.wrote.items() if kept == digest and name.startswith(kind)), None)
 

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra import version
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pgrun.compat import hydra as inside
 from pgrun.config.command_line import user_folder
 from pgrun.config.files import check_choices, check_files, root_name
 from pgrun.config.paths import config_dir
 from pgrun.errors import UserError
-from pgrun.trust.code import named_by, named_in
+from pgrun.trust.code import top_names
 from pgrun.trust.finder import allow
+from pgrun.trust.kinds import check_kinds
 from pgrun.trust.saved import admit_again, is_saved
 
 
@@ -33,20 +34,25 @@ def run_hydra(task: Callable[[DictConfig], Any], argv: Sequence[str], *, trust: 
         UserError: the command line or a config file is wrong.
     """
     version.setbase("1.3")
+    inside.check_before_callbacks(check_callbacks)
     parser = inside.get_args_parser()
     args = parser.parse_intermixed_args(list(argv))  # overrides on both sides of a flag
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not for runs of pgrun: pgrun resume RUN goes on with one")
     folder = user_folder(argv)
     check_choices(args.overrides, folder)
-    allow(named_in(" ".join(argv)))
     if folder is not None and is_saved(folder):
         admit_again(folder, trust=trust)
-    elif folder is not None:
-        allow(named_by(folder))
     if folder is not None:
         check_files(folder)
         args.config_dir = str(config_dir())
     args.config_name = root_name(folder, argv)
     where = str(folder or config_dir())
     inside.run_hydra(args=args, args_parser=parser, task_function=task, config_path=where, config_name=args.config_name)
+
+
+def check_callbacks(config: DictConfig) -> None:
+    """Check a composed config's callbacks, which Hydra makes before anything else, and let their modules be found."""
+    allow(top_names(OmegaConf.to_container(config, resolve=False)))
+    callbacks = config.hydra.callbacks
+    check_kinds(OmegaConf.to_container(callbacks, resolve=True) if callbacks else {}, "hydra.callbacks")

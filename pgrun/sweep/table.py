@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from pgrun.errors import UserError
 from pgrun.run.console import say, shown
 from pgrun.sweep.folder import OVER, found, jobs_of, key_of, rounded

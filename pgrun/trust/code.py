@@ -5,13 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
-from pgrun.errors import UserError
-from pgrun.trust.files import read_text
 from pgrun.trust.kinds import is_shipped, slot_of, targets
 
 OWN = ("pgrun", "hydra_plugins", "torch", "gymnasium")
@@ -37,21 +33,6 @@ def modules_of(config: Any) -> set[str]:
 def top_names(config: Any) -> set[str]:
     """List the top-level names of `modules_of` a config."""
     return {name.split(".")[0] for name in modules_of(config)}
-
-
-def named_in(text: str) -> set[str]:
-    """List the top-level names of modules that a text of a config, or a command line, names by `_target_`."""
-    found = re.findall(r"""_target_['"]?\s*[:=]\s*['"]?([A-Za-z_]\w*)\.""", text)
-    return {name for name in found if name not in OWN}
-
-
-def named_by(folder: Path) -> set[str]:
-    """List the top-level names of modules that the files of a user's own folder of configs name by `_target_`."""
-    found: set[str] = set()
-    for path in folder.rglob("*.yaml"):
-        with suppress(UserError):
-            found |= named_in(read_text(path, errors="replace") or "")
-    return found
 
 
 def ids(config: Any) -> Iterator[tuple[str, str]]:

@@ -155,10 +155,10 @@ def links_away(folder: Path) -> list[str]:
                 away.append(str(path.relative_to(folder)))
             with suppress(OSError):
                 mode = path.stat().st_mode
-        if (
-            path.name in FILES
-            and stat.S_ISDIR(mode)
-            or not stat.S_IFMT(mode) in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+        if (path.name in FILES and stat.S_ISDIR(mode)) or stat.S_IFMT(mode) not in (
+            stat.S_IFREG,
+            stat.S_IFDIR,
+            stat.S_IFLNK,
         ):
             raise UserError(f"can't use {folder}: {path.relative_to(folder)} is {kind_of(mode)}, and no file")
         if path.name in FOLDERS and path.parent == folder and stat.S_ISREG(mode):

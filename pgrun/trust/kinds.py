@@ -21,21 +21,17 @@ from pgrun.errors import UserError
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of the C library, where there is one
 ARTICLES = {"algo": "an algorithm", "env": "an environment", "optimizer": "an optimizer", "env.wrappers": "a wrapper"}
 # Beside what shipped configs name: classes that compute and do nothing else.
+OPTIMIZERS = "Adadelta Adagrad Adam Adamax AdamW ASGD NAdam RAdam RMSprop Rprop SGD"
+WRAPPERS = (
+    "AddWhiteNoise AtariPreprocessing Autoreset ClipAction ClipReward DelayObservation DiscretizeAction "
+    "DiscretizeObservation FilterObservation FlattenObservation FrameStackObservation GrayscaleObservation "
+    "MaxAndSkipObservation NormalizeObservation NormalizeReward OrderEnforcing PassiveEnvChecker "
+    "RecordEpisodeStatistics RepeatAction RescaleAction RescaleObservation ReshapeObservation ResizeObservation "
+    "StickyAction TimeAwareObservation TimeLimit"
+)
 HARMLESS = {
-    "optimizer": {
-        f"torch.optim.{name}"
-        for name in "Adadelta Adagrad Adam Adamax AdamW ASGD NAdam RAdam RMSprop Rprop SGD".split()
-    },
-    "env.wrappers": {
-        f"gymnasium.wrappers.{name}"
-        for name in (
-            "AddWhiteNoise AtariPreprocessing Autoreset ClipAction ClipReward DelayObservation DiscretizeAction "
-            "DiscretizeObservation FilterObservation FlattenObservation FrameStackObservation GrayscaleObservation "
-            "MaxAndSkipObservation NormalizeObservation NormalizeReward OrderEnforcing PassiveEnvChecker "
-            "RecordEpisodeStatistics RepeatAction RescaleAction RescaleObservation ReshapeObservation "
-            "ResizeObservation StickyAction TimeAwareObservation TimeLimit"
-        ).split()
-    },
+    "optimizer": {f"torch.optim.{name}" for name in OPTIMIZERS.split(" ")},
+    "env.wrappers": {f"gymnasium.wrappers.{name}" for name in WRAPPERS.split(" ")},
 }
 
 
@@ -107,12 +103,14 @@ def _check(node: Any, path: str, declared: tuple[str, ...] | None) -> None:
         return
     if not isinstance(node, dict):
         return
-    settings: dict[str, Any] = {}
-    if "_target_" in node:
-        name = node["_target_"]
-        check_class(path, name, KINDS.get(slot_of(path), declared))
-        taken = signature(new_name(name))
-        settings = taken.settings if taken else {}
+    if "_target_" not in node:
+        for key, value in node.items():
+            _check(value, f"{path}.{key}", declared)
+        return
+    name = node["_target_"]
+    check_class(path, name, KINDS.get(slot_of(path), declared))
+    taken = signature(new_name(name))
+    settings = taken.settings if taken else {}
     for key, value in node.items():
         _check(value, f"{path}.{key}", declared_kinds(settings[key].type) if key in settings else None)
 

@@ -1,8 +1,8 @@
 """The record of the runs that were made on this machine: in the user's own state folder, outside of the runs.
 
-A run is known by a digest of its whole config and of the folders where its code is found. So one that was moved is still
-known, and one whose config was changed is not. There is a file for each digest, which holds the folders, by device and
-inode, in which such a run was made.
+A run is known by a digest of its whole config and of the folders where its code is found. So one that was moved is
+still known, and one whose config was changed is not. There is a file for each digest, which holds the folders, by
+device and inode, in which such a run was made.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def complain(error: OSError, config: dict[str, Any]) -> None:
         SAID.append(str(error))
         why = error.strerror or str(error)
         print(
-            f"pgrun: {state_folder()} can't be written ({why}): this run's code will need --trust in pgrun eval and resume",
+            f"pgrun: {state_folder()} can't be written ({why}): for this run pgrun eval and resume will need --trust",
             file=sys.stderr,
             flush=True,
         )

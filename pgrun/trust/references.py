@@ -1,7 +1,7 @@
 """Resolve the references in another's config: `${algo.gamma}` and `${oc.select:key,default}`, and no others.
 
-OmegaConf's own resolving calls functions that read the environment or files, and may be asked to multiply a short config
-into an endless one.
+OmegaConf's own resolving calls functions that read the environment or files, and may be asked to multiply a short
+config into an endless one.
 """
 
 from __future__ import annotations

@@ -173,7 +173,8 @@ class Writes:
 
 Case = Callable[[Place], list[str]]
 CASES: dict[str, Case] = {}
-ALONE: set[str] = set()  # cases whose command gets a process of its own: it may crash, or take much memory
+# cases whose command gets a process of its own: it might crash
+ALONE = {"tensors_that_claim_more", "bytes_of_a_number", "lists_that_multiply", "demonstrations_that_inflate"}
 
 
 def case(function: Case) -> Case:
@@ -192,7 +193,7 @@ def targets(name: str, key: str, value: Callable[[Place], Any], command: list[st
     CASES[name] = made
 
 
-def holds(name: str, change: Callable[[Place], Any], command: list[str] = EVAL, *, alone: bool = False) -> None:
+def holds(name: str, change: Callable[[Place], Any], command: list[str] = EVAL) -> None:
     """Add a case that changes files of the run."""
 
     def made(place: Place) -> list[str]:
@@ -200,8 +201,6 @@ def holds(name: str, change: Callable[[Place], Any], command: list[str] = EVAL, 
         return command
 
     CASES[name] = made
-    if alone:
-        ALONE.add(name)
 
 
 # ---------------------------------------------------------------- what a config names
@@ -220,6 +219,12 @@ def loads(place: Place) -> dict[str, Any]:
 def writes_text(place: Place) -> dict[str, Any]:
     path = {"_target_": "pathlib.Path", "_args_": [str(place.canary)]}
     return {"_target_": "pathlib.Path.write_text", "_args_": [path, "x"]}
+
+
+def plain(place: Place, key: str) -> dict[str, Any]:
+    """A node of the run's config."""
+    found: Any = OmegaConf.to_container(OmegaConf.load(place.config))
+    return dict(found[key])
 
 
 def command(place: Place) -> str:
@@ -343,9 +348,9 @@ targets(
     "ten_thousand_processes",
     "env",
     lambda p: {
-        **OmegaConf.to_container(OmegaConf.load(p.config).env),
+        **plain(p, "env"),
         "backend": "async",
-        "num_envs": 10_000,  # type: ignore[union-attr,dict-item]
+        "num_envs": 10_000,
     },
     RESUME,
 )
@@ -513,7 +518,7 @@ def multiplied() -> Any:
 
 
 holds("deep_lists", lambda p: p.content(names=nested(150)))
-holds("lists_that_multiply", lambda p: p.content(names=multiplied()), alone=True)
+holds("lists_that_multiply", lambda p: p.content(names=multiplied()))
 
 
 def claims(data: bytes) -> bytes:
@@ -521,9 +526,9 @@ def claims(data: bytes) -> bytes:
     return data.replace(b"K\x08", b"J" + struct.pack("<i", 2 * 10**9))
 
 
-holds("tensors_that_claim_more", lambda p: p.rewritten(claims), alone=True)
+holds("tensors_that_claim_more", lambda p: p.rewritten(claims))
 BYTES = b"\x80\x02cbuiltins\nbytearray\nq\x00\x8a\x05" + (3 * 10**9).to_bytes(5, "little") + b"\x85R."
-holds("bytes_of_a_number", lambda p: p.rewritten(lambda _: BYTES), alone=True)
+holds("bytes_of_a_number", lambda p: p.rewritten(lambda _: BYTES))
 
 
 @case
@@ -539,9 +544,6 @@ def a_compressed_checkpoint(place: Place) -> list[str]:
                 new.writestr(name, old.read(name))
     place.raw(buffer.getvalue())
     return EVAL
-
-
-ALONE.add("a_compressed_checkpoint")
 
 
 @case
@@ -610,24 +612,24 @@ holds("config_file_is_text", replaced(config_of, "hello\n"), RESUME)
 holds("config_file_is_binary", replaced(config_of, bytes(range(256)) * 10), RESUME)
 holds("config_file_is_deep", replaced(config_of, "[" * 5000 + "]" * 5000), RESUME)
 holds("config_file_laughs", replaced(config_of, LAUGHS), RESUME)
-holds("config_file_is_huge", other(config_of, sparse), RESUME, alone=True)
+holds("config_file_is_huge", other(config_of, sparse), RESUME)
 holds("config_file_is_a_folder", other(config_of, Path.mkdir), RESUME)
 holds("config_file_is_a_pipe", other(config_of, os.mkfifo), RESUME)
 holds("config_file_of_other_keys", replaced(config_of, "algo: 3\nenv: []\neval: x\n"), RESUME)
 holds("config_file_as_a_tag", replaced(config_of, "!!python/object/apply:os.system [x]\n"), RESUME)
 holds("saved_config_laughs", replaced(config_of, LAUGHS), AGAIN)
-holds("saved_config_is_huge", other(config_of, sparse), AGAIN, alone=True)
+holds("saved_config_is_huge", other(config_of, sparse), AGAIN)
 holds("saved_config_is_a_pipe", other(config_of, os.mkfifo), AGAIN)
 holds("result_is_a_list", replaced(result_of, "[1]"), RESUME)
 holds("result_is_deep", replaced(result_of, "[" * 100_000), RESUME)
 holds("result_is_a_pipe", other(result_of, os.mkfifo), RESUME)
 holds("result_is_a_folder", other(result_of, Path.mkdir), RESUME)
-holds("result_is_huge", other(result_of, sparse), RESUME, alone=True)
+holds("result_is_huge", other(result_of, sparse), RESUME)
 holds("log_is_a_pipe", other(lambda p: p.run / "pgrun.log", os.mkfifo), RESUME)
 holds("lock_is_a_pipe", other(lambda p: p.run / ".lock", os.mkfifo), RESUME)
 holds("checkpoint_is_a_pipe", other(lambda p: p.checkpoint, os.mkfifo))
 holds("list_of_checkpoints_is_a_pipe", other(lambda p: p.run / "checkpoints" / ".written-by-pgrun", os.mkfifo))
-holds("sum_is_huge", other(lambda p: beside(p.checkpoint), sparse), alone=True)
+holds("sum_is_huge", other(lambda p: beside(p.checkpoint), sparse))
 holds("changes_are_a_mapping", lambda p: (p.run / ".hydra" / "resumed.yaml").write_text("a: b\n"))
 
 
@@ -686,7 +688,7 @@ holds("sweep_is_a_list", at("sweep.json", lambda p: p.write_text("[1]")), SWEEP)
 holds("sweep_has_no_arguments", at("sweep.json", lambda p: p.write_text("{}")), SWEEP)
 holds("sweep_has_odd_arguments", at("sweep.json", lambda p: p.write_text('{"arguments": {"a": 1}}')), SWEEP)
 holds("sweep_is_a_pipe", at("sweep.json", os.mkfifo), SWEEP)
-holds("sweep_is_huge", at("sweep.json", sparse), SWEEP, alone=True)
+holds("sweep_is_huge", at("sweep.json", sparse), SWEEP)
 holds("jobs_are_a_pipe", at("jobs.jsonl", os.mkfifo), SWEEP)
 holds("sweep_s_lock_is_a_pipe", at(".lock", os.mkfifo), SWEEP)
 
@@ -768,9 +770,9 @@ def header(shape: tuple[int, ...], kind: str = "<f8") -> bytes:
     return buffer.getvalue()
 
 
-holds("demonstrations_that_inflate", member("rewards", header((2 * 10**8,)), 1600), DEMOS, alone=True)
-holds("demonstrations_that_claim", member("rewards", header((3 * 10**8,))), DEMOS, alone=True)
-holds("demonstrations_that_claim_all", member("rewards", header((HUGE,))), DEMOS, alone=True)
+holds("demonstrations_that_inflate", member("rewards", header((2 * 10**8,)), 1600), DEMOS)
+holds("demonstrations_that_claim", member("rewards", header((3 * 10**8,))), DEMOS)
+holds("demonstrations_that_claim_all", member("rewards", header((HUGE,))), DEMOS)
 
 
 @case
@@ -788,6 +790,3 @@ def demonstrations_of_unlike_lengths(place: Place) -> list[str]:
         **rows,
     )
     return DEMOS
-
-
-ALONE.add("demonstrations_of_unlike_lengths")
