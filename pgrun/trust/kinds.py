@@ -39,7 +39,7 @@ def slot_of(path: str) -> str:
     """Return the slot that a dotted path is: `env.wrappers[1]` and `eval.env.wrappers[0]` are `env.wrappers`."""
     path = re.sub(r"\[\d+\]", "", path).removeprefix("eval.")
     path = re.sub(r"^algo\.advantage\.terms\..+", "algo.advantage", path)
-    return re.sub(r"^hydra\.callbacks\..+", "hydra.callbacks", path)
+    return re.sub(r"^(hydra\.callbacks|hooks)\..+", r"\1", path)
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
