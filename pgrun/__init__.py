@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pgrun.config.renamed import serve_old_names
+from pgrun.trust.finder import inherit
 
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 serve_old_names()
+inherit()
 
 PLACES = {
     **dict.fromkeys(("compose", "evaluate", "resume", "train"), "pgrun.api.training"),

@@ -47,7 +47,7 @@ APART = {
 # Packages that belong to certain rooms alone.
 OWNERS = {
     "hydra": {"config", "compat", "run", "sweep", "api", "shell"},
-    "omegaconf": {"config", "compat", "run", "sweep", "after", "api", "shell"},
+    "omegaconf": {"config", "compat", "trust", "run", "sweep", "after", "api", "shell"},
     "tensorboard": {"run"},
     "torch.utils.tensorboard": {"run"},
     "ray": {"parallel", "sweep", "compat"},

@@ -133,7 +133,13 @@ class Policy:
 
 
 def load_policy(
-    folder: Path, which: str = "latest", *, device: str = "cpu", stochastic: bool = False, seed: int | None = None
+    folder: Path,
+    which: str = "latest",
+    *,
+    device: str = "cpu",
+    stochastic: bool = False,
+    seed: int | None = None,
+    trust: bool = False,
 ) -> Policy:
     """Load a run's policy.
 
@@ -143,12 +149,14 @@ def load_policy(
         device: where it acts: cpu, cuda or cuda:N.
         stochastic: sample actions, as in training; else take the best.
         seed: of its own random numbers; None: the one of the run's own evaluations.
+        trust: use its code although it was not made here.
 
     Raises:
-        UserError: it is no run directory, holds no such checkpoint, or its environment can't be had here.
+        UserError: it is no run directory, holds no such checkpoint, needs to be trusted, or its environment can't
+            be had here.
     """
     pick(device, torch.device("cpu"))
-    with loaded(folder, which, episodes=1, device=device) as run:
+    with loaded(folder, which, episodes=1, device=device, trust=trust) as run:
         outside = getattr(run.env, "outside", None)
         if outside is None:
             raise UserError(

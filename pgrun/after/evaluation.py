@@ -28,6 +28,7 @@ def evaluate_checkpoint(
     stochastic: bool,
     record: Path | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint, and perhaps write its episodes to a file.
 
@@ -39,6 +40,7 @@ def evaluate_checkpoint(
         stochastic: sample actions instead of taking the mode.
         record: the file to which the episodes are written as demonstrations.
         overrides: `key=value` of keys within `pgrun.after.loading.EVALUABLE`.
+        trust: use its code although it was not made here.
 
     Returns:
         Fields named as in result.json.
@@ -47,7 +49,7 @@ def evaluate_checkpoint(
         UserError: it is no run directory, holds no such checkpoint, or a key can't change.
         EnvFailed: the environment raised an error.
     """
-    with loaded(folder, which, episodes=episodes, overrides=overrides) as run:
+    with loaded(folder, which, episodes=episodes, overrides=overrides, trust=trust) as run:
         config, algorithm, env = run.config, run.algorithm, run.env
         stochastic = stochastic or config.eval.get("stochastic", False)
         seed = run.seed if seed is None else seed

@@ -15,13 +15,15 @@ from pgrun.data.types import VectorEnv
 from pgrun.errors import EnvFailed
 from pgrun.run import checkpoint
 from pgrun.run.build import make_algorithm
-from pgrun.run.changes import change, report_stale_config
+from pgrun.run.changes import change, report_stale_config, top_names_of
+from pgrun.run.checkpoint_content import fitting
 from pgrun.run.console import shown
-from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint, use_search_path
+from pgrun.run.directory import check_run, find_checkpoint, load_run, own_checkpoint
 from pgrun.run.environments import make_env, make_eval_env
 from pgrun.run.result_file import note_traceback
 from pgrun.run.run import EVAL_SEED
 from pgrun.system.signals import interruptible
+from pgrun.trust.finder import allow
 
 # What an evaluation may do otherwise than the run's own.
 EVALUABLE = ("eval.env", "eval.num_envs", "eval.max_steps", "eval.stochastic")
@@ -33,7 +35,7 @@ class Loaded:
 
     config: DictConfig
     names: dict[str, str]  # of the algorithm and the environment, as they were chosen
-    clock: dict[str, Any]  # steps and updates
+    clock: dict[str, int]  # steps and updates
     algorithm: Algorithm
     env: VectorEnv
 
@@ -45,7 +47,13 @@ class Loaded:
 
 @contextmanager
 def loaded(
-    folder: Path, which: str, *, episodes: int, overrides: Sequence[str] = (), device: str = "cpu"
+    folder: Path,
+    which: str,
+    *,
+    episodes: int,
+    overrides: Sequence[str] = (),
+    device: str = "cpu",
+    trust: bool = False,
 ) -> Iterator[Loaded]:
     """Build a run's algorithm and environments to evaluate it in, and restore it from a checkpoint.
 
@@ -57,23 +65,26 @@ def loaded(
         episodes: of the evaluation, which say how many environments there are.
         overrides: `key=value` of keys within `EVALUABLE`.
         device: where it acts.
+        trust: use its code although it was not made here.
 
     Raises:
-        UserError: it is no run directory, holds no such checkpoint, or a key can't change.
+        UserError: it is no run directory, holds no such checkpoint, needs to be trusted, or a key can't change.
     """
-    state, config, names = open_checkpoint(folder, which, overrides, device)
+    state, config, names = open_checkpoint(folder, which, overrides, device, trust=trust)
     with (
         report_stale_config(folder),
         interruptible(),
         closing(make_eval_env(config, episodes, trained_in(config))) as env,
     ):
         algorithm = make_algorithm(config, env)
-        algorithm.restore(state["algorithm"], optimizers=False)
-        yield Loaded(config, names, state["clock"], algorithm, env)
+        with fitting(find_checkpoint(folder, which)):
+            algorithm.restore(state["algorithm"], optimizers=False)
+            clock = {key: int(state["clock"][key]) for key in ("steps", "updates")}
+        yield Loaded(config, names, clock, algorithm, env)
 
 
 def open_checkpoint(
-    folder: Path, which: str, overrides: Sequence[str] = (), device: str = "cpu"
+    folder: Path, which: str, overrides: Sequence[str] = (), device: str = "cpu", *, trust: bool = False
 ) -> tuple[dict[str, Any], DictConfig, dict[str, str]]:
     """Load a run's checkpoint, and its config with changes, to act with.
 
@@ -82,6 +93,7 @@ def open_checkpoint(
         which: `latest`, `best` or a checkpoint's file.
         overrides: `key=value` of keys within `EVALUABLE`.
         device: where it acts.
+        trust: use its code although it was not made here.
 
     Returns:
         The checkpoint's content, the config, and the names of the algorithm and the environment.
@@ -90,10 +102,10 @@ def open_checkpoint(
         UserError: it is no run directory, holds no such checkpoint, or a key can't change.
     """
     check_run(folder)
-    use_search_path(folder)
     path = find_checkpoint(folder, which)
     state = checkpoint.load(path)
-    config, names = load_run(folder, state if own_checkpoint(folder, path) else None)
+    config, names = load_run(folder, state if own_checkpoint(folder, path) else None, trust=trust)
+    allow(top_names_of(overrides))
     config = change(config, overrides, EVALUABLE, "in an evaluation")
     config.device = config.act_device = device
     config.compile = False

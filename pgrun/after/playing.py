@@ -18,6 +18,8 @@ from pgrun.errors import UserError
 from pgrun.loop.evaluate import Evaluation, Moment, evaluate, evaluation_steps
 from pgrun.run.build import make_algorithm
 from pgrun.run.changes import change, report_stale_config
+from pgrun.run.checkpoint_content import fitting
+from pgrun.run.directory import find_checkpoint
 from pgrun.run.environments import make_env, make_eval_env
 from pgrun.run.run import EVAL_SEED
 from pgrun.system.randomness import Randomness, own_randomness
@@ -54,6 +56,7 @@ def play_checkpoint(
     stochastic: bool = False,
     pick: Pick | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> Generator[Frame]:
     """Let a run's policy act, and yield the frames of its episodes, one episode after the other.
 
@@ -68,6 +71,7 @@ def play_checkpoint(
         stochastic: sample actions instead of taking the mode.
         pick: yield only the episode with the largest, the middle or the smallest return; None: all of them.
         overrides: `key=value` of keys within `EVALUABLE`.
+        trust: use its code although it was not made here.
 
     Yields:
         A frame before each episode's first step and after each step.
@@ -79,7 +83,7 @@ def play_checkpoint(
     """
     if pick is not None and pick not in PICKS:
         raise UserError(f"pick={pick} is not known; choose one of {', '.join(PICKS)}")
-    state, plain, names = open_checkpoint(folder, which, overrides)
+    state, plain, names = open_checkpoint(folder, which, overrides, trust=trust)
     seed = plain.seed + EVAL_SEED if seed is None else seed
     how = {
         "seed": seed,
@@ -90,7 +94,8 @@ def play_checkpoint(
     def begin(config: DictConfig, env: VectorEnv) -> Any:
         with own_randomness(config.seed):  # of the first weights
             algorithm = make_algorithm(config, env)
-        algorithm.restore(state["algorithm"], optimizers=False)
+        with fitting(find_checkpoint(folder, which)):
+            algorithm.restore(state["algorithm"], optimizers=False)
         return algorithm
 
     with report_stale_config(folder), traceback_kept(folder):

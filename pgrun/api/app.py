@@ -12,21 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pgrun.api.hydra_start import composed, run_hydra, run_once
+from pgrun.api.composing import told
+from pgrun.api.hydra_start import run_hydra, run_once
 from pgrun.api.rewriting import rewritten
 from pgrun.compat.hydra import drop_namesakes
-from pgrun.config.files import yaml_line
-from pgrun.config.hydra_errors import instantiation, translate
 from pgrun.config.paths import config_dir
-from pgrun.config.quoting import explained
-from pgrun.config.resolve import resolved
 from pgrun.config.tuning import check_tuning
 from pgrun.config.walk import make_absolute
 from pgrun.errors import Diverged, NotBegun, UserError
@@ -34,7 +31,8 @@ from pgrun.run.alone import alone
 from pgrun.run.claim import Claim, refuse_empty, refuse_foreign, refuse_taken
 from pgrun.run.console import patience, shown, tell
 from pgrun.run.logs import logged
-from pgrun.run.preflight import check, prepare, report_faults
+from pgrun.run.made_here import record_run
+from pgrun.run.preflight import prepare, report_faults
 from pgrun.sweep.folder import OVER, enlist, objective, size
 from pgrun.sweep.jobs import chosen, node, run_job, with_hydra
 from pgrun.sweep.preflight import check_plugins, check_sweep
@@ -72,7 +70,8 @@ class App:
     """
 
     def __init__(self, argv: Sequence[str], *, begin: float, own_log: bool = False, quiet: bool = False) -> None:
-        self.argv, self.begin, self.own_log, self.quiet = list(argv), begin, own_log, quiet
+        self.trust, self.argv = "--trust" in argv, [word for word in argv if word != "--trust"]
+        self.begin, self.own_log, self.quiet = begin, own_log, quiet
         self.folders = FreeFolders()
         self.parts: Any = None  # the run's, built before Hydra makes its directory
         self.claim: Claim | None = None  # on the run's directory, until the run begins
@@ -84,11 +83,12 @@ class App:
     def __call__(self, config: DictConfig) -> float | None:
         """Run a config that Hydra composed, and return its objective."""
         hydra_config = HydraConfig.get()
+        kept = config.copy()  # as Hydra has just written it
         make_absolute(config)
         folder = Path(hydra_config.runtime.output_dir)
         if hydra_config.mode == RunMode.MULTIRUN:
             return foreign_job(self, config, folder)
-        self.ended = self.one_run(config, folder)
+        self.ended = self.one_run(config, folder, kept)
         return None
 
     @property
@@ -113,7 +113,7 @@ class App:
         try:
             self.argv = rewritten(self.argv)
             sys.argv = ["pgrun", *self.argv]  # resolvers read it, and the processes of launchers
-            (run_once if self.own_log else run_hydra)(self, self.argv)
+            (run_once if self.own_log else run_hydra)(self, self.argv, trust=self.trust)
         except Refusal as refusal:
             raise refusal.error from refusal.error.__cause__
         except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -136,8 +136,8 @@ class App:
             RUNNING.reset(running)
         return self.ended
 
-    def one_run(self, config: DictConfig, folder: Path) -> Ended:
-        """Run a config in the directory that Hydra made."""
+    def one_run(self, config: DictConfig, folder: Path, kept: DictConfig) -> Ended:
+        """Run a config in the directory that Hydra made, where it is kept as it was composed."""
         hydra_config = HydraConfig.get()
         try:
             parts, self.parts = self.parts or prepare(with_hydra(config, hydra_config)), None
@@ -151,6 +151,7 @@ class App:
                 run = Run(config, parts, folder, begin=self.begin, quiet=self.quiet, **known)
                 if self.claim is not None:
                     self.claim.keep()
+                record_run(kept, node(hydra_config), folder)
                 return Ended(folder, run.execute())
         except NotBegun as error:
             if self.claim is not None:
@@ -192,35 +193,6 @@ def foreign_job(app: App, config: DictConfig, folder: Path) -> float | None:
     tell(folder, result)
     app.codes.append(0 if result["status"] in OVER else 1)
     return objective(result)
-
-
-def checked_config(argv: Sequence[str]) -> DictConfig:
-    """Compose and check the config of a command line, without its `hydra` node; nothing is built.
-
-    Raises:
-        UserError: a setting is wrong.
-    """
-    register_resolvers()
-    drop_namesakes(config_dir())
-    try:
-        with composed(rewritten(argv)) as config:
-            HydraConfig.instance().set_config(config)
-            check_tuning(config)
-            check(config)
-            return resolved(config)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise told(error, argv) from error
-
-
-def told(error: Exception, argv: Sequence[str]) -> UserError:
-    """Tell in one line what is wrong with a command line or a config file."""
-    if isinstance(error, UserError):
-        return error if error.exit_code == UserError.exit_code else UserError(str(error))
-    if isinstance(error, InstantiationException):
-        return UserError(instantiation(error))
-    if isinstance(error, YAMLError):
-        return UserError(yaml_line(error))
-    return UserError(explained(error, argv) or translate(error, argv))
 
 
 def check_dir(config: DictConfig) -> None:

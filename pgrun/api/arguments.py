@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pgrun.config.paths import importable
 from pgrun.errors import UserError
+from pgrun.trust.finder import begin
 
 PathLike = str | os.PathLike[str]
 
 
 def find_code(config_dir: PathLike | None) -> None:
-    """Let Python find code in the working directory and beside a folder of configs, as for the shell's commands."""
-    importable([str(Path.cwd()), *([] if config_dir is None else [str(Path(config_dir).resolve().parent)])])
+    """Let modules that a trusted config names be found where the shell's commands find them, for this call."""
+    begin([str(Path.cwd()), *([] if config_dir is None else [str(Path(config_dir).resolve().parent)])])
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

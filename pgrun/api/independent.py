@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 
 from pgrun.compat.hydra import hydra_kept
 from pgrun.run.console import remarks_by
+from pgrun.trust.finder import kept
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +46,7 @@ def undisturbed() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(hydra_kept())
+        stack.enter_context(kept())
         stack.enter_context(remarks_by(remarked, unless_said=True))
         try:
             yield

@@ -22,6 +22,7 @@ def load(
     stochastic: bool = False,
     seed: int | None = None,
     config_dir: PathLike | None = None,
+    trust: bool = False,
 ) -> Policy:
     """Load a run's policy, to act where you step the environment: `action = policy(obs)`.
 
@@ -32,6 +33,7 @@ def load(
         stochastic: sample actions, as in training; else take the best.
         seed: of its own random numbers; None: the one of the run's own evaluations.
         config_dir: a folder of your own configs, beside which code of yours lies.
+        trust: use the code of a run that was not made here.
 
     Raises:
         UserError: it is no run directory, holds no such checkpoint, or its environment can't be had here.
@@ -41,4 +43,4 @@ def load(
     if seed is not None:
         check_whole("seed", seed, 0)
     find_code(config_dir)
-    return load_policy(Path(run), os.fspath(checkpoint), device=device, stochastic=stochastic, seed=seed)
+    return load_policy(Path(run), os.fspath(checkpoint), device=device, stochastic=stochastic, seed=seed, trust=trust)

@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from pgrun.api.app import App, checked_config
+from pgrun.api.app import App
 from pgrun.api.arguments import PathLike, check_whole, find_code
+from pgrun.api.composing import checked_config
 from pgrun.api.independent import ONE_AT_A_TIME, independent, undisturbed
 from pgrun.api.runs import Run
 from pgrun.api.words import command_line
@@ -54,6 +55,7 @@ def resume(
     *overrides: str,
     checkpoint: PathLike = "latest",
     config_dir: PathLike | None = None,
+    trust: bool = False,
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
@@ -64,6 +66,7 @@ def resume(
         overrides: what changes, `key=value` each: total_steps, eval, checkpoint, log, device, threads, compile.
         checkpoint: `latest`, or a checkpoint's file.
         config_dir: a folder of your own configs, beside which code of yours lies.
+        trust: use the code of a run that was not made here.
         quiet: show no progress and no messages.
         settings: what changes, by key.
 
@@ -78,7 +81,9 @@ def resume(
 
     words = command_line(overrides, settings)
     find_code(config_dir)
-    went = resume_run(Path(run), os.fspath(checkpoint), [whole_numbers(text) for text in words], quiet=quiet)
+    went = resume_run(
+        Path(run), os.fspath(checkpoint), [whole_numbers(text) for text in words], trust=trust, quiet=quiet
+    )
     return Run(went.folder, over=went.over)
 
 
@@ -92,6 +97,7 @@ def evaluate(
     stochastic: bool = False,
     record: PathLike | None = None,
     config_dir: PathLike | None = None,
+    trust: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Evaluate a run's policy over whole episodes, as `pgrun eval RUN` does.
@@ -105,6 +111,7 @@ def evaluate(
         stochastic: sample actions instead of taking the mode.
         record: write the episodes to this file, as demonstrations (.npz).
         config_dir: a folder of your own configs, beside which code of yours lies.
+        trust: use the code of a run that was not made here.
         settings: what differs, by key.
 
     Returns:
@@ -127,6 +134,7 @@ def evaluate(
         seed=seed,
         stochastic=stochastic,
         record=None if record is None else Path(record),
+        trust=trust,
         overrides=[whole_numbers(text) for text in words],
     )
 

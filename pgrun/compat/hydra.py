@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
+from hydra._internal import hydra as application
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -30,6 +32,7 @@ __all__ = [
     "BasicSweeper",
     "ConfigLoaderImpl",
     "FileConfigSource",
+    "check_before_callbacks",
     "composed",
     "drop_namesakes",
     "get_args_parser",
@@ -41,6 +44,20 @@ __all__ = [
     "serve_files_by",
     "source_of_files",
 ]
+
+
+def check_before_callbacks(check: Callable[[DictConfig], None]) -> None:
+    """Have a function called with each composed config before Hydra makes the callbacks that it names."""
+
+    class Checked(Callbacks):
+        """Hydra's callbacks, after that."""
+
+        def __init__(self, config: DictConfig | None = None) -> None:
+            if config is not None:
+                check(config)
+            super().__init__(config)
+
+    application.Callbacks = Checked  # type: ignore[misc,attr-defined]
 
 
 def drop_namesakes(folder: Path) -> None:

@@ -63,8 +63,10 @@ def choices_of(path: Path, config: DictConfig) -> dict[str, Any]:
     kept = OmegaConf.select(OmegaConf.load(beside), "hydra.runtime.choices") if beside.is_file() else None
     algo = str(OmegaConf.select(config, "algo._target_") or "algo").rpartition(".")[2].lower()
     env = str(OmegaConf.select(config, "env.id") or OmegaConf.select(config, "env._target_") or "env")
-    named = {"algo": algo, "env": re.sub(r"\W+", "-", env), **(kept or {})}
-    return {"runtime": {"choices": {key: named[key] for key in ("algo", "env")}}}
+    known = OmegaConf.to_container(kept, resolve=False) if isinstance(kept, DictConfig) else {}
+    named = {"algo": algo, "env": env, **(known if isinstance(known, dict) else {})}
+    plain = {key: re.sub(r"[^\w.+-]+", "-", str(named[key])).lstrip(".") for key in ("algo", "env")}  # a folder's name
+    return {"runtime": {"choices": plain}}
 
 
 def load(path: Path) -> DictConfig:

@@ -1,10 +1,7 @@
-"""Paths: of the configs (in the wheel beside the package, or in the checkout), and of code that Python finds."""
+"""The path of the shipped configs: in the wheel beside the package, or in the checkout."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -15,10 +12,3 @@ def config_dir() -> Path:
         if (folder / "config.yaml").exists():
             return folder
     raise FileNotFoundError(f"no configs beside {package}: is pgrun installed whole?")
-
-
-def importable(places: Sequence[str]) -> None:
-    """Let Python look for modules in these folders too, here and in the processes that this one starts."""
-    sys.path.extend(place for place in places if place not in sys.path)
-    inherited = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*inherited, *places]))

@@ -171,4 +171,30 @@ class EnvExtras:
     shaping: Part | None = None
 
 
+# The kinds of class that slots take: a `_target_` in one names a subclass of these, or where the class is a protocol,
+# one with its methods. What other constructors take in a slot of theirs stands in the annotation there.
+KINDS = {
+    "algo": ("pgrun.algos.parts.base.Algorithm",),
+    "network": ("pgrun.nn.encoders.Network",),
+    "optimizer": ("pgrun.optim.rules.Optimizer", "torch.optim.Optimizer"),
+    "parallel": ("pgrun.loop.team.Team",),
+    "memory": ("pgrun.memory.memory.Memory",),
+    "collector": ("pgrun.collect.collector.Collector",),
+    "env": ("pgrun.data.types.VectorEnv",),
+    "env.world": ("pgrun.envs.tensor.World",),
+    "env.shaping": (),
+    "env.wrappers": ("gymnasium.Wrapper",),
+    "hooks": ("pgrun.loop.moments.RunHook",),
+    "hydra.callbacks": ("hydra.experimental.callback.Callback",),
+    "hydra.launcher": ("hydra.plugins.launcher.Launcher",),
+    "hydra.sweeper": ("hydra.plugins.sweeper.Sweeper",),
+    "hydra.sweeper.sampler": ("optuna.samplers.BaseSampler",),
+    "hydra.sweeper.pruner": ("optuna.pruners.BasePruner",),
+}
+# The slots that take functions, too: those of these names, or any that is written in Python.
+FUNCTIONS: dict[str, tuple[str, ...] | None] = {
+    "env": ("pgrun.envs.make", "pgrun.envs.make_parallel"),
+    "env.shaping": None,
+}
+
 EXTRAS = {"algo": "pgrun.config.root.AlgorithmExtras", "env": "pgrun.config.root.EnvExtras"}

@@ -22,7 +22,6 @@ Minari's (https://minari.farama.org).
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,18 @@ from torch import Tensor
 from pgrun.core.importance import final_steps, steps
 from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Transition, finite_where, map_obs, map_transition
+from pgrun.envs.array_file import read_arrays
 from pgrun.envs.codecs import HUGE, observation_codec
 from pgrun.envs.csv_file import CsvFile
-from pgrun.errors import UserError
+from pgrun.errors import UserError, told
 
 spaces = gym.spaces
 FORMAT = 1
+MOST_PADDED = 50_000_000  # steps, at most, that whole episodes take where they are padded to one length
+READ = (
+    *("observations", "final_observations", "actions", "rewards", "terminations", "truncations", "episode_starts"),
+    *("log_probs", "observation_space", "action_space", "format"),
+)
 ROWS = ("actions", "rewards", "terminations", "truncations", "episode_starts")
 
 
@@ -141,7 +146,12 @@ def load(source: str, obs_space: gym.Space, action_space: gym.Space, taken: gym.
         arrays["actions"] = canonical(own, arrays["actions"])
         data = _from_arrays(source, arrays, obs_space, action_space)
     else:
-        data = _from_arrays(source, _read(Path(source)), obs_space, action_space)
+        try:
+            data = _from_arrays(source, read_arrays(_there(Path(source)), READ), obs_space, action_space)
+        except (ValueError, TypeError, IndexError, OverflowError, RecursionError, RuntimeError) as error:
+            raise UserError(
+                f"{source} holds arrays of another kind than demonstrations have ({told(error)})"
+            ) from error
     data = data._replace(next_obs=finite_where(data.next_obs, data.discount == 0.0))
     seen = [x for obs in (data.obs, data.next_obs) for x in (obs.values() if isinstance(obs, dict) else [obs])]
     for x in (*seen, data.action, data.reward):
@@ -155,15 +165,6 @@ def _there(path: Path) -> Path:
         instead = path.with_suffix(".npz")
         raise UserError(f"there is no file of demonstrations {path}; pgrun eval RUN --record {instead} writes one")
     return path
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    _there(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no file of demonstrations (a NumPy archive, .npz, or a .csv), or torn") from error
 
 
 def _from_arrays(source: str, a: dict[str, np.ndarray], obs_space: gym.Space, action_space: gym.Space) -> Transition:
@@ -223,6 +224,12 @@ def _from_arrays(source: str, a: dict[str, np.ndarray], obs_space: gym.Space, ac
         torch.ones(n, dtype=torch.bool),
         {"log_prob": torch.from_numpy(a["log_probs"].astype(np.float32))} if optional else {},
     )
+    longest = int(np.diff(np.append(np.flatnonzero(starts), n)).max())
+    if longest * count > max(MOST_PADDED, 1000 * n):
+        raise UserError(
+            f"{source}: the longest of its {count:,} episodes has {longest:,} steps, and there are {n:,} in all: "
+            "padded to one length they would not fit; leave the longest out"
+        )
     of = torch.from_numpy(starts.cumsum() - 1)
     first = torch.from_numpy(np.flatnonzero(starts))
     return _columns(flat, torch.arange(n) - first[of], of)

@@ -10,6 +10,8 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+from pgrun.trust.finder import state
+
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -76,5 +78,6 @@ def lead(settings: dict[str, Any]) -> Any:
             file=sys.stderr,
             flush=True,
         )
+    store().set("code", json.dumps(state()))  # where the others find the user's modules
     store().set("settings", json.dumps(settings))
     return store()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.algos.parts.base import Algorithm
@@ -31,7 +31,7 @@ from pgrun.run import checkpoint
 from pgrun.run.config_hooks import check_hooks, make_hooks, reads_of
 from pgrun.run.devices import learn_device, pick
 from pgrun.run.environments import hook_env, make_env, make_eval_env, second_env
-from pgrun.run.instantiate import call, check_arguments
+from pgrun.run.instantiate import call, check_arguments, made
 from pgrun.system.allocator import keep_freed_memory
 from pgrun.system.randomness import seed_generators
 
@@ -66,7 +66,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     config = resolved(config) if isinstance(config, DictConfig) else OmegaConf.create(config)
     keep_freed_memory()
     torch.set_num_threads(config.threads)
-    team = call(config.parallel, rank=rank)
+    team = call(config.parallel, "parallel", rank=rank)
     local = config.copy()  # with this process's share of the environments
     if "num_envs" in config.env:
         local.env.num_envs = team.environments(config.env.num_envs)
@@ -83,10 +83,12 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     check_memory(algorithm, config.memory)
     if config.compile and learn.type == "cpu":
         check_compiler()
-    collector = call(local.collector, env=env, device=str(act), seed=local.seed, rank=rank)
+    collector = call(local.collector, "collector", env=env, device=str(act), seed=local.seed, rank=rank)
     if "device" in config.memory:
         local.memory.device = str(pick(config.memory.device, learn, "memory.device"))
-    memory = call(local.memory, env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0))
+    memory = call(
+        local.memory, "memory", env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0)
+    )
     if isinstance(algorithm, Algorithm):
         algorithm.eval()
         team.check(algorithm)
@@ -135,18 +137,19 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     Raises:
         UserError: a part can't be had, or doesn't fit the others.
     """
-    network = instantiate(config.network, _convert_="all")
+    network = made(config.network, "network")
     device = learn_device(config.device, network)
     # torch has one setting for all devices; if a GPU learns or acts, it is the GPU's
     where = device if device.type == "cuda" else pick(config.act_device, device)
     set_matmul_precision(config.matmul_precision, where)
     network.rounds = config.matmul_precision == "bfloat16"  # its layers read it: see precision.hidden_product
-    optimizer = instantiate(config.optimizer, _convert_="all")
+    optimizer = made(config.optimizer, "optimizer")
     if isinstance(optimizer, partial):  # the algorithm calls it, with each gradient step's parameters
         check_arguments(optimizer, config.optimizer._target_)
     algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
     return call(
         algo,
+        "algo",
         obs_space=env.obs_space,
         action_space=env.action_space,
         network=network,
@@ -163,4 +166,4 @@ def load_tensors(run: str) -> dict[str, Any]:
     path = checkpoint.latest(path / "checkpoints") if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{run} is no run with a checkpoint: name a run directory or a .pt file")
-    return checkpoint.load(path)["algorithm"]["module"]
+    return checkpoint.tensors_of(path)

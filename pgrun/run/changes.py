@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pgrun.config.hydra_errors import instantiation
 from pgrun.config.quoting import unreadable
@@ -17,6 +18,7 @@ from pgrun.config.suggest import nearest
 from pgrun.config.values import validate_keys
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
+from pgrun.trust.code import top_names
 
 
 def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], when: str) -> DictConfig:
@@ -53,6 +55,15 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
             raise UserError(str(error).splitlines()[0]) from error
     validate_keys(config, (text.partition("=")[0] for text in overrides))
     return config
+
+
+def top_names_of(overrides: Sequence[str]) -> set[str]:
+    """List the top-level names of the modules that overrides name, as `eval.env.wrappers=[mine.Clip]` does."""
+    try:
+        content = OmegaConf.from_dotlist([text for text in overrides if "=" in text])
+        return top_names(OmegaConf.to_container(content))
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError, AttributeError):
+        return set()  # what is wrong is told when they are made
 
 
 def within(key: str, names: Sequence[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import Any
 import torch
 
 from pgrun.errors import UserError
-from pgrun.run.checkpoint_files import beside, current, read_list, step_of
+from pgrun.run.checkpoint_content import Odd, check_archive, check_content
+from pgrun.run.checkpoint_files import beside, current, read_list, sha256, step_of
 from pgrun.system.atomic import told
+from pgrun.trust.files import read_text
 
 FORMAT = 1
+SUM = 100_000  # bytes of a file that holds another's SHA-256, at most
 
 
 def dump(content: dict[str, Any]) -> memoryview:
@@ -34,17 +36,40 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}")
     with told("can't read", path):
         path = path.resolve()
-        data, sums = path.read_bytes(), beside(path)
-        digests = sums.read_text(encoding="utf-8", errors="replace").split() if sums.exists() else None
-    if digests is not None and hashlib.sha256(data).hexdigest() not in digests:
-        raise UserError(f"{path} is torn (its SHA-256 is not the one beside it); {_others(path)}")
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path} is no checkpoint of pgrun's, or torn; {_others(path)}") from error
+        kept = read_text(beside(path), SUM, errors="replace")
+        if kept is not None and sha256(path) not in kept.split():
+            raise UserError(f"{path} is torn (its SHA-256 is not the one beside it); {_others(path)}")
+        try:
+            check_archive(path)
+            # mapped, not read: what nobody asks for takes no memory, and a tensor that claims too much finds nothing
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+            check_content(content)
+        except Odd as error:
+            raise UserError(
+                f"{path} is no checkpoint of pgrun's, or torn: it holds {error}; {_others(path)}"
+            ) from error
+        except OSError:
+            raise
+        except Exception as error:
+            raise UserError(f"{path} is no checkpoint of pgrun's, or torn; {_others(path)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not in this version's checkpoint format ({FORMAT})")
     return content
+
+
+def tensors_of(path: Path) -> dict[str, Any]:
+    """Read the tensors of a checkpoint's algorithm, by name.
+
+    Raises:
+        UserError: it can't be read, or holds anything else there.
+    """
+    algorithm = load(path).get("algorithm")
+    tensors = algorithm.get("module") if isinstance(algorithm, dict) else None
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+    ):
+        raise UserError(f"{path} holds no policy: its algorithm is no list of tensors by name")
+    return tensors
 
 
 def _others(path: Path) -> str:

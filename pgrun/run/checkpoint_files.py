@@ -13,6 +13,7 @@ from typing import Any
 
 from pgrun.errors import UserError
 from pgrun.system.atomic import clean, double, point, replace, told
+from pgrun.trust.files import read_text
 
 log = logging.getLogger("pgrun")
 
@@ -196,10 +197,8 @@ class Written:
             lost = not link.exists() and "/" not in target  # a dangling link holds nothing
             return target if target in self.wrote or lost else None
         sums = beside(link)
-        if link.exists():  # on a disk without symbolic links, or in a copy that followed them
-            digest = sha256(link)
-        else:
-            digest = sums.read_text(encoding="utf-8", errors="replace").partition(" ")[0] if sums.exists() else ""
+        # on a disk without symbolic links, or in a copy that followed them, it is a file
+        digest = sha256(link) or (read_text(sums, errors="replace") or "").partition(" ")[0]
         kind = POINTERS[pointer]
         return next((name for name, kept in self.wrote.items() if kept == digest and name.startswith(kind)), None)
 
@@ -210,9 +209,8 @@ class Written:
 
 def read_list(folder: Path) -> dict[str, str] | None:
     """Read the names and SHA-256 sums of the files that runs wrote here, oldest first; None without a list."""
-    try:
-        text = (folder / LIST).read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
+    text = read_text(folder / LIST, errors="replace") if folder.is_dir() else None
+    if text is None:
         return None
     pairs = (line.partition("  ") for line in text.splitlines())
     return {name: digest for digest, _, name in pairs if re.fullmatch(r"(step|best)_\d+(_\d+)?\.pt", name)}

@@ -7,50 +7,85 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from pgrun.config.packages import is_package
-from pgrun.config.paths import config_dir, importable
 from pgrun.config.renamed import renew
 from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.console import remark, shown
 from pgrun.system.atomic import replace
+from pgrun.trust.files import links_away, parse_yaml, read_text, read_yaml
+from pgrun.trust.references import Unresolved, escaped, resolved_value
+from pgrun.trust.saved import admit
 
+UNREAD = "(not looked up)"  # in place of a value that asks for the environment, a file or a folder
 TOLD = "resumed.yaml"  # the file beside the config with the changes that `pgrun resume` was told, in order
 KILLED_AT_ITS_START = "the run was killed while it wrote it; delete the folder and start it again"
 
 
-def load_run(folder: Path, state: dict[str, Any] | None = None) -> tuple[DictConfig, dict[str, str]]:
+def load_run(
+    folder: Path, state: dict[str, Any] | None = None, *, trust: bool = False
+) -> tuple[DictConfig, dict[str, str]]:
     """Load a run directory's config and the names of its algorithm and environment.
+
+    If the run is trusted, Python finds the user's code that it was trained with, wherever that lies.
 
     Args:
         folder: the run directory.
         state: a checkpoint of this run. Its own config then counts, with the changes that `pgrun resume` was told
             since. If .hydra/config.yaml differs from that, a remark says so.
+        trust: use it although it was not made here.
 
     Raises:
-        UserError: it is no run directory.
+        UserError: it is no run directory, or needs to be trusted.
     """
     path = folder / ".hydra" / "config.yaml"
+    away = links_away(folder)
     if state is None:
         check_run(folder)
         if not path.exists():
             raise UserError(f"{folder} has no .hydra/config.yaml")
-        if not path.read_text(encoding="utf-8").strip():
+        if not (read_text(path) or "").strip():
             raise UserError(f"{folder} holds no config: {KILLED_AT_ITS_START}")
-        config = resolved(DictConfig(OmegaConf.load(path)))
-        return config, names_of(folder, config)
-    config = DictConfig(OmegaConf.merge(OmegaConf.create(renew(state["config"])), OmegaConf.from_dotlist(told(folder))))
+        return usable(folder, mapping(read_yaml(path), str(path)), away, trust=trust)
+    kept = renew(mapping(state.get("config"), "the config in the checkpoint"))
+    try:
+        changed = OmegaConf.merge(OmegaConf.create(kept), OmegaConf.from_dotlist(told(folder)))
+    except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / '.hydra' / TOLD}: {str(error).splitlines()[0]}") from error
+    plain = mapping(OmegaConf.to_container(changed, resolve=False), "the config in the checkpoint")
+    config, names = usable(folder, plain, away, trust=trust)
+    if isinstance(given := state.get("names"), dict) and given:
+        names = {str(key): str(name) for key, name in given.items()}
     written = written_config(path)
     if not written and not path.parent.exists():  # hydra.output_subdir=null, or another name
-        return config, dict(state.get("names") or names_of(folder, config))
+        return config, names
     if not written:
         remark(f"pgrun: {shown(path.absolute())} is missing or can't be read: the checkpoint's own config counts")
     elif said := differences(written, flat(config), "there", "in the checkpoint, which counts"):
         remark(f"pgrun: {shown(path.absolute())} is not what the checkpoint was trained with: {said}")
-    return config, dict(state.get("names") or names_of(folder, config))
+    return config, names
+
+
+def usable(folder: Path, plain: dict[str, Any], away: list[str], *, trust: bool) -> tuple[DictConfig, dict[str, str]]:
+    """Return a saved config with its references resolved, and the run's names, if it may be used; see `admit`."""
+    hydra = hydra_of(folder)
+    node: Any = None if hydra is None else OmegaConf.to_container(hydra, resolve=True)
+    admitted = admit(folder, plain, node, trust=trust, away=away)
+    config = OmegaConf.create(renew(admitted.config))
+    if not isinstance(config, DictConfig) or not all(
+        isinstance(config.get(k), DictConfig) for k in ("algo", "env", "eval")
+    ):
+        raise UserError(f"{folder} holds no config of a run: it has no algo, env and eval, each with keys of its own")
+    config = resolved(config) if admitted.trusted else config
+    return config, names_of(folder, config)
+
+
+def mapping(value: Any, name: str) -> dict[str, Any]:
+    """Return a value that should be a mapping; UserError if it is anything else."""
+    if not isinstance(value, dict):
+        raise UserError(f"{name} is no mapping, as key: value")
+    return value
 
 
 # The parts of a run's `hydra` node that are read, with defaults for a file that lacks some of them.
@@ -64,21 +99,6 @@ READ_OF_HYDRA = OmegaConf.create(
 )
 
 
-def use_search_path(folder: Path) -> None:
-    """Let Python find the user's code that a run was trained with, wherever that lies.
-
-    Hydra records in .hydra/hydra.yaml where the run was started and which folders its configs came from.
-    """
-    hydra = hydra_of(folder)
-    if hydra is None:  # the run was killed while it wrote the file
-        return
-    kept = hydra.runtime
-    started = [str(kept.cwd)] if kept.cwd else []
-    sources = [source for source in kept.config_sources if source.schema == "file" and not is_package(source)]
-    places = [*started, *(str(Path(source.path).parent) for source in sources)]
-    importable([place for place in places if Path(place) != config_dir().parent])
-
-
 def check_begun(folder: Path) -> None:
     """Raise UserError where a run was killed before Hydra had written all that it was started with."""
     if hydra_of(folder) is None:
@@ -87,7 +107,8 @@ def check_begun(folder: Path) -> None:
 
 
 def check_run(folder: Path) -> None:
-    """Raise UserError if a folder is no run directory."""
+    """Raise UserError if a folder is no run directory, or something lies in it that can't be read."""
+    links_away(folder)
     if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
 
@@ -97,7 +118,7 @@ def names_of(folder: Path, config: DictConfig) -> dict[str, str]:
     hydra = hydra_of(folder)
     choices: Any = None if hydra is None else hydra.runtime.choices
     if choices is None:  # lost since
-        choices = {"algo": config.algo.get("_target_", "").rpartition(".")[2].lower(), "env": config.env.get("id")}
+        choices = {"algo": str(config.algo.get("_target_", "")).rpartition(".")[2].lower(), "env": config.env.get("id")}
     return {"algo": str(choices.get("algo")), "env": str(choices.get("env"))}
 
 
@@ -105,24 +126,30 @@ def hydra_of(folder: Path) -> DictConfig | None:
     """Read the `hydra` node that a run was composed with; None if it is lost, or of another program."""
     path = folder / ".hydra" / "hydra.yaml"
     try:
-        content = OmegaConf.create(path.read_text()) if path.exists() else OmegaConf.create()
-        node = OmegaConf.select(content, "hydra") if OmegaConf.is_dict(content) else None
-        node = OmegaConf.merge(READ_OF_HYDRA, node) if node is not None else None
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError):
+        content = read_yaml(path)
+        found = content.get("hydra") if isinstance(content, dict) else None
+        if not isinstance(found, dict):
+            return None
+        read = {str(key): escaped(found[key]) for key in READ_OF_HYDRA if key in found}  # its text is shown as it is
+        node = OmegaConf.merge(READ_OF_HYDRA, read)
+        known = isinstance(node, DictConfig) and {"algo", "env"} <= set(node.runtime.choices or ())
+    except (OmegaConfBaseException, UserError, ValueError, TypeError, AttributeError):
         return None
-    if not isinstance(node, DictConfig) or not {"algo", "env"} <= set(node.runtime.choices or ()):
-        return None
-    return node
+    return node if known and isinstance(node, DictConfig) else None
 
 
 def told(folder: Path) -> list[str]:
     """Read the changes that `pgrun resume` was told to make, in order."""
     path = folder / ".hydra" / TOLD
-    return (
-        [str(text) for text in OmegaConf.load(path)]
-        if path.exists() and path.read_text(encoding="utf-8").strip()
-        else []
-    )
+    content = read_yaml(path) or []
+    if not isinstance(content, list):
+        raise UserError(f"{path} holds no list of changes, as key=value")
+    return [str(text) for text in content]
+
+
+def changes(folder: Path, overrides: list[str]) -> list[str]:
+    """List the changes that `pgrun resume` was told so far, and those that it is told now; the last of a key counts."""
+    return [f"{key}={value}" for key, value in dict(text.split("=", 1) for text in [*told(folder), *overrides]).items()]
 
 
 def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -130,20 +157,37 @@ def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
     path = folder / ".hydra" / "config.yaml"
     path.parent.mkdir(exist_ok=True)
     if overrides:
-        values = dict(text.split("=", 1) for text in [*told(folder), *overrides])
-        lines = OmegaConf.to_yaml(OmegaConf.create([f"{key}={value}" for key, value in values.items()]))
+        lines = OmegaConf.to_yaml(OmegaConf.create(changes(folder, overrides)))
         replace(path.with_name(TOLD), lines.encode())
     if overrides or differences(written_config(path), flat(config), "", ""):
         replace(path, OmegaConf.to_yaml(config).encode())
 
 
 def written_config(path: Path) -> dict[str, Any]:
-    """Read a config file into values by dotted key; empty if it is missing, torn, or can't be resolved."""
+    """Read a config file into values by dotted key; empty if it is missing, torn, or can't be resolved.
+
+    References that call functions are left out: nothing is read from the environment for a file that lies about.
+    """
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return flat(DictConfig(OmegaConf.create(text))) if text.strip() else {}
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError):
+        text = read_text(path) or ""
+        content = parse_yaml(text, str(path)) if text.strip() else None
+    except UserError:
         return {}
+    return flat(settled(content)) if isinstance(content, dict) else {}
+
+
+def settled(config: dict[str, Any]) -> dict[str, Any]:
+    """Copy a config's plain values, with `UNREAD` for what refers to anything but another of its values."""
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(item) for key, item in value.items()}
+        try:
+            return resolved_value(value, config)
+        except Unresolved:
+            return UNREAD
+
+    return {key: kept(value) for key, value in config.items() if key != "hydra"}
 
 
 def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +196,11 @@ def flat(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
 
     config = OmegaConf.create(config) if isinstance(config, dict) else config
     return flatten(OmegaConf.to_container(resolved(config)))
+
+
+def flat_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the config in a checkpoint's content as values by dotted key; what it refers to is not looked up."""
+    return flat(settled(mapping(state.get("config"), "the config in the checkpoint")))
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_other: str) -> str:
@@ -163,7 +212,11 @@ def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_othe
         of_one: words that say where the first one's values are.
         of_other: the same for the other.
     """
-    changed = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+    changed = [
+        key
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key) and UNREAD not in (one.get(key), other.get(key))
+    ]
     said = [f"{key}={one.get(key, '(none)')} {of_one}, {other.get(key, '(none)')} {of_other}" for key in changed[:3]]
     return "; ".join(said) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
 

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import gymnasium as gym
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.suggest import nearest
@@ -18,6 +17,7 @@ from pgrun.envs.one_copy import NOTHING as NOTHING_READ
 from pgrun.envs.shaping import Shaped
 from pgrun.errors import EnvFailed, UserError
 from pgrun.run.instantiate import call
+from pgrun.run.instantiate import made as make_part
 from pgrun.system.randomness import own_randomness
 
 
@@ -34,7 +34,7 @@ def make_env(config: DictConfig, num_envs: int | None = None, *, reads: Mapping[
     if "wrappers" in env:
         env.wrappers = wrapper_settings(env.wrappers)
     with own_randomness(config.seed) if num_envs is not None else nullcontext():
-        made = call(env, seed=config.seed, reads=dict(reads))
+        made = call(env, "env", seed=config.seed, reads=dict(reads))
     shaping = config.env.get("shaping")
     return shaped(made, shaping, config.algo) if shaping and num_envs is None else made
 
@@ -43,7 +43,7 @@ def shaped(env: VectorEnv, shaping: DictConfig, algo: DictConfig) -> VectorEnv:
     """Wrap environments with the config's potential-based reward shaping."""
     if algo.get("gamma") is None:
         raise UserError("env/shaping needs the algorithm's discount: give it an algo.gamma, or use env/shaping=none")
-    return Shaped(env, instantiate(shaping, _convert_="all"), algo.gamma)
+    return Shaped(env, make_part(shaping, "env.shaping"), algo.gamma)
 
 
 EVAL_ENVS = 32  # the most copies in an evaluation where all are one object

@@ -7,25 +7,41 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pgrun.data.callables import accepted
 from pgrun.errors import UserError
+from pgrun.trust.kinds import check_kinds
 
 
-def call(config: DictConfig, **objects: Any) -> Any:
+def made(config: DictConfig, path: str) -> Any:
+    """Make what a config's node names, once everything in it is known to be a class of the kind that its slot takes.
+
+    Args:
+        config: a node with a `_target_`.
+        path: its dotted path in the whole config.
+
+    Raises:
+        UserError: it, or a node in it, names no class of that kind.
+    """
+    check_kinds(OmegaConf.to_container(config, resolve=True), path)
+    return instantiate(config, _convert_="all")
+
+
+def call(config: DictConfig, path: str, **objects: Any) -> Any:
     """Call a config's `_target_` (with `_partial_: true`) with its keys and with objects that only the run knows.
 
     An object that the target has no argument for is left out, so that a class of the user's asks only for what it uses.
 
     Args:
         config: a node with a `_target_`.
+        path: its dotted path in the whole config.
         objects: the objects, by the names of their arguments.
 
     Raises:
-        UserError: an argument is unknown to the target, or missing.
+        UserError: it names no class of the kind that its slot takes, or an argument is unknown to it, or missing.
     """
-    factory = instantiate(config, _convert_="all")
+    factory = made(config, path)
     target = factory.func if hasattr(factory, "func") else factory
     parameters = accepted(target)
     if not takes_any(parameters):

@@ -10,17 +10,18 @@ from pathlib import Path
 
 
 @contextmanager
-def logged(folder: Path, *, quiet: bool = False) -> Iterator[None]:
+def logged(folder: Path | None, *, quiet: bool = False) -> Iterator[None]:
     """Append what is logged in the block to a run's pgrun.log; print it, too, unless the caller has logging of his own.
 
     Args:
-        folder: the run directory.
+        folder: the run directory; None: only print.
         quiet: print warnings and errors alone.
     """
     root, own = logging.getLogger(), logging.getLogger("pgrun")
     level, raises, heard = own.level, logging.raiseExceptions, list(root.handlers)
-    to_file = logging.FileHandler(folder / "pgrun.log", encoding="utf-8")
-    handlers: list[logging.Handler] = [to_file]
+    handlers: list[logging.Handler] = []
+    if folder is not None:
+        handlers.append(logging.FileHandler(folder / "pgrun.log", encoding="utf-8"))
     if not heard:
         to_user = logging.StreamHandler(sys.stderr)
         to_user.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -37,4 +38,5 @@ def logged(folder: Path, *, quiet: bool = False) -> Iterator[None]:
         logging.raiseExceptions = raises
         for handler in handlers:
             root.removeHandler(handler)
-        to_file.close()
+            if isinstance(handler, logging.FileHandler):
+                handler.close()

@@ -17,6 +17,8 @@ from pgrun.config.values import WrongSetting, validate
 from pgrun.config.walk import make_absolute
 from pgrun.errors import UserError, WrongSpace
 from pgrun.run.console import remark
+from pgrun.trust.code import top_names
+from pgrun.trust.finder import allow
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
@@ -49,8 +51,12 @@ def algorithms() -> dict[str, Any]:
 
 
 def check(config: DictConfig) -> None:
-    """Raise UserError if a key is unknown, or a value has a wrong type or is out of its range."""
+    """Raise UserError if a key is unknown, or a value has a wrong type or is out of its range.
+
+    From here on Python finds the user's modules that the config names.
+    """
     renew_targets(config)
+    allow(top_names(OmegaConf.to_container(config, resolve=False)))
     choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
     try:
         validate(task_part(config), choices)

@@ -21,6 +21,7 @@ from pgrun.run.build import Parts
 from pgrun.run.checkpoint_files import Written
 from pgrun.run.console import above_bar
 from pgrun.run.final import evaluate_finally
+from pgrun.run.made_here import record_run
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
@@ -33,7 +34,6 @@ from pgrun.system.signals import held_back, interruptible, stop_on_signals
 
 log = logging.getLogger("pgrun")
 logging.raiseExceptions = False  # on a full disk, each line for pgrun.log would become a traceback
-
 EVAL_SEED = 1_000_003  # added to the seed, so that evaluation's episodes are not training's
 
 
@@ -165,6 +165,7 @@ class Run:
             with told("can't write into", self.folder):
                 (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
             self.written.begin()
+            record_run(self.config, self.hydra, self.folder)
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
             reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]

@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -24,6 +26,7 @@ from pgrun.system.atomic import replace, told
 FAILED = "can't write curves into"
 DROPPED = ("_hparams_/", "final/")  # how tags of that tab begin, the latter of an older version
 EVALUATION = "eval/"  # how tags of evaluations begin
+LARGEST = 300_000_000  # bytes of an event file that is read to drop a few points from it
 FINAL = ("eval_return_mean", "train_return_mean", "best_eval_return_mean")  # a run's own figures in that tab
 METRICS = (*FINAL, "time/steps_per_second")
 
@@ -72,10 +75,7 @@ class TensorBoard:
         stats: EpisodeStats,
         figures: Callable[[], dict[str, float]] = nothing,
     ) -> None:
-        self.folder, self.figures = folder, figures
-        with told(FAILED, folder):
-            again = put_before(folder, time.time())
-            self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
+        self.folder, self.figures, self.start = folder, figures, start
         self.due = Every(every, start)
         self.stats = stats
         self.pending: list[dict[str, Tensor]] = []
@@ -83,6 +83,13 @@ class TensorBoard:
         self.seconds: dict[str, float] = {}
         self.end_of_session: Any = None
         self.heard: Callable[[str, float, int], None] = unheard
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The writer of this session's event file, made when there is something to write."""
+        with told(FAILED, self.folder):
+            again = put_before(self.folder, time.time())
+            return SummaryWriter(str(self.folder), purge_step=self.start + 1 if again else None, flush_secs=10)
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
         """Keep an update's metrics, and write a point if it is due."""
@@ -199,6 +206,8 @@ def forget(folder: Path, unevaluated: int | None) -> None:
         unevaluated: the step whose evaluation is to come; None: there is none.
     """
     for path in sorted(folder.glob("events.out.tfevents.*")):
+        if path.stat().st_size > LARGEST:
+            continue
         data = path.read_bytes()
         if DROPPED[0].encode() not in data and (unevaluated is None or EVALUATION.encode() not in data):
             continue
@@ -224,11 +233,19 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
+def parsed(event: bytes) -> Event:
+    """Parse an event; one that is torn is empty."""
+    try:
+        return Event.FromString(event)
+    except DecodeError:
+        return Event()
+
+
 def is_hyperparameters(event: bytes) -> bool:
     """Return whether an event belongs to the HParams tab: a row of it, or a final figure."""
     if not any(tag.encode() in event for tag in (*FINAL, *DROPPED)):
         return False
-    tags = [value.tag for value in Event.FromString(event).summary.value]
+    tags = [value.tag for value in parsed(event).summary.value]
     return any(tag.startswith(DROPPED) or tag in FINAL for tag in tags)
 
 
@@ -236,5 +253,5 @@ def is_evaluation(event: bytes, step: int) -> bool:
     """Tell whether an event is a point of an evaluation at this step."""
     if EVALUATION.encode() not in event:
         return False
-    found = Event.FromString(event)
+    found = parsed(event)
     return found.step == step and any(value.tag.startswith(EVALUATION) for value in found.summary.value)

@@ -13,12 +13,12 @@ from pathlib import Path
 from pgrun import __version__
 from pgrun.config.command_line import flag
 from pgrun.config.groups import GROUPS, members
-from pgrun.config.paths import importable
 from pgrun.errors import Diverged, UserError
 from pgrun.run.console import abridged, fail
 from pgrun.shell import torchrun
 from pgrun.shell.terminal import end_stdout, spell_what_is_lacking
 from pgrun.system.signals import interrupt_on_signals
+from pgrun.trust.finder import begin
 
 HELP = """\
 pgrun trains policy-gradient reinforcement learning from configs.
@@ -31,6 +31,7 @@ usage
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
   pgrun play RUN [--video FILE.mp4|gif] [...]      watch a run's policy act; --episodes N --pick best|median|worst
+  pgrun ... --trust                                use the code of a run that somebody else made
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
@@ -97,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"pgrun {__version__}")
         return 0
     try:
-        add_user_paths(argv)
+        find_users_code(argv)
         if command in COMMANDS:
             code: int = import_module(f"pgrun.shell.commands.{command.replace('-', '_')}").main(argv[1:])
             return code
@@ -120,11 +121,10 @@ def main(argv: Sequence[str]) -> int:
         return fail(f"{abridged(str(error.filename))}: {error.strerror}")
 
 
-def add_user_paths(argv: Sequence[str]) -> None:
-    """Make the working directory and a `--config-dir`'s parent importable, which a console script does not."""
+def find_users_code(argv: Sequence[str]) -> None:
+    """Let modules that a trusted config names be found in the working directory and beside a `--config-dir`."""
     folder = flag(argv, "--config-dir", "-cd")
-    paths = [str(Path.cwd()), *([str(Path(folder).resolve().parent)] if folder else [])]
-    importable(paths)
+    begin([str(Path.cwd()), *([str(Path(folder).resolve().parent)] if folder else [])])
 
 
 def help_page() -> str:

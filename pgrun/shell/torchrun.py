@@ -19,6 +19,7 @@ from pgrun.errors import UserError
 from pgrun.loop import launched
 from pgrun.loop.launched import VARIABLES, by_torchrun, here, rank, store, world
 from pgrun.system.signals import leave_to_leader
+from pgrun.trust.finder import allow
 
 GRACE = 20.0  # seconds that a process lives on when its launcher is gone
 
@@ -91,6 +92,8 @@ def follow() -> int:
         time.sleep(0.05)
     from pgrun.parallel.ddp import serve
 
+    folders, names = json.loads(store().get("code"))
+    allow(names, folders)
     return serve(json.loads(store().get("settings")), rank(), store())
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from pgrun.config.tuning import overrides_of
 from pgrun.errors import UserError
 from pgrun.run.claim import holds_run, impossible, unmakeable
+from pgrun.trust.files import LARGEST_LIST, links_away, read_object, read_text
 
 WORST = -1e9  # the objective of a run that diverged or failed: finite, so that every sampler can rank it
 OVER = ("finished", "pruned")  # the states of jobs that are not run again
@@ -90,12 +91,27 @@ def in_first_order(argv: Sequence[str]) -> list[str]:
     """
     given = [arg.partition("=")[2] for arg in argv if arg.startswith("hydra.sweep.dir=")]
     begun = (Path(given[-1]) if given else Path("multirun") / sweep_name(argv)) / BEGUN
-    first = json.loads(begun.read_text(encoding="utf-8"))["arguments"] if begun.exists() else list(argv)
+    first = arguments_of(begun) or list(argv)
     check_same(begun.parent, first, argv)
     place = {key_of(arg): i for i, arg in enumerate(first)}
     flags = [i for i, arg in enumerate(argv) if arg.startswith("-") or "=" not in arg]
     overrides = [arg for i, arg in enumerate(argv) if i not in flags]
     return [argv[i] for i in flags] + sorted(overrides, key=lambda arg: place.get(key_of(arg), len(first)))
+
+
+def arguments_of(path: Path) -> list[str] | None:
+    """Read the command line that a sweep began with; None if it has not begun.
+
+    Raises:
+        UserError: the file can't be read, or holds anything else.
+    """
+    content = read_object(path)
+    if content is None:
+        return None
+    arguments = content.get("arguments")
+    if not isinstance(arguments, list) or not all(isinstance(text, str) for text in arguments):
+        raise UserError(f'{path} holds no sweep\'s command line, as {{"arguments": […]}}')
+    return arguments
 
 
 def check_same(folder: Path, first: Sequence[str], argv: Sequence[str]) -> None:
@@ -116,13 +132,15 @@ def enlist(folder: Path, names: Iterable[str]) -> None:
 
 def jobs_of(folder: Path) -> set[str] | None:
     """Read the list of a sweep's jobs, of all its sessions; None if an earlier version kept no list."""
-    path = folder / JOBS
-    if not path.exists():
+    text = read_text(folder / JOBS, LARGEST_LIST, errors="replace")
+    if text is None:
         return None
     names = set()
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # torn, or empty
-            names.add(str(json.loads(line)))
+    for line in text.splitlines():
+        with suppress(ValueError, RecursionError):  # torn, or empty
+            name = json.loads(line)
+            if isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts:
+                names.add(name)
     return names
 
 
@@ -158,9 +176,9 @@ def found(folder: Path) -> dict[str, Any]:
     """
     from pgrun.run import checkpoint
 
-    path = folder / "result.json"
-    if path.exists():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+    result = read_object(folder / "result.json")
+    if result is not None:
+        return {**result, "status": str(result.get("status"))}
     begun = checkpoint.latest(folder / "checkpoints").exists()
     return {"status": "interrupted" if begun else "new"}
 
@@ -182,6 +200,8 @@ def goes_on(folder: Path, config: DictConfig, *, own: bool = True) -> str:
         raise UserError(unmakeable(f"the job's folder {folder}", error) + " hydra.sweep.subdir")
     if not own and holds_run(folder):
         raise UserError(f"{folder} holds a run that is no job of this sweep: choose another hydra.sweep.dir or subdir")
+    if away := links_away(folder):
+        raise UserError(f"{folder}: {away[0]} leads out of it; put what it leads to in its place, or move it away")
     status = found(folder)["status"]
     kept = checkpoint.latest(folder / "checkpoints").exists()
     if status in OVER or (kept and status != "diverged"):
@@ -199,12 +219,12 @@ def goes_on(folder: Path, config: DictConfig, *, own: bool = True) -> str:
 def check_config(folder: Path, config: DictConfig) -> None:
     """Raise UserError if a job was made with another config than the one that is composed now."""
     from pgrun.run import checkpoint
-    from pgrun.run.directory import flat, written_config
+    from pgrun.run.directory import flat_of, written_config
 
     before = written_config(folder / ".hydra" / "config.yaml")
     if not before:  # killed while the file was written
         latest = checkpoint.latest(folder / "checkpoints")
-        before = flat(checkpoint.load(latest)["config"]) if latest.exists() else {}
+        before = flat_of(checkpoint.load(latest)) if latest.exists() else {}
     if before:
         check_unchanged(before, config, str(folder), f"with another hydra.sweep.dir or without {folder.parent}")
 
@@ -229,7 +249,7 @@ def check_unchanged(before: dict[str, Any], config: DictConfig, what: str, over:
 def objective(result: dict[str, Any]) -> float:
     """Return what a sweeper maximizes: the mean return of the final evaluation, or `WORST` if there is none."""
     value = result.get("eval_return_mean")
-    return WORST if value is None else float(value)
+    return float(value) if isinstance(value, int | float) else WORST
 
 
 def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.walk import make_absolute
 from pgrun.errors import Diverged, UserError
+from pgrun.run.made_here import record_run
 from pgrun.run.preflight import prepare
 from pgrun.sweep import folder as sweep
 
@@ -41,8 +42,9 @@ def run_job(
         The content of result.json.
     """
     from pgrun.run import checkpoint  # imported here, since it loads torch
+    from pgrun.run.checkpoint_content import fitting
     from pgrun.run.checkpoint_files import Written
-    from pgrun.run.directory import flat
+    from pgrun.run.directory import flat_of
     from pgrun.run.run import Run
 
     hydra_config = HydraConfig.get()
@@ -56,12 +58,15 @@ def run_job(
         state = checkpoint.load(latest) if latest.exists() else None
         if state is not None:
             over = f"with another hydra.sweep.dir or without {folder}"
-            sweep.check_unchanged(flat(state["config"]), config, f"{folder}'s checkpoint", over)
+            sweep.check_unchanged(flat_of(state), config, f"{folder}'s checkpoint", over)
+        kept = config.copy()  # as Hydra has just written it
         make_absolute(config)
         parts = prepare(with_hydra(config, hydra_config), fresh=state is None)
         names, hopeless = chosen(hydra_config), None if trial is None else trial.hopeless
         options: dict[str, Any] = {"quiet": True, "answers": answers, "hydra": node(hydra_config)}
-        run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **options)
+        with fitting(latest):
+            run = Run(config, parts, folder, names=names, begin=begin, resume=state, hopeless=hopeless, **options)
+        record_run(kept, node(hydra_config), folder)
         return run.execute()
     except UserError as error:
         return sweep.failed(folder, str(error))

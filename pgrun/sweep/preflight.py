@@ -16,6 +16,9 @@ from pgrun.config.resolve import renew_targets
 from pgrun.config.values import check_part
 from pgrun.errors import UserError
 from pgrun.run.preflight import check
+from pgrun.trust.code import top_names
+from pgrun.trust.finder import allow
+from pgrun.trust.kinds import check_kinds
 
 # a plugin's class, the package it needs, and the extra that installs it
 NEEDS = {
@@ -33,6 +36,7 @@ def check_plugins(config: DictConfig) -> None:
         UserError: a package that a plugin needs is missing, or a setting is wrong.
     """
     renew_targets(config.hydra)
+    allow(top_names(OmegaConf.to_container(config, resolve=False)))
     for part in (config.hydra.launcher, config.hydra.sweeper):
         name = str(part._target_).rpartition(".")[2]
         if name == "BasicLauncher":
@@ -45,6 +49,7 @@ def check_plugins(config: DictConfig) -> None:
         if package and importlib.util.find_spec(package) is None:
             raise UserError(f"{name} needs a package that is not installed: pip install 'pgrun[{extra}]'")
     for key in ("launcher", "sweeper"):
+        check_kinds(OmegaConf.to_container(config.hydra[key], resolve=True), f"hydra.{key}")
         if str(config.hydra[key]._target_).startswith("hydra_plugins.pgrun_"):
             check_plugin(f"hydra.{key}", config.hydra[key])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,8 +12,9 @@ from pgrun.errors import UserError
 from pgrun.run.claim import NewFolders, impossible, unmakeable
 from pgrun.run.console import say, shown
 from pgrun.run.result_file import write_json
-from pgrun.sweep.folder import BEGUN, JOBS, check_same
+from pgrun.sweep.folder import BEGUN, JOBS, arguments_of, check_same
 from pgrun.system.lock import Lock
+from pgrun.trust.files import links_away
 
 
 class SweepSession:
@@ -50,13 +50,15 @@ class SweepSession:
         if (error := impossible(folder.absolute())) is not None:
             raise UserError(unmakeable(named, error))
         try:
+            if away := links_away(folder):
+                raise UserError(f"{folder}: {away[0]} leads out of it; choose another hydra.sweep.dir")
             self.made.make(folder.absolute())
             self.before = {file.name for file in folder.iterdir()}
             if not self.lock.take():
                 raise UserError(f"{folder}: {self.lock.holder()} is at this very sweep; wait for it, or end it")
             begun = folder / BEGUN
             if begun.exists():
-                check_same(folder, json.loads(begun.read_text(encoding="utf-8"))["arguments"], argv)
+                check_same(folder, arguments_of(begun) or [], argv)
             else:
                 (folder / JOBS).touch()
                 write_json(begun, {"arguments": list(argv)})

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
+from pgrun.errors import UserError
 from pgrun.run.console import say, shown
 from pgrun.sweep.folder import OVER, found, jobs_of, key_of, rounded
+from pgrun.trust.files import read_yaml
 
 LINES = 40  # the table's length at most: of more jobs or settings, only the best are shown
 WIDTH = 70  # of a name, at most
@@ -51,7 +52,7 @@ def table(
 def value_of(result: dict[str, Any]) -> float | None:
     """Return a job's final evaluation, given the content of its result.json of any version."""
     value = result.get("eval_return_mean")
-    return None if value is None else float(value)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def print_jobs(folder: Path, jobs: Jobs, before: set[str], minimize: bool) -> None:
@@ -130,8 +131,8 @@ def by_setting(folder: Path, jobs: Jobs, records: str) -> dict[str, tuple[list[f
 def overrides_of(path: Path) -> list[str] | None:
     """Read a job's own part of the command line; None if it was never written."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError):
+        content = read_yaml(path)
+    except UserError:
         return None
     return sorted(map(str, content)) if isinstance(content, list) else None
 

@@ -36,7 +36,7 @@ class Lock:
         """
         there = self.path.exists()
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
         except OSError as error:
             raise UserError(f"{self.path} can't be written: {error.strerror}") from error
         try:
@@ -84,7 +84,7 @@ class Lock:
 def held(path: Path, token: str = "") -> bool:
     """Tell whether another process still has the lock that it took (under this token)."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from running import compose
 
-from pgrun.run.directory import hydra_of, names_of, use_search_path
+from pgrun.run.directory import hydra_of, names_of
 from pgrun.run.origin import origin
 
 WHOLE = {
@@ -35,7 +35,6 @@ def test_a_file_of_hydra_s_in_which_something_is_missing(missing: str, tmp_path:
             OmegaConf.update(node, key, value)
     write(tmp_path, node)
     config = compose("algo=ppo", "env=cartpole")
-    use_search_path(tmp_path)
     expected = "pgrun" if missing in ("overrides", "overrides.task") else "pgrun seed=1"
     no_choices = missing in ("runtime", "runtime.choices")
     assert (hydra_of(tmp_path) is None) == no_choices
@@ -47,4 +46,3 @@ def test_a_file_of_hydra_s_in_which_something_is_missing(missing: str, tmp_path:
 def test_a_file_of_another_program_s_counts_as_lost(odd: object, tmp_path: Path) -> None:
     write(tmp_path, odd)
     assert hydra_of(tmp_path) is None
-    use_search_path(tmp_path)

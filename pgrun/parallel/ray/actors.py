@@ -18,6 +18,7 @@ from pgrun.errors import Lost
 from pgrun.loop.train import Clock
 from pgrun.parallel.ray.chief import Chief
 from pgrun.parallel.ray.connection import connect, disconnect
+from pgrun.trust.finder import allow, state
 
 log = logging.getLogger("pgrun")
 START = 120.0  # seconds that the leader waits for the workers at the start; later ones may still join
@@ -62,8 +63,9 @@ class RayChief(Chief):
 class RayWorker:
     """A worker as a Ray actor."""
 
-    def __init__(self, paths: list[str], folder: str) -> None:
+    def __init__(self, paths: list[str], folder: str, code: tuple[list[str], list[str]]) -> None:
         sys.path += [path for path in paths if path not in sys.path]
+        allow(code[1], code[0])
         with suppress(OSError):  # another machine may not have this folder
             os.chdir(folder)
 
@@ -104,7 +106,7 @@ class RayActors:
         self.chief = actor.remote(**chief)
         self.line = ChiefClient(self.chief, 0)
         actor = self.ray.remote(RayWorker).options(num_cpus=cpus, scheduling_strategy="SPREAD", max_restarts=0)
-        self.workers = {rank: actor.remote(sys.path, os.getcwd()) for rank in range(1, workers + 1)}
+        self.workers = {rank: actor.remote(sys.path, os.getcwd(), state()) for rank in range(1, workers + 1)}
         self.works = {rank: worker.work.remote(settings, rank, self.chief) for rank, worker in self.workers.items()}
         for rank, work in self.works.items():
             self.chief.employ.remote(rank, [work])

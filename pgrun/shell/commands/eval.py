@@ -24,13 +24,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="eval.env.wrappers=[], eval.max_steps=N, eval.num_envs=N, …"
     )
+    parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the episodes as demonstrations (.npz)")
     args = parser.parse_intermixed_args(argv)
     with stdout_alone() if args.json else nullcontext():
         from pgrun.api.training import evaluate  # imports torch: not for --help
 
-        names = ("episodes", "seed", "checkpoint", "stochastic", "record")
+        names = ("episodes", "seed", "checkpoint", "stochastic", "record", "trust")
         with remarks_by(on_stderr):
             result = evaluate(args.run, *args.overrides, **{name: getattr(args, name) for name in names})
     if args.json:

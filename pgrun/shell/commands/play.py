@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a file (latest)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the mode")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="eval.env.KEY=value, eval.max_steps=N, …")
+    parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_intermixed_args(argv)
     from pgrun.after.playing import play_checkpoint  # imports torch: not for --help
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
         stochastic=args.stochastic,
         pick=args.pick,
         overrides=[whole_numbers(text) for text in args.overrides],
+        trust=args.trust,
     )
     seen = write_video(args.video, played) if args.video else show(played)
     with interruptible(), closing(played), closing(seen):

@@ -18,12 +18,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, help="the run directory")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. total_steps=1000000, eval.every=5000")
     parser.add_argument("--checkpoint", default="latest", help="latest or a file (latest)")
+    parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_args(argv)
     from pgrun.api.training import resume  # imports torch: not for --help
 
     with remarks_by(on_stderr):
-        run = resume(args.run, *args.overrides, checkpoint=args.checkpoint)
+        run = resume(args.run, *args.overrides, checkpoint=args.checkpoint, trust=args.trust)
     if run.over:
         say(f"{shown(run.folder)} is finished: {run.over}")
         return 0

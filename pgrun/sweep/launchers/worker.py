@@ -30,6 +30,7 @@ from pgrun.sweep.folder import OVER, failed, found
 from pgrun.sweep.jobs import never, run_job
 from pgrun.sweep.resolvers import register_resolvers
 from pgrun.system.lock import Lock, held
+from pgrun.trust.finder import allow, state
 
 GRACE = 20.0  # seconds, at most, that a job gets to write its checkpoint when it has to end
 _watched: set[str] = set()
@@ -58,6 +59,7 @@ class SweepProcess:
     pid: int
     cwd: str
     paths: list[str]
+    code: tuple[list[str], list[str]]  # where the user's modules are found, and which ones
     hydra: HydraContext
     singletons: Any
 
@@ -71,6 +73,7 @@ class SweepProcess:
             os.getpid(),
             str(Path.cwd()),
             list(sys.path),
+            state(),
             hydra,
             Singleton.get_state(),
         )
@@ -84,6 +87,8 @@ class SweepProcess:
             return
         os.chdir(self.cwd)
         sys.path.extend(path for path in self.paths if path not in sys.path)
+        folders, names = self.code
+        allow(names, folders)
         register_resolvers()
         setup_globals()
         Singleton.set_state(self.singletons)

@@ -1,0 +1,53 @@
+"""Compose and check a config without running it, and tell in one line what is wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pgrun.api.hydra_start import composed
+from pgrun.api.rewriting import rewritten
+from pgrun.compat.hydra import drop_namesakes
+from pgrun.config.files import yaml_line
+from pgrun.config.hydra_errors import instantiation, translate
+from pgrun.config.paths import config_dir
+from pgrun.config.quoting import explained
+from pgrun.config.resolve import resolved
+from pgrun.config.tuning import check_tuning
+from pgrun.errors import UserError
+from pgrun.run.preflight import check
+from pgrun.sweep.resolvers import register_resolvers
+
+
+def checked_config(argv: Sequence[str]) -> DictConfig:
+    """Compose and check the config of a command line, without its `hydra` node; nothing is built.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    register_resolvers()
+    drop_namesakes(config_dir())
+    try:
+        with composed(rewritten(argv)) as config:
+            HydraConfig.instance().set_config(config)
+            check_tuning(config)
+            check(config)
+            return resolved(config)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise told(error, argv) from error
+
+
+def told(error: Exception, argv: Sequence[str]) -> UserError:
+    """Tell in one line what is wrong with a command line or a config file."""
+    if isinstance(error, UserError):
+        return error if error.exit_code == UserError.exit_code else UserError(str(error))
+    if isinstance(error, InstantiationException):
+        return UserError(instantiation(error))
+    if isinstance(error, YAMLError):
+        return UserError(yaml_line(error))
+    return UserError(explained(error, argv) or translate(error, argv))
