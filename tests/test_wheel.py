@@ -37,7 +37,9 @@ def test_everything_travels(wheel):
     configs = {f"pgrun/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
     code = {str(p.relative_to(ROOT)) for top in ("pgrun", "hydra_plugins") for p in (ROOT / top).rglob("*.py")}
     assert len(configs) > 40
-    assert configs | code | {"pgrun/py.typed"} <= inside
+    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "pgrun" / "templates").rglob("*.[yt]*ml")}
+    assert len(templates) > 6
+    assert configs | code | templates | {"pgrun/py.typed"} <= inside
     assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {"pgrun", "hydra_plugins"}
 
 

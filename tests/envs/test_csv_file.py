@@ -12,7 +12,7 @@ from pgrun.errors import UserError
 
 spaces = gym.spaces
 OBS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-BOX = spaces.Box(np.float32([-2, 0]), np.float32([2, 10]), (2,), np.float32)
+BOX = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32), (2,), np.float32)
 HEAD = "episode,obs_0,obs_1,action_0,action_1,reward,terminated,truncated"
 GOOD = f"""{HEAD}
 a,0.5,1,-2,0,1.5,0,0

@@ -10,12 +10,17 @@ from pgrun.envs.gymnasium import action_codec
 from pgrun.errors import UserError
 
 spaces = gym.spaces
-PARTS = (spaces.Discrete(3, start=1), spaces.Box(np.float32([0, -1]), np.float32([10, np.inf]), (2,), np.float32))
+PARTS = (
+    spaces.Discrete(3, start=1),
+    spaces.Box(np.array([0, -1], np.float32), np.array([10, np.inf], np.float32), (2,), np.float32),
+)
 
 
 def test_a_tuple_is_taken_part_by_part():
     seen, take = action_codec(spaces.Tuple(PARTS))
-    assert seen == Hybrid([spaces.Discrete(3), spaces.Box(np.float32([-1, -np.inf]), np.float32([1, np.inf]))])
+    assert seen == Hybrid(
+        [spaces.Discrete(3), spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, np.inf], np.float32))]
+    )
     assert seen.shape == (3,)
     choice, numbers = take(torch.tensor([[2.0, -1.0, 7.0], [0.0, 3.0, -5.0]]))
     assert choice.tolist() == [3, 1]
@@ -47,8 +52,8 @@ def test_the_space_holds_its_samples():
     space.parts[0].seed(0)
     for _ in range(5):
         assert space.contains(space.sample())
-    assert not space.contains(np.float32([3, 0, 0, 0, 0]))
-    assert not space.contains(np.float32([0, 0]))
+    assert not space.contains(np.array([3, 0, 0, 0, 0], np.float32))
+    assert not space.contains(np.array([0, 0], np.float32))
     assert space != Hybrid([spaces.Discrete(3)])
 
 

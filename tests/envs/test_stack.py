@@ -11,7 +11,7 @@ from pgrun.envs.stack import Stack
 from pgrun.errors import UserError
 
 spaces = gym.spaces
-VECTOR = spaces.Box(np.float32(-1), np.float32([1, 2]), (2,), np.float32)
+VECTOR = spaces.Box(np.float32(-1), np.array([1, 2], np.float32), (2,), np.float32)
 
 
 class Counting(gym.Env):
@@ -45,7 +45,9 @@ def gym_env(**changes):
 
 def test_vectors_are_put_end_to_end_and_an_episode_s_first_fills_the_stack():
     env = Stack(Counting(VECTOR), 3, "Counting")
-    assert env.observation_space == spaces.Box(np.float32([-1] * 6), np.float32([1, 2] * 3), (6,), np.float32)
+    assert env.observation_space == spaces.Box(
+        np.array([-1] * 6, np.float32), np.array([1, 2] * 3, np.float32), (6,), np.float32
+    )
     assert env.reset(seed=0)[0].tolist() == [0, 0, 0, 0, 0, 0]
     assert env.step(0)[0].tolist() == [0, 0, 0, 0, 1, 1]
     for _ in range(3):

@@ -17,14 +17,14 @@ class MyPart(RunHook):
         self.nats, self.patience = nats, patience
         self.low = 0  # updates in a row with a low entropy
 
-    def update(self, run: RunView) -> None:
+    def update(self, view: RunView) -> None:
         """Look at what an update measured; `start`, `evaluation`, `checkpoint` and `end` are the other moments."""
-        entropy = run.metrics.get("policy/entropy")
+        entropy = view.metrics.get("policy/entropy")
         if entropy is None:
             return
         self.low = self.low + 1 if entropy < self.nats else 0
         if self.low >= self.patience:
-            run.stop(f"the entropy stays below {self.nats} nats")
+            view.stop(f"the entropy stays below {self.nats} nats")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as plain values: a resumed run goes on counting."""
