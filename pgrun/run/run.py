@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
 from pgrun.run.result_file import diverged, end_with, env_failed, fields, note_traceback, write_json
+from pgrun.run.run_record import write_record
 from pgrun.run.sessions import Sessions
 from pgrun.run.tensorboard import TensorBoard
 from pgrun.system.atomic import told
@@ -237,6 +239,7 @@ class Run:
 
     def open(self) -> str:
         """Describe the run in TensorBoard, and return its first lines for the log."""
+        write_record(self.folder, self.config, self.names, self.origin, self.hydra, self.told)
         first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
         self.board.describe(
             texts(self.folder, self.origin, self.config, self.told),
@@ -266,11 +269,8 @@ class Run:
         if not (episodes := self.config.eval.final_episodes):
             return None
         self.free()
-        env = self.parts.make_eval_env(episodes)
-        try:
+        with closing(self.parts.make_eval_env(episodes)) as env:
             final = self.evaluation.evaluated(env, episodes)
-        finally:
-            env.close()
         if self.evaluation.latest_at != self.clock.steps:  # else this step has its point already
             for name, mean in {"return": final.mean, **final.stream_means}.items():
                 self.board.scalar(f"eval/{name}", mean, self.clock.steps)
@@ -281,9 +281,9 @@ class Run:
 
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """Return the fields of result.json."""
-        result = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
-        result |= {"env_steps": self.clock.steps, "updates": self.clock.updates}
-        return result | self.sessions.whole() | fields(self.parts.collector.stats, self.evaluation, final)
+        counted = {"seed": self.config.seed, "env_steps": self.clock.steps, "updates": self.clock.updates}
+        result = {"status": status, **self.names, **self.origin, **counted, **self.sessions.whole()}
+        return result | fields(self.parts.collector.stats, self.evaluation, final)
 
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments, even if some of that fails."""

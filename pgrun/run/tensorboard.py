@@ -19,13 +19,13 @@ from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.compat.tensorboard import add_summary, put_before
 from pgrun.loop.hooks import Every
 from pgrun.loop.train import Clock
+from pgrun.run.curve_file import FILE, FINAL, Curve, CurveRecorder
 from pgrun.system.atomic import replace, told
 
 FAILED = "can't write curves into"
 DROPPED = ("_hparams_/", "final/")  # how tags of that tab begin, the latter of an older version
 EVALUATION = "eval/"  # how tags of evaluations begin
-FINAL = ("eval_return_mean", "train_return_mean", "best_eval_return_mean")  # a run's own figures in that tab
-METRICS = (*FINAL, "time/steps_per_second")
+METRICS = (*FINAL, "time/steps_per_second")  # of the HParams tab
 
 
 def without_disk_errors(excepthook: Any) -> Any:
@@ -71,6 +71,8 @@ class TensorBoard:
         self.folder, self.figures = folder, figures
         with told(FAILED, folder):
             again = put_before(folder, time.time())
+            (folder / FILE).unlink(missing_ok=True)  # an earlier session's, which ends where its checkpoint was
+            self.recorder = CurveRecorder(earlier_curves(folder) if again else None, start)
             self.writer = SummaryWriter(str(folder), purge_step=start + 1 if again else None, flush_secs=10)
         self.due = Every(every, start)
         self.stats = stats
@@ -92,22 +94,23 @@ class TensorBoard:
         step = clock.steps
         if episodes := self.stats.take():
             n = len(episodes)
-            self.writer.add_scalar("train/return", sum(r for r, _ in episodes) / n, step)
-            self.writer.add_scalar("train/episode_length", sum(length for _, length in episodes) / n, step)
+            self.add("train/return", sum(r for r, _ in episodes) / n, step)
+            self.add("train/episode_length", sum(length for _, length in episodes) / n, step)
         for name, returns in self.stats.take_streams().items():
             if returns:
-                self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
+                self.add(f"train/{name}", sum(returns) / len(returns), step)
         if self.pending:
             for key in {key: None for metrics in self.pending for key in metrics}:
-                self.writer.add_scalar(key, float(self.column(key).mean()), step)  # sync point
+                self.add(key, float(self.column(key).mean()), step)  # sync point
             self.pending.clear()
         for tag, value in self.figures().items():
-            self.writer.add_scalar(tag, value, step)
+            self.add(tag, value, step)
+        self.add("time/train_seconds", clock.train_seconds, step)
         since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
         if (total := sum(since.values())) > 0 and self.seconds:
-            self.writer.add_scalar("time/steps_per_second", (step - self.steps) / total, step)
-            self.writer.add_scalar("time/collect", since["collect"] / total, step)
-            self.writer.add_scalar("time/learn", since["learn"] / total, step)
+            self.add("time/steps_per_second", (step - self.steps) / total, step)
+            self.add("time/collect", since["collect"] / total, step)
+            self.add("time/learn", since["learn"] / total, step)
         self.steps, self.seconds = step, dict(clock.seconds)
 
     def column(self, key: str) -> Tensor:
@@ -121,7 +124,12 @@ class TensorBoard:
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Write one point of one curve."""
         with told(FAILED, self.folder):
-            self.writer.add_scalar(tag, value, step)
+            self.add(tag, value, step)
+
+    def add(self, tag: str, value: float, step: int) -> None:
+        """Add one point of one curve to the events, and to what becomes curves.npz."""
+        self.writer.add_scalar(tag, value, step)
+        self.recorder.add(tag, value, step)
 
     def describe(
         self, texts: dict[str, str], hyperparameters: dict[str, bool | float | str], step: int, *, evaluated: bool
@@ -164,13 +172,21 @@ class TensorBoard:
             self.writer.flush()
 
     def close(self, result: dict[str, Any], step: int) -> None:
-        """Write the final figures of the HParams tab into the same event file, and close it."""
+        """Write the final figures of the HParams tab into the same event file, close it, and write curves.npz."""
         for tag in FINAL:
             if result.get(tag) is not None:
                 self.writer.add_scalar(tag, float(result[tag]), step)
         if self.end_of_session is not None:
             add_summary(self.writer, self.end_of_session)
         self.writer.close()
+        self.recorder.write(self.folder)
+
+
+def earlier_curves(folder: Path) -> dict[str, Curve]:
+    """Read the curves that earlier sessions of a run wrote."""
+    from pgrun.run.curves import read_curves
+
+    return read_curves(folder)
 
 
 def code_block(text: str, language: str = "") -> str:
