@@ -94,10 +94,8 @@ class CurveRecorder:
         replace(folder / FILE, file.getvalue())
 
 
-def read_thinned(folder: Path, *tags: str) -> dict[str, Curve]:
-    """Read curves of a run directory, of at most 1000 points each.
-
-    Where curves.npz is missing or torn, as in a run that was killed, TensorBoard's events are read, which takes longer.
+def read_curve_file(folder: Path, *tags: str) -> dict[str, Curve] | None:
+    """Read curves from curves.npz; None where it is missing or torn, as in a run that was killed.
 
     Args:
         folder: the run directory.
@@ -105,21 +103,11 @@ def read_thinned(folder: Path, *tags: str) -> dict[str, Curve]:
     """
     try:
         with zipfile.ZipFile(folder / FILE) as archive:
-            names = archive.namelist()
-            wanted = [f"{tag}.npy" for tag in tags] if tags else names
             found = {}
-            for name in wanted:
-                if name in names:
+            for name in archive.namelist():
+                if not tags or name.removesuffix(".npy") in tags:
                     steps, values = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
                     found[name.removesuffix(".npy")] = Curve(steps.astype(np.int64), values)
             return found
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        pass
-    from pgrun.run.curves import read_curves  # takes seconds to import
-
-    recorder = CurveRecorder()
-    for tag, curve in read_curves(folder).items():
-        if not tags or tag in tags:
-            for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True):
-                recorder.add(tag, value, step)
-    return {tag: thinned.points() for tag, thinned in recorder.curves.items()}
+        return None

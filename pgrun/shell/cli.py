@@ -30,6 +30,9 @@ usage
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
+  pgrun runs [DIR ...] [--sort KEY] [--filter ...] list runs, here those under runs/ and multirun/
+  pgrun report [DIR ...] [-o OUT]                  a page on them: learning curves and scores over seeds
+  pgrun compare A B                                how two runs, or folders of runs, differ; and their results
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
 
@@ -68,7 +71,15 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "list", "explain")  # each is a file of commands/, imported when it is called
+COMMANDS = (
+    "resume",
+    "eval",
+    "runs",
+    "report",
+    "compare",
+    "list",
+    "explain",
+)  # each is a file of commands/, imported when it is called
 
 
 def entry() -> None:
