@@ -1,6 +1,6 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load` and `compose`; see docs/python.md. Importing this is quick: what they
+From Python: `train`, `resume`, `evaluate`, `load`, `runs` and `compose`; see docs/python.md. Importing this is quick: what they
 need, torch above all, is loaded when one of these names is first used.
 """
 
@@ -11,6 +11,8 @@ from pgrun.config.renamed import serve_old_names
 
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
+    from pgrun.after.records import Record
+    from pgrun.api.listing import runs
     from pgrun.api.loading import load
     from pgrun.api.runs import Run
     from pgrun.api.training import compose, evaluate, resume, train
@@ -21,6 +23,7 @@ __all__ = [
     "Diverged",
     "EnvFailed",
     "Policy",
+    "Record",
     "Run",
     "UserError",
     "__version__",
@@ -28,6 +31,7 @@ __all__ = [
     "evaluate",
     "load",
     "resume",
+    "runs",
     "train",
 ]
 
@@ -38,7 +42,9 @@ PLACES = {
     **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
     "load": "pgrun.api.loading",
     "Policy": "pgrun.after.acting",
+    "Record": "pgrun.after.records",
     "Run": "pgrun.api.runs",
+    "runs": "pgrun.api.listing",
 }
 
 

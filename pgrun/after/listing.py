@@ -138,22 +138,38 @@ def as_json(record: Record) -> dict[str, Any]:
     }
 
 
+def shared_words(records: Sequence[Record]) -> list[str]:
+    """Return what all runs changed alike, which need not be said in each line."""
+    if len(records) < 2:
+        return []
+    return [word for word in records[0].changed if all(word in record.changed for record in records)]
+
+
 def table(records: Sequence[Record], width: int) -> list[str]:
-    """Lay out runs as lines of at most `width` characters, if that is possible; long texts lose their middle."""
-    lines = [list(COLUMNS), *([cell(record, name) for name in COLUMNS] for record in records)]
+    """Lay out runs as lines of at most `width` characters, if that is possible; long texts lose their middle.
+
+    What all of them changed alike stands in a line of its own.
+    """
+    shared = shared_words(records)
+    lines = [list(COLUMNS), *([cell(record, name, shared) for name in COLUMNS] for record in records)]
     sizes = [max(len(line[number]) for line in lines) for number in range(len(COLUMNS))]
-    if not any(record.changed for record in records):
-        sizes[list(COLUMNS).index("changed")] = 0
-    shrinking = [list(COLUMNS).index(name) for name in ("changed", "folder", "env")]
-    for number in shrinking:  # the longest gives way first, as far as the others' least widths
-        excess = sum(sizes) + 2 * (sum(size > 0 for size in sizes) - 1) - width
-        if excess > 0 and sizes[number]:
-            sizes[number] = max(min(LEAST, sizes[number]), sizes[number] - excess)
-    return [joined(line, sizes) for line in lines]
+    names = list(COLUMNS)
+    if all(not line[names.index("changed")] for line in lines[1:]):
+        sizes[names.index("changed")] = 0
+    wide = [number for number in map(names.index, ("changed", "folder", "env")) if sizes[number] > LEAST]
+    excess = sum(sizes) + 2 * (sum(size > 0 for size in sizes) - 1) - width
+    while excess > 0 and (number := max(wide, key=lambda each: sizes[each], default=None)) is not None:
+        if sizes[number] <= LEAST:
+            break
+        sizes[number], excess = sizes[number] - 1, excess - 1  # the widest gives way
+    said_once = [shortened(f"all of them: {' '.join(shared)}", width)] if shared else []
+    return [*said_once, *(joined(line, sizes) for line in lines)]
 
 
-def cell(record: Record, name: str) -> str:
-    """Write one cell."""
+def cell(record: Record, name: str, shared: Sequence[str]) -> str:
+    """Write one cell, without what all runs changed alike."""
+    if name == "changed":
+        return " ".join(word for word in record.changed if word not in shared)
     value = COLUMNS[name](record)
     if value is None:
         return "–"
