@@ -1,7 +1,7 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load`, `runs` and `compose`; see docs/python.md. Importing this is quick: what they
-need, torch above all, is loaded when one of these names is first used.
+From Python: `train`, `resume`, `evaluate`, `load`, `runs` and `compose`; see docs/python.md. Importing this is quick:
+what they need, torch above all, is loaded when one of these names is first used.
 """
 
 from importlib import import_module

@@ -62,12 +62,14 @@ class Comparison:
     Attributes:
         differences: by chapter: config, versions, code, machine.
         same: the chapters in which both sides are known to be the same.
+        unknown: the chapters of which neither side has a record.
         outcomes: of the environments that both sides have scores in.
         apart: what can't be compared, in sentences.
     """
 
     differences: dict[str, tuple[Difference, ...]]
     same: tuple[str, ...]
+    unknown: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     apart: tuple[str, ...]
 
@@ -80,7 +82,7 @@ def compare(first: Sequence[Record], second: Sequence[Record]) -> Comparison:
         second: the runs of the other.
     """
     sides = [[facts(record) for record in side] for side in (first, second)]
-    differences, same = {}, []
+    differences, same, unknown = {}, [], []
     for chapter in ("config", "versions", "code", "machine"):
         one, other = ([each[chapter] for each in side] for side in sides)
         found = tuple(differ(one, other))
@@ -88,8 +90,10 @@ def compare(first: Sequence[Record], second: Sequence[Record]) -> Comparison:
             differences[chapter] = found
         elif any(one) and any(other):
             same.append(chapter)
+        else:
+            unknown.append(chapter)
     outcomes, apart = results(first, second)
-    return Comparison(differences, tuple(same), tuple(outcomes), tuple(apart))
+    return Comparison(differences, tuple(same), tuple(unknown), tuple(outcomes), tuple(apart))
 
 
 def facts(record: Record) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from scipy import stats
 Scores = Sequence[np.ndarray]  # for each environment, the scores of its runs
 RESAMPLES = 2000
 LEVEL = 0.95
-CHUNK = 2_000_000  # numbers that are sorted at once
+CHUNK = 200_000  # numbers that are sorted at once
 
 
 class Estimate(NamedTuple):

@@ -45,12 +45,23 @@ def main(argv: Sequence[str]) -> int:
 
 def tell(found: Comparison) -> None:
     """Print a comparison."""
+    from pgrun.after.comparison import UNSET
+
     for chapter, differences in found.differences.items():
-        width = min(40, max(len(each.name) for each in differences))
-        first = min(40, max(len(each.first) for each in differences))
+        both = [each for each in differences if UNSET not in (each.first, each.second)]
+        width = min(40, max((len(each.name) for each in both), default=0))
+        first = min(40, max((len(each.first) for each in both), default=0))
         say(f"\n{chapter}")
-        for each in differences:
+        for each in both:
             say(f"  {each.name:{width}}  {each.first:{first}}  ->  {each.second}")
+        for name, lone in (
+            ("A", [f"{each.name}={each.first}" for each in differences if each.second == UNSET]),
+            ("B", [f"{each.name}={each.second}" for each in differences if each.first == UNSET]),
+        ):
+            if lone:
+                say(f"  only in {name}: {', '.join(lone)}")
+    if found.unknown:
+        say(f"\nnot recorded: {', '.join(found.unknown)}")
     if found.same:
         say(f"\nthe same: {', '.join(found.same)}")
     for outcome in found.outcomes:
