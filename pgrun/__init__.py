@@ -1,7 +1,7 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load` and `compose`; see docs/python.md. Importing this is quick: what they
-need, torch above all, is loaded when one of these names is first used.
+From Python: `train`, `resume`, `evaluate`, `load`, `runs` and `compose`; see docs/python.md. Importing this is quick:
+what they need, torch above all, is loaded when one of these names is first used.
 """
 
 from importlib import import_module
@@ -12,6 +12,8 @@ from pgrun.trust.finder import inherit
 
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
+    from pgrun.after.records import Record
+    from pgrun.api.listing import runs
     from pgrun.api.loading import load
     from pgrun.api.runs import Run
     from pgrun.api.training import compose, evaluate, resume, train
@@ -22,6 +24,7 @@ __all__ = [
     "Diverged",
     "EnvFailed",
     "Policy",
+    "Record",
     "Run",
     "UserError",
     "__version__",
@@ -29,6 +32,7 @@ __all__ = [
     "evaluate",
     "load",
     "resume",
+    "runs",
     "train",
 ]
 
@@ -40,7 +44,9 @@ PLACES = {
     **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
     "load": "pgrun.api.loading",
     "Policy": "pgrun.after.acting",
+    "Record": "pgrun.after.records",
     "Run": "pgrun.api.runs",
+    "runs": "pgrun.api.listing",
 }
 
 

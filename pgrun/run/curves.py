@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pgrun.run.tensorboard import FINAL
-
-
-class Curve(NamedTuple):
-    """One curve: `plt.plot(*curve)`."""
-
-    steps: np.ndarray  # [K] int64, environment steps
-    values: np.ndarray  # [K] float64
+from pgrun.run.curve_file import FINAL, Curve
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:

@@ -26,6 +26,7 @@ from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
 from pgrun.run.result_file import diverged, end_with, failed, fields, note_traceback, write_json
+from pgrun.run.run_record import write_record
 from pgrun.run.run_state import RunState, ground
 from pgrun.run.sessions import Sessions
 from pgrun.run.tensorboard import TensorBoard
@@ -224,6 +225,7 @@ class Run:
 
     def open(self) -> str:
         """Describe the run in TensorBoard, and return its first lines for the log."""
+        write_record(self.folder, self.config, self.names, self.origin, self.hydra, self.told)
         first = first_line(self.folder, self.names, self.parts, self.clock.steps, self.origin, self.hydra)
         self.board.describe(
             texts(self.folder, self.origin, self.config, self.told),

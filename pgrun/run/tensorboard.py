@@ -21,14 +21,14 @@ from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.compat.tensorboard import add_summary, put_before
 from pgrun.loop.hooks import Every
 from pgrun.loop.train import Clock
+from pgrun.run.curve_file import FILE, FINAL, Curve, CurveRecorder
 from pgrun.system.atomic import replace, told
 
 FAILED = "can't write curves into"
 DROPPED = ("_hparams_/", "final/")  # how tags of that tab begin, the latter of an older version
 EVALUATION = "eval/"  # how tags of evaluations begin
 LARGEST = 300_000_000  # bytes of an event file that is read to drop a few points from it
-FINAL = ("eval_return_mean", "train_return_mean", "best_eval_return_mean")  # a run's own figures in that tab
-METRICS = (*FINAL, "time/steps_per_second")
+METRICS = (*FINAL, "time/steps_per_second")  # of the HParams tab
 
 
 def without_disk_errors(excepthook: Any) -> Any:
@@ -67,6 +67,8 @@ class TensorBoard:
         figures: returns further values by tag: learning rates, exploration, how full a replay is.
     """
 
+    recorder: CurveRecorder  # of what becomes curves.npz, made with the writer
+
     def __init__(
         self,
         folder: Path,
@@ -89,6 +91,8 @@ class TensorBoard:
         """The writer of this session's event file, made when there is something to write."""
         with told(FAILED, self.folder):
             again = put_before(self.folder, time.time())
+            (self.folder / FILE).unlink(missing_ok=True)  # an earlier session's, which ends where its checkpoint was
+            self.recorder = CurveRecorder(earlier_curves(self.folder) if again else None, self.start)
             return SummaryWriter(str(self.folder), purge_step=self.start + 1 if again else None, flush_secs=10)
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
@@ -115,6 +119,7 @@ class TensorBoard:
             self.pending.clear()
         for tag, value in self.figures().items():
             self.point(tag, value, step)
+        self.point("time/train_seconds", clock.train_seconds, step)
         since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
         if (total := sum(since.values())) > 0 and self.seconds:
             self.point("time/steps_per_second", (step - self.steps) / total, step)
@@ -138,6 +143,7 @@ class TensorBoard:
     def point(self, tag: str, value: float, step: int) -> None:
         """Write one point of one curve, and let others hear of it."""
         self.writer.add_scalar(tag, value, step)
+        self.recorder.add(tag, value, step)
         self.heard(tag, value, step)
 
     def describe(
@@ -181,13 +187,21 @@ class TensorBoard:
             self.writer.flush()
 
     def close(self, result: dict[str, Any], step: int) -> None:
-        """Write the final figures of the HParams tab into the same event file, and close it."""
+        """Write the final figures of the HParams tab into the same event file, close it, and write curves.npz."""
         for tag in FINAL:
             if result.get(tag) is not None:
                 self.writer.add_scalar(tag, float(result[tag]), step)
         if self.end_of_session is not None:
             add_summary(self.writer, self.end_of_session)
         self.writer.close()
+        self.recorder.write(self.folder)
+
+
+def earlier_curves(folder: Path) -> dict[str, Curve]:
+    """Read the curves that earlier sessions of a run wrote."""
+    from pgrun.run.curves import read_curves
+
+    return read_curves(folder)
 
 
 def code_block(text: str, language: str = "") -> str:

@@ -32,6 +32,9 @@ usage
                                                    eval.env.KEY=value gives them another environment
   pgrun play RUN [--video FILE.mp4|gif] [...]      watch a run's policy act; --episodes N --pick best|median|worst
   pgrun ... --trust                                use the code of a run that somebody else made
+  pgrun runs [DIR ...] [--sort KEY] [--filter ...] list runs, here those under runs/ and multirun/
+  pgrun report [DIR ...] [-o OUT]                  a page on them: learning curves and scores over seeds
+  pgrun compare A B                                how two runs, or folders of runs, differ; and their results
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
@@ -74,7 +77,10 @@ examples
 
 
 # each is a file of commands/ (with _ for -), imported when it is called
-COMMANDS = ("resume", "eval", "play", "list", "explain", "check-env", "new")
+COMMANDS = (
+    *("resume", "eval", "play", "runs", "report", "compare"),
+    *("list", "explain", "check-env", "new"),
+)
 
 
 def entry() -> None:

@@ -1,0 +1,63 @@
+"""The file run.json: what a run is, in a form that is quick to read. It is written when the run begins."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from pgrun.config.tuning import overrides_of
+from pgrun.run.result_file import write_json
+from pgrun.system.atomic import told as telling
+
+FILE = "run.json"
+
+
+def write_record(
+    folder: Path,
+    config: DictConfig,
+    names: dict[str, str],
+    origin: dict[str, Any],
+    hydra: DictConfig | None,
+    told: Sequence[str] = (),
+) -> None:
+    """Write run.json: names, seed, what was typed and chosen, the composed config, and when the run began.
+
+    Args:
+        folder: the run directory.
+        config: the run's config.
+        names: the `algo` and `env` that were chosen.
+        origin: where the run comes from, as `pgrun.run.origin.origin` describes it.
+        hydra: the `hydra` node that the config was composed with, if that is known.
+        told: the changes that `pgrun resume` was told.
+    """
+    from pgrun.run.directory import flat
+
+    choices = {} if hydra is None else {key: str(value) for key, value in hydra.runtime.choices.items()}
+    content = {
+        **names,
+        "env_id": origin["env_id"],
+        "seed": int(config.seed),
+        "total_steps": int(config.total_steps),
+        "begun": begun(folder),
+        "command": origin["command"],
+        "overrides": [] if hydra is None else overrides_of(hydra),
+        "resumed_with": list(told),
+        "choices": {key: value for key, value in choices.items() if not key.startswith(("hydra/", "tuned/"))},
+        "versions": origin["versions"],
+        "config": flat(config),
+    }
+    with telling("can't write into", folder):
+        write_json(folder / FILE, content)
+
+
+def begun(folder: Path) -> float:
+    """Return when the run's first session began, in seconds since 1970."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads((folder / FILE).read_text(encoding="utf-8"))["begun"])
+    return round(time.time(), 3)

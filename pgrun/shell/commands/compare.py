@@ -1,0 +1,92 @@
+"""The command `pgrun compare A B`: how two runs, or two folders of runs, differ, and their results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgrun.after.extras import need
+from pgrun.after.records import read_runs
+from pgrun.errors import UserError
+from pgrun.run.console import say
+
+if TYPE_CHECKING:
+    from pgrun.after.comparison import Comparison, Outcome
+    from pgrun.after.statistics import Estimate
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `pgrun compare A B`; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="pgrun compare", description="Say how two runs, or two folders of runs, differ: B against A."
+    )
+    parser.add_argument("first", type=Path, metavar="A", help="a run, or a folder of runs, as a sweep is")
+    parser.add_argument("second", type=Path, metavar="B", help="what to compare with it")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    args = parser.parse_args(argv)
+    need("pgrun compare", "report", "scipy")
+    sides = [read_runs(place) for place in (args.first, args.second)]
+    if {record.folder for record in sides[0]} & {record.folder for record in sides[1]}:
+        raise UserError(f"{args.first} and {args.second} have runs in common: name two that have none")
+    from pgrun.after.comparison import compare, side_name  # imports scipy
+
+    found = compare(*sides)
+    if args.json:
+        say(json.dumps(asdict(found)))
+        return 0
+    say(f"A  {side_name(args.first, sides[0])}\nB  {side_name(args.second, sides[1])}")
+    tell(found)
+    return 0
+
+
+def tell(found: Comparison) -> None:
+    """Print a comparison."""
+    from pgrun.after.comparison import UNSET
+
+    for chapter, differences in found.differences.items():
+        both = [each for each in differences if UNSET not in (each.first, each.second)]
+        width = min(40, max((len(each.name) for each in both), default=0))
+        first = min(40, max((len(each.first) for each in both), default=0))
+        say(f"\n{chapter}")
+        for each in both:
+            say(f"  {each.name:{width}}  {each.first:{first}}  ->  {each.second}")
+        for name, lone in (
+            ("A", [f"{each.name}={each.first}" for each in differences if each.second == UNSET]),
+            ("B", [f"{each.name}={each.second}" for each in differences if each.first == UNSET]),
+        ):
+            if lone:
+                say(f"  only in {name}: {', '.join(lone)}")
+    if found.unknown:
+        say(f"\nnot recorded: {', '.join(found.unknown)}")
+    if found.same:
+        say(f"\nthe same: {', '.join(found.same)}")
+    for outcome in found.outcomes:
+        say(f"\nresults in {outcome.env}")
+        tell_outcome(outcome)
+    for line in found.apart:
+        say(f"\nnot compared: {line}")
+
+
+def tell_outcome(outcome: Outcome) -> None:
+    """Print the results in one environment."""
+    for name, (iqm, runs) in (("A", outcome.first), ("B", outcome.second)):
+        kind = f"IQM of {runs} runs" if runs > 1 else "one run"
+        say(f"  {name:16} {figures(iqm)}  ({kind})")
+    kind = f"95 % over {outcome.over}" if outcome.over else "no interval: a side has a single run"
+    say(f"  {'B − A':16} {figures(outcome.difference)}  ({kind})")
+    if outcome.over != "evaluation episodes":
+        say(f"  {'P(B better)':16} {figures(outcome.improvement, 2)}")
+    else:
+        say("  one run each: this says nothing about other seeds")
+    for line in outcome.left_out:
+        say(f"  {line}")
+
+
+def figures(estimate: Estimate, digits: int = 1) -> str:
+    """Write an estimate with its interval, if it has one."""
+    value, low, high = estimate
+    return f"{value:.{digits}f}" + ("" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]")

@@ -1,0 +1,72 @@
+"""The command `pgrun report [DIR...]`: a page on runs, with learning curves, scores and comparisons."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pgrun.after.extras import need
+from pgrun.after.records import read_runs
+from pgrun.errors import UserError
+from pgrun.run.console import say, shown
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `pgrun report [DIR...]`; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="pgrun report",
+        description="Write a page on runs, grouped by everything but the seed; pictures and tables lie beside it.",
+    )
+    parser.add_argument("dirs", nargs="*", metavar="DIR", help="runs, sweeps or folders above (runs and multirun)")
+    parser.add_argument("-o", "--out", type=Path, default=Path("report"), help="the folder to write into (report)")
+    parser.add_argument("--threshold", type=finite, help="the return to reach (what the environment has registered)")
+    parser.add_argument(
+        "--scores",
+        action="append",
+        default=[],
+        metavar="ENV=LOW:HIGH",
+        help="by an environment's id the scores that count as 0 and 1, for aggregates over environments; repeat it",
+    )
+    args = parser.parse_intermixed_args(argv)
+    bounds = dict(map(bound, args.scores))
+    need("pgrun report", "report", "matplotlib", "jinja2", "scipy")
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f"--out {args.out} is a file: name a folder")
+    records = read_runs(*args.dirs)
+    known = {record.env_id for record in records}
+    for env_id in bounds:
+        if env_id not in known:
+            raise UserError(f"--scores {env_id}: no run is in that environment; there are {', '.join(sorted(known))}")
+    from pgrun.after.report.page import write_report  # imports matplotlib
+
+    files = write_report(records, args.out, threshold=args.threshold, bounds=bounds)
+    say(f"{len(records)} run{'s' * (len(records) != 1)}: {shown(files[0].absolute())}")
+    say(f"beside it      {', '.join(path.name for path in files[1:])}")
+    return 0
+
+
+def finite(text: str) -> float:
+    """Read a finite number."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return value
+
+
+def bound(text: str) -> tuple[str, tuple[float, float]]:
+    """Read ENV=LOW:HIGH.
+
+    Raises:
+        UserError: it is written otherwise.
+    """
+    env_id, _, numbers = text.rpartition("=")
+    low, _, high = numbers.partition(":")
+    try:
+        found = float(low), float(high)
+    except ValueError:
+        found = (0.0, 0.0)
+    if not env_id or not all(map(math.isfinite, found)) or found[0] >= found[1]:
+        raise UserError(f"--scores {text}: write ENV=LOW:HIGH, as in --scores CartPole-v1=20:500")
+    return env_id, found

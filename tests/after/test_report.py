@@ -1,0 +1,124 @@
+"""The report: its numbers, its files, and what it says of runs that should not be averaged silently."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from run_folders import run_folder
+from shell import Said, pgrun_inside
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+LONG = {"network.hidden": str([256, 256, 256, 256, 256, 256, 256, 256, 256, 256])}
+
+
+class Targets(HTMLParser):
+    """Everything that a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        assert tag != "script"
+
+
+def report(folder: Path, *words: str) -> Said:
+    done = pgrun_inside("report", "runs", "-o", "out", *words, cwd=folder)
+    assert done.code == 0, done.err
+    return done
+
+
+def page(folder: Path) -> str:
+    return re.sub(r"data:image/png;base64,[\w+/=]+", "data:", (folder / "out" / "report.html").read_text())
+
+
+def test_a_report_on_groups_in_two_environments(tmp_path: Path) -> None:
+    for seed in range(3):
+        for gamma in (0.9, 0.99):
+            for env, env_id, sign in (("cartpole", "CartPole-v1", 1), ("acrobot", "Acrobot-v1", -1)):
+                name, overrides = f"{env}_{gamma}_{seed}", (f"algo.gamma={gamma}",)
+                config = {"algo.gamma": gamma}
+                how = {"env": env, "env_id": env_id, "seed": seed, "config": config, "overrides": overrides}
+                run_folder(tmp_path / "runs" / name, score=sign * (100 * gamma + seed), **how)
+    report(tmp_path)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"report.html", "groups.csv", "runs.csv", "curves.csv", "report.md", "report.tex"} <= names
+    assert {"CartPole-v1_curves.png", "Acrobot-v1_profile.png", "overall_aggregates.png"} <= names
+    lines = list(csv.DictReader((tmp_path / "out" / "groups.csv").open()))
+    first = next(line for line in lines if line["environment"] == "CartPole-v1")
+    assert first["group"] == "ppo algo.gamma=0.99"
+    assert (float(first["iqm"]), float(first["worst"]), float(first["best"])) == (100.0, 99.0, 101.0)
+    assert float(first["iqm_low"]) >= 99.0
+    assert first["threshold"] == "475.0"
+    html = page(tmp_path)
+    assert "All environments" in html
+    assert "optimality gap" not in html
+    targets = Targets()
+    targets.feed((tmp_path / "out" / "report.html").read_text())
+    assert {target for target in targets.found if not target.startswith(("data:", "#"))} == set()
+    assert "http" not in html
+    assert r"ppo algo.gamma=0.99 & 3 & 100.0 [99.0, 101.0]" in (tmp_path / "out" / "report.tex").read_text()
+    bounds = ("--scores", "CartPole-v1=0:500", "--scores", "Acrobot-v1=-500:0")
+    report(tmp_path, *bounds)
+    assert "optimality gap" in page(tmp_path)
+
+
+def test_what_is_not_averaged_is_said(tmp_path: Path) -> None:
+    run_folder(tmp_path / "runs" / "a", seed=0, score=50.0, config=LONG)
+    run_folder(tmp_path / "runs" / "b", seed=1, score=None, status="diverged", steps=2500, config=LONG)
+    run_folder(tmp_path / "runs" / "c", seed=2, status="", config=LONG)
+    run_folder(tmp_path / "runs" / "<d>", seed=0, score=60.0)
+    report(tmp_path, "--threshold", "55")
+    html = page(tmp_path)
+    assert "seed 1 diverged at step 2,500, not in the averages (b)" in html
+    assert "seed 2 killed, not in the averages (c)" in html
+    assert "a single seed, so there is no band and no interval" in html
+    assert "1 of 3" in html
+    assert "<d>" not in html
+    assert "never" in html
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["nowhere"], "nowhere doesn't exist"),
+        ([], "no runs in"),
+        (["runs", "--scores", "CartPole-v1=5"], "write ENV=LOW:HIGH"),
+        (["runs", "--scores", "CartPole-v1=5:1"], "write ENV=LOW:HIGH"),
+        (["runs", "--scores", "Ant-v5=0:1"], "no run is in that environment; there are CartPole-v1"),
+        (["runs", "-o", "file"], "file is a file"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path: Path, words: list[str], why: str) -> None:
+    (tmp_path / "file").touch()
+    if "runs" in words:
+        run_folder(tmp_path / "runs" / "a")
+    done = pgrun_inside("report", *words, cwd=tmp_path)
+    assert done.code == 2
+    assert why in done.line
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgrun.after.extras.find_spec", lambda name: None if name == "jinja2" else object())
+    done = pgrun_inside("report", cwd=tmp_path)
+    assert (done.code, done.line) == (2, "pgrun: pgrun report needs jinja2: pip install 'pgrun[report]'")
+
+
+@pytest.mark.slow
+def test_a_hundred_runs_take_seconds(tmp_path: Path) -> None:
+    for number in range(100):
+        rate = 1e-3 * (1 + number % 20)
+        config = {"optimizer.lr": rate}
+        run_folder(tmp_path / "runs" / str(number), seed=number // 20, score=rate * 1e4 + number, config=config)
+    begin = time.process_time()
+    report(tmp_path)
+    assert time.process_time() - begin < 20
