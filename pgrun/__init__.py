@@ -1,7 +1,7 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load` and `compose`; see docs/python.md. Importing this is quick: what they
-need, torch above all, is loaded when one of these names is first used.
+From Python: `train`, `resume`, `evaluate`, `load`, `compose`, `export`, `reproduce` and `verify`; see docs/python.md.
+Importing this is quick: what they need, torch above all, is loaded when one of these names is first used.
 """
 
 from importlib import import_module
@@ -11,6 +11,8 @@ from pgrun.config.renamed import serve_old_names
 
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
+    from pgrun.api.checking import reproduce, verify
+    from pgrun.api.exporting import export
     from pgrun.api.loading import load
     from pgrun.api.runs import Run
     from pgrun.api.training import compose, evaluate, resume, train
@@ -26,9 +28,12 @@ __all__ = [
     "__version__",
     "compose",
     "evaluate",
+    "export",
     "load",
+    "reproduce",
     "resume",
     "train",
+    "verify",
 ]
 
 serve_old_names()
@@ -36,6 +41,8 @@ serve_old_names()
 PLACES = {
     **dict.fromkeys(("compose", "evaluate", "resume", "train"), "pgrun.api.training"),
     **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
+    **dict.fromkeys(("reproduce", "verify"), "pgrun.api.checking"),
+    "export": "pgrun.api.exporting",
     "load": "pgrun.api.loading",
     "Policy": "pgrun.after.acting",
     "Run": "pgrun.api.runs",

@@ -15,7 +15,11 @@ from pgrun.system.lock import Lock, held
 
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # the longest name within a run directory
-RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "result.json", "events.out.tfevents.*")  # files that a run writes
+# files that a run writes
+RUN_FILES = (
+    *(".hydra", "pgrun.log", "checkpoints", "events.out.tfevents.*"),
+    *("result.json", "provenance.json", "code.diff", "manifest.json"),
+)
 
 
 class NewFolders:

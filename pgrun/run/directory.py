@@ -15,7 +15,7 @@ from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.console import remark, shown
-from pgrun.system.atomic import replace
+from pgrun.run.manifest import write_known
 
 TOLD = "resumed.yaml"  # the file beside the config with the changes that `pgrun resume` was told, in order
 KILLED_AT_ITS_START = "the run was killed while it wrote it; delete the folder and start it again"
@@ -130,9 +130,9 @@ def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
     if overrides:
         values = dict(text.split("=", 1) for text in [*told(folder), *overrides])
         lines = OmegaConf.to_yaml(OmegaConf.create([f"{key}={value}" for key, value in values.items()]))
-        replace(path.with_name(TOLD), lines.encode())
+        write_known(folder, f".hydra/{TOLD}", lines.encode())
     if overrides or differences(written_config(path), flat(config), "", ""):
-        replace(path, OmegaConf.to_yaml(config).encode())
+        write_known(folder, ".hydra/config.yaml", OmegaConf.to_yaml(config).encode())
 
 
 def written_config(path: Path) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from pgrun.run.console import above_bar
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
-from pgrun.run.result_file import diverged, end_with, env_failed, fields, note_traceback, write_json
+from pgrun.run.provenance import Provenance
+from pgrun.run.result_file import diverged, end_with, env_failed, env_unusable, fields, note_traceback, write_result
 from pgrun.run.sessions import Sessions
 from pgrun.run.tensorboard import TensorBoard
 from pgrun.system.atomic import told
@@ -94,6 +95,7 @@ class Run:
             record=self.board.scalar,
             on_best=self.write_best,
         )
+        self.provenance = Provenance(folder, config, self.origin["command"], told, self.evaluation)
         self.closers = [self.evaluation.close, parts.collector.env.close]
         self.notes: list[str] = []  # lines to print when the run begins
         if resume is not None:
@@ -112,6 +114,7 @@ class Run:
         self.evaluation.restore(state["evaluation"], self.clock.steps)
         if self.evaluation.reached:
             self.clock.stop = "stop_at"
+        self.provenance.restore(state.get("provenance", []), self.clock.steps)
         self.board.restore(state["board"])
         self.sessions.restore(state)
         restore_generators(state["generators"])
@@ -120,16 +123,15 @@ class Run:
     def snapshot(self) -> dict[str, Any]:
         """Return everything that a resumed run needs, as tensors and plain values."""
         parts = self.parts
-        others = parts.team.snapshot()
-        collector = parts.collector.snapshot()
         return {
-            **({"ranks": others} if others else {}),
+            **({"ranks": others} if (others := parts.team.snapshot()) else {}),
             **self.policy(),
-            "collector": collector,
+            "collector": parts.collector.snapshot(),
             "why_stateless": getattr(parts.collector.env, "why_stateless", ""),
             "memory": parts.memory.snapshot(),
             "generators": generators(),
             "evaluation": self.evaluation.snapshot(),
+            "provenance": list(self.provenance.evaluations),
             "board": self.board.snapshot(),
             "wall_seconds": self.sessions.whole()["wall_seconds"],
             "sessions": self.sessions.all(),
@@ -153,6 +155,7 @@ class Run:
         state = self.snapshot()
         with held_back():
             self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(state))
+            self.provenance.write()
         self.saved_at = self.stands()
 
     def complete(self, clock: Clock, metrics: dict[str, Any]) -> None:
@@ -181,7 +184,7 @@ class Run:
         parts, clock, status, final = self.parts, self.clock, "failed", None
         try:
             with told("can't write into", self.folder):
-                (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
+                self.provenance.reopen()
             self.written.begin()
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
@@ -191,7 +194,7 @@ class Run:
                 Compiling(parts.algorithm),
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
-                *(evaluating := [self.evaluation, *reports]),
+                *(evaluating := [self.evaluation, self.provenance, *reports]),
                 self.complete,
                 progress,
             ]
@@ -201,7 +204,7 @@ class Run:
                     with parts.team.at_work(parts.algorithm, parts.settings, clock) as watches:
                         for hook in evaluating:  # an evaluation may have been due at the checkpoint
                             hook(clock, {})
-                        hooks = [*watches, *hooks]
+                        hooks[:0] = watches
                         train(parts.algorithm, parts.collector, parts.memory, clock, hooks, update=parts.update)
                 finally:
                     progress.close(clock)
@@ -223,8 +226,7 @@ class Run:
         except NotBegun as error:
             if not clock.steps and self.saved_at is None:
                 raise
-            trace = "".join(traceback.format_exception(error))
-            raise self.kept(EnvFailed(f"an environment can't be used: {error}", trace)) from error
+            raise self.kept(env_unusable(error)) from error
         except EnvFailed as error:
             raise self.kept(error) from error
         except Diverged as error:
@@ -244,8 +246,8 @@ class Run:
             self.clock.steps,
             evaluated=self.evaluation.latest_at == self.clock.steps,
         )
-        of_parts = (getattr(part, "note", "") for part in (self.parts.memory, self.parts.algorithm))
-        return "\n".join(filter(None, ("" if self.quiet else first, *self.notes, *of_parts)))
+        notes = (*self.notes, *(getattr(part, "note", "") for part in (self.parts.memory, self.parts.algorithm)))
+        return "\n".join(filter(None, ("" if self.quiet else first, *notes)))
 
     def write_what_is_left(self) -> None:
         """Write a checkpoint of what was learnt after environments broke, without what they were doing."""
@@ -266,11 +268,9 @@ class Run:
         if not (episodes := self.config.eval.final_episodes):
             return None
         self.free()
-        env = self.parts.make_eval_env(episodes)
-        try:
+        with closing(self.parts.make_eval_env(episodes)) as env:
             final = self.evaluation.evaluated(env, episodes)
-        finally:
-            env.close()
+        self.provenance.note(self.clock, final.mean, final=True)
         if self.evaluation.latest_at != self.clock.steps:  # else this step has its point already
             for name, mean in {"return": final.mean, **final.stream_means}.items():
                 self.board.scalar(f"eval/{name}", mean, self.clock.steps)
@@ -288,7 +288,8 @@ class Run:
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments, even if some of that fails."""
         end_with(
-            lambda: write_json(self.folder / "result.json", result),
+            self.provenance.write,
+            lambda: write_result(self.folder, result),
             lambda: self.board.close(result, self.clock.steps),
             self.free,
         )

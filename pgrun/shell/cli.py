@@ -30,6 +30,9 @@ usage
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
+  pgrun export RUN FILE.onnx|FILE.pt2 [...]        write a run's policy as one graph, from observations to actions
+  pgrun reproduce RUN [--until STEP]               run it again, and say at which evaluation the two part, if they do
+  pgrun verify RUN                                 check that a run's files are as it wrote them
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
 
@@ -68,7 +71,7 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "list", "explain")  # each is a file of commands/, imported when it is called
+COMMANDS = ("resume", "eval", "export", "reproduce", "verify", "list", "explain")  # each is a file of commands/, imported when it is called
 
 
 def entry() -> None:
