@@ -62,7 +62,7 @@ class Curves:
     """
 
     every: Count
-    diff: bool
+    diff: bool = True  # of configs from before there was this key
 
 
 @dataclass

@@ -213,10 +213,10 @@ def each(q: Q, obs: Obs, actions: Tensor) -> Tensor:
 def normal(n: int, obs: Obs, size: int) -> Tensor:
     """Draw from N(0, I), [n, M, size], on the observations' device."""
     like = next(iter(obs.values())) if isinstance(obs, dict) else obs
-    return torch.randn(n, len(like), size, device=like.device)
+    return torch.randn(n, like.shape[0], size, device=like.device)
 
 
 def uniform(n: int, obs: Obs, size: int) -> Tensor:
     """Draw uniformly from [−1, 1), [n, M, size], on the observations' device."""
     like = next(iter(obs.values())) if isinstance(obs, dict) else obs
-    return torch.rand(n, len(like), size, device=like.device) * 2.0 - 1.0
+    return torch.rand(n, like.shape[0], size, device=like.device) * 2.0 - 1.0

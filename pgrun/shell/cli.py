@@ -71,7 +71,15 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "export", "reproduce", "verify", "list", "explain")  # each is a file of commands/, imported when it is called
+COMMANDS = (
+    "resume",
+    "eval",
+    "export",
+    "reproduce",
+    "verify",
+    "list",
+    "explain",
+)  # each is a file of commands/, imported when it is called
 
 
 def entry() -> None:
