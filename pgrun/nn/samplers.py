@@ -108,7 +108,7 @@ class Squashed(SoftPolicy):
         """Return the best of some draws, [M, D]."""
         actions = self.sample(q, obs, self.candidates)
         index = each(q, obs, actions).argmax(0)  # [M]
-        return actions[index, torch.arange(len(index), device=index.device)]
+        return actions[index, torch.arange(index.shape[0], device=index.device)]
 
     def value(self, q: Q, obs: Obs) -> Tensor:
         """Estimate V(s) from uniform actions, [M]."""

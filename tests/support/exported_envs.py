@@ -59,7 +59,9 @@ class Nested(Walks):
 
     observation_space = spaces.Dict(
         {
-            "body": spaces.Dict({"speed": spaces.Box(-9.0, 9.0, (2,), np.float64), "gear": spaces.Discrete(4, start=1)}),
+            "body": spaces.Dict(
+                {"speed": spaces.Box(-9.0, 9.0, (2,), np.float64), "gear": spaces.Discrete(4, start=1)}
+            ),
             "lamps": spaces.MultiBinary(3),
         }
     )
