@@ -149,7 +149,8 @@ class Written:
         there = [name for name in self.wrote if os.path.lexists(self.folder / name)]
         steps = [name for name in there if name.startswith("step_")]
         old = [*steps[: -self.keep], *(name for name in there if name.startswith("best_"))]
-        if any([self.delete(name) for name in old if name not in self.current.values()]):
+        deleted = [self.delete(name) for name in old if name not in self.current.values()]
+        if any(deleted):
             with suppress(OSError):
                 self.write_list()
 

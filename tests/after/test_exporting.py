@@ -183,3 +183,87 @@ def test_a_graph_computes_what_the_policy_does(case: str, tmp_path: Path) -> Non
         assert [port["name"] for port in card["inputs"]] == ["obs", "noise"]
         return
     check(tmp_path, overrides, 120 if case in BY_DEFAULT else 1000)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of PPO on CartPole, for what does not depend on the algorithm."""
+    return trained(tmp_path_factory.mktemp("export") / "run", CASES["ppo"])
+
+
+def test_torch_export_with_noise(run: Path, tmp_path: Path) -> None:
+    """A .pt2 file samples by the noise that it is given: Gumbel's trick, for all sizes of a batch."""
+    card = pgrun.export(run, tmp_path / "noisy.pt2", stochastic=True)
+    assert [port["name"] for port in card["inputs"]] == ["obs", "noise"]
+    assert card["inputs"][1]["meaning"] == "noise, exponential with mean 1"
+    policy = torch.export.load(tmp_path / "noisy.pt2").module()
+    for copies in (1, 2, 500):
+        obs = torch.zeros(copies, 4)
+        (action,) = policy(obs, torch.empty(copies, 2).exponential_())
+        assert action.shape == (copies,)
+    assert 0.3 < action.float().mean() < 0.7  # of a policy that has hardly learnt
+    (left,) = policy(torch.zeros(1, 4), torch.tensor([[1e-9, 1.0]]))
+    (right,) = policy(torch.zeros(1, 4), torch.tensor([[1.0, 1e-9]]))
+    assert (left.item(), right.item()) == (0, 1)
+
+
+def test_refusals_leave_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, why in (("policy.h5", "ends in .onnx"), ("no/policy.onnx", "there is no folder")):
+        with pytest.raises(UserError, match=why):
+            pgrun.export(run, tmp_path / name)
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        pgrun.export(run, tmp_path / "policy.onnx", checkpoint="step_7.pt")
+    with pytest.raises(UserError, match="no run directory"):
+        pgrun.export(tmp_path, tmp_path / "policy.onnx")
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(UserError, match="is something else"):
+        pgrun.export(run, tmp_path / "mine.onnx")
+    (tmp_path / "there.onnx").write_text("")
+    with pytest.raises(UserError, match="is there already"):
+        pgrun.export(run, tmp_path / "there.onnx")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
+    with pytest.raises(UserError, match=r"needs onnxruntime: pip install 'pgrun\[export\]'"):
+        pgrun.export(run, tmp_path / "policy.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "there.onnx"]
+
+
+@pytest.mark.slow
+def test_what_can_t_be_a_graph(tmp_path: Path) -> None:
+    langevin = trained(tmp_path / "langevin", [*CASES["sql"], "algo.sampler=langevin", "algo.langevin_steps=2"])
+    drawn = trained(tmp_path / "drawn", [*CASES["maddpg"], "algo.ensembles=2"])
+    for folder in (langevin, drawn):
+        with pytest.raises(UserError, match="can't be exported: ") as refused:
+            pgrun.export(folder, tmp_path / "policy.onnx")
+        assert "\n" not in str(refused.value)
+    assert not list(tmp_path.glob("policy*"))
+
+
+@pytest.mark.slow
+def test_a_wrong_graph_is_not_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = exporting.onnx_file
+
+    def wrong(program: Any, graph: Any) -> Any:
+        data, call = real(program, graph)
+        return data, lambda tensors: [1 - x for x in call(tensors)]
+
+    monkeypatch.setattr(exporting, "onnx_file", wrong)
+    with pytest.raises(UserError, match="does not compute what the policy does"):
+        pgrun.export(run, tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_bfloat16_is_said(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", [*CASES["sac"], "matmul_precision=bfloat16"])
+    card = pgrun.export(run, tmp_path / "policy.onnx")
+    assert "rounds products between hidden layers to bfloat16" in card["precision"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["sac", "dqn", "ppo_multi_discrete", "reinforce_multi_binary", "ppo_rows", "ddpg_ou"])
+def test_sampled_actions(case: str, tmp_path: Path) -> None:
+    """With the same noise the graph samples the same actions: it is compared as it is written."""
+    run = trained(tmp_path / "run", CASES[case])
+    card = pgrun.export(run, tmp_path / "policy.onnx", stochastic=True)
+    assert any(port["name"].startswith("noise") for port in card["inputs"])

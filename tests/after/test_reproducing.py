@@ -80,7 +80,7 @@ def test_refusals(tmp_path: Path) -> None:
         pgrun.reproduce(run, until=3)
     with pytest.raises(UserError, match="holds a run already"):
         pgrun.reproduce(run, into=run)
-    with pytest.raises(UserError, match="algo.gamma"):
+    with pytest.raises(UserError, match=r"algo\.gamma"):
         pgrun.reproduce(run, "algo.gamma=7")
     with pytest.raises(UserError, match="no run directory"):
         pgrun.reproduce(tmp_path)
