@@ -1,7 +1,7 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load`, `runs` and `compose`; see docs/python.md. Importing this is quick:
-what they need, torch above all, is loaded when one of these names is first used.
+From Python: `train`, `resume`, `evaluate`, `load`, `compose`, `runs`, `export`, `reproduce` and `verify`; see
+docs/python.md. Importing this is quick: what they need, torch above all, is loaded when one of these names is first used.
 """
 
 from importlib import import_module
@@ -13,6 +13,8 @@ from pgrun.trust.finder import inherit
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
     from pgrun.after.records import Record
+    from pgrun.api.checking import reproduce, verify
+    from pgrun.api.exporting import export
     from pgrun.api.listing import runs
     from pgrun.api.loading import load
     from pgrun.api.runs import Run
@@ -30,10 +32,13 @@ __all__ = [
     "__version__",
     "compose",
     "evaluate",
+    "export",
     "load",
+    "reproduce",
     "resume",
     "runs",
     "train",
+    "verify",
 ]
 
 serve_old_names()
@@ -42,6 +47,8 @@ inherit()
 PLACES = {
     **dict.fromkeys(("compose", "evaluate", "resume", "train"), "pgrun.api.training"),
     **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
+    **dict.fromkeys(("reproduce", "verify"), "pgrun.api.checking"),
+    "export": "pgrun.api.exporting",
     "load": "pgrun.api.loading",
     "Policy": "pgrun.after.acting",
     "Record": "pgrun.after.records",

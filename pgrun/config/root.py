@@ -53,13 +53,16 @@ class Checkpoints:
 
 @dataclass
 class Curves:
-    """Curves in TensorBoard.
+    """Curves in TensorBoard, and what is kept of the code.
 
     Args:
         every: environment steps between two points of a curve.
+        diff: keep how the working directory's git repository differs from its commit, with what looks like a secret
+            masked, in code.diff; false: only the commit's name.
     """
 
     every: Count
+    diff: bool = True  # of configs from before there was this key
 
 
 @dataclass
@@ -100,7 +103,7 @@ class Root:
         demonstrations: an .npz or .csv file, or minari:ID; null: none.
         eval: when and how the policy is evaluated.
         checkpoint: when the run's state is written.
-        log: when curves get points.
+        log: when curves get points, and whether the code's changes are kept.
         diagnostics: what an update measures of itself.
         hooks: hooks of the run by names of yours, each with its _target_; null: none by this name.
         network: how encoders are made.

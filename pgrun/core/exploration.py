@@ -63,7 +63,7 @@ class EpsilonGreedy(Exploration):
         """Choose actions [B] from values q [B, A]; see `Exploration`."""
         greedy, u, epsilon = q.argmax(-1), torch.rand(q.shape[0], device=q.device), self.now(progress)
         explore = u < epsilon
-        if not bool(explore.any()):
+        if not torch.compiler.is_exporting() and not bool(explore.any()):  # a graph has no branches
             return greedy
         # where u is below ε it is uniform on [0, ε), and so picks one of the legal actions
         legal = (q > ILLEGAL).cumsum(-1)  # the n-th legal action is where this first is n

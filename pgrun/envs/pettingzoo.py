@@ -210,12 +210,9 @@ class Rows(Parallel):
             obs = F.one_hot(obs, self.one_hot)
         if not self.agent_index:
             return obs
-        index = (
-            self.index
-            if len(obs) == len(self.index)
-            else torch.eye(len(self.agents)).repeat(len(obs) // len(self.agents), 1)
-        )
-        return torch.cat([obs, index], -1)
+        rows, n = obs.shape[0], len(self.agents)
+        own = isinstance(rows, int) and rows == len(self.index)  # in a graph the number of rows is a symbol
+        return torch.cat([obs, self.index if own else torch.eye(n).repeat(rows // n, 1)], -1)
 
     def part(self, action: Tensor) -> Sequence[Tensor]:
         """Take rows of actions apart by agent; see `Parallel.part`."""

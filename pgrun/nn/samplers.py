@@ -108,7 +108,7 @@ class Squashed(SoftPolicy):
         """Return the best of some draws, [M, D]."""
         actions = self.sample(q, obs, self.candidates)
         index = each(q, obs, actions).argmax(0)  # [M]
-        return actions[index, torch.arange(len(index), device=index.device)]
+        return actions[index, torch.arange(index.shape[0], device=index.device)]
 
     def value(self, q: Q, obs: Obs) -> Tensor:
         """Estimate V(s) from uniform actions, [M]."""
@@ -213,10 +213,10 @@ def each(q: Q, obs: Obs, actions: Tensor) -> Tensor:
 def normal(n: int, obs: Obs, size: int) -> Tensor:
     """Draw from N(0, I), [n, M, size], on the observations' device."""
     like = next(iter(obs.values())) if isinstance(obs, dict) else obs
-    return torch.randn(n, len(like), size, device=like.device)
+    return torch.randn(n, like.shape[0], size, device=like.device)
 
 
 def uniform(n: int, obs: Obs, size: int) -> Tensor:
     """Draw uniformly from [−1, 1), [n, M, size], on the observations' device."""
     like = next(iter(obs.values())) if isinstance(obs, dict) else obs
-    return torch.rand(n, len(like), size, device=like.device) * 2.0 - 1.0
+    return torch.rand(n, like.shape[0], size, device=like.device) * 2.0 - 1.0

@@ -149,9 +149,11 @@ class Written:
         """
         there = [name for name in self.wrote if os.path.lexists(self.folder / name)]
         steps = [name for name in there if name.startswith("step_")]
-        for name in [*steps[: -self.keep], *(name for name in there if name.startswith("best_"))]:
-            if name not in self.current.values():
-                self.delete(name)
+        old = [*steps[: -self.keep], *(name for name in there if name.startswith("best_"))]
+        deleted = [self.delete(name) for name in old if name not in self.current.values()]
+        if any(deleted):
+            with suppress(OSError):
+                self.write_list()
 
     def discard(self) -> None:
         """Delete all files that the run wrote.

@@ -16,7 +16,10 @@ from pgrun.system.lock import Lock, held
 LOCK = ".lock"
 LONGEST = "checkpoints/.step_1000000000000.pt.sha256.pgrun-tmp"  # the longest name within a run directory
 # files that a run writes
-RUN_FILES = (".hydra", "pgrun.log", "checkpoints", "run.json", "result.json", "curves.npz", "events.out.tfevents.*")
+RUN_FILES = (
+    *(".hydra", "pgrun.log", "checkpoints", "events.out.tfevents.*", "run.json", "curves.npz"),
+    *("result.json", "provenance.json", "code.diff", "manifest.json"),
+)
 
 
 class NewFolders:

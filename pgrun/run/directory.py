@@ -13,7 +13,7 @@ from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.console import remark, shown
-from pgrun.system.atomic import replace
+from pgrun.run.manifest import write_known
 from pgrun.trust.files import links_away, parse_yaml, read_text, read_yaml
 from pgrun.trust.references import Unresolved, escaped, resolved_value
 from pgrun.trust.saved import admit
@@ -158,9 +158,9 @@ def remember(folder: Path, config: DictConfig, overrides: list[str]) -> None:
     path.parent.mkdir(exist_ok=True)
     if overrides:
         lines = OmegaConf.to_yaml(OmegaConf.create(changes(folder, overrides)))
-        replace(path.with_name(TOLD), lines.encode())
+        write_known(folder, f".hydra/{TOLD}", lines.encode())
     if overrides or differences(written_config(path), flat(config), "", ""):
-        replace(path, OmegaConf.to_yaml(config).encode())
+        write_known(folder, ".hydra/config.yaml", OmegaConf.to_yaml(config).encode())
 
 
 def written_config(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgrun.errors import Diverged, EnvFailed, HookFailed, UserError
 from pgrun.run.console import pasted, shown
+from pgrun.run.manifest import write_known
 from pgrun.system.atomic import replace
 
 if TYPE_CHECKING:
@@ -86,6 +88,11 @@ def failed(error: EnvFailed | HookFailed, folder: Path, kept: Path) -> EnvFailed
     return type(error)(f"{error}; the traceback is in {shown(folder) / 'pgrun.log'}; {more}", error.trace)
 
 
+def env_unusable(error: Exception) -> EnvFailed:
+    """Make the error of an environment that breaks its interface when a run has begun already."""
+    return EnvFailed(f"an environment can't be used: {error}", "".join(traceback.format_exception(error)))
+
+
 def end_with(*closers: Callable[[], None]) -> None:
     """Call each function even if others fail; log failures, so that none hides the error that ended the run."""
     ended = isinstance(sys.exception(), UserError)  # perhaps the same disk error that comes up here again
@@ -110,7 +117,17 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file in one step; NaN and infinities become null."""
-    replace(path, (json.dumps(finite(content), indent=2) + "\n").encode())
+    replace(path, as_json(content))
+
+
+def write_result(folder: Path, content: dict[str, Any], name: str = "result.json") -> None:
+    """Write a run's result.json, or another JSON file of its own, in one step, and enter it in the manifest."""
+    write_known(folder, name, as_json(content))
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """Return the bytes of a JSON file; NaN and infinities become null."""
+    return (json.dumps(finite(content), indent=2) + "\n").encode()
 
 
 def finite(value: Any) -> Any:

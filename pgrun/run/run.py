@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,16 @@ from pgrun.run.made_here import record_run
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
-from pgrun.run.result_file import diverged, end_with, failed, fields, note_traceback, write_json
+from pgrun.run.provenance import Provenance
+from pgrun.run.result_file import (
+    diverged,
+    end_with,
+    env_unusable,
+    failed,
+    fields,
+    note_traceback,
+    write_result,
+)
 from pgrun.run.run_record import write_record
 from pgrun.run.run_state import RunState, ground
 from pgrun.run.sessions import Sessions
@@ -100,7 +108,10 @@ class Run:
         seen = ground(parts, self.clock, folder, config, self.sessions, self.board)
         self.hooked = Hooked(parts.hooks, seen, self.evaluation, resumed=resume is not None)
         self.board.heard = self.hooked.point
-        self.state = RunState(parts, config, self.clock, self.evaluation, self.board, self.sessions, self.hooked)
+        self.provenance = Provenance(folder, config, self.origin["command"], told, self.evaluation)
+        self.state = RunState(
+            parts, config, self.clock, self.evaluation, self.board, self.sessions, self.hooked, self.provenance
+        )
         self.closers = [self.evaluation.close, parts.collector.env.close]
         self.notes: list[str] = []  # lines to print when the run begins
         if resume is not None:
@@ -129,6 +140,7 @@ class Run:
         state = self.snapshot()
         with held_back():
             self.written.write(f"step_{self.clock.steps}", "latest.pt", checkpoint.dump(state))
+            self.provenance.write()
         self.saved_at = self.stands()
 
     def complete(self, clock: Clock, metrics: dict[str, Any]) -> None:
@@ -164,7 +176,7 @@ class Run:
         parts, clock, status, final = self.parts, self.clock, "failed", None
         try:
             with told("can't write into", self.folder):
-                (self.folder / "result.json").unlink(missing_ok=True)  # an earlier session's
+                self.provenance.reopen()
             self.written.begin()
             record_run(self.config, self.hydra, self.folder)
             said = self.open()
@@ -176,7 +188,7 @@ class Run:
                 self.hooked.update,  # before the checkpoint, which is to know of it
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
-                *(evaluating := [self.evaluation, *reports, self.hooked.evaluate]),
+                *(evaluating := [self.evaluation, self.provenance, *reports, self.hooked.evaluate]),
                 *(self.complete, self.announce, progress),
             ]
             with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.has_user):
@@ -186,7 +198,7 @@ class Run:
                         self.hooked.start()
                         for hook in [*evaluating, self.announce]:  # what may have been due at the checkpoint
                             hook(clock, {})
-                        hooks = [*watches, *hooks]
+                        hooks[:0] = watches
                         train(parts.algorithm, parts.collector, parts.memory, clock, hooks, update=parts.update)
                 finally:
                     progress.close(clock)
@@ -210,8 +222,7 @@ class Run:
         except NotBegun as error:
             if not clock.steps and self.saved_at is None:
                 raise
-            trace = "".join(traceback.format_exception(error))
-            raise self.kept(EnvFailed(f"an environment can't be used: {error}", trace)) from error
+            raise self.kept(env_unusable(error)) from error
         except (EnvFailed, HookFailed) as error:
             status = "failed"
             raise self.kept(error) from error
@@ -233,8 +244,8 @@ class Run:
             self.clock.steps,
             evaluated=self.evaluation.latest_at == self.clock.steps,
         )
-        of_parts = (getattr(part, "note", "") for part in (self.parts.memory, self.parts.algorithm))
-        return "\n".join(filter(None, ("" if self.quiet else first, *self.notes, *of_parts)))
+        notes = (*self.notes, *(getattr(part, "note", "") for part in (self.parts.memory, self.parts.algorithm)))
+        return "\n".join(filter(None, ("" if self.quiet else first, *notes)))
 
     def write_what_is_left(self) -> None:
         """Write a checkpoint of what was learnt after environments broke, without what they were doing."""
@@ -257,7 +268,9 @@ class Run:
             return None
         self.free()
         env, record = self.parts.make_eval_env(episodes), self.board.scalar
-        return evaluate_finally(self.evaluation, env, episodes, self.clock.steps, record, self.write_best)
+        final = evaluate_finally(self.evaluation, env, episodes, self.clock.steps, record, self.write_best)
+        self.provenance.note(self.clock, final.mean, final=True)
+        return final
 
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """Return the fields of result.json."""
@@ -270,7 +283,8 @@ class Run:
         """Write result.json, and close files and environments, even if some of that fails."""
         end_with(
             lambda: self.hooked.end(result),
-            lambda: write_json(self.folder / "result.json", result),
+            self.provenance.write,
+            lambda: write_result(self.folder, result),
             lambda: self.board.close(result, self.clock.steps),
             self.free,
         )

@@ -12,6 +12,7 @@ from pgrun.loop.moments import Ground
 from pgrun.loop.train import Clock
 from pgrun.run.build import Parts
 from pgrun.run.config_hooks import plain, stop_holds
+from pgrun.run.provenance import Provenance
 from pgrun.run.sessions import Sessions
 from pgrun.run.tensorboard import TensorBoard
 from pgrun.system.randomness import generators, restore_generators
@@ -28,6 +29,7 @@ class RunState:
         board: the curves.
         sessions: the durations.
         hooked: the hooks of the config.
+        provenance: the record of what was learnt by when.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class RunState:
         board: TensorBoard,
         sessions: Sessions,
         hooked: Hooked,
+        provenance: Provenance,
     ) -> None:
         self.parts, self.config, self.clock, self.evaluation = parts, config, clock, evaluation
-        self.board, self.sessions, self.hooked = board, sessions, hooked
+        self.board, self.sessions, self.hooked, self.provenance = board, sessions, hooked, provenance
 
     def restore(self, state: dict[str, Any]) -> list[str]:
         """Restore the state of a checkpoint, after the clock's; return lines to print about it."""
@@ -56,6 +59,7 @@ class RunState:
         self.evaluation.restore(state["evaluation"], self.clock.steps)
         if self.evaluation.reached:
             self.clock.stop = "stop_at"
+        self.provenance.restore(state.get("provenance", []), self.clock.steps)
         self.board.restore(state["board"])
         self.sessions.restore(state)
         self.hooked.restore(state.get("hooks", {}), again=not stop_holds(state, self.config))
@@ -74,6 +78,7 @@ class RunState:
             "memory": parts.memory.snapshot(),
             "generators": generators(),
             "evaluation": self.evaluation.snapshot(),
+            "provenance": list(self.provenance.evaluations),
             "board": self.board.snapshot(),
             "wall_seconds": self.sessions.whole()["wall_seconds"],
             "sessions": self.sessions.all(),

@@ -35,6 +35,9 @@ usage
   pgrun runs [DIR ...] [--sort KEY] [--filter ...] list runs, here those under runs/ and multirun/
   pgrun report [DIR ...] [-o OUT]                  a page on them: learning curves and scores over seeds
   pgrun compare A B                                how two runs, or folders of runs, differ; and their results
+  pgrun export RUN FILE.onnx|FILE.pt2 [...]        write a run's policy as one graph, from observations to actions
+  pgrun reproduce RUN [--until STEP]               run it again, and say at which evaluation the two part, if they do
+  pgrun verify RUN                                 check that a run's files are as it wrote them
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
@@ -78,7 +81,7 @@ examples
 
 # each is a file of commands/ (with _ for -), imported when it is called
 COMMANDS = (
-    *("resume", "eval", "play", "runs", "report", "compare"),
+    *("resume", "eval", "play", "runs", "report", "compare", "export", "reproduce", "verify"),
     *("list", "explain", "check-env", "new"),
 )
 

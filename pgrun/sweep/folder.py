@@ -263,7 +263,7 @@ def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
     Returns:
         The content of result.json.
     """
-    from pgrun.run.result_file import write_json
+    from pgrun.run.result_file import write_result
 
     result = found(folder)
     if result["status"] not in ("failed", "diverged"):
@@ -271,5 +271,5 @@ def failed(folder: Path, line: str, trace: str = "") -> dict[str, Any]:
     result |= {"error": line, "traceback": trace}
     with suppress(OSError):  # a full disk must not stop the other jobs
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "result.json", result)
+        write_result(folder, result)
     return result

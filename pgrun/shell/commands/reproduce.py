@@ -1,0 +1,31 @@
+"""The command `pgrun reproduce RUN`: run it again, and say at which evaluation the two part, if they do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pgrun.run.console import on_stderr, remarks_by, say
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `pgrun reproduce RUN [key=value ...]`; return the exit code, 1 where the two runs part."""
+    parser = argparse.ArgumentParser(
+        prog="pgrun reproduce",
+        description="Run a run again, in a new directory, and say at which evaluation the two part, if they do.",
+    )
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="to see when a change first shows")
+    parser.add_argument("--until", type=int, metavar="STEP", help="stop at the first evaluation from this step on")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="the new run directory (RUN-reproduced)")
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
+    args = parser.parse_intermixed_args(argv)
+    from pgrun.after.reproducing import lines_of  # imports torch: not for --help
+    from pgrun.api.checking import reproduce
+
+    with remarks_by(on_stderr):
+        found = reproduce(args.run, *args.overrides, until=args.until, into=args.into)
+    for line in lines_of(args.run, found):
+        say(line)
+    return 0 if found.identical else 1
