@@ -64,7 +64,8 @@ def finish_rollout(recorder: Recorder, stats: EpisodeStats) -> Transition:
     rollout = recorder.rollout()
     check_observations(rollout)
     over = stack_steps(recorder.over) if recorder.over else rollout.last
-    stats.add(rollout.reward, over, rollout.valid, recorder.streams())
+    stats.add(rollout.reward, over, rollout.valid, recorder.streams(), rollout.discount)
+    stats.steps.add(rollout)
     return rollout
 
 

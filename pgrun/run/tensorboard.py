@@ -97,6 +97,8 @@ class TensorBoard:
         for name, returns in self.stats.take_streams().items():
             if returns:
                 self.writer.add_scalar(f"train/{name}", sum(returns) / len(returns), step)
+        for tag, value in self.stats.steps.take().items():
+            self.writer.add_scalar(tag, value, step)
         if self.pending:
             for key in {key: None for metrics in self.pending for key in metrics}:
                 self.writer.add_scalar(key, float(self.column(key).mean()), step)  # sync point
