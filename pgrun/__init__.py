@@ -1,7 +1,7 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load` and `compose`; see docs/python.md. Importing this is quick: what they
-need, torch above all, is loaded when one of these names is first used.
+From Python: `train`, `resume`, `evaluate`, `load`, `doctor` and `compose`; see docs/python.md. Importing this is quick:
+what they need, torch above all, is loaded when one of these names is first used.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ from pgrun.config.renamed import serve_old_names
 
 if TYPE_CHECKING:
     from pgrun.after.acting import Policy
+    from pgrun.api.doctor import doctor
     from pgrun.api.loading import load
     from pgrun.api.runs import Run
     from pgrun.api.training import compose, evaluate, resume, train
@@ -25,6 +26,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compose",
+    "doctor",
     "evaluate",
     "load",
     "resume",
@@ -36,6 +38,7 @@ serve_old_names()
 PLACES = {
     **dict.fromkeys(("compose", "evaluate", "resume", "train"), "pgrun.api.training"),
     **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
+    "doctor": "pgrun.api.doctor",
     "load": "pgrun.api.loading",
     "Policy": "pgrun.after.acting",
     "Run": "pgrun.api.runs",

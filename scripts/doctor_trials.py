@@ -20,7 +20,8 @@ import pgrun
 
 COMMON = ("log.every=500", "eval.episodes=5", "eval.final_episodes=5", "checkpoint.every=null", "device=cpu")
 ON_POLICY = ("total_steps=16_000", "eval.every=4_000")
-OFF_POLICY = ("total_steps=4_000", "eval.every=1_000", "memory.warmup=500", "memory.capacity=10_000")
+SMALL = ("network.hidden=[64,64]", "memory.batch_size=64")
+OFF_POLICY = ("total_steps=3_000", "eval.every=1_000", "memory.warmup=500", "memory.capacity=10_000", *SMALL)
 ENVS = {
     "acrobot": ("env=acrobot",),
     "cartpole": ("env=cartpole",),
@@ -92,7 +93,7 @@ FAULTS: tuple[tuple[str, str, tuple[str, ...], tuple[str, str], str], ...] = (
         *(("pole", "reacher"), "cartpole"),
     ),
     (
-        *("evaluation-unlike-training", "ppo", (f"eval.{wrap('Observations', 'scale: -1.0')}", "total_steps=40_000")),
+        *("evaluation-unlike-training", "ppo", (f"eval.{wrap('Observations', 'scale: -1.0')}", "total_steps=24_000")),
         *(("pole", "double"), "cartpole"),
     ),
     (
@@ -105,11 +106,11 @@ FAULTS: tuple[tuple[str, str, tuple[str, ...], tuple[str, str], str], ...] = (
 )
 HEALTHY = (("ppo", "a2c", "trpo", "td3", "sac"), ("pole", "double", "reacher", "cheetah"), ("cartpole", "pendulum"))
 LONGER = {  # what a recipe needs here to be on its way
-    "ppo": ("total_steps=40_000", "eval.every=8_000"),
-    "a2c": ("total_steps=60_000", "eval.every=15_000"),
-    "trpo": ("total_steps=60_000", "eval.every=15_000"),
-    "td3": ("total_steps=8_000", "eval.every=2_000", "memory.warmup=1_000"),
-    "sac": ("total_steps=6_000", "eval.every=2_000", "memory.warmup=1_000"),
+    "ppo": ("total_steps=24_000", "eval.every=6_000"),
+    "a2c": ("total_steps=40_000", "eval.every=10_000"),
+    "trpo": ("total_steps=40_000", "eval.every=10_000"),
+    "td3": ("total_steps=6_000", "eval.every=1_500", "memory.warmup=1_000"),
+    "sac": ("total_steps=5_000", "eval.every=1_250", "memory.warmup=1_000"),
 }
 
 

@@ -51,12 +51,12 @@ class StepStats:
         if isinstance(self.space, (gym.spaces.Box, gym.spaces.Discrete)):
             self.kept["action"].append(rollout.action if whole else rollout.action[rollout.valid])
         obs = rollout.obs
-        if isinstance(obs, Tensor) and obs.is_floating_point() and obs.dim() == 3 and obs.shape[-1] <= WIDEST:
-            if self.observations < OBSERVATIONS:
-                apart = -(-n // OBSERVATIONS)
-                seen = (obs if whole else obs[rollout.valid]).reshape(-1, obs.shape[-1])
-                self.kept["obs"].append(seen if apart == 1 else seen[::apart].clone())
-                self.observations += len(self.kept["obs"][-1])
+        vectors = isinstance(obs, Tensor) and obs.is_floating_point() and obs.dim() == 3 and obs.shape[-1] <= WIDEST
+        if vectors and self.observations < OBSERVATIONS:
+            apart = -(-n // OBSERVATIONS)
+            seen = (obs if whole else obs[rollout.valid]).reshape(-1, obs.shape[-1])
+            self.kept["obs"].append(seen if apart == 1 else seen[::apart].clone())
+            self.observations += len(self.kept["obs"][-1])
 
     def add_ends(self, lengths: list[int], discounts: np.ndarray) -> None:
         """Count episodes that ended after so many steps, with the discount of each one's last step."""

@@ -84,5 +84,6 @@ def curves(parts: Parts) -> dict[str, float]:
     schedules: dict[str, float] = getattr(parts.algorithm, "schedules", dict)()
     memory: dict[str, float] = getattr(parts.memory, "figures", dict)()
     norms = [module for module in parts.algorithm.modules() if isinstance(module, RunningNorm)]
-    seen = {"network/normalizer_rows": min(float(norm.count) for norm in norms)} if norms else {}  # rows of its statistics
+    rows = min((float(norm.count) for norm in norms), default=None)  # that the statistics are of
+    seen = {} if rows is None else {"network/normalizer_rows": rows}
     return {**schedules, **{f"memory/{name}": value for name, value in memory.items()}, **seen}

@@ -30,6 +30,7 @@ usage
   pgrun resume RUN [total_steps=N ...]             go on from a run's last checkpoint
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
+  pgrun doctor RUN [--probe] [--json]              why a run doesn't learn, and what to change
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
 
@@ -68,7 +69,7 @@ examples
 """
 
 
-COMMANDS = ("resume", "eval", "list", "explain")  # each is a file of commands/, imported when it is called
+COMMANDS = ("resume", "eval", "doctor", "list", "explain")  # each is a file of commands/, imported when it is called
 
 
 def entry() -> None:
