@@ -9,7 +9,7 @@ from pgrun.after.doctor.findings import Found, Rule
 from pgrun.after.doctor.rules.actions import lower_rate
 
 BEYOND = 2.0  # times the largest value that the rewards allow
-LONGEST = 1_000.0  # steps that γ = 1 counts as
+LONGEST = 1_000.0  # steps that γ = 1 counts as, at most
 UNEXPLAINED = 0.05  # of the variance of the returns, in the middle of the run's second half
 EVER = 0.2  # ... and at no point
 ENOUGH = 6  # points
@@ -39,10 +39,11 @@ def explodes(run: Evidence) -> Found | None:
 
 
 def horizon(run: Evidence) -> float:
-    """Return 1/(1 − γ), or the longest episode where that is shorter or γ is 1."""
+    """Return 1/(1 − γ); where γ is near 1, the mean length of the longest episodes, if that is less."""
     gamma = run.number("algo.gamma")
-    far = LONGEST if gamma is None or gamma >= 1.0 else 1.0 / (1.0 - gamma)
-    return min(far, LONGEST)
+    if gamma is not None and gamma <= 1.0 - 1.0 / LONGEST:
+        return 1.0 / (1.0 - gamma)
+    return min(float(run.values("train/episode_length").max(initial=0.0)) or LONGEST, LONGEST)
 
 
 def bonus(run: Evidence) -> float:

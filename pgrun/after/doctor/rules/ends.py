@@ -16,7 +16,7 @@ ENOUGH = 3  # points
 def limit_as_death(run: Evidence) -> Found | None:
     """Find many terminations at exactly one length, which is the longest."""
     longest, share = run.late("episode/longest_terminated"), run.late("episode/terminated_at_longest")
-    if len(longest) < ENOUGH or run.has("episode/shortest_truncated", 1):
+    if len(longest) < ENOUGH or len(share) != len(longest) or run.has("episode/shortest_truncated", 1):
         return None
     limit = float(longest.max())
     at_limit = longest == limit
@@ -36,7 +36,7 @@ def death_as_limit(run: Evidence) -> Found | None:
     """Find truncations at many lengths and not one termination."""
     shortest, longest = run.values("episode/shortest_truncated"), run.values("episode/longest_truncated")
     ended = run.values("episode/terminated")
-    if len(shortest) < ENOUGH or ended.max(initial=0.0) > 0.0:
+    if min(len(shortest), len(longest), len(ended)) < ENOUGH or ended.max() > 0.0:
         return None
     apart = float((shortest < DIFFERENT * longest.max()).mean())
     if apart < 0.5:

@@ -25,8 +25,10 @@ def constant(run: Evidence) -> Found | None:
             otherwise="look at what the environment and its wrappers pay; a goal that is never met needs env/shaping, "
             "an easier start or more exploration",
         )
-    same = run.values("reward/std").max() <= SAME * largest.max() and np.ptp(run.values("reward/mean")) <= SAME
-    if same and one_length(run):
+    spread = float(run.values("reward/std").max(initial=0.0))
+    if not run.has("reward/std") or not run.has("reward/mean"):
+        return None
+    if spread <= SAME * largest.max() and np.ptp(run.values("reward/mean")) <= SAME and one_length(run):
         return Found(
             f"reward/std is 0 and reward/mean is {run.values('reward/mean')[-1]:.4g} at all {len(largest)} points "
             f"({where}), and no episode terminates: every policy earns the same",
@@ -39,7 +41,7 @@ def one_length(run: Evidence) -> bool:
     """Whether all episodes are cut at one length."""
     shortest, longest = run.values("episode/shortest_truncated"), run.values("episode/longest_truncated")
     ended = run.values("episode/terminated")
-    return bool(len(shortest) and ended.max() == 0.0 and shortest.min() == longest.max())
+    return bool(min(map(len, (shortest, longest, ended))) and ended.max() == 0.0 and shortest.min() == longest.max())
 
 
 def sparse(run: Evidence) -> Found | None:
@@ -74,7 +76,8 @@ def tiny(run: Evidence) -> Found | None:
 
 def huge(run: Evidence) -> Found | None:
     """Find rewards so large that the value loss drowns the policy's."""
-    if run.setting("algo.normalize_reward", False) is True or not run.has("reward/mean"):
+    unscaled = run.setting("algo.normalize_reward", False) is not True
+    if not unscaled or not run.has("reward/mean") or not run.has("reward/std"):
         return None
     size = float(np.median(np.hypot(run.values("reward/mean"), run.values("reward/std"))))
     if size < HUGE:
