@@ -1,7 +1,8 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load`, `compose`, `runs`, `export`, `reproduce` and `verify`; see
-docs/python.md. Importing this is quick: what they need, torch above all, is loaded when one of these names is first used.
+From Python: `train`, `resume`, `evaluate`, `load`, `compose`, `runs`, `doctor`, `export`, `reproduce` and `verify`; see
+docs/python.md. Importing this is quick: what they need, torch above all, is loaded when one of these names is first
+used.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pgrun.after.acting import Policy
     from pgrun.after.records import Record
     from pgrun.api.checking import reproduce, verify
+    from pgrun.api.doctor import doctor
     from pgrun.api.exporting import export
     from pgrun.api.listing import runs
     from pgrun.api.loading import load
@@ -31,6 +33,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compose",
+    "doctor",
     "evaluate",
     "export",
     "load",
@@ -49,6 +52,7 @@ PLACES = {
     **dict.fromkeys(("Diverged", "EnvFailed", "UserError"), "pgrun.errors"),
     **dict.fromkeys(("reproduce", "verify"), "pgrun.api.checking"),
     "export": "pgrun.api.exporting",
+    "doctor": "pgrun.api.doctor",
     "load": "pgrun.api.loading",
     "Policy": "pgrun.after.acting",
     "Record": "pgrun.after.records",

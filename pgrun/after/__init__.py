@@ -1,1 +1,1 @@
-"""Finished runs: what is done with them, such as evaluation, reports, comparisons and exports. Nothing trains here."""
+"""Finished runs: evaluation, diagnosis, reports, comparisons, exports. Nothing trains here but the doctor's probes."""

@@ -37,7 +37,13 @@ Call = Callable[[Sequence[Tensor]], list[np.ndarray]]  # an exported graph
 
 
 def export_policy(
-    folder: Path, path: Path, *, which: str = "latest", stochastic: bool = False, force: bool = False
+    folder: Path,
+    path: Path,
+    *,
+    which: str = "latest",
+    stochastic: bool = False,
+    force: bool = False,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Export a run's policy.
 
@@ -47,6 +53,7 @@ def export_policy(
         which: the checkpoint: `latest`, `best` or a file.
         stochastic: sample actions, from noise that is an input; else take the best.
         force: replace a file that is there.
+        trust: use its code although it was not made here.
 
     Returns:
         The card.
@@ -56,7 +63,7 @@ def export_policy(
             exported.
     """
     check_path(path, force=force)
-    with loaded(folder, which, episodes=1) as run, torch.no_grad():
+    with loaded(folder, which, episodes=1, trust=trust) as run, torch.no_grad():
         make = getattr(run.env, "outside", None)
         if make is None:
             raise UserError(

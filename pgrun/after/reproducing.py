@@ -23,7 +23,7 @@ from pgrun.run.build import build
 from pgrun.run.changes import report_stale_config
 from pgrun.run.claim import refuse_taken
 from pgrun.run.console import shown
-from pgrun.run.directory import check_run, flat, hydra_of, load_run, use_search_path
+from pgrun.run.directory import check_run, flat, hydra_of, load_run
 from pgrun.run.logs import logged
 from pgrun.run.run import Run
 from pgrun.system.atomic import told as telling
@@ -93,6 +93,7 @@ def reproduce_run(
     *,
     until: int | None = None,
     into: Path | None = None,
+    trust: bool = False,
     quiet: bool = False,
 ) -> Reproduced:
     """Run a run again, from its start, in a new directory, and compare the two at each evaluation.
@@ -102,6 +103,7 @@ def reproduce_run(
         overrides: `key=value` each, to see when a change first shows.
         until: stop at the first evaluation from this environment step on; None: go to the run's end.
         into: the new run directory; None: one beside the run, called RUN-reproduced.
+        trust: use its code although it was not made here.
         quiet: print nothing and show no progress.
 
     Raises:
@@ -109,13 +111,12 @@ def reproduce_run(
     """
     begin = time.perf_counter()
     check_run(folder)
-    use_search_path(folder)
     record = provenance.read(folder)
     then = list(record.get("evaluations", []))
     if not then:
         why = "an older version made it" if not record else "it ended before its first evaluation"
         raise UserError(f"{shown(folder)} has no evaluations in {provenance.FILE} to compare with: {why}")
-    config, names = load_run(folder)
+    config, names = load_run(folder, trust=trust)
     notes = undo_changes(config, record)
     config = overridden(config, overrides)
     if notes:

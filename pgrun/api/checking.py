@@ -22,6 +22,7 @@ def reproduce(
     until: int | None = None,
     into: PathLike | None = None,
     config_dir: PathLike | None = None,
+    trust: bool = False,
     quiet: bool = False,
     **settings: Any,
 ) -> Reproduced:
@@ -33,6 +34,7 @@ def reproduce(
         until: stop at the first evaluation from this environment step on; None: go to the run's end.
         into: the new run directory; None: one beside the run.
         config_dir: a folder of your own configs, beside which code of yours lies.
+        trust: use the code of a run that was not made here.
         quiet: show no progress and no messages.
         settings: as overrides, by key.
 
@@ -48,7 +50,8 @@ def reproduce(
         check_whole("until", until, 1)
     words = [whole_numbers(text) for text in command_line(overrides, settings)]
     find_code(config_dir)
-    return reproduce_run(Path(run), words, until=until, into=None if into is None else Path(into), quiet=quiet)
+    place = None if into is None else Path(into)
+    return reproduce_run(Path(run), words, until=until, into=place, trust=trust, quiet=quiet)
 
 
 @independent

@@ -19,6 +19,7 @@ def export(
     stochastic: bool = False,
     force: bool = False,
     config_dir: PathLike | None = None,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Write a run's policy as one graph, from the environment's observations to its actions, and a card beside it.
 
@@ -29,6 +30,7 @@ def export(
         stochastic: sample actions, from noise that is an input; else take the best.
         force: replace a file that is there.
         config_dir: a folder of your own configs, beside which code of yours lies.
+        trust: use the code of a run that was not made here.
 
     Returns:
         The card: inputs, outputs, how to call it, and where it is from.
@@ -39,4 +41,5 @@ def export(
     from pgrun.after.exporting import export_policy
 
     find_code(config_dir)
-    return export_policy(Path(run), Path(path), which=os.fspath(checkpoint), stochastic=stochastic, force=force)
+    how = {"stochastic": stochastic, "force": force, "trust": trust}
+    return export_policy(Path(run), Path(path), which=os.fspath(checkpoint), **how)

@@ -64,7 +64,8 @@ def finish_rollout(recorder: Recorder, stats: EpisodeStats) -> Transition:
     rollout = recorder.rollout()
     check_observations(rollout)
     over = stack_steps(recorder.over) if recorder.over else rollout.last
-    stats.add(rollout.reward, over, rollout.valid, recorder.streams())
+    stats.add(rollout.reward, over, rollout.valid, recorder.streams(), rollout.discount)
+    stats.steps.add(rollout)
     for t, infos in recorder.infos:
         stats.add_infos(infos, rollout.valid[t])
     return rollout

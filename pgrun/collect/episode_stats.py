@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.collect.step_stats import StepStats
 from pgrun.data.types import WRAPPED
 
 NO_STREAMS: dict[str, Tensor] = {}  # never written to
@@ -18,9 +20,14 @@ class EpisodeStats:
     """Returns and lengths of episodes, open and finished, in rewards that the environment paid.
 
     Returns of its other streams of rewards are kept by name.
+
+    Args:
+        num_envs: B.
+        action_space: the actions that policies see; None where nothing is said of them.
     """
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, action_space: gym.Space | None = None) -> None:
+        self.steps = StepStats(action_space)
         self.returns = np.zeros(num_envs)  # of the open episodes
         self.lengths = np.zeros(num_envs, dtype=np.int64)
         self.streams: dict[str, np.ndarray] = {}
@@ -32,7 +39,14 @@ class EpisodeStats:
         self.count = 0
         self.differ = False  # whether wrappers have changed a return
 
-    def add(self, reward: Tensor, last: Tensor, valid: Tensor, streams: dict[str, Tensor] = NO_STREAMS) -> None:
+    def add(
+        self,
+        reward: Tensor,
+        last: Tensor,
+        valid: Tensor,
+        streams: dict[str, Tensor] = NO_STREAMS,
+        discount: Tensor | None = None,
+    ) -> None:
         """Count the steps of a rollout.
 
         Args:
@@ -40,6 +54,7 @@ class EpisodeStats:
             last: [T, B] bool, where episodes end.
             valid: [T, B] bool; other rows count nowhere.
             streams: other rewards, each [T, B], by name.
+            discount: [T, B], 0 where the environment terminated; None: it isn't known how episodes ended.
         """
         real = valid.cpu().numpy()
         ends = last.cpu().numpy() & real
@@ -49,6 +64,8 @@ class EpisodeStats:
         self.finished += zip(returns, lengths, strict=True)
         self.recent += returns
         self.count += len(returns)
+        if where is not None and discount is not None:
+            self.steps.add_ends(lengths, discount.cpu().numpy()[where])
         for name in streams:
             if name == "return":
                 continue
@@ -99,6 +116,7 @@ class EpisodeStats:
             "recent": list(self.recent),
             "count": self.count,
             "differ": self.differ,
+            "steps": self.steps.snapshot(),
             **({"infos": self.infos_snapshot()} if self.recent_infos else {}),
         }
 
@@ -121,6 +139,8 @@ class EpisodeStats:
             self.recent_infos[name] = deque(recent, maxlen=100)
             if finished:
                 self.finished_infos[name] = list(finished)
+        if "steps" in state:  # an older version's has none
+            self.steps.restore(state["steps"])
 
 
 def per_episode(

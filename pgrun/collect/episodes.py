@@ -49,7 +49,7 @@ class Episodes:
         if group > 1:
             check_groups(env, self.share, group)
         self.actor = ActingPolicy(device)
-        self.stats = EpisodeStats(env.num_envs)
+        self.stats = EpisodeStats(env.num_envs, env.action_space)
         self.rollouts = 0
         self.interrupted: Callable[[], bool] = never
         self.open: dict[str, Any] | None = None  # the rows of an interrupted rollout

@@ -40,7 +40,7 @@ class Rollouts:
         self.actor = ActingPolicy(device)
         self.random, self.random_hold = random_actions(env.action_space), random_hold
         self.held = torch.zeros(0)  # the random action that is taken now, [B, *A]
-        self.stats = EpisodeStats(env.num_envs)
+        self.stats = EpisodeStats(env.num_envs, env.action_space)
         self.random_taken = 0  # random steps so far
         self.obs: Obs = None
         self.carry: Carry | None = None

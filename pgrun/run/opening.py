@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.config.tuning import describe_tuning, overrides_of
+from pgrun.nn.normalize import RunningNorm
 from pgrun.run.build import Parts
 from pgrun.run.console import shown
 from pgrun.run.result_file import flatten
@@ -79,7 +80,10 @@ def hyperparameters(
 
 
 def curves(parts: Parts) -> dict[str, float]:
-    """Return the values of curves that no update measures: schedules, and figures of the memory."""
+    """Return the values of curves that no update measures: schedules, figures of memory and normalisers."""
     schedules: dict[str, float] = getattr(parts.algorithm, "schedules", dict)()
     memory: dict[str, float] = getattr(parts.memory, "figures", dict)()
-    return {**schedules, **{f"memory/{name}": value for name, value in memory.items()}}
+    norms = [module for module in parts.algorithm.modules() if isinstance(module, RunningNorm)]
+    rows = min((float(norm.count) for norm in norms), default=None)  # that the statistics are of
+    seen = {} if rows is None else {"network/normalizer_rows": rows}
+    return {**schedules, **{f"memory/{name}": value for name, value in memory.items()}, **seen}

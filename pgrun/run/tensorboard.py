@@ -113,6 +113,8 @@ class TensorBoard:
         for name, returns in {**self.stats.take_streams(), **self.stats.take_infos()}.items():
             if returns:
                 self.point(f"train/{name}", sum(returns) / len(returns), step)
+        for tag, value in self.stats.steps.take().items():
+            self.point(tag, value, step)
         if self.pending:
             for key in {key: None for metrics in self.pending for key in metrics}:
                 self.point(key, float(self.column(key).mean()), step)  # sync point

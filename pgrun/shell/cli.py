@@ -38,6 +38,7 @@ usage
   pgrun export RUN FILE.onnx|FILE.pt2 [...]        write a run's policy as one graph, from observations to actions
   pgrun reproduce RUN [--until STEP]               run it again, and say at which evaluation the two part, if they do
   pgrun verify RUN                                 check that a run's files are as it wrote them
+  pgrun doctor RUN [--probe] [--json]              why a run doesn't learn, and what to change
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
@@ -81,7 +82,7 @@ examples
 
 # each is a file of commands/ (with _ for -), imported when it is called
 COMMANDS = (
-    *("resume", "eval", "play", "runs", "report", "compare", "export", "reproduce", "verify"),
+    *("resume", "eval", "play", "runs", "report", "compare", "doctor", "export", "reproduce", "verify"),
     *("list", "explain", "check-env", "new"),
 )
 

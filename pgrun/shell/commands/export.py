@@ -21,11 +21,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a file (latest)")
     parser.add_argument("--stochastic", action="store_true", help="sample actions, from noise that is an input")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_args(argv)
     from pgrun.api.exporting import export  # imports torch: not for --help
 
-    how = {name: getattr(args, name) for name in ("checkpoint", "stochastic", "force", "config_dir")}
+    how = {name: getattr(args, name) for name in ("checkpoint", "stochastic", "force", "config_dir", "trust")}
     with remarks_by(on_stderr):
         card = export(args.run, args.file, **how)
     for part in ("inputs", "outputs"):

@@ -19,13 +19,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="to see when a change first shows")
     parser.add_argument("--until", type=int, metavar="STEP", help="stop at the first evaluation from this step on")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the new run directory (RUN-reproduced)")
+    parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_intermixed_args(argv)
     from pgrun.after.reproducing import lines_of  # imports torch: not for --help
     from pgrun.api.checking import reproduce
 
     with remarks_by(on_stderr):
-        found = reproduce(args.run, *args.overrides, until=args.until, into=args.into)
+        found = reproduce(args.run, *args.overrides, until=args.until, into=args.into, trust=args.trust)
     for line in lines_of(args.run, found):
         say(line)
     return 0 if found.identical else 1

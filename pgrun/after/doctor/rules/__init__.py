@@ -1,0 +1,15 @@
+"""The doctor's rules, a file for each theme; thresholds are named constants, and each rule carries its source."""
+
+from pgrun.after.doctor.findings import Rule
+from pgrun.after.doctor.rules import actions, critic, data, ends, outcome, policy, rates, rewards
+
+RULES: tuple[Rule, ...] = (
+    *rewards.RULES,
+    *ends.RULES,
+    *data.RULES,
+    *actions.RULES,
+    *rates.RULES,
+    *policy.RULES,
+    *critic.RULES,
+    *outcome.RULES,
+)
