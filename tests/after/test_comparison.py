@@ -21,8 +21,8 @@ def test_two_sets_of_runs(tmp_path: Path) -> None:
         config = {"algo.gamma": 0.9, "algo.clip": 0.2}
         run_folder(tmp_path / "b" / str(seed), seed=seed, score=110.0 + seed, config=config, versions={"torch": "2.12"})
     found = compare(read_runs(tmp_path / "a"), read_runs(tmp_path / "b"))
-    config = {each.name: (each.first, each.second) for each in found.differences["config"]}
-    assert config == {"algo.gamma": ("0.99", "0.9"), "algo.clip": ("(not set)", "0.2")}
+    named = {each.name: (each.first, each.second) for each in found.differences["config"]}
+    assert named == {"algo.gamma": ("0.99", "0.9"), "algo.clip": ("(not set)", "0.2")}
     assert [each.first for each in found.differences["versions"]] == ["2.11"]
     assert found.unknown == ("code", "machine")
     (outcome,) = found.outcomes

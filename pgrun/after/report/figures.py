@@ -20,7 +20,13 @@ from pgrun.after.report.study import Environment, Overall, Row
 TOGETHER = 8  # curves in one figure, at most
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#7f3fbf", "#555555")
 LINES = ("-", "--", "-.", ":")
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
 
 
 def short(text: str, width: int = 34, lines: int = 3) -> str:

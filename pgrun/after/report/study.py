@@ -114,8 +114,7 @@ def environment(
         threshold = reward_threshold(first.env_id, first.config.get("env.max_episode_steps"))
     rows = tuple(row(group, curves, threshold) for group in groups)
     scores = [[np.array(r.group.scores)] for r in rows]
-    notes = [note for r in rows for note in notes_on(r)]
-    return Environment(name, threshold, rows, pairs(scores), tuple(notes))
+    return Environment(name, threshold, rows, pairs(scores), together(rows))
 
 
 def row(group: Group, curves: Mapping[Path, dict], threshold: float | None) -> Row:
@@ -145,24 +144,37 @@ def middle(values: Sequence[float]) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def together(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Gather the notes on groups, each once, with the groups that it is on; those on diverged runs come first."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        for note in notes_on(row):
+            groups.setdefault(note, []).append(row.group.method)
+    found = [
+        f"{', '.join(names) if len(names) < 3 else f'{len(names)} of {len(rows)} groups'}: {note}"
+        for note, names in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda note: " diverged" not in note))
+
+
 def notes_on(row: Row) -> list[str]:
     """Say what a reader has to know of a group before believing its numbers."""
-    group, notes = row.group, []
-    said = group.method
+    group: Group = row.group
+    notes = []
     for record in group.left_out:
         at = "" if record.steps is None else f" at step {record.steps:,}"
-        notes.append(f"{said}: seed {record.seed} {record.status}{at}, not in the averages ({record.folder.name})")
+        notes.append(f"seed {record.seed} {record.status}{at}, not in the averages ({record.folder.name})")
     states = sorted({record.status for record in group.counted if record.status != "finished"})
     if states:
-        notes.append(f"{said}: no run is finished; the averages are of runs that are {', '.join(states)}")
+        notes.append(f"no run is finished; the averages are of runs that are {', '.join(states)}")
     if len(group.counted) == 1:
-        notes.append(f"{said}: a single seed, so there is no band and no interval")
+        notes.append("a single seed, so there is no band and no interval")
     seeds = [record.seed for record in group.counted]
     if len(set(seeds)) < len(seeds):
-        notes.append(f"{said}: some seeds were run more than once, and all of these runs count")
+        notes.append("some seeds were run more than once, and all of these runs count")
     if any(record.return_ is None for record in group.counted):
-        notes.append(f"{said}: without a final evaluation, the score is the mean of training's last 100 episodes")
-    return [*notes, *(f"{said}: {note}" for note in (row.curve.notes if row.curve else ()))]
+        notes.append("without a final evaluation, the score is the mean of training's last 100 episodes")
+    return [*notes, *(row.curve.notes if row.curve else ())]
 
 
 def pairs(scores: Sequence[Sequence[np.ndarray]]) -> dict[tuple[int, int], Estimate]:
@@ -209,11 +221,11 @@ def over_environments(
     limits = {name: bounds[ids[name]] if bounded else extremes(by_name[name]) for name in shared}
     for method in methods:
         scores = tuple(normalised(scored[name][method].scores, *limits[name]) for name in shared)
-        estimates = [
+        iqm, median, mean = (
             statistics.estimate(statistic, scores) for statistic in (statistics.iqm, statistics.median, statistics.mean)
-        ]
+        )
         gap = statistics.estimate(statistics.optimality_gap, scores) if bounded else None
-        found.append(Overall(method, scores, *estimates, gap))
+        found.append(Overall(method, scores, iqm, median, mean, gap))
     return tuple(sorted(found, key=lambda each: -each.iqm.value)), shared, bounded
 
 

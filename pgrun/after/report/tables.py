@@ -46,6 +46,8 @@ def counts(row: Row) -> str:
 def arrival(row: Row, write: Callable[[float], str], value: float | None) -> str:
     """Write when a group reaches the threshold: the median, or how many runs do where that is not known."""
     counted = len(row.group.counted)
+    if not counted:
+        return "–"
     if value is None:
         return f"{row.reached} of {counted} reach it" if row.reached else "never"
     return write(value) + ("" if row.reached == counted else f" ({row.reached} of {counted})")
