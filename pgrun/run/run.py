@@ -188,13 +188,13 @@ class Run:
             self.written.begin()
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
-            reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
+            evaluating: list[Hook] = [self.evaluation, self.provenance, Report(self.evaluation, self.hopeless)]
             hooks: list[Hook] = [
                 Note(said),
                 Compiling(parts.algorithm),
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
-                *(evaluating := [self.evaluation, self.provenance, *reports]),
+                *evaluating,
                 self.complete,
                 progress,
             ]
@@ -288,7 +288,7 @@ class Run:
     def close(self, result: dict[str, Any]) -> None:
         """Write result.json, and close files and environments, even if some of that fails."""
         end_with(
-            self.provenance.write,
+            *(self.written.end, self.provenance.write),
             lambda: write_result(self.folder, result),
             lambda: self.board.close(result, self.clock.steps),
             self.free,
