@@ -234,7 +234,7 @@ def made_up(port: Port, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(mask).to(port.dtype)
     if port.meaning.startswith("noise"):
         kind = port.meaning.partition(", ")[2]
-        draw = {"standard normal": rng.standard_normal, "uniform on [0, 1)": rng.random}
+        draw: dict[str, Any] = {"standard normal": rng.standard_normal, "uniform on [0, 1)": rng.random}
         return torch.from_numpy(draw.get(kind, rng.standard_exponential)(shape)).to(port.dtype)
     if port.low is None:
         assert port.space is not None

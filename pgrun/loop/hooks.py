@@ -171,16 +171,16 @@ class Report:
     Args:
         evaluation: the hook whose evaluations are reported.
         hopeless: called after each evaluation with the environment step and the mean return; return True to stop the
-            run.
+            run. None: nothing is reported.
     """
 
-    def __init__(self, evaluation: Evaluate, hopeless: Callable[[int, float], bool]) -> None:
+    def __init__(self, evaluation: Evaluate, hopeless: Callable[[int, float], bool] | None) -> None:
         self.evaluation, self.hopeless = evaluation, hopeless
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
         """Report the evaluation, if there was one at this step."""
         latest = self.evaluation.latest
-        if self.evaluation.latest_at != clock.steps or latest is None or clock.stop:
+        if self.hopeless is None or self.evaluation.latest_at != clock.steps or latest is None or clock.stop:
             return
         if self.hopeless(clock.steps, latest):
             clock.stop = "pruned"

@@ -149,11 +149,9 @@ class Written:
         """
         there = [name for name in self.wrote if os.path.lexists(self.folder / name)]
         steps = [name for name in there if name.startswith("step_")]
-        old = [*steps[: -self.keep], *(name for name in there if name.startswith("best_"))]
-        deleted = [self.delete(name) for name in old if name not in self.current.values()]
-        if any(deleted):
-            with suppress(OSError):
-                self.write_list()
+        for name in [*steps[: -self.keep], *(name for name in there if name.startswith("best_"))]:
+            if name not in self.current.values():
+                self.delete(name)
 
     def discard(self) -> None:
         """Delete all files that the run wrote.
@@ -203,6 +201,12 @@ class Written:
         digest = sha256(link) or (read_text(sums, errors="replace") or "").partition(" ")[0]
         kind = POINTERS[pointer]
         return next((name for name, kept in self.wrote.items() if kept == digest and name.startswith(kind)), None)
+
+    def end(self) -> None:
+        """Leave a list of what is there, as far as the disk takes it: files deleted since the last are still in it."""
+        if self.wrote:
+            with suppress(OSError):
+                self.write_list()
 
     def write_list(self) -> None:
         """Write the list to disk."""

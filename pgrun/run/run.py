@@ -181,14 +181,15 @@ class Run:
             record_run(self.config, self.hydra, self.folder)
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
-            reports: list[Hook] = [] if self.hopeless is None else [Report(self.evaluation, self.hopeless)]
+            report = Report(self.evaluation, self.hopeless)
+            evaluating: list[Hook] = [self.evaluation, self.provenance, report, self.hooked.evaluate]
             hooks: list[Hook] = [
                 Note(said),
                 Compiling(parts.algorithm),
                 self.hooked.update,  # before the checkpoint, which is to know of it
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
-                *(evaluating := [self.evaluation, self.provenance, *reports, self.hooked.evaluate]),
+                *evaluating,
                 *(self.complete, self.announce, progress),
             ]
             with stop_on_signals(clock, *((above_bar,) if self.answers else ()), again=self.has_user):
@@ -283,7 +284,7 @@ class Run:
         """Write result.json, and close files and environments, even if some of that fails."""
         end_with(
             lambda: self.hooked.end(result),
-            self.provenance.write,
+            *(self.written.end, self.provenance.write),
             lambda: write_result(self.folder, result),
             lambda: self.board.close(result, self.clock.steps),
             self.free,

@@ -153,7 +153,7 @@ def check(folder: Path, overrides: list[str], steps: int) -> None:
     run = trained(folder / "run", overrides)
     card = pgrun.export(run, folder / "policy.onnx")
     assert json.loads((folder / "policy.json").read_text()) == card
-    graph, seen = Exported(folder / "policy.onnx", card), []
+    graph, seen = Exported(folder / "policy.onnx", card), list[dict[str, np.ndarray]]()
     for obs, action, begins in whole_episodes(run, overrides, steps):
         if begins:
             graph.reset(1)

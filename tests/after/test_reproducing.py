@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shell import pgrun_inside
@@ -22,6 +23,12 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where no git repository is, whose state might change meanwhile."""
+    monkeypatch.chdir(tmp_path)
+
+
 def trained(folder: Path, case: str, *more: str) -> Path:
     pgrun.train(*CASES[case], *SHORT, *more, quiet=True, **{"hydra.run.dir": str(folder)})
     return folder
@@ -34,7 +41,7 @@ def test_identical(case: str, tmp_path: Path) -> None:
     found = pgrun.reproduce(run, quiet=True)
     assert found.identical
     assert found.differences == []
-    assert found.compared >= 3
+    assert found.compared >= 2
     assert found.folder == tmp_path / "run-reproduced"
     assert pgrun.Run(found.folder).status == "finished"
     again = pgrun.verify(found.folder)
@@ -103,12 +110,12 @@ def test_a_run_that_was_resumed_with_changes(tmp_path: Path) -> None:
 
 def test_differences() -> None:
     code = {"commit": "a" * 40, "changed": True, "diff": {"sha256": "1"}}
-    then = {
+    then: dict[str, Any] = {
         "config": {"a": {"b": 1}},
         "sessions": [{"versions": {"torch": "1"}, "machine": {"cpu": "x"}, "code": code}],
     }
     other = {**code, "diff": {"sha256": "2"}}
-    now = {
+    now: dict[str, Any] = {
         "config": {"a": {"b": 2}},
         "sessions": [{"versions": {"torch": "2"}, "machine": {"cpu": "y"}, "code": other}],
     }

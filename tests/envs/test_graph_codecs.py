@@ -35,7 +35,7 @@ def test_numbers(space):
         spaces.Discrete(3),
         spaces.Discrete(3, start=-4),
         spaces.MultiDiscrete([3, 4], start=[1, -1]),
-        spaces.MultiDiscrete([[2, 3], [4, 5]]),
+        spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])),
         spaces.MultiBinary((2, 2)),
     ],
     ids=str,

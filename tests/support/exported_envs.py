@@ -80,4 +80,4 @@ class Switches(Nested):
 
 
 for kind in (Picture, Masked, Nested, Switches):
-    gym.register(f"Exported{kind.__name__}-v0", kind)
+    gym.register(f"Exported{kind.__name__}-v0", kind)  # type: ignore[arg-type]
