@@ -33,6 +33,7 @@ class Video(RunHook):
         need("video", "imageio", "imageio_ffmpeg")
         if not any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY")):
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or SDL says on stderr that it finds no display
+            os.environ.setdefault("MUJOCO_GL", "egl")  # where there is none, MUJOCO_GL=osmesa may do
         self.every, self.fps, self.max_steps, self.seed = every, fps, max_steps, seed
         self.evaluations = 0
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from wandb.proto import wandb_internal_pb2
 
+Record: Any = vars(wandb_internal_pb2)["Record"]
+
 BLOCK, HEAD = 32768, 7  # bytes of a block of LevelDB's log format, and of a chunk's head: checksum, length, type
 
 
@@ -31,7 +33,7 @@ def records(folder: Path) -> list[Any]:
     """Read all records of a folder's offline runs, by wandb's own messages, in the order in which they were written."""
     found = []
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        found += [wandb_internal_pb2.Record.FromString(chunk) for chunk in chunks(path.read_bytes())]
+        found += [Record.FromString(chunk) for chunk in chunks(path.read_bytes())]
     return found
 
 
