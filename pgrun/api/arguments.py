@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pgrun.errors import UserError
 from pgrun.trust.finder import begin
 
 PathLike = str | os.PathLike[str]
+Override = str | Mapping[str, Any]  # `key=value`, or values by key
 
 
 def find_code(config_dir: PathLike | None) -> None:

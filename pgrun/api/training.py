@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pgrun.api.app import App
-from pgrun.api.arguments import PathLike, check_whole, find_code
+from pgrun.api.arguments import Override, PathLike, check_whole, find_code
 from pgrun.api.composing import checked_config
 from pgrun.api.independent import ONE_AT_A_TIME, independent, undisturbed
 from pgrun.api.runs import Run
@@ -19,19 +19,19 @@ from pgrun.config.command_line import whole_numbers
 
 
 @independent
-def train(*overrides: str, config_dir: PathLike | None = None, quiet: bool = False, **settings: Any) -> Run:
+def train(*overrides: Override, config_dir: PathLike | None = None, quiet: bool = False, **settings: Any) -> Run:
     """Train, as `pgrun [overrides]` does in the shell, and with the same bits.
 
-        run = pgrun.train("algo=ppo", "env=cartpole", seed=1, **{"algo.gamma": 0.98})
+        run = pgrun.train("algo=ppo", "env=cartpole", {"algo.gamma": 0.98}, seed=1)
 
     An interrupt (Ctrl-C, a notebook's stop button) writes a checkpoint first; the run that is returned then has the
     status `interrupted`, and `pgrun.resume` goes on with it. Before the first step it raises KeyboardInterrupt.
 
     Args:
-        overrides: as in the shell, `key=value` each; what chooses a group's member is given so, or by key.
+        overrides: `key=value` each, as in the shell, or dicts of values by key.
         config_dir: a folder of your own configs, as the shell's --config-dir.
         quiet: show no progress and no messages.
-        settings: values by key; a key with a dot is given as **{"algo.gamma": 0.98}.
+        settings: values by key, where that is a word.
 
     Returns:
         The run, with its folder, result, curves and policy.
@@ -52,7 +52,7 @@ def train(*overrides: str, config_dir: PathLike | None = None, quiet: bool = Fal
 @independent
 def resume(
     run: PathLike,
-    *overrides: str,
+    *overrides: Override,
     checkpoint: PathLike = "latest",
     config_dir: PathLike | None = None,
     trust: bool = False,
@@ -90,7 +90,7 @@ def resume(
 @independent
 def evaluate(
     run: PathLike,
-    *overrides: str,
+    *overrides: Override,
     episodes: int = 100,
     seed: int | None = None,
     checkpoint: PathLike = "latest",
@@ -139,7 +139,7 @@ def evaluate(
     )
 
 
-def compose(*overrides: str, config_dir: PathLike | None = None, **settings: Any) -> DictConfig:
+def compose(*overrides: Override, config_dir: PathLike | None = None, **settings: Any) -> DictConfig:
     """Compose the config that `train` would run, check it, and run nothing. See `train` for the arguments.
 
     Raises:

@@ -20,26 +20,32 @@ WHOLE = 1000.0  # floats from here on that are whole stand for counts, as 1e6 do
 
 
 def command_line(
-    overrides: Sequence[str], settings: Mapping[str, Any], config_dir: str | os.PathLike[str] | None = None
+    overrides: Sequence[str | Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    config_dir: str | os.PathLike[str] | None = None,
 ) -> list[str]:
     """Write a call's arguments as a command line.
 
     Args:
-        overrides: `key=value` each, as in the shell.
+        overrides: `key=value` each, as in the shell, or dicts of values by key.
         settings: values by key.
         config_dir: a folder of the user's configs.
 
     Raises:
         UserError: a word is no override, or a value is of no kind that a config can hold.
     """
-    for text in overrides:
-        if not isinstance(text, str):
-            raise UserError(f"{text!r} is no override: give texts as 'algo=ppo', and other values by key, as seed=1")
-        if text.startswith("-"):
+    words: list[str] = []
+    for given in (*overrides, settings):
+        if isinstance(given, Mapping):
+            words += [word(*each) for each in apart(given)]
+            continue
+        if not isinstance(given, str):
+            raise UserError(f"{given!r} is no override: give texts as 'algo=ppo', and other values by key, as seed=1")
+        if given.startswith("-"):
             raise UserError(
-                f"{text}: flags are the shell's; from Python there are config_dir=…, quiet=True and the like"
+                f"{given}: flags are the shell's; from Python there are config_dir=…, quiet=True and the like"
             )
-    words = [*overrides, *(word(*each) for each in apart(settings))]
+        words.append(given)
     if is_sweep(words):
         raise UserError("a call makes one run: loop over calls, or sweep from the shell by pgrun -m")
     folder = [] if config_dir is None else ["--config-dir", os.fspath(config_dir)]

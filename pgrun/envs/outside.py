@@ -224,8 +224,12 @@ def as_batch(obs: Any) -> Any:
     return mapped(lambda x: np.asarray(x)[None], obs)
 
 
-def returned(own: np.ndarray, question: Question) -> Any:
-    """Return actions [B, *A] as the question came: for one observation or a batch, as arrays or tensors."""
+def returned(own: Any, question: Question) -> Any:
+    """Return actions [B, *A], perhaps in tuples and dicts, as the question came: one or a batch, arrays or tensors."""
+    if isinstance(own, dict):
+        return {key: returned(part, question) for key, part in own.items()}
+    if isinstance(own, tuple):
+        return tuple(returned(part, question) for part in own)
     own = own[0] if question.single else own
     return own if question.device is None else torch.as_tensor(np.asarray(own)).to(question.device)
 

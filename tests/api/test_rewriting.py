@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pgrun.errors import UserError
 from pgrun.api.rewriting import rewritten
+from pgrun.errors import UserError
 from pgrun.sweep.folder import sweep_name
 from pgrun.sweep.session import SweepSession
 

@@ -49,14 +49,13 @@ def state() -> dict[str, Any]:
     """Everything that a call could disturb."""
     root = logging.getLogger()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-    instances = {kind: kind.instance() for kind in (GlobalHydra, HydraConfig)}
     return {
         "argv": list(sys.argv),
         "environ": dict(os.environ),
         "cwd": os.getcwd(),
         "path": list(sys.path),
         "signals": [signal.getsignal(number) for number in numbers],
-        "hydra": (instances[GlobalHydra].hydra, instances[HydraConfig].cfg, list(ConfigStore.instance().repo)),
+        "hydra": (GlobalHydra.instance().hydra, HydraConfig.instance().cfg, list(ConfigStore.instance().repo)),
         "resolvers": [OmegaConf.has_resolver(name) for name in ("free_dir", "job_name", "sweep_name", "mine")],
         "threads": torch.get_num_threads(),
         "precision": torch.get_float32_matmul_precision(),
@@ -93,7 +92,7 @@ def test_a_run_has_its_folder_result_curves_and_policy_and_disturbs_nothing(capf
     assert result["eval_return_mean"] == run.result["eval_return_mean"]
     over = pgrun.resume(run)
     assert "to go on" in over.over
-    config = pgrun.compose(*SHORT, **{"algo.gamma": 0.5})
+    config = pgrun.compose(*SHORT, {"algo.gamma": 0.5})
     assert config.algo.gamma == 0.5
     assert "hydra" not in config
     assert {key for key, value in state().items() if before[key] != value} == set()
@@ -236,7 +235,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 def test_a_run_that_diverges_raises() -> None:
     settings = {"optimizer.lr": 1e38, "algo.max_grad_norm": None, "eval.every": None, "eval.final_episodes": 0}
     with pytest.raises(pgrun.Diverged, match="at environment step"):
-        pgrun.train("algo=a2c", "env=pendulum", "tuned=none", "hydra.run.dir=run", quiet=True, **settings)
+        pgrun.train("algo=a2c", "env=pendulum", "tuned=none", "hydra.run.dir=run", settings, quiet=True)
     assert pgrun.Run("run").status == "diverged"
 
 
@@ -271,7 +270,7 @@ def test_values_become_words_that_mean_them(key: str, value: Any, text: str | No
 
 def test_an_environment_s_arguments_are_a_dict() -> None:
     kwargs = {"render_mode": "rgb_array", "goal_velocity": 0.5}
-    config = pgrun.compose(env="gym", **{"env.id": "MountainCar-v0", "env.kwargs": kwargs, "eval.env": {"kwargs": {}}})
+    config = pgrun.compose({"env.id": "MountainCar-v0", "env.kwargs": kwargs, "eval.env": {"kwargs": {}}}, env="gym")
     assert config.env.kwargs == kwargs
 
 

@@ -10,10 +10,10 @@ from commands_inside import run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from pgrun.api.shown_config import first_job
 from pgrun.config.quoting import in_quotes, unreadable
 from pgrun.errors import UserError
 from pgrun.run.changes import change
-from pgrun.api.shown_config import first_job
 
 VALUES = (
     "s/0_seed=0",

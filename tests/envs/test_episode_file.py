@@ -11,8 +11,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from torch.testing import assert_close
 
 from pgrun.data.types import Transition
-from pgrun.envs.episode_file import canonical, describe, episodes, load, save
 from pgrun.envs.codecs import action_codec
+from pgrun.envs.episode_file import canonical, describe, episodes, load, save
 from pgrun.envs.make import make
 from pgrun.errors import UserError
 
