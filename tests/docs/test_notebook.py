@@ -23,10 +23,10 @@ def shown(notebook, text):
 
 
 def shell_s(folder, *words):
-    """The shell's evaluation of the same run."""
+    """The shell's result of the same run."""
     done = pgrun(*COMMON, *words, "hydra.run.dir=run", cwd=folder)
     assert done.code == 0, done.err
-    return json.loads((folder / "run" / "result.json").read_text())["eval_return_mean"]
+    return json.loads((folder / "run" / "result.json").read_text())
 
 
 @pytest.mark.slow
@@ -41,10 +41,15 @@ def test_it_runs_and_shows_what_the_shell_ends_with(tmp_path: Path, monkeypatch)
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
     first = shell_s(tmp_path / "one", "log.every=500")
-    assert ast.literal_eval(shown(notebook, "run = pgrun.train")["text/plain"]) == ("finished", first)
-    second = shell_s(tmp_path / "other", "algo.gamma=0.9")
+    assert ast.literal_eval(shown(notebook, "run = pgrun.train")["text/plain"]) == (
+        "finished",
+        first["eval_return_mean"],
+    )
+    hook = ("+hook=plateau", "eval.every=1000", "hooks.plateau.patience=2")
+    second = shell_s(tmp_path / "other", "algo.gamma=0.9", *hook)
+    assert second["stopped"]["by"] == "plateau"
     again = pgrun("eval", "run", "--episodes", "20", "--json", cwd=tmp_path / "other")
-    expected = (second, json.loads(again.out)["eval_return_mean"])
+    expected = (second["stopped"], second["eval_return_mean"], json.loads(again.out)["eval_return_mean"])
     assert ast.literal_eval(shown(notebook, "other = pgrun.train")["text/plain"]) == expected
     returns = ast.literal_eval(shown(notebook, "def play")["text/plain"])
     assert len(returns) == 5

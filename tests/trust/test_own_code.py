@@ -213,7 +213,7 @@ LAUNCHERS = {"joblib": "joblib", "ray": "ray", "slurm": "submitit"}
 def test_a_sweep_with_own_code(launcher: str, folder: Path) -> None:
     if launcher != "basic" and importlib.util.find_spec(LAUNCHERS[launcher]) is None:
         pytest.skip(f"without {launcher}")
-    where = () if launcher == "basic" else (f"+sweep={launcher}",)
+    where: tuple[str, ...] = () if launcher == "basic" else (f"+sweep={launcher}",)
     where += ("hydra.launcher.n_jobs=2",) if where else ("-m",)
     where += ("hydra.launcher.cluster=local",) if launcher == "slurm" else ()
     words = (*OWN, *where, "seed=1,2", "hydra.sweep.dir=sweep")

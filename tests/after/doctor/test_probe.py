@@ -25,7 +25,7 @@ def test_what_a_rung_takes_for_learnt_is_what_its_best_policy_earns(rung: object
                 bit = int(obs[0] > 0) if rung.name == "match" else t  # type: ignore[attr-defined]
                 obs, reward, terminated, truncated, _ = env.step(plan >> bit & 1)
                 over, t = terminated or truncated, t + 1
-                total += reward / 8
+                total += float(reward) / 8
         returns[plan] = total
     learnt = {plan for plan, x in returns.items() if rung.least <= x <= rung.most}  # type: ignore[attr-defined]
     best = max(returns.values()) if rung.name != "limit" else 4.0  # type: ignore[attr-defined]
