@@ -36,23 +36,19 @@ def read_text(path: Path, largest: int = LARGEST, errors: str = "strict") -> str
         UserError: it is no regular file, too large, no text, or can't be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not keep us waiting
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror or error}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would keep us waiting
             raise UserError(f"can't read {path}: it is {kind_of(status.st_mode)}, and no file")
         if status.st_size > largest:
             raise UserError(f"{path} has {status.st_size:,} bytes, and no more than {largest:,} are read of it")
-        try:
+        with open(path, "rb") as file:
             return file.read(largest).decode("utf-8", errors)
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is no text") from error
-        except OSError as error:
-            raise UserError(f"can't read {path}: {error.strerror or error}") from error
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text") from error
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror or error}") from error
 
 
 def kind_of(mode: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -144,7 +144,7 @@ def check_class(path: str, name: Any, kinds: tuple[str, ...] | None) -> None:
         raise UserError(f"{key} is {what(made)}: this takes a class, {words(slot, kinds)}")
     wanted = [named(key, kind) for kind in kinds or ()]
     if wanted and not any(is_kind(made, kind) for kind in wanted):
-        raise UserError(f"{key} is no class of the kind that this takes: {words(slot, kinds)}")
+        raise UserError(f"{key} is no class of the kind that this takes: {words(slot, kinds)}{ways(slot, wanted)}")
 
 
 def named(key: str, name: str) -> Any:
@@ -166,6 +166,17 @@ def words(slot: str, kinds: tuple[str, ...] | None) -> str:
     bases = " or ".join(kinds or ())
     article = ARTICLES.get(slot, "")
     return f"{article or 'one'} that is a {bases}" if bases else article or "of your own or of a package"
+
+
+def ways(slot: str, wanted: Sequence[type]) -> str:
+    """Say which members of a slot's config group are of these kinds; empty if it has no group."""
+    group, able = slot.replace(".", "/"), []
+    for path in sorted((config_dir() / group).glob("*.yaml")):
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        name = content.get("_target_") if isinstance(content, dict) else None
+        if isinstance(name, str) and name != "???" and any(is_kind(named(group, name), kind) for kind in wanted):
+            able.append(path.stem)
+    return f"; use {group}={', '.join(able[:-1])} or {able[-1]}" if len(able) > 1 else ""
 
 
 def is_kind(made: type, kind: type) -> bool:

@@ -40,6 +40,7 @@ def made(algo="maddpg", *overrides, actions=ACTIONS):
 
     return call(
         OmegaConf.create(algo_config),
+        "algo",
         obs_space=OBS,
         action_space=actions,
         network=network,
@@ -335,7 +336,7 @@ def test_spaces_that_do_not_fit(overrides, words):
     [
         (("network.normalize_obs=true",), "network.normalize_obs=true takes its statistics"),
         (("network=cnn",), "use network=mlp"),
-        (("algo/exploration=epsilon_greedy",), "no noise for continuous actions"),
+        (("algo/exploration=epsilon_greedy",), "use algo/exploration=gaussian, none or ou"),
     ],
 )
 def test_settings_that_do_not_fit(overrides, words):

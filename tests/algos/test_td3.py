@@ -177,7 +177,7 @@ def test_what_is_refused():
         parts("algo=td3", "env=cartpole", *SMALL[1:])
     config = compose("algo=td3", *SMALL)
     config.algo.exploration = {"_target_": "builtins.dict"}
-    with pytest.raises(UserError, match="use algo/exploration=gaussian, ou or none"):
+    with pytest.raises(UserError, match="use algo/exploration=gaussian, none or ou"):
         build(config)
 
 
