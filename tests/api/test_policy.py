@@ -171,7 +171,7 @@ def test_it_acts_as_in_an_evaluation(name: str, tmp_path: Path, monkeypatch: pyt
 
 def acts_alike(run: pgrun.Run, of: Kind, copies: int, episodes: int) -> None:
     """By hand, a policy takes an evaluation's actions, bit for bit, and gets its returns."""
-    result, theirs = noted(lambda: pgrun.evaluate(run, f"eval.num_envs={copies}", episodes=episodes))
+    result, theirs = noted(lambda: pgrun.evaluate(run, {"eval.num_envs": copies}, episodes=episodes))
     policy = run.policy()
     envs = [acted.Acted(gym.make(of.id)) for _ in range(copies)]
     envs[0].reset(seed=0)  # as pgrun does to see what info has; the small worlds count their episodes
@@ -218,7 +218,7 @@ def test_several_agents_that_learn_together(
     more = ["algo.ensembles=2", "collector.random_steps=0"] if algo == "ensembles" else []
     words = ("algo=maddpg", "env=pettingzoo", f"env.id=acted:{id}", *OFF, SMALL, *SHORT, *more)
     run = pgrun.train(*words, total_steps=64, quiet=True)
-    result, theirs = noted(lambda: pgrun.evaluate(run, "eval.num_envs=1", episodes=3))
+    result, theirs = noted(lambda: pgrun.evaluate(run, {"eval.num_envs": 1}, episodes=3))
     policy, env = run.policy(), getattr(acted, id)()
 
     def play() -> list[float]:
@@ -251,7 +251,7 @@ def test_several_agents_that_share_a_policy(
     words = (*PPO, "env=pettingzoo", f"env.id=acted:{id}", "env.agent_index=true", f"network={network}", SMALL, *SHORT)
     run = pgrun.train(*words, total_steps=64, quiet=True)
     episodes = 3 if id == "spread" else 2  # one of each agent
-    result, theirs = noted(lambda: pgrun.evaluate(run, "eval.num_envs=1", episodes=episodes))
+    result, theirs = noted(lambda: pgrun.evaluate(run, {"eval.num_envs": 1}, episodes=episodes))
     policy, env = run.policy(), getattr(acted, id)()
 
     def play() -> None:
@@ -277,7 +277,7 @@ def test_a_world_of_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     words = (*PPO, "env=cartpole_pomdp", "network=gru", SMALL, *SHORT)
     run = pgrun.train(*words, total_steps=64, quiet=True)
-    result = pgrun.evaluate(run, "eval.num_envs=1", episodes=2)
+    result = pgrun.evaluate(run, {"eval.num_envs": 1}, episodes=2)
     policy, world = run.policy(), CartPole(masked=["x_dot", "theta_dot"])
     rng = torch.Generator().manual_seed(sub_seeds(result["eval_seed"], 1)[0])
     lengths = []
@@ -297,7 +297,7 @@ def test_a_world_of_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_sampled_actions_are_its_own_generators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("squashed", tmp_path, monkeypatch)
-    result, theirs = noted(lambda: pgrun.evaluate(run, "eval.num_envs=1", episodes=2, stochastic=True))
+    result, theirs = noted(lambda: pgrun.evaluate(run, {"eval.num_envs": 1}, episodes=2, stochastic=True))
     before = generators()
     policy = run.policy(stochastic=True)
     env = acted.Acted(gym.make("Pendulum-v1"))
