@@ -7,7 +7,7 @@ from types import ModuleType
 
 import gymnasium as gym
 import pytest
-from docs_pages import PAGES, ROOT, commands, inline_commands, words_of, write_files
+from docs_pages import PAGES, ROOT, commands, files, inline_commands, words_of, write_files
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from running import compose
@@ -65,8 +65,9 @@ def composing(page: Path) -> list[list[str]]:
 
 @pytest.fixture
 def _my_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The modules that examples of wrappers name."""
+    """The modules that examples of wrappers and hooks name."""
     write_files(ROOT / "docs" / "masks-wrappers-spaces.md", tmp_path)
+    (tmp_path / "sure.py").write_text(files(ROOT / "docs" / "your-own.md")["sure.py"])
     monkeypatch.syspath_prepend(tmp_path)
 
     class Clip(gym.Wrapper):
