@@ -10,16 +10,14 @@ import pytest
 from docs_pages import PAGES, ROOT, commands, files, inline_commands, words_of, write_files
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
+from run_folders import run_folder
 from running import compose
 from shell import pgrun_inside
 
 from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.values import validate
+from pgrun.shell.cli import COMMANDS
 
-SUBCOMMANDS = (
-    *("eval", "play", "resume", "export", "reproduce", "verify"),
-    *("list", "explain", "check-env", "new"),
-)
 LONG = ("export", "reproduce")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OF_A_SWEEP = ("-m", "--multirun")
@@ -30,7 +28,7 @@ def trained(line: str) -> list[str] | None:
     program, *words = words_of(line)
     if program == "torchrun":
         return words[words.index("pgrun") + 1 :]
-    if program != "pgrun" or not words or words[0] in SUBCOMMANDS or words[0].startswith("--"):
+    if program != "pgrun" or not words or words[0] in COMMANDS or words[0].startswith("--"):
         return None
     return words
 
@@ -101,12 +99,15 @@ def test_all_that_trains_composes_in_sentences_and_tables_too(page):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the examples of a user's own parts, and a run in RUN that is finished."""
+    """A folder with the examples of a user's own parts, a run in RUN that is finished, and others to report on."""
     folder = tmp_path_factory.mktemp("docs")
     write_files(ROOT / "docs" / "your-own.md", folder)
     short = ("num_envs=2", "algo.rollout=16", "total_steps=64", "eval.every=32", "eval.episodes=1", "eval.stop_at=0")
     ran = pgrun_inside("algo=ppo", "env=cartpole", *short, "eval.final_episodes=1", "hydra.run.dir=RUN", cwd=folder)
     assert ran.code == 0, ran.err
+    for number, place in enumerate(("RUN_A", "RUN_B", "runs/a", "multirun/FOLDER_A/0", "multirun/FOLDER_B/0")):
+        run_folder(folder / place, score=450.0, seed=number)
+    run_folder(folder / "multirun" / "FOLDER_A" / "1", env="acrobot", env_id="Acrobot-v1", score=-90.0)
     return folder
 
 
