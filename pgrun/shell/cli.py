@@ -31,7 +31,7 @@ usage
   pgrun eval RUN [--episodes N] [--json] [...]     evaluate a run's policy; --record FILE.npz keeps the episodes,
                                                    eval.env.KEY=value gives them another environment
   pgrun export RUN FILE.onnx|FILE.pt2 [...]        write a run's policy as one graph, from observations to actions
-  pgrun reproduce RUN [--until STEP]               run it again, and say at which evaluation the two part, if they do
+  pgrun reproduce RUN [--until STEP]               run it again: identical, or where the two part
   pgrun verify RUN                                 check that a run's files are as it wrote them
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
