@@ -36,7 +36,7 @@ usage
   pgrun report [DIR ...] [-o OUT]                  a page on them: learning curves and scores over seeds
   pgrun compare A B                                how two runs, or folders of runs, differ; and their results
   pgrun export RUN FILE.onnx|FILE.pt2 [...]        write a run's policy as one graph, from observations to actions
-  pgrun reproduce RUN [--until STEP]               run it again, and say at which evaluation the two part, if they do
+  pgrun reproduce RUN [--until STEP]               run it again: identical, or where the two part
   pgrun verify RUN                                 check that a run's files are as it wrote them
   pgrun doctor RUN [--probe] [--json]              why a run doesn't learn, and what to change
   pgrun list [algos|envs|...]                      what there is to choose from
