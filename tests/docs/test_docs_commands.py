@@ -16,7 +16,7 @@ from shell import pgrun_inside
 from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.values import validate
 
-SUBCOMMANDS = ("eval", "resume", "list", "explain")
+SUBCOMMANDS = ("eval", "doctor", "resume", "list", "explain")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OF_A_SWEEP = ("-m", "--multirun")
 
