@@ -23,7 +23,7 @@ ON_POLICY = ("total_steps=8_000", "eval.every=2_000")
 SMALL = ("network.hidden=[64,64]", "memory.batch_size=64")
 OFF_POLICY = ("total_steps=3_000", "eval.every=1_000", "memory.warmup=500", "memory.capacity=10_000", *SMALL)
 ENVS = {
-    "acrobot": ("env=acrobot",),
+    "acrobot": ("env=acrobot", "tuned=none"),
     "cartpole": ("env=cartpole",),
     "pendulum": ("env=pendulum",),
     "mountain": ("env=mountain_car_continuous",),
@@ -156,14 +156,18 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, help="where the table goes")
     parser.add_argument("--tuning", action="store_true", help="the runs that the thresholds were chosen with")
     parser.add_argument("--train-only", action="store_true", help="don't judge")
+    parser.add_argument("--judge-only", action="store_true", help="don't train; judge the runs that are there")
     args = parser.parse_args()
     chosen = [c for c in cases(args.tuning) if not args.only or any(word in c.name for word in args.only)]
-    for case in chosen:
+    for case in [] if args.judge_only else chosen:
         if seconds := train(case, args.runs.absolute()):
             print(f"trained {case.name} in {seconds:.0f} s", flush=True)
     if args.train_only:
         return 0
-    rows = [judge(case, args.runs) for case in chosen]
+    there = [case for case in chosen if (args.runs / case.name / "result.json").exists()]
+    rows = [judge(case, args.runs) for case in there]
+    if not rows:
+        parser.error(f"no run of these is in {args.runs}")
     for row in rows:
         print("  ".join(str(value) for value in row.values()))
     faulty, healthy = ([row for row in rows if (row["fault"] == "none") is kind] for kind in (False, True))

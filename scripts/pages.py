@@ -16,6 +16,7 @@ from pathlib import Path
 
 import combinations
 import config_page
+import doctor_page
 import learning
 import options
 import versus
@@ -43,6 +44,8 @@ PARTS = {
     "versus": Part("results.md", versus.table),
     "combinations": Part("estimators.md", combinations.page, quick=False),
     "options": Part("algorithms.md", options.page, quick=False),
+    "doctor-rules": Part("doctor.md", doctor_page.rules),
+    "doctor-trials": Part("doctor.md", doctor_page.trials),
     "groups": Part("configs.md", config_page.groups),
     "root": Part("configs.md", config_page.root),
     "keys": Part("configs.md", config_page.keys),

@@ -136,7 +136,9 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]], ...] = 
     ("learning-rate-low", {**STUCK, **OFF_POLICY, "schedule__lr": 1e-8}, {"optimizer.lr": 1e-8}, {}),
     ("value-explodes", {**OFF_POLICY, "value__q": np.geomspace(1.0, 1e6, N)}, {"algo.tau": 1.0}, {}),
     ("value-explodes", STUCK, {}, {"status": "diverged"}),
+    ("critic-never-fits", {**STUCK, "value__explained_variance": 0.01}, {"algo.value_coef": 0.5}, {}),
     ("critic-never-fits", {"value__explained_variance": 0.01}, {"algo.value_coef": 0.0}, {}),
+    ("entropy-collapsed", {**BOX, "policy__entropy": -5.0}, {"network.log_std_init": -6.0}, {}),
     ("evaluation-unlike-training", {"eval__return": 21.0}, {}, {}),
     ("no-better-than-random", STUCK, {}, {}),
 )
@@ -164,7 +166,9 @@ HEALTHY: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     # rewards are all 1, and episodes of different lengths
     ({"reward__std": 0.0, "reward__mean": 1.0, "reward__largest": 1.0}, {}),
     # a solved task: no entropy, one length, actions at their bounds
-    ({**BOX, "action__at_bounds": 1.0, "policy__entropy": -9.0}, {}),
+    ({**BOX, "action__at_bounds": 1.0, "policy__entropy": np.linspace(1.4, -9.0, N)}, {}),
+    # a critic that explains nothing yet, in a run that learns
+    ({"value__explained_variance": 0.01}, {"algo.value_coef": 0.5}),
     # a time limit that is one, beside deaths
     (
         {

@@ -57,10 +57,12 @@ def unexplained(run: Evidence) -> Found | None:
     tag = "value/explained_variance"
     if not run.has(tag, ENOUGH) or not run.values("reward/largest").max(initial=1.0):
         return None  # without rewards there is nothing to explain
+    coefficient = run.number("algo.value_coef")
+    if run.learning and coefficient != 0.0:
+        return None
     late, best = float(np.median(run.late(tag))), float(run.values(tag)[1:].max())
     if late >= UNEXPLAINED or best >= EVER:
         return None
-    coefficient = run.number("algo.value_coef")
     more = ("algo.value_coef=0.5",) if coefficient is not None and coefficient < 0.5 else ()
     return Found(
         f"{tag} is {late:.2g} in the second half and {best:.2g} at best ({span(run.curves[tag])}), where 1 is a "

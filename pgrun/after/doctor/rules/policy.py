@@ -19,8 +19,8 @@ ENOUGH = 5  # points
 
 
 def collapsed(run: Evidence) -> Found | None:
-    """Find an entropy near 0 (or noise near none) while the run doesn't learn."""
-    if run.learning or not run.has("policy/entropy", ENOUGH) or not run.has("action/uniform_entropy", 1):
+    """Find an entropy near 0 (or noise near none) while the run doesn't learn, or from its start."""
+    if not run.has("policy/entropy", ENOUGH) or not run.has("action/uniform_entropy", 1):
         return None
     entropy, uniform = run.values("policy/entropy"), float(run.values("action/uniform_entropy")[0])
     late = float(np.median(run.late("policy/entropy")))
@@ -30,7 +30,8 @@ def collapsed(run: Evidence) -> Found | None:
     else:
         limit = uniform - COLLAPSED_NATS * coordinates(uniform)
         low = late < limit
-    if not low:
+    started_low = float(np.median(entropy[: max(1, len(entropy) // 4)])) < limit  # nothing learnt has earned that
+    if not low or (run.learning and not started_low):
         return None
     return Found(
         f"policy/entropy goes from {entropy[0]:.3g} to {late:.3g} ({span(run.curves['policy/entropy'])}); a uniform "
