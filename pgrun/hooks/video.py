@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgrun.config.ranges import Count, Seed
 from pgrun.data.types import Obs, Step, VectorEnv
+from pgrun.envs.frames import check_drawable, frames
 from pgrun.errors import UserError
 from pgrun.hooks.packages import need
 from pgrun.loop.evaluate import evaluate
@@ -47,7 +48,8 @@ class Video(RunHook):
             raise UserError(f"the environment can't draw itself (render_mode=rgb_array): {error}") from error
         try:
             env.reset(self.seed)
-            frame(env)
+            check_drawable(env, "the environment")
+            film_of(env)
         finally:
             env.close()
 
@@ -97,26 +99,17 @@ class Filmed:
     def reset(self, seed: int | None = None) -> Obs:
         """Start an episode and draw its first state."""
         obs = self.env.reset(seed)
-        self.writer.append_data(frame(self.env))
+        self.writer.append_data(film_of(self.env)[-1])
         return obs
 
     def step(self, action: Tensor) -> Step:
-        """Take a step and draw the state after it, unless that is of the next episode already."""
+        """Take a step and draw the state after it."""
         step = self.env.step(action)
-        if step.obs is step.next_obs:
-            self.writer.append_data(frame(self.env))
+        self.writer.append_data(film_of(self.env)[0])
         return step
 
 
-def frame(env: Any) -> np.ndarray:
-    """Draw an environment: [H, W, 3] uint8, with an even height and width as videos have them.
-
-    Raises:
-        UserError: it draws nothing.
-    """
-    drawn = env.render() if hasattr(env, "render") else None
-    drawn = drawn[0] if isinstance(drawn, (tuple, list)) and drawn else drawn
-    if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] < 3 or drawn.dtype != np.uint8:
-        raise UserError("the environment draws no picture [height, width, 3] with render_mode=rgb_array")
-    height, width = drawn.shape[:2]
-    return np.pad(drawn[:, :, :3], ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def film_of(env: VectorEnv) -> list[np.ndarray]:
+    """Draw the states of an environment since the last step, [H, W, 3] uint8 each, of an even height and width."""
+    pictures = frames(env, 0, "the environment")
+    return [np.pad(x, ((0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)), mode="edge") for x in pictures]

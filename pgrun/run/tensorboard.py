@@ -190,6 +190,8 @@ class TensorBoard:
 
     def close(self, result: dict[str, Any], step: int) -> None:
         """Write the final figures of the HParams tab into the same event file, close it, and write curves.npz."""
+        if "writer" not in vars(self):  # the run ended before anything was written
+            return
         for tag in FINAL:
             if result.get(tag) is not None:
                 self.writer.add_scalar(tag, float(result[tag]), step)

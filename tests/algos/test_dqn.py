@@ -147,7 +147,7 @@ def test_refusals():
     for overrides, words in (
         (("env=pendulum",), "DQN can't act in .*needs Discrete actions"),
         (("network=lstm",), "use memory=sequences, or network=mlp or cnn"),
-        (("algo/exploration=gaussian",), "use algo/exploration=epsilon_greedy or boltzmann"),
+        (("algo/exploration=gaussian",), "use algo/exploration=boltzmann or epsilon_greedy"),
     ):
         with pytest.raises(UserError, match=words):
             build(compose("algo=dqn", "env=cartpole", *overrides))

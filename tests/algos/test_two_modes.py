@@ -65,13 +65,13 @@ class Own(MLP):
 def parts(layer, *overrides, monkeypatch):
     """A run's parts with such a network."""
     config = compose(*overrides)
-    plain = building.instantiate
+    plain = building.made
 
-    def instantiate(node, **options):
-        made = plain(node, **options)
+    def own(node, path):
+        made = plain(node, path)
         return Own(**vars(made), layer=layer) if isinstance(made, MLP) else made
 
-    monkeypatch.setattr(building, "instantiate", instantiate)
+    monkeypatch.setattr(building, "made", own)
     return build(config)
 
 

@@ -29,7 +29,7 @@ FAULTS: list[tuple[type, bool, tuple[str, ...]]] = [
     (faulty.Choice, BREAKS, ("Discrete(3)", "observation of")),
     (faulty.Key, BREAKS, ("a dict of 'a'", "'a', 'b'")),
     (faulty.TupleSeen, BREAKS, ("observation_space", "Tuple", "can't be read: use Box")),
-    (faulty.TupleAct, BREAKS, ("action_space", "Tuple", "can't be taken: use Discrete")),
+    (faulty.TextAct, BREAKS, ("action_space", "Text", "can't be taken: use Discrete")),
     (faulty.NoSpace, BREAKS, ("2 for its action_space", "gymnasium.spaces.Space")),
     (faulty.RewardText, BREAKS, ("reward", "'much'", "a number")),
     (faulty.RewardPair, BREAKS, ("reward", "shape (2,)", "a number")),

@@ -90,8 +90,8 @@ class TupleSeen(Good):
         return 0, 1
 
 
-class TupleAct(Good):
-    action_space = spaces.Tuple((spaces.Discrete(2), spaces.Box(-1.0, 1.0, (1,))))
+class TextAct(Good):
+    action_space = spaces.Text(3)
 
 
 class NoSpace(Good):

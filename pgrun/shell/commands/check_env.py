@@ -13,6 +13,7 @@ from typing import Any
 from pgrun.errors import UserError
 from pgrun.shell.commands.eval import natural, positive
 from pgrun.shell.terminal import stdout_alone
+from pgrun.trust.finder import allow
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
         from pgrun.run.preflight import algorithms
         from pgrun.system.signals import interruptible
 
+        allow({args.id.partition(":")[0].split(".")[0]})  # code of the user's own, who names it
         with interruptible():
             report = check_environment(args.id, kwargs, max_episode_steps=limit, steps=args.steps, seed=args.seed)
             able = [
