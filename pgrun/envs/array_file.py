@@ -47,7 +47,7 @@ def check_archive(path: Path) -> None:
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, kind = read(file)
-                if kind.hasobject:
-                    raise ValueError("it holds objects")
+                if kind.hasobject or kind.names:
+                    raise ValueError("neither numbers nor text")
                 if math.prod(shape) * kind.itemsize != entry.file_size - file.tell():
                     raise UserError(f"{path}: {entry.filename} is not as large as it says, {shape}")

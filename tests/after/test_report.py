@@ -41,6 +41,7 @@ def page(folder: Path) -> str:
     return re.sub(r"data:image/png;base64,[\w+/=]+", "data:", (folder / "out" / "report.html").read_text())
 
 
+@pytest.mark.slow
 def test_a_report_on_groups_in_two_environments(tmp_path: Path) -> None:
     for seed in range(3):
         for gamma in (0.9, 0.99):

@@ -62,6 +62,7 @@ def test_one_key_changed(case: str, tmp_path: Path) -> None:
     assert [line.partition(" ")[2].split()[0] for line in found.differences] == ["algo.gamma"]
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     """It stops where it is told, says how the two part, and where the file was changed, too."""
     run = trained(tmp_path / "run", "ppo")

@@ -272,7 +272,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", sampled(list(RUNS), ("bandit", "hidden velocities")))
+@pytest.mark.parametrize("name", sampled(list(RUNS), ("hidden velocities",)))
 def test_a_seed_decides_and_resuming_changes_nothing(name, tmp_path):
     overrides = (
         *SMALL,

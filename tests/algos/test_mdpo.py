@@ -184,10 +184,12 @@ def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
+@pytest.mark.slow
 def test_it_takes_the_action_that_pays():
     assert trained("Match").action([1.0], [-1.0]) == [1, 0]
 
 
+@pytest.mark.slow
 def test_it_finds_the_number_that_pays():
     calm = ("+env.kwargs.continuous=true", "optimizer.lr=0.003", "network.log_std_init=-1")
     assert trained("Match", *calm).action([1.0], [-1.0]) == pytest.approx([0.5, -0.5], abs=0.1)

@@ -202,5 +202,6 @@ def test_a_time_limit_is_bootstrapped_from_the_true_successor():
     assert value == pytest.approx([1.0 / (1.0 - GAMMA**2), GAMMA / (1.0 - GAMMA**2)], abs=0.15)
 
 
+@pytest.mark.slow
 def test_it_finds_the_number_that_pays():
     assert trained("ddpg", "Match").action([1.0], [-1.0]) == pytest.approx([0.5, -0.5], abs=0.1)

@@ -91,7 +91,7 @@ KINDS: dict[str, Kind] = {
     "gps": kind("algo=gps", "env=pendulum", "num_envs=2", SMALL, env="Pendulum-v1", steps=400, demonstrated=True),
     "cloned": kind("algo=behaviour_cloning", "env=cartpole", SMALL, env="CartPole-v1", demonstrated=True),
 }
-QUICK = ("feed-forward", "masked", "recurrent-normalised")
+QUICK = ("feed-forward", "masked")
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
 
 

@@ -79,6 +79,7 @@ gym.register("Hybrid-v0", Hybrid)
 """
 
 
+@pytest.mark.slow
 def test_actions_of_several_parts_as_one_box(tmp_path):
     page = ROOT / "docs" / "masks-wrappers-spaces.md"
     write_files(page, tmp_path)

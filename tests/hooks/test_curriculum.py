@@ -16,6 +16,7 @@ STAGES = "hooks.curriculum.stages=[{steps: 192, kwargs: {length: 6}}, {return: 6
 OF_FIVE = ("+hook=curriculum", STAGES, "hooks.curriculum.episodes=5")
 
 
+@pytest.mark.slow
 def test_episodes_are_longer_from_stage_to_stage(tmp_path):
     result = new_run(tmp_path, *CORRIDOR, *OF_FIVE).execute()
     lengths = dict(curve(tmp_path, "train/episode_length"))

@@ -101,6 +101,7 @@ def test_a_resumed_run_goes_on_with_what_the_chief_held(ray, tmp_path):
     assert same(content(tmp_path / "whole")["algorithm"], content(tmp_path / "again")["algorithm"])
 
 
+@pytest.mark.slow
 def test_two_workers_learn_together(ray, tmp_path, seen):
     new_run(tmp_path, *SMALL, "workers=2", "total_steps=3000", "network.normalize_obs=true").execute()
     assert seen[0]["alive"] == [0, 1]

@@ -84,6 +84,7 @@ def test_a_long_diff_is_cut(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert repository.code_of(Path("/")) is None
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_evaluations_of_one_that_was_not(tmp_path: Path) -> None:
     """Those after the checkpoint that it goes on from are made again, once."""
     new_run(tmp_path / "whole", *RUN).execute()

@@ -24,7 +24,7 @@ from pgrun.run.run import Run
 from pgrun.shell.cli import main
 
 # of each kind of update, memory, collector and backend; the others are for the longer tests
-QUICK = ("reinforce", "ppo with a memory", "ppo in processes", "dqn by priority", "maddpg")
+QUICK = ("reinforce", "ppo with a memory", "dqn by priority")
 
 
 @pytest.mark.parametrize("name", sampled(list(RUNS), QUICK))
