@@ -1,8 +1,8 @@
 """pgrun: a config-driven experiment runner for policy-gradient reinforcement learning.
 
-From Python: `train`, `resume`, `evaluate`, `load`, `compose`, `runs`, `doctor`, `export`, `reproduce` and `verify`; see
-docs/python.md. Importing this is quick: what they need, torch above all, is loaded when one of these names is first
-used.
+From Python: `train`, `resume`, `evaluate`, `load`, `compose`, `play`, `runs`, `doctor`, `export`, `reproduce` and
+`verify`; see docs/python.md. Importing this is quick: what they need, torch above all, is loaded when one of these
+names is first used.
 """
 
 from importlib import import_module
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgrun.api.exporting import export
     from pgrun.api.listing import runs
     from pgrun.api.loading import load
+    from pgrun.api.playing import play
     from pgrun.api.runs import Run
     from pgrun.api.training import compose, evaluate, resume, train
     from pgrun.errors import Diverged, EnvFailed, UserError
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "play",
     "reproduce",
     "resume",
     "runs",
@@ -54,6 +56,7 @@ PLACES = {
     "export": "pgrun.api.exporting",
     "doctor": "pgrun.api.doctor",
     "load": "pgrun.api.loading",
+    "play": "pgrun.api.playing",
     "Policy": "pgrun.after.acting",
     "Record": "pgrun.after.records",
     "Run": "pgrun.api.runs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.api.arguments import PathLike, check_whole, find_code
+from pgrun.api.arguments import Override, PathLike, check_whole, find_code
 from pgrun.api.independent import independent
 from pgrun.api.words import command_line
 from pgrun.config.command_line import whole_numbers
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @independent
 def reproduce(
     run: PathLike,
-    *overrides: str,
+    *overrides: Override,
     until: int | None = None,
     into: PathLike | None = None,
     config_dir: PathLike | None = None,

@@ -29,6 +29,8 @@ WRAPPERS = (
     "RecordEpisodeStatistics RepeatAction RescaleAction RescaleObservation ReshapeObservation ResizeObservation "
     "StickyAction TimeAwareObservation TimeLimit"
 )
+# What shipped configs name and yet is trusted only in the user's own runs: it sends what a run finds to somewhere else.
+REACHING = {"pgrun.hooks.wandb.Wandb", "pgrun.hooks.mlflow.Mlflow"}
 HARMLESS = {
     "optimizer": {f"torch.optim.{name}" for name in OPTIMIZERS.split(" ")},
     "env.wrappers": {f"gymnasium.wrappers.{name}" for name in WRAPPERS.split(" ")},
@@ -71,7 +73,7 @@ def shipped() -> dict[str, frozenset[str]]:
         base = "" if text.startswith("# @package _global_") else group.replace("/", ".")
         for where, name in targets(yaml.load(text, Loader=LOADER), base):
             found.setdefault(slot_of(where), set()).add(str(name))
-    return {slot: frozenset(names) for slot, names in found.items()}
+    return {slot: frozenset(names - REACHING) for slot, names in found.items()}
 
 
 def is_shipped(path: str, name: Any) -> bool:

@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from shell import pgrun_inside
 
+import pgrun
 from pgrun.after.evaluation import evaluate_checkpoint
 from pgrun.after.playing import Frame, play_checkpoint
 from pgrun.config.paths import config_dir
@@ -212,3 +213,14 @@ def test_mujoco_draws_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     else:
         assert [frame.step for frame in frames] == [0, 1, 2, 3, 4, 5]
         assert len({frame.image.tobytes() for frame in frames}) == 6
+
+
+@pytest.mark.slow
+def test_from_python(cartpole: Path) -> None:
+    before = torch.get_rng_state()
+    frames = list(pgrun.play(cartpole, {"eval.max_steps": 5}, episodes=2, seed=3))
+    assert torch.equal(before, torch.get_rng_state())
+    assert [frame.ended for frame in frames if frame.ended] == [True, True]
+    assert all(frame.image.ndim == 3 for frame in frames)
+    with pytest.raises(pgrun.UserError, match="episodes=0 should be a whole number"):
+        pgrun.play(cartpole, episodes=0)
