@@ -63,7 +63,7 @@ def test_without_the_environments_state_it_begins_in_its_stage(tmp_path):
 
 
 WRONG = {
-    "[{steps: 1, kwargs: {lenth: 3}}]": "stages[0]: env.kwargs: corridor:Corridor-v0 takes no argument 'lenth' (",
+    "[{steps: 1, kwargs: {lenth: 3}}]": "stages[0]: env.kwargs: corridor:HookCorridor-v0 takes no argument 'lenth' (",
     "[{steps: 1, kwargs: {wide: true}}]": "stages[0] gives the environments other spaces",
     "[{steps: 1, kwargs: {length: 3}, when: 4}]": "stages[0] has a key 'when': write {steps: 20000, kwargs: ",
     "[{kwargs: {length: 3}}]": "stages[0] needs kwargs, and either steps or return",

@@ -24,7 +24,7 @@ RECIPE = (
 )
 PPO = (*RECIPE, "env.backend=sync")  # each rollout has 128 steps
 NOISY = "++hooks.noisy._target_=own_hooks.Noisy"
-CORRIDOR = ("env=gym", "env.id=corridor:Corridor-v0")
+CORRIDOR = ("env=gym", "env.id=corridor:HookCorridor-v0")
 
 
 def hook(name: str, **arguments) -> list[str]:

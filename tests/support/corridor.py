@@ -43,4 +43,4 @@ class Corridor(gym.Env):
         return np.full((33, 41, 3), 20 * self.t, np.uint8)
 
 
-gym.register("Corridor-v0", "corridor:Corridor")
+gym.register("HookCorridor-v0", "corridor:Corridor")

@@ -330,12 +330,12 @@ class MaskSeen(Good):
 
 def name(kind: type) -> str:
     """The id of an environment of this module."""
-    return f"faulty:{kind.__name__}-v0"
+    return f"faulty:Faulty{kind.__name__}-v0"
 
 
 FAMILY = [kind for kind in list(vars().values()) if isinstance(kind, type) and issubclass(kind, Good)]
 for kind in FAMILY:
-    gym.register(f"{kind.__name__}-v0", kind)
+    gym.register(f"Faulty{kind.__name__}-v0", kind)
 
 
 class Drift(World):

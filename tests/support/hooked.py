@@ -11,7 +11,7 @@ SMALL = (
     *("eval.every=128", "eval.episodes=2", "eval.max_steps=20", "eval.final_episodes=2"),
     *("checkpoint.every=128", "checkpoint.keep=100"),
 )
-CORRIDOR = (*SMALL, "env=gym", "env.id=corridor:Corridor-v0")
+CORRIDOR = (*SMALL, "env=gym", "env.id=corridor:HookCorridor-v0")
 
 
 def curve(folder: Any, tag: str) -> list[tuple[int, float]]:

@@ -10,24 +10,24 @@ from shell import pgrun, pgrun_inside
 
 
 def test_findings_that_break_end_with_1(tmp_path: Path) -> None:
-    said = pgrun_inside("check-env", "faulty:Shape-v0", cwd=tmp_path)
+    said = pgrun_inside("check-env", "faulty:FaultyShape-v0", cwd=tmp_path)
     assert said.code == 1
     assert said.err == ""
     assert "wrong         the observation of reset(): it is an array of shape (3,)" in said.out
-    assert said.out.splitlines()[-1] == "faulty:Shape-v0: 1 thing wrong, no warnings"
+    assert said.out.splitlines()[-1] == "faulty:FaultyShape-v0: 1 thing wrong, no warnings"
 
 
 @pytest.mark.slow
 def test_warnings_end_with_0(tmp_path: Path) -> None:
-    said = pgrun_inside("check-env", "faulty:Endless-v0", "--steps=200", "--json", cwd=tmp_path)
+    said = pgrun_inside("check-env", "faulty:FaultyEndless-v0", "--steps=200", "--json", cwd=tmp_path)
     assert said.code == 0
     result = json.loads(said.out)
-    assert (result["id"], result["breaks"], len(result["findings"])) == ("faulty:Endless-v0", False, 1)
+    assert (result["id"], result["breaks"], len(result["findings"])) == ("faulty:FaultyEndless-v0", False, 1)
     assert set(result["findings"][0]) == {"where", "what", "right", "breaks"}
     assert {"ppo", "dqn"} <= set(result["algorithms"])
     assert "td3" not in result["algorithms"]
-    said = pgrun_inside("check-env", "faulty:Endless-v0", "env.max_episode_steps=20", "--steps=200", cwd=tmp_path)
-    assert (said.code, said.out.splitlines()[-1]) == (0, "faulty:Endless-v0: nothing wrong, no warnings")
+    said = pgrun_inside("check-env", "faulty:FaultyEndless-v0", "env.max_episode_steps=20", "--steps=200", cwd=tmp_path)
+    assert (said.code, said.out.splitlines()[-1]) == (0, "faulty:FaultyEndless-v0: nothing wrong, no warnings")
 
 
 @pytest.mark.slow
