@@ -152,6 +152,8 @@ def hash_checkpoint(path: Path) -> str:
     """Hash the tensors of a checkpoint, without their names."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     of_algorithm = [digest(tensor) for tensor in tensors(content["algorithm"])]
+    stats = content.get("collector", {}).get("stats", {})
+    stats.pop("steps", None)  # figures for curves, which decide nothing and which versions keep in their own ways
     others = sorted(digest(tensor) for part in ("collector", "memory") for tensor in tensors(content.get(part)))
     return hashlib.sha256("".join([*of_algorithm, *others]).encode()).hexdigest()[:16]
 
