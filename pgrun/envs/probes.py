@@ -82,7 +82,7 @@ class Match(Probe):
 
 
 class Later(Probe):
-    """Two steps; the first action decides what the second step pays."""
+    """Two steps: action 1 in the first pays 1 in the second; action 0 pays 0.2 at once, which only the blind prefer."""
 
     length = 2
 
@@ -91,8 +91,8 @@ class Later(Probe):
         return float(self.t), 1.0
 
     def pay(self, choice: float) -> float:
-        """Pay for the action before."""
-        return self.chosen if self.t == 1 else 0.0
+        """Pay a little at once, or more for the action before."""
+        return self.chosen if self.t == 1 else 0.2 * (1.0 - choice)
 
 
 class Limit(Probe):

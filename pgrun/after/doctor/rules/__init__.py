@@ -7,9 +7,9 @@ RULES: tuple[Rule, ...] = (
     *rewards.RULES,
     *ends.RULES,
     *data.RULES,
-    *actions.RULES,
     *rates.RULES,
     *policy.RULES,
+    *actions.RULES,
     *critic.RULES,
     *outcome.RULES,
 )

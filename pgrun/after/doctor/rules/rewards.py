@@ -96,7 +96,7 @@ RULES = (
         "the rewards never differ",
         "a policy gradient is a covariance of scores and returns: with equal returns it is zero",
         "Sutton & Barto 2018, section 13.4",
-        "http://incompleteideas.net/book/the-book-2nd.html",
+        "https://mitpress.mit.edu/9780262039246/reinforcement-learning/",
         constant,
     ),
     Rule(
