@@ -138,8 +138,8 @@ ROWS = [
     ),
     Row("sac", "pendulum_pomdp", 40_000, None, first=1000),  # without a memory, for comparison
     Row(
-        *("dqn", "cartpole_pomdp", 60_000, 400),
-        **{"first": 1000, "overrides": ("network=lstm", "memory=sequences"), "variant": "lstm"},  # type: ignore[arg-type]
+        *("dqn", "cartpole_pomdp", 100_000, 400),
+        **{"first": 1005, "overrides": ("network=lstm", "memory=sequences"), "variant": "lstm"},  # type: ignore[arg-type]
     ),
     *(
         Row("ppo", env, steps, None, seeds, first=1000, overrides=(f"network.std={std}",), variant=std)
