@@ -19,6 +19,7 @@ from pgrun.loop.evaluate import Evaluation, Moment, evaluate, evaluation_steps
 from pgrun.run.build import make_algorithm
 from pgrun.run.changes import change, report_stale_config
 from pgrun.run.checkpoint_content import fitting
+from pgrun.run.console import remark
 from pgrun.run.directory import find_checkpoint
 from pgrun.run.environments import make_env, make_eval_env
 from pgrun.run.run import EVAL_SEED
@@ -110,6 +111,8 @@ def play_checkpoint(
             with closing(make_eval_env(plain, episodes, trained_in(plain))) as env:
                 returns = evaluate(begin(plain, env), env, episodes, **how)
             picked = choose(returns, pick)
+            if returns.note:
+                remark(returns.note)
         drawn = change(plain.copy(), drawing(plain), EVALUABLE, "here")
         check_constructor(drawn, name)
         with closing(make_eval_env(drawn, episodes, trained_in(plain))) as env:

@@ -122,9 +122,11 @@ def reproduce_run(
     if notes:
         until = min(until or first_change(record), first_change(record))
     if until is not None:
-        then = [entry for entry in then if entry["env_steps"] <= until and not (notes and entry.get("final"))]
+        then = [entry for entry in then if not (notes and entry.get("final"))]
+        last = next((i for i, entry in enumerate(then) if entry["env_steps"] >= until), len(then))
+        then = then[:last] if notes else then[: last + 1]  # after a change the run is another one
         if not then:
-            raise UserError(f"--until {until} is before the first evaluation of {shown(folder)}: give a later step")
+            raise UserError(f"{shown(folder)} was changed by pgrun resume before its first evaluation")
     if races(config):
         notes.append("its processes race each other, so that no two runs of it are the same")
     target = into or free_beside(folder)

@@ -84,7 +84,7 @@ class Root:
 
     Args:
         seed: makes every generator: torch's, NumPy's, Python's, the environments'.
-        total_steps: environment steps of the whole run.
+        total_steps: environment steps of the whole run, which ends after the rollout that reaches them.
         num_envs: the recipe's number of environments side by side, unless env.num_envs says otherwise.
         agents: where several agents act at once: rows (each is an environment of its own, of one policy that all share;
             a step is one agent's) or joint (one environment, for algorithms that learn several agents; a step is of all

@@ -108,6 +108,8 @@ def check_begun(folder: Path) -> None:
 
 def check_run(folder: Path) -> None:
     """Raise UserError if a folder is no run directory, or something lies in it that can't be read."""
+    if not folder.exists():
+        raise UserError(f"{folder} is no run directory: there is no such folder; pgrun runs lists those here")
     links_away(folder)
     if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,6 +14,7 @@ from pathlib import Path
 from pgrun import __version__
 from pgrun.config.command_line import flag
 from pgrun.config.groups import GROUPS, members
+from pgrun.config.suggest import nearest
 from pgrun.errors import Diverged, UserError
 from pgrun.run.console import abridged, fail
 from pgrun.shell import torchrun
@@ -42,7 +44,7 @@ usage
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
-  pgrun new algo|env|network|... NAME              a part of your own to start from, with its config and its test
+  pgrun new algo|env|network|memory|hook|package NAME   a part of your own to start from, with its test
 
 groups
   algo              {algos}
@@ -112,6 +114,9 @@ def main(argv: Sequence[str]) -> int:
         if command in COMMANDS:
             code: int = import_module(f"pgrun.shell.commands.{command.replace('-', '_')}").main(argv[1:])
             return code
+        if re.fullmatch(r"[a-z][a-z-]*", command):
+            close = nearest(command, COMMANDS, 1)[0]
+            raise UserError(f"there is no command {command}; did you mean {close}? To train: pgrun algo=NAME env=NAME")
         from pgrun.shell.hydra_app import main as app
 
         return app(argv)

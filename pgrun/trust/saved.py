@@ -19,7 +19,7 @@ from pgrun.trust.finder import allow
 from pgrun.trust.record import digest, made_here
 from pgrun.trust.references import Unresolved, resolve, told
 
-MOST_TOLD = 3  # reasons that a refusal names
+MOST_TOLD = 20  # reasons that a refusal names
 RECORDS = {"config.yaml", "hydra.yaml", "overrides.yaml", "resumed.yaml"}  # what a run's .hydra holds
 NAME = re.compile(r"[\w./@+-]+")
 

@@ -146,9 +146,7 @@ def test_hydra_s_own_flags(tmp_path: Path) -> None:
 
 def test_two_words_that_argparse_refuses() -> None:
     for arguments in (["eval"], ["eval", "x", "--episodes", "0"], ["list", "things"], ["resume"]):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        assert stop.value.code == 2
+        assert main(arguments) == 2
 
 
 def test_a_terminal_gets_a_live_bar(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgrun.errors import UserError
+from pgrun.shell.arguments import Parser
 from pgrun.shell.commands.eval import natural, positive
 from pgrun.shell.terminal import stdout_alone
 from pgrun.trust.finder import allow
@@ -18,7 +18,7 @@ from pgrun.trust.finder import allow
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun check-env ID [KEY=VALUE ...]`; return the exit code: 1 if something was found that breaks a run."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun check-env",
         description="Say what is wrong with an environment: Gymnasium's own checker, and what pgrun needs besides.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from pgrun.after.extras import need
 from pgrun.after.records import read_runs
 from pgrun.errors import UserError
 from pgrun.run.console import say
+from pgrun.shell.arguments import Parser
 
 if TYPE_CHECKING:
     from pgrun.after.comparison import Comparison, Outcome
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun compare A B`; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="pgrun compare", description="Say how two runs, or two folders of runs, differ: B against A."
-    )
+    parser = Parser(prog="pgrun compare", description="Say how two runs, or two folders of runs, differ: B against A.")
     parser.add_argument("first", type=Path, metavar="A", help="a run, or a folder of runs, as a sweep is")
     parser.add_argument("second", type=Path, metavar="B", help="what to compare with it")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -11,14 +10,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pgrun.run.console import on_stderr, remarks_by
+from pgrun.shell.arguments import Parser
 from pgrun.shell.terminal import stdout_alone
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun doctor RUN`; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="pgrun doctor", description="Say why a run doesn't learn, and what to change."
-    )
+    parser = Parser(prog="pgrun doctor", description="Say why a run doesn't learn, and what to change.")
     parser.add_argument("run", type=Path, help="the run directory")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--probe", action="store_true", help="also train its recipe where the answer is known")

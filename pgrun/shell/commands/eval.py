@@ -9,12 +9,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pgrun.run.console import on_stderr, remarks_by
+from pgrun.shell.arguments import Parser
 from pgrun.shell.terminal import stdout_alone
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun eval RUN`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="pgrun eval", description="Evaluate a run's policy.")
+    parser = Parser(prog="pgrun eval", description="Evaluate a run's policy.")
     parser.add_argument("run", type=Path, help="the run directory")
     parser.add_argument("--episodes", type=positive, default=100, help="whole episodes to average over (100)")
     parser.add_argument("--seed", type=natural, default=None, help="the environments' seed (the run's own final one)")

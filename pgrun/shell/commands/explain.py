@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import textwrap
@@ -19,11 +18,12 @@ from pgrun.config.suggest import nearest
 from pgrun.config.types import core, is_plain, said, words
 from pgrun.config.walk import every_key, is_section
 from pgrun.errors import UserError
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun explain [KEY] [GROUP=NAME ...]`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="pgrun explain", description="What a key means, what it may be, who uses it.")
+    parser = Parser(prog="pgrun explain", description="What a key means, what it may be, who uses it.")
     parser.add_argument(
         "words", nargs="*", metavar="KEY", help="a key, or a word to look for; and algo=NAME, env=NAME, …"
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.run.console import on_stderr, remarks_by, say, shown
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun export RUN FILE`; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun export",
         description="Write a run's policy as one graph, from the environment's observations to its actions, and a "
         "card (FILE.json) beside it, which says how to call it.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +9,12 @@ from pgrun.config.groups import ADDED, GROUPS, members
 from pgrun.config.packages import faults
 from pgrun.errors import UserError
 from pgrun.run.console import remark
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun list [GROUP]`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="pgrun list", description="What there is to choose from.")
+    parser = Parser(prog="pgrun list", description="What there is to choose from.")
     parser.add_argument(
         "group", nargs="?", choices=[*GROUPS, *GROUPS.values()], metavar="GROUP", help=", ".join(GROUPS)
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.config.templates import KINDS, commands, write
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun new KIND NAME`; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun new", description="Write a part of your own to start from, with its config and its test."
     )
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))

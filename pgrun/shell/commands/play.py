@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from pgrun.config.command_line import whole_numbers
+from pgrun.shell.arguments import Parser
 from pgrun.shell.commands.eval import natural, positive
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun play RUN`; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun play", description="Watch a run's policy act: the episodes that pgrun eval runs with this seed."
     )
     parser.add_argument("run", type=Path, help="the run directory")

@@ -11,11 +11,12 @@ from pgrun.after.extras import need
 from pgrun.after.records import read_runs
 from pgrun.errors import UserError
 from pgrun.run.console import say, shown
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun report [DIR...]`; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun report",
         description="Write a page on runs, grouped by everything but the seed; pictures and tables lie beside it.",
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.run.console import on_stderr, remarks_by, say
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun reproduce RUN [key=value ...]`; return the exit code, 1 where the two runs part."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun reproduce",
         description="Run a run again, in a new directory, and say at which evaluation the two part, if they do.",
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.run.console import on_stderr, pasted, remark, remarks_by, say, shown, summary
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun resume RUN [key=value ...]`; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun resume",
         description="Go on from a run's last checkpoint; exactly, unless a value is changed.",
     )

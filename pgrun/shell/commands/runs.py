@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -12,11 +11,12 @@ from collections.abc import Sequence
 from pgrun.after.listing import as_json, filtered, ordered, table
 from pgrun.after.records import read_runs
 from pgrun.run.console import remark, say
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun runs [DIR...]`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="pgrun runs", description="List runs, the latest last.")
+    parser = Parser(prog="pgrun runs", description="List runs, the latest last.")
     parser.add_argument("dirs", nargs="*", metavar="DIR", help="runs, sweeps or folders above (runs and multirun)")
     parser.add_argument("--sort", default=None, metavar="KEY", help="a column, or a key as algo.gamma (age)")
     parser.add_argument("--reverse", "-r", action="store_true", help="the greatest first")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.run.console import fail, say, shown
+from pgrun.shell.arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `pgrun verify RUN`; return the exit code, 1 where a file is not as it was written."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgrun verify",
         description="Check that a run's config, provenance, results and checkpoints are as it wrote them.",
     )

@@ -29,4 +29,7 @@ def test_a_run_that_stands_still_is_named(tmp_path: Path) -> None:
 
 def test_no_run_is_one_line(tmp_path: Path) -> None:
     said = pgrun_inside("doctor", "nowhere", cwd=tmp_path)
-    assert (said.code, said.line) == (2, "pgrun: nowhere is no run directory: it has no .hydra/config.yaml")
+    assert (said.code, said.line) == (
+        2,
+        "pgrun: nowhere is no run directory: there is no such folder; pgrun runs lists those here",
+    )
