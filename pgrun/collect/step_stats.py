@@ -59,9 +59,10 @@ class StepStats:
             self.observations += len(self.kept["obs"][-1])
 
     def add_ends(self, lengths: list[int], discounts: np.ndarray) -> None:
-        """Count episodes that ended after so many steps, with the discount of each one's last step."""
-        if len(self.ends) < KEPT:
-            self.ends += zip(map(int, lengths), (discounts == 0).tolist(), strict=True)
+        """Count E episodes that ended after so many steps, with their last steps' discounts, [E] or [E, agents]."""
+        if lengths and len(self.ends) < KEPT:
+            terminated = (discounts == 0).reshape(len(lengths), -1).all(-1)  # for all agents
+            self.ends += zip(map(int, lengths), terminated.tolist(), strict=True)
 
     def take(self) -> dict[str, float]:
         """Return the figures since the last call, by the tags of their curves; {} where there was no step."""

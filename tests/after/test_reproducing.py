@@ -68,7 +68,9 @@ def test_command(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "ppo")
     said = pgrun_inside("reproduce", "run", "--until", "300", "--into", "again", cwd=tmp_path)
     assert said.code == 0
-    assert said.out.startswith("identical: run and again agree in parameters and returns at 2 evaluations, up to step 4")
+    assert said.out.startswith(
+        "identical: run and again agree in parameters and returns at 2 evaluations, up to step 4"
+    )
     config = run / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("value_coef: ", "value_coef: 1", 1))
     said = pgrun_inside("reproduce", "run", cwd=tmp_path)

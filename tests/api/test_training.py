@@ -162,12 +162,11 @@ def test_within_a_hydra_app_of_the_caller_s(tmp_path: Path) -> None:
 
 
 def interrupt_when(there: Path, seconds: float = 60.0) -> threading.Thread:
-    """Send this process what a notebook's stop button sends, as soon as a file is there."""
+    """Send this process what a notebook's stop button sends, once a checkpoint lies beside its log."""
 
     def watch() -> None:
         for _ in range(int(seconds / 0.02)):
-            if there.exists():
-                time.sleep(0.3)
+            if list(there.parent.glob("checkpoints/step_*.pt")):
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             time.sleep(0.02)
@@ -182,7 +181,7 @@ def test_an_interrupt_writes_a_checkpoint_and_the_run_goes_on(tmp_path: Path) ->
     handler = signal.getsignal(signal.SIGINT)
     words, total = (*TINY, "eval.final_episodes=0"), 6000
     watching = interrupt_when(tmp_path / "run" / "pgrun.log")
-    run = pgrun.train(*words, "hydra.run.dir=run", "log.every=200", total_steps=total)
+    run = pgrun.train(*words, "hydra.run.dir=run", "checkpoint.every=500", total_steps=total)
     watching.join()
     assert run.status == "interrupted"
     assert signal.getsignal(signal.SIGINT) is handler

@@ -80,16 +80,21 @@ def at_most(seconds: int) -> Iterator[None]:
 
 def by_itself(arguments: list[str], cwd: Path) -> Said:
     """Run a command as a process of its own, and look at the memory that it took."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pgrun", *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    # measured by a process between: what this one has taken so far counts as its children's
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *arguments], cwd=cwd, capture_output=True, text=True, check=False
     )
-    assert child.stdout is not None
-    assert child.stderr is not None
-    out, err = child.stdout.read(), child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert usage.ru_maxrss < MOST, f"{usage.ru_maxrss} kB"
-    return Said(child.returncode, out, err)
+    err, _, taken = done.stderr.rpartition("\x00")
+    assert int(taken) < MOST, f"{taken} kB"
+    return Said(done.returncode, done.stdout, err)
+
+
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run([sys.executable, "-m", "pgrun", *sys.argv[1:]]).returncode
+sys.stderr.write(chr(0) + str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code if code >= 0 else 1)
+"""
 
 
 def peak() -> int:

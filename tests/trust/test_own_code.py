@@ -233,8 +233,9 @@ def test_processes_find_own_code(words: tuple[str, ...], folder: Path) -> None:
         pytest.skip("without ray")
     given = [word for word in OWN if not (word.startswith("algo") and "algo=a3c" in words)]
     given += ["algo.rollout=10"] if "algo=a3c" in words else []
-    given = [w for w in given if w != "algo=ppo" and "_target_" not in w] if "parallel=ray" in words else given
-    given += ["algo=dppo"] if "parallel=ray" in words else []
+    if "parallel=ray" in words:  # for dppo, whose updates have no algo.epochs
+        given = [w for w in given if w != "algo=ppo" and "_target_" not in w and not w.startswith("algo.")]
+        given += ["algo=dppo", "algo.rollout=16"]
     said = pgrun(*given, *words, "hydra.run.dir=run", cwd=folder)
     assert said.code == 0, said.err
     assert evaluated("run", cwd=folder.parent / "here").code == 0
