@@ -41,7 +41,9 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
             raise UserError(f"can't read {text!r}: write key=value")
         if key not in known and not key.startswith("eval.env."):  # that has the keys of `env`
             close = f"eval.{key}" if key.startswith("env.") and "eval.env" in known else nearest(key, known, 1)[0]
-            raise UserError(f"{key} can't change {when}; {', '.join(able)} can (did you mean {close}?)")
+            other = key in set(keys(config)) and not close.startswith("eval.env")  # it is meant as it is written
+            meant = "" if other else f" (did you mean {close}?)"
+            raise UserError(f"{key} can't change {when}; {', '.join(able)} can{meant}")
         try:
             if key.startswith("eval.env."):
                 OmegaConf.set_struct(config, False)

@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> int:
     need("pgrun compare", "report", "scipy")
     sides = [read_runs(place) for place in (args.first, args.second)]
     if {record.folder for record in sides[0]} & {record.folder for record in sides[1]}:
-        raise UserError(f"{args.first} and {args.second} have runs in common: name two that have none")
+        same = "are the same run" if len(sides[0]) == len(sides[1]) == 1 else "have runs in common"
+        raise UserError(f"{args.first} and {args.second} {same}: name two that have none in common")
     from pgrun.after.comparison import compare, side_name  # imports scipy
 
     found = compare(*sides)
