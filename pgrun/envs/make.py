@@ -258,6 +258,10 @@ def _imported_spec(module: str, name: str) -> Any:
 def _missing(id: str, extra: str | None, error: Exception) -> str:
     if extra is not None:
         return f"{id} needs a package that is not installed: pip install 'pgrun[{extra}]'"
+    own = id.rpartition(":")[0].split(".")[0]
+    if own and getattr(error, "name", None) == own:
+        places = "it is not installed, nor in the working directory or beside --config-dir"
+        return f"env.id={id}: there is no module {own}: {places}"
     return f"{id} needs a package that is not installed: {str(error).splitlines()[0]}"
 
 

@@ -230,7 +230,15 @@ def find_checkpoint(folder: Path, which: str) -> Path:
     if which == "best":
         return checkpoint.best(folder / "checkpoints")
     path = Path(which)
-    return path if path.exists() or path.is_absolute() else folder / path
+    if path.exists() or path.is_absolute():
+        return path
+    inside = folder / "checkpoints" / path
+    if not (folder / path).exists() and inside.exists():  # by its name alone
+        return inside
+    if not path.suffix and not (folder / path).exists():
+        known = ", ".join(sorted(file.name for file in (folder / "checkpoints").glob("*.pt")))
+        raise UserError(f"there is no checkpoint {which} of {folder}: give latest, best, or a file, as one of {known}")
+    return folder / path
 
 
 def own_checkpoint(folder: Path, path: Path) -> bool:
