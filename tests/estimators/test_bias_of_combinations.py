@@ -53,4 +53,10 @@ def test_what_is_refused_has_no_meaning(plain):
 @pytest.mark.slow
 def test_the_table_is_what_the_script_measures():
     with RESULTS.open(newline="") as file:
-        assert list(csv.reader(file)) == [list(HEADER), *(list(line) for line in lines(table()))]
+        header, *kept = csv.reader(file)
+    now = [list(line) for line in lines(table())]
+    assert header == list(HEADER)
+    assert [row[:-1] for row in kept] == [row[:-1] for row in now]
+    # the arc of a cosine that float32 rounds: 1 − 1e-6 is 0.08 degrees already
+    angles = [[float(row[-1] or "nan") for row in rows] for rows in (kept, now)]
+    assert angles[0] == pytest.approx(angles[1], abs=0.11, nan_ok=True)
