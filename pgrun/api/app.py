@@ -41,7 +41,7 @@ from pgrun.sweep.session import SweepSession
 
 
 class Refusal(BaseException):
-    """What went wrong in a callback of Hydra's, which swallows any mere Exception."""
+    """An error in a callback of Hydra's, which swallows any mere Exception."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))

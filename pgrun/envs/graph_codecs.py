@@ -36,7 +36,7 @@ class Port(NamedTuple):
 
 
 class Codec(NamedTuple):
-    """What stands before and after a policy in a graph."""
+    """The conversions that stand before and after a policy in a graph."""
 
     inputs: list[Port]
     outputs: list[Port]

@@ -135,7 +135,7 @@ class Ground:
 
 @dataclass
 class Requests:
-    """What hooks have asked for.
+    """The requests of hooks.
 
     Args:
         stopped: who asked to stop, and why; None: nobody.

@@ -157,7 +157,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def noted(act: Callable[[], Any]) -> tuple[Any, list[Any]]:
-    """What a function returns, and the actions that environments were given meanwhile."""
+    """Return a function's result, and the actions that environments were given meanwhile."""
     acted.ACTIONS.clear()
     return act(), list(acted.ACTIONS)
 

@@ -1,6 +1,5 @@
 """`pgrun new` writes parts that run and pass their tests at the first try, and overwrites nothing."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,10 +14,6 @@ from pgrun.config.templates import FOLDER, KINDS
 
 SOURCES = str(Path(package_of_pgrun.__file__).parents[1])
 ALONE = [kind for kind in KINDS if kind != "package"]
-# the base class of hooks is not there yet
-THERE = importlib.util.find_spec("pgrun.loop.moments") is not None
-READY = pytest.param("hook", marks=pytest.mark.skipif(not THERE, reason="there is no pgrun.loop.moments.RunHook"))
-CASES = [READY if kind == "hook" else kind for kind in ALONE]
 
 
 def printed(out: str, what: str) -> list[str]:
@@ -109,7 +104,7 @@ def test_another_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", ALONE)
 def test_its_own_test_passes_at_the_first_try(kind, tmp_path):
     made = pgrun_inside("new", kind, "my_idea", cwd=tmp_path)
     out = python(*printed(made.out, "test")[1:], "-q", "-p", "no:cacheprovider", cwd=tmp_path, path=SOURCES)

@@ -1,4 +1,4 @@
-"""What a graph does with observations and actions is what the codecs do with arrays."""
+"""A graph does with observations and actions as the codecs do with arrays."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ START, END = 0.1, 0.3  # shares of a curve that count as its start and its end
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run.
+    """The facts that are known of a run.
 
     Attributes:
         curves: by TensorBoard's names.

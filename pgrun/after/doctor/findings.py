@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule saw in a run.
+    """One thing that a rule saw in a run.
 
     Attributes:
         evidence: the curve, its numbers and steps, in a sentence.

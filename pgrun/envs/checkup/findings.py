@@ -23,7 +23,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What an examination of an environment found."""
+    """The findings of an examination of an environment."""
 
     name: str
     observations: str = ""  # their space, in words
