@@ -165,7 +165,7 @@ class Many(Type, RewardArray, Whole):
 class Unseeded(Good):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.x = int(np.random.default_rng().integers(-3, 4))
+        self.x = np.random.default_rng().uniform(-3, 3)
         return self.seen(), {}
 
 
