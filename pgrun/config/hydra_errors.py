@@ -90,7 +90,8 @@ def unknown_member(group: str, name: str, there: list[str]) -> str:
     if group in ("env", "env/ALE") and (advice := other_env("/".join([*group.split("/")[1:], name]))):
         return advice
     broken = "".join(f"; {fault}" for fault in faults() if " is broken: " in fault)  # which might have had it
-    return f"{group}={name} is not known; {group} is one of {', '.join(nearest(name, there, len(there)))}{broken}"
+    near = f"did you mean {nearest(name, there, 1)[0]}? " if difflib.get_close_matches(name, there, 1) else ""
+    return f"{group}={name} is not known; {near}{group} is one of {', '.join(sorted(there))}{broken}"
 
 
 def other_env(id: str) -> str:

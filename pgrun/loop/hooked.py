@@ -98,9 +98,13 @@ class Hooked:
         self.heed()
 
     def heed(self) -> None:
-        """Stop the run if a hook has asked for it."""
+        """Stop the run if a hook has asked for it; a run that comes to its own end isn't stopped by a hook."""
         stopped = self.view.requests.stopped
-        if stopped is not None and not self.clock.stop:
+        if stopped is None:
+            return
+        if self.clock.steps >= self.clock.total_steps:
+            self.view.requests.stopped = None
+        elif not self.clock.stop:
             self.clock.stop = STOPPED
             log.info("hooks.%s stopped the run: %s", stopped["by"], stopped["why"])
 

@@ -126,7 +126,8 @@ def why_over(state: dict[str, Any], config: DictConfig, folder: Path) -> str:
     with fitting(folder / "checkpoints"):
         steps, stop_at, latest = int(state["clock"]["steps"]), config.eval.stop_at, state["evaluation"]["latest"]
     if steps >= config.total_steps:
-        return f"{steps:,} steps; to go on: pgrun resume {pasted(folder.absolute())} total_steps={2 * steps}"
+        more = config.total_steps * (steps // config.total_steps + 1)
+        return f"{steps:,} steps; to go on: pgrun resume {pasted(folder.absolute())} total_steps={more}"
     if stop_at is not None and latest is not None and latest >= stop_at:
         again = f"pgrun resume {pasted(folder.absolute())} eval.stop_at=null"
         return f"an evaluation reached eval.stop_at={stop_at}; to go on: {again}"

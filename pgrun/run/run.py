@@ -275,7 +275,8 @@ class Run:
 
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """Return the fields of result.json."""
-        result = {"status": status, **self.names, **self.origin, "seed": self.config.seed}
+        result = {"status": status, **self.names, **self.origin, "resumed_with": list(self.told)}
+        result |= {"seed": self.config.seed}
         result |= {"env_steps": self.clock.steps, "updates": self.clock.updates}
         result |= {"stopped": self.hooked.stopped} if self.hooked.stopped is not None else {}
         return result | self.sessions.whole() | fields(self.parts.collector.stats, self.evaluation, final)

@@ -68,7 +68,7 @@ def test_its_keys_are_explained_and_suggested(installed, tmp_path):
     wrong = pgrun_inside("algo=bold", "algo.boldnes=1", cwd=tmp_path)
     assert (wrong.code, wrong.line) == (2, "pgrun: there is no key algo.boldnes; did you mean algo.boldness?")
     wrong = pgrun_inside("algo=blod", cwd=tmp_path)
-    assert "algo is one of bold, " in wrong.line
+    assert "; did you mean bold? algo is one of " in wrong.line
 
 
 def test_nothing_of_a_package_is_imported_to_list_it(site, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 from own_hooks import Noisy
-from running import compose
+from running import compose, new_run
 from shell import pgrun_inside
 
 from pgrun.config.values import validate
@@ -54,6 +54,15 @@ def test_a_key_of_info_is_read_in_one_way():
         reads_of({"a": one, "b": other})
 
 
+@pytest.mark.parametrize(("at", "stopped"), [(2, True), (4, False)])
+def test_a_run_that_is_at_its_end_is_not_stopped_by_a_hook(tmp_path, at, stopped):
+    words = ("algo=a2c", "env=cartpole", "num_envs=2", "total_steps=56", "algo.rollout=8")
+    own = ("+hooks.own._target_=own_hooks.Changes", f"+hooks.own.at={at}", "+hooks.own.what=stop")
+    result = new_run(tmp_path / "run", *words, *own, "eval.final_episodes=0").execute()
+    assert (result["updates"], result["env_steps"] < 56) == (at, stopped)
+    assert result.get("stopped") == ({"by": "own", "why": "it has had enough"} if stopped else None)
+
+
 def test_a_stop_holds_while_the_hook_s_settings_are_the_same():
     config = OmegaConf.create({"hooks": {"a": {"n": 1}, "b": {"n": 1}}})
     state = {"hooks": {"stopped": {"by": "a", "why": ""}}, "config": {"hooks": {"a": {"n": 1}, "b": {"n": 2}}}}
@@ -85,7 +94,11 @@ def test_a_wrong_setting_is_told_before_anything_is_made(given):
     [
         ("hooks.own._target_=own_hooks.Misnamed", "which is no moment; did you mean update?"),
         pytest.param("hook=budget", "it is added: write +hook=NAME", marks=pytest.mark.slow),
-        pytest.param("+hook=budgt", "hook=budgt is not known; hook is one of budget, ", marks=pytest.mark.slow),
+        pytest.param(
+            "+hook=budgt",
+            "hook=budgt is not known; did you mean budget? hook is one of ",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("+hook=budget", "hooks.budget: it needs a number of seconds or minutes", marks=pytest.mark.slow),
     ],
 )
