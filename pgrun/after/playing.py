@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from pgrun.after.loading import EVALUABLE, open_checkpoint, traceback_kept, trained_in
 from pgrun.data.types import VectorEnv
-from pgrun.envs.frames import MODE, check_drawable, frames, frames_per_second, prepare_mujoco
+from pgrun.envs.frames import MODE, check_drawable, draw_without_display, frames, frames_per_second, prepare_mujoco
 from pgrun.errors import UserError
 from pgrun.loop.evaluate import Evaluation, Moment, evaluate, evaluation_steps
 from pgrun.run.build import make_algorithm
@@ -85,6 +85,7 @@ def play_checkpoint(
     if pick is not None and pick not in PICKS:
         raise UserError(f"pick={pick} is not known; choose one of {', '.join(PICKS)}")
     state, plain, names = open_checkpoint(folder, which, overrides, trust=trust)
+    draw_without_display()
     seed = plain.seed + EVAL_SEED if seed is None else seed
     how = {
         "seed": seed,

@@ -52,8 +52,6 @@ def play(
     check_whole("episodes", episodes, 1)
     if seed is not None:
         check_whole("seed", seed, 0)
-    if not any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY")):
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or SDL says on stderr that it finds no display
     return play_checkpoint(
         Path(run),
         os.fspath(checkpoint),

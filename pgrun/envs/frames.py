@@ -110,6 +110,12 @@ def picture(frame: Any, name: str) -> np.ndarray:
     return np.repeat(x, 3, axis=2) if x.shape[-1] == 1 else np.ascontiguousarray(x[:, :, :3])
 
 
+def draw_without_display() -> None:
+    """Let SDL draw into memory where there is no display; else it says on stderr that it finds none."""
+    if not any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
 def prepare_mujoco() -> None:
     """Choose a way to draw for MuJoCo, if it is in use: each is tried in a process of its own.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgrun.config.ranges import Count, Seed
 from pgrun.data.types import Obs, Step, VectorEnv
-from pgrun.envs.frames import check_drawable, frames
+from pgrun.envs.frames import check_drawable, draw_without_display, frames
 from pgrun.errors import UserError
 from pgrun.hooks.packages import need
 from pgrun.loop.evaluate import evaluate
@@ -32,8 +32,8 @@ class Video(RunHook):
 
     def __init__(self, *, every: Count, fps: Count, max_steps: Count, seed: Seed) -> None:
         need("video", "imageio", "imageio_ffmpeg")
+        draw_without_display()
         if not any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY")):
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or SDL says on stderr that it finds no display
             os.environ.setdefault("MUJOCO_GL", "egl")  # where there is none, MUJOCO_GL=osmesa may do
         self.every, self.fps, self.max_steps, self.seed = every, fps, max_steps, seed
         self.evaluations = 0

@@ -13,8 +13,12 @@ import pytest
 from run_folders import run_folder
 from shell import Said, pgrun_inside
 
+from pgrun.after.groups import grouped, score
+from pgrun.after.records import read_runs
+
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
+from pgrun.after.report.clips import choose
 
 LONG = {"network.hidden": str([256, 256, 256, 256, 256, 256, 256, 256, 256, 256])}
 
@@ -93,6 +97,44 @@ def test_what_is_not_averaged_is_said(tmp_path: Path) -> None:
     assert "1 of 3" in html
     assert "<d>" not in html
     assert "never" in html
+
+
+def test_the_runs_of_clips_are_the_extremes_and_the_middle(tmp_path: Path) -> None:
+    for number, each in enumerate((3.0, 9.0, None, 1.0, 7.0, 5.0)):
+        run_folder(tmp_path / str(number), score=each, seed=number % 3, config={"algo.gamma": number // 3})
+    chosen = choose(grouped(read_runs(tmp_path)))
+    assert {name: score(run) for name, (_, run) in chosen.items()} == {"best": 9.0, "median": 5.0, "worst": 1.0}
+    assert all(run in group.records for group, run in chosen.values())
+    assert list(chosen) == ["best", "median", "worst"]
+    two = choose(grouped(read_runs(tmp_path / "0", tmp_path / "1")))
+    assert {name: score(run) for name, (_, run) in two.items()} == {"best": 9.0, "worst": 3.0}
+    assert list(choose(grouped(read_runs(tmp_path / "0")))) == ["best"]
+    assert choose(grouped(read_runs(tmp_path / "2"))) == {}
+
+
+@pytest.mark.slow
+def test_clips_of_trained_runs(tmp_path: Path) -> None:
+    imageio = pytest.importorskip("imageio")
+    words = ("algo=a2c", "num_envs=2", "total_steps=64", "network.hidden=[8]", "eval.final_episodes=2")
+    for seed in ("1", "2"):
+        for env in ("cartpole", "bimodal_bandit"):
+            assert pgrun_inside(*words, f"env={env}", f"seed={seed}", cwd=tmp_path).code == 0
+    report(tmp_path)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    films = {"CartPole-v1_best.mp4", "CartPole-v1_worst.mp4"}
+    assert {name for name in names if name.endswith(".mp4")} == films
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert html.count("<video") == 2
+    assert "env=bimodal_bandit can&#39;t be drawn" in html
+    for name in films:
+        shown = sum(1 for _ in imageio.get_reader(tmp_path / "out" / name))
+        said = re.search(
+            rf"<b>{name[12:-4]}</b> run: a2c, seed \d, score [\d.]+<br>\s*an episode, return ([\d.]+)", html
+        )
+        assert said
+        assert float(said[1]) == shown - 1  # a picture before the first step, and one point a step
+    report(tmp_path, "--no-clips")
+    assert "<video" not in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

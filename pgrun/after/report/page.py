@@ -16,6 +16,7 @@ from jinja2 import PackageLoader, StrictUndefined
 from pgrun import __version__
 from pgrun.after.records import Record
 from pgrun.after.report import figures, tables
+from pgrun.after.report.clips import clips_of
 from pgrun.after.report.study import Bounds, Environment, Study, study
 from pgrun.after.statistics import Estimate
 from pgrun.system.atomic import replace, told
@@ -24,7 +25,12 @@ PAGE = "report.html"
 
 
 def write_report(
-    records: Sequence[Record], out: Path, *, threshold: float | None = None, bounds: Bounds | None = None
+    records: Sequence[Record],
+    out: Path,
+    *,
+    threshold: float | None = None,
+    bounds: Bounds | None = None,
+    clips: bool = True,
 ) -> list[Path]:
     """Write a report on runs into a folder.
 
@@ -33,6 +39,7 @@ def write_report(
         out: the folder, which is made if it isn't there.
         threshold: the return to reach, in place of what each environment has registered.
         bounds: for each environment, by its id, the scores that count as 0 and as 1.
+        clips: whether to film the best, the median and the worst run of each environment.
 
     Returns:
         The files, the page first.
@@ -42,7 +49,7 @@ def write_report(
     """
     numbers = study(records, threshold, bounds)
     pictures: dict[str, bytes] = {}
-    sections = [section(env, pictures) for env in numbers.environments]
+    sections = [section(env, pictures, clips=clips) for env in numbers.environments]
     overall = over_all(numbers, pictures)
     page = (
         templates()
@@ -79,14 +86,22 @@ def templates() -> Templates:
     return found
 
 
-def inline(name: str, png: bytes, pictures: dict[str, bytes]) -> dict[str, str]:
-    """Keep a picture for its file, and return it as a part of the page."""
-    pictures[f"{name}.png"] = png
-    return {"name": f"{name}.png", "source": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
+def inline(name: str, content: bytes, pictures: dict[str, bytes], kind: str = "image/png") -> dict[str, str]:
+    """Keep a picture or film for its file, and return it as a part of the page."""
+    file = f"{name}.{kind.rpartition('/')[2]}"
+    pictures[file] = content
+    return {"name": file, "source": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
 
 
-def section(env: Environment, pictures: dict[str, bytes]) -> dict[str, Any]:
-    """Draw the figures of an environment, and lay out its tables."""
+def films(env: Environment, name: str, pictures: dict[str, bytes]) -> dict[str, Any]:
+    """Film the best, the median and the worst run of an environment."""
+    clips, missing = clips_of([row.group for row in env.rows])
+    shown = [{"clip": clip, **inline(f"{name}_{clip.name}", clip.film, pictures, "video/mp4")} for clip in clips]
+    return {"shown": shown, "missing": missing}
+
+
+def section(env: Environment, pictures: dict[str, bytes], *, clips: bool) -> dict[str, Any]:
+    """Draw the figures of an environment, film its runs, and lay out its tables."""
     name = unused(re.sub(r"[^\w.-]+", "_", env.name), pictures)
     drawn = figures.learning_curves(env)
     counted = [(row.group.method, [np.array(row.group.scores)]) for row in env.rows if row.group.scores]
@@ -103,6 +118,7 @@ def section(env: Environment, pictures: dict[str, bytes]) -> dict[str, Any]:
         "head": tables.heads(env),
         "cells": list(tables.cells(env)),
         "improvement": matrix([row.group.method for row in env.rows], env.improvement),
+        "films": films(env, name, pictures) if clips else None,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -37,7 +36,6 @@ def main(argv: Sequence[str]) -> int:
         check_window()
     else:
         check_video(args.video)
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures are drawn without a display
     played = play_checkpoint(
         args.run,
         args.checkpoint,

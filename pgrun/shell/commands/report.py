@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         metavar="ENV=LOW:HIGH",
         help="by an environment's id the scores that count as 0 and 1, for aggregates over environments; repeat it",
     )
+    parser.add_argument("--no-clips", action="store_true", help="don't film the best, the median and the worst run")
     args = parser.parse_intermixed_args(argv)
     bounds = dict(map(bound, args.scores))
     need("pgrun report", "report", "matplotlib", "jinja2", "scipy")
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"--scores {env_id}: no run is in that environment; there are {', '.join(sorted(known))}")
     from pgrun.after.report.page import write_report  # imports matplotlib
 
-    files = write_report(records, args.out, threshold=args.threshold, bounds=bounds)
+    files = write_report(records, args.out, threshold=args.threshold, bounds=bounds, clips=not args.no_clips)
     say(f"{len(records)} run{'s' * (len(records) != 1)}: {shown(files[0].absolute())}")
     say(f"beside it      {', '.join(path.name for path in files[1:])}")
     return 0
