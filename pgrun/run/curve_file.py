@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgrun.system.atomic import replace
+from pgrun.run.manifest import write_known
 
 FILE = "curves.npz"
 FINAL = (
@@ -91,7 +91,7 @@ class CurveRecorder:
                 member = io.BytesIO()
                 np.save(member, np.stack([np.asarray(x, dtype=np.float64) for x in thinned.points()]))
                 archive.writestr(f"{tag}.npy", member.getvalue())
-        replace(folder / FILE, file.getvalue())
+        write_known(folder, FILE, file.getvalue())
 
 
 def read_curve_file(folder: Path, *tags: str) -> dict[str, Curve] | None:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pgrun.config.tuning import overrides_of
-from pgrun.run.result_file import write_json
+from pgrun.run.result_file import write_result
 from pgrun.system.atomic import told as telling
 
 FILE = "run.json"
@@ -53,7 +53,7 @@ def write_record(
         "config": flat(config),
     }
     with telling("can't write into", folder):
-        write_json(folder / FILE, content)
+        write_result(folder, content, FILE)
 
 
 def begun(folder: Path) -> float:

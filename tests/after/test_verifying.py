@@ -46,7 +46,7 @@ def test_whole_run(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", [0.0, 0.3, 0.6, 1.0])
 def test_one_bit_of_each_kind_of_file(run: Path, where: float, tmp_path: Path) -> None:
     kinds = [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "result.json", "provenance.json"]
-    kinds += ["code.diff", "manifest.json", "checkpoints/.written-by-pgrun"]
+    kinds += ["run.json", "curves.npz", "code.diff", "manifest.json", "checkpoints/.written-by-pgrun"]
     for pattern in ("step_*.pt", "best_*.pt", "step_*.sha256", "best_*.sha256"):
         kinds += [f"checkpoints/{next((run / 'checkpoints').glob(pattern)).name}"]
     for name in kinds:
