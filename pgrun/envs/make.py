@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode
 from pgrun.config.ranges import Count
 from pgrun.envs.arguments import Arguments
 from pgrun.envs.checked import Checked, Known
+from pgrun.envs.classic import tensor_env
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
 from pgrun.envs.infos import SUCCESS, Over
 from pgrun.envs.interface import check_spaces
@@ -26,13 +27,14 @@ from pgrun.envs.one_copy import NOTHING
 from pgrun.envs.processes import Processes
 from pgrun.envs.stack import Stack
 from pgrun.envs.state import Stateful
+from pgrun.envs.tensor import TensorEnv
 from pgrun.envs.vector import Copies
 from pgrun.envs.wrapping import wrapped
 from pgrun.errors import UserError, told
 from pgrun.system.randomness import seed_generators
 
 log = logging.getLogger("pgrun")
-Backend = Literal["auto", "native", "sync", "async", "envpool"]
+Backend = Literal["auto", "native", "sync", "async", "envpool", "tensor"]
 BACKENDS = get_args(Backend)
 GYMNASIUMS = ("num_envs", "max_episode_steps", "render_mode")  # arguments that Gymnasium itself takes or gives
 
@@ -51,14 +53,14 @@ def make(
     float64: bool = False,
     reads: Mapping[str, Over] = NOTHING,
     stack: Count = 1,
-) -> GymVectorEnv:
+) -> GymVectorEnv | TensorEnv:
     """Make B copies of a Gymnasium environment.
 
     Args:
         id: the environment's Gymnasium id, or module:Id-v0 of a package of yours.
         num_envs: B, copies side by side.
-        backend: native (vectorised by itself), sync (one process), async (a process each) or envpool; auto: native
-            where there is one, else sync.
+        backend: native (vectorised by itself), sync (one process), async (a process each), envpool, or tensor (pgrun's
+            own classic control); auto: native where there is one, else sync.
         autoreset: how sync and async start the next episode: in the same step, or in the next one with a row that is
             left out.
         max_episode_steps: truncate episodes here (in frames, on Atari); null: the environment's own limit.
@@ -78,6 +80,9 @@ def make(
     if autoreset not in ("same_step", "next_step"):
         raise UserError(f"env.autoreset={autoreset} is not known; choose same_step or next_step")
     with making(id, extra):
+        if backend == "tensor":
+            asked = {"env.wrappers": wrappers, f"env.stack={stack}": stack > 1, "hooks that read info": reads}
+            return tensor_env(id, num_envs, max_episode_steps, kwargs, asked, seed)
         how = (backend, autoreset, max_episode_steps, dict(kwargs), wrappers, float64, seed, reads, stack)
         return _make(id, num_envs, *how)
 

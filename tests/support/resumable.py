@@ -33,6 +33,7 @@ RUNS = {
         *("algo.advantage.weights.td=-0.5", "algo.advantage.weights.vtrace=1", "algo.advantage.weights.a=0.7"),
     ),
     "ppo with q of numbers": (*PPO, "env=pendulum", "env.max_episode_steps=50", "algo/advantage=q", "network=gru"),
+    "ppo on tensors": (*PPO, "env=acrobot", "env.backend=tensor", "env.max_episode_steps=60"),
     "vpg": ("algo=vpg", *ON_POLICY, "algo.rollout=32"),
     "npg": ("algo=npg", *ON_POLICY, "algo.rollout=32", "algo.fisher_rows=64", "network.normalize_obs=true"),
     "trpo": (

@@ -20,7 +20,7 @@ def adapter(
     float64: bool = False,
     seed: int = 0,
 ) -> GymVectorEnv:
-    return make(
+    env = make(
         id=id,
         num_envs=num_envs,
         backend=backend,
@@ -32,3 +32,5 @@ def adapter(
         float64=float64,
         seed=seed,
     )
+    assert isinstance(env, GymVectorEnv)
+    return env

@@ -19,7 +19,7 @@ from pgrun.envs.checkup.answers import examine_walk
 from pgrun.envs.checkup.batches import check_agents, check_world
 from pgrun.envs.checkup.compare import check_apart, check_repeats, gymnasiums_own
 from pgrun.envs.checkup.findings import Hopeless, Report, found
-from pgrun.envs.gymnasium import action_codec, observation_codec
+from pgrun.envs.gymnasium import GymVectorEnv, action_codec, observation_codec
 from pgrun.envs.interface import check_methods, check_spaces, layers_of
 from pgrun.envs.make import given, log_mujoco_warnings, make, making
 from pgrun.envs.masks import check_space
@@ -193,7 +193,7 @@ def examine_as_pgrun_runs_it(
     with found(report, "as pgrun runs it", "two copies side by side"):
         env = make(num_envs=2, backend="auto", **common)
         env.reset(seed)
-        if env.snapshot() is None:
+        if env.snapshot() is None and isinstance(env, GymVectorEnv):
             report.add(
                 "state",
                 "its attributes",
