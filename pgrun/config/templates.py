@@ -15,6 +15,8 @@ from pgrun.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates"  # a folder of files for each kind
 KINDS = ("algo", "env", "network", "memory", "hook", "package")
+# where a package has what another kind has too
+SHARED = {"package": {"my_part/my_part/algo.py": "algo/my_part.py", "my_part/my_part/env.py": "env/my_part.py"}}
 GROUPED = {"package": ("algo", "env")}  # groups in which a kind's name is taken; else the kind itself
 # what stands in the templates in the place of the name, and of the class's
 NAME, CLASS = "my_part", "MyPart"
@@ -43,7 +45,7 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
         UserError: the name can't be had, a file is there already, or one can't be written.
     """
     check_name(kind, name)
-    texts = {into / filled(path.relative_to(FOLDER / kind).as_posix(), name): path for path in templates(kind)}
+    texts = {into / filled(place, name): path for place, path in templates(kind).items()}
     for path in texts:
         if os.path.lexists(path):
             raise UserError(f"{path} is there already, and nothing is overwritten: choose another name, or --into DIR")
@@ -66,10 +68,13 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
     return list(texts)
 
 
-def templates(kind: str) -> list[Path]:
-    """List the files of a kind's template."""
-    files = [path for path in (FOLDER / kind).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return sorted(files, key=lambda path: (path.suffix == ".yaml", path.name.startswith("test_"), path))
+def templates(kind: str) -> dict[str, Path]:
+    """Find the files of a kind's template, by where each belongs; some are those of another kind."""
+    folder = FOLDER / kind
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files |= {place: FOLDER / path for place, path in SHARED.get(kind, {}).items()}
+    kept = [place for place in files if "__pycache__" not in place]
+    return {place: files[place] for place in sorted(kept, key=lambda p: (p.endswith(".yaml"), "test_" in p, p))}
 
 
 def filled(text: str, name: str) -> str:

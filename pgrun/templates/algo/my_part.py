@@ -12,7 +12,7 @@ class MyPart(OnPolicy):
     """Actor-critic in one loss: −E[log π(a|s) Ψ] + c E[(V(s) − target)²].
 
     Args:
-        value_coef: c, the weight of the critic's loss; its value stands in conf/algo/my_part.yaml.
+        value_coef: c, the weight of the critic's loss; its value stands in algo/my_part.yaml.
         common: what every such algorithm takes: networks, optimizer, discount, advantage and baseline.
     """
 

@@ -41,4 +41,4 @@ class MyPart(gym.Env):
         return np.array([self.at, self.place], np.float32)
 
 
-gym.register("MyPart-v0", "my_part:MyPart")
+gym.register("MyPart-v0", f"{__name__}:MyPart")
