@@ -74,6 +74,21 @@ class HookFailed(UserError):
         self.trace = trace
 
 
+class PartFailed(UserError):
+    """An algorithm, network, memory or world of the user's own that raised. Exit code 1.
+
+    Args:
+        message: which part, in what, and the cause, in one line.
+        trace: the traceback, for pgrun.log.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class NotBegun(UserError):
     """An environment that does not keep to its interface, at its first reset or step: nothing was done yet."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.collector import Collector
 from pgrun.data.types import Transition
-from pgrun.errors import Diverged
+from pgrun.errors import Diverged, UserError
 from pgrun.memory.memory import Memory
 
 
@@ -157,14 +157,29 @@ def mean_of(metrics: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     if len(updates) < 2:
         return updates[0] if updates else {}
     keys = {key: None for update in updates for key in update}
-    return {key: torch.stack([update[key] for update in updates if key in update]).mean() for key in keys}
+    return {key: stacked({key: [update[key] for update in updates if key in update]}).mean() for key in keys}
+
+
+def stacked(metrics: dict[str, list[Tensor]]) -> Tensor:
+    """Stack the values of metrics; raise UserError for one that is no number of a tensor."""
+    try:
+        return torch.stack([value for values in metrics.values() for value in values])
+    except (TypeError, RuntimeError):
+        for key, values in metrics.items():
+            for value in values:
+                if not isinstance(value, Tensor) or value.dim():
+                    found = (
+                        f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                    )
+                    raise UserError(f"the metric {key} is {found}: an update returns tensors without an axis") from None
+        raise
 
 
 def check_finite(metrics: dict[str, Tensor], clock: Clock) -> None:
     """Raise Diverged if a loss or a gradient is not finite. On a GPU this is the loop's one synchronization."""
     if not metrics:
         return
-    values = torch.stack(list(metrics.values()))
+    values = stacked({key: [value] for key, value in metrics.items()})
     if bool(torch.isfinite(values.sum())):
         return
     for key, value in zip(metrics, values.tolist(), strict=True):

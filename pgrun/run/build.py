@@ -32,6 +32,7 @@ from pgrun.run.config_hooks import check_hooks, make_hooks, reads_of
 from pgrun.run.devices import learn_device, pick
 from pgrun.run.environments import hook_env, make_env, make_eval_env, second_env
 from pgrun.run.instantiate import call, check_arguments, made
+from pgrun.run.own_code import check_complete, own_parts_fit
 from pgrun.system.allocator import keep_freed_memory
 from pgrun.system.randomness import seed_generators
 
@@ -86,9 +87,10 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     collector = call(local.collector, "collector", env=env, device=str(act), seed=local.seed, rank=rank)
     if "device" in config.memory:
         local.memory.device = str(pick(config.memory.device, learn, "memory.device"))
-    memory = call(
-        local.memory, "memory", env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0)
-    )
+    with own_parts_fit(config):
+        memory = call(
+            local.memory, "memory", env=env, learn_device=str(learn), state_size=getattr(algorithm, "state_size", 0)
+        )
     if isinstance(algorithm, Algorithm):
         algorithm.eval()
         team.check(algorithm)
@@ -137,27 +139,30 @@ def make_algorithm(config: DictConfig, env: VectorEnv, *, rank: int = 0) -> Algo
     Raises:
         UserError: a part can't be had, or doesn't fit the others.
     """
-    network = made(config.network, "network")
-    device = learn_device(config.device, network)
-    # torch has one setting for all devices; if a GPU learns or acts, it is the GPU's
-    where = device if device.type == "cuda" else pick(config.act_device, device)
-    set_matmul_precision(config.matmul_precision, where)
-    network.rounds = config.matmul_precision == "bfloat16"  # its layers read it: see precision.hidden_product
-    optimizer = made(config.optimizer, "optimizer")
-    if isinstance(optimizer, partial):  # the algorithm calls it, with each gradient step's parameters
-        check_arguments(optimizer, config.optimizer._target_)
-    algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
-    return call(
-        algo,
-        "algo",
-        obs_space=env.obs_space,
-        action_space=env.action_space,
-        network=network,
-        optimizer=optimizer,
-        device=str(device),
-        compile=config.compile,
-        rank=rank,
-    )
+    with own_parts_fit(config):
+        network = made(config.network, "network")
+        device = learn_device(config.device, network)
+        # torch has one setting for all devices; if a GPU learns or acts, it is the GPU's
+        where = device if device.type == "cuda" else pick(config.act_device, device)
+        set_matmul_precision(config.matmul_precision, where)
+        network.rounds = config.matmul_precision == "bfloat16"  # its layers read it: see precision.hidden_product
+        optimizer = made(config.optimizer, "optimizer")
+        if isinstance(optimizer, partial):  # the algorithm calls it, with each gradient step's parameters
+            check_arguments(optimizer, config.optimizer._target_)
+        algo = OmegaConf.masked_copy(config.algo, [k for k in config.algo if k != "init_from"])
+        algorithm = call(
+            algo,
+            "algo",
+            obs_space=env.obs_space,
+            action_space=env.action_space,
+            network=network,
+            optimizer=optimizer,
+            device=str(device),
+            compile=config.compile,
+            rank=rank,
+        )
+    check_complete(algorithm, config.algo._target_)
+    return algorithm  # type: ignore[no-any-return]
 
 
 def load_tensors(run: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.errors import Diverged, EnvFailed, HookFailed, UserError
+from pgrun.errors import Diverged, EnvFailed, HookFailed, PartFailed, UserError
 from pgrun.run.console import pasted, shown
 from pgrun.run.manifest import write_known
 from pgrun.system.atomic import replace
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrun")
 
 
-def note_traceback(folder: Path, error: EnvFailed | HookFailed) -> None:
+def note_traceback(folder: Path, error: EnvFailed | HookFailed | PartFailed) -> None:
     """Append the traceback of an environment's or a hook's failure to pgrun.log, if that can be written."""
     with suppress(OSError), open(folder / "pgrun.log", "a", encoding="utf-8") as file:
         file.write(f"{error}\n{error.trace}")
@@ -75,7 +75,7 @@ def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
     return Diverged(f"{found}, at {at}; {where}. {error.remedy}")
 
 
-def failed(error: EnvFailed | HookFailed, folder: Path, kept: Path) -> EnvFailed | HookFailed:
+def failed(error: EnvFailed | HookFailed | PartFailed, folder: Path, kept: Path) -> UserError:
     """Extend an environment's or a hook's error by where its traceback is and which checkpoint is left.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.errors import Diverged, EnvFailed, HookFailed, NotBegun, UserError
+from pgrun.errors import Diverged, EnvFailed, NotBegun, UserError
 from pgrun.loop.evaluate import Evaluation
 from pgrun.loop.hooked import Hooked
 from pgrun.loop.hooks import Checkpoint, Compiling, Evaluate, Note, Report
@@ -23,6 +23,7 @@ from pgrun.run.final import evaluate_finally
 from pgrun.run.made_here import record_run
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
+from pgrun.run.own_code import Failure, failure_of
 from pgrun.run.progress import Progress
 from pgrun.run.provenance import Provenance
 from pgrun.run.result_file import (
@@ -224,12 +225,13 @@ class Run:
             if not clock.steps and self.saved_at is None:
                 raise
             raise self.kept(env_unusable(error)) from error
-        except (EnvFailed, HookFailed) as error:
-            status = "failed"
-            raise self.kept(error) from error
         except Diverged as error:
             status = "diverged"
             raise diverged(error, clock, checkpoint.latest(self.checkpoints)) from error
+        except Exception as error:
+            if failure := failure_of(error, self.config):
+                raise self.kept(failure) from error
+            raise
         finally:
             result = self.result(status, final)
             self.close(result)
@@ -256,9 +258,9 @@ class Run:
             except UserError as error:
                 log.error(str(error))
 
-    def kept(self, error: EnvFailed | HookFailed) -> EnvFailed | HookFailed:
+    def kept(self, error: Failure) -> UserError:
         """Save what is left after an environment failed, and return the error to report."""
-        if isinstance(error, EnvFailed):  # a hook leaves the last checkpoint, from which its moment is done again
+        if isinstance(error, EnvFailed):  # others leave the last checkpoint, from which their moment is done again
             self.write_what_is_left()
         note_traceback(self.folder, error)
         return failed(error, self.folder, checkpoint.latest(self.checkpoints))
