@@ -55,6 +55,8 @@ FAULTS: list[tuple[type, bool, tuple[str, ...]]] = [
     (faulty.Endless, WARNS, ("no episode ended", "env.max_episode_steps=N")),
     (faulty.Raises, BREAKS, ("ZeroDivisionError: by zero", "at step 4")),
     (faulty.Writes, WARNS, ("writes into the action",)),
+    (faulty.WritesDeep, WARNS, ("writes into the action",)),
+    (faulty.UnboundedPart, WARNS, ("action_space['push']", "without finite bounds")),
     (faulty.Held, WARNS, ("its state can't be saved (Held.numbers", "snapshot()")),
     (faulty.MaskWidth, BREAKS, ("info['action_mask']", "mask of 2 numbers")),
     (faulty.MaskNone, BREAKS, ("forbids every action", "at least one")),
@@ -85,10 +87,10 @@ GOOD = ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Acrobot-v1", "Taxi-v4",
     "id",
     [
         *(pytest.param(id, marks=pytest.mark.slow) for id in GOOD),
-        *map(faulty.name, (faulty.MaskSeen, faulty.Several)),
+        *map(faulty.name, (faulty.MaskSeen, faulty.Several, faulty.TupleAct, faulty.DictAct)),
         *(
             pytest.param(faulty.name(kind), marks=pytest.mark.slow)
-            for kind in (faulty.Good, faulty.Masked, faulty.Nested, faulty.Bits, faulty.Image)
+            for kind in (faulty.Good, faulty.Masked, faulty.Nested, faulty.Bits, faulty.DeepAct, faulty.Image)
         ),
         "faulty:Drift",
     ],

@@ -310,6 +310,36 @@ class Bits(Good):
     action_space = spaces.MultiBinary(3)
 
 
+class TupleAct(Good):
+    """Actions of two parts, one of them several numbers."""
+
+    action_space = spaces.Tuple((spaces.Discrete(2), spaces.Box(-1.0, 1.0, (1,), np.float32)))
+
+    def right(self, action):
+        return action[0] > 0
+
+
+class DictAct(Good):
+    action_space = spaces.Dict({"move": spaces.Discrete(2), "push": spaces.Box(-1.0, 1.0, (2,), np.float32)})
+
+    def right(self, action):
+        return action["move"] > 0
+
+
+class DeepAct(DictAct):
+    action_space = spaces.Dict({"move": spaces.Discrete(2), "rest": TupleAct.action_space})
+
+
+class WritesDeep(DeepAct):
+    def right(self, action):
+        action["rest"][1][:] = 0.0
+        return super().right(action)
+
+
+class UnboundedPart(DictAct):
+    action_space = spaces.Dict({"move": spaces.Discrete(2), "push": spaces.Box(-np.inf, np.inf, (2,), np.float32)})
+
+
 class Image(Good):
     observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
