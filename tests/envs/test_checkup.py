@@ -138,7 +138,17 @@ def test_no_false_alarm_of_batches(id: str, kwargs: dict[str, Any], limit: int |
     ("kind", "breaks", "words"),
     [
         (faulty.DriftWrites, BREAKS, ("writes into the state", "return a new tensor")),
-        (faulty.DriftWide, BREAKS, ("reward of step()", "(3, 1)", "shape (3,)")),
+        (faulty.DriftWide, BREAKS, ("reward of step()", "(3, 1)", "return (3,)")),
+        (
+            faulty.DriftTuple,
+            BREAKS,
+            ("step(): it returned a tuple of 3; return Outcome(state, reward=…",),
+        ),
+        (faulty.DriftEnds, BREAKS, ("terminated of step()", "torch.float32", "return torch.bool")),
+        (faulty.DriftUnseen, BREAKS, ("observe(): it raises NotImplementedError",)),
+        (faulty.DriftBare, BREAKS, ("has no observe() of its own",)),
+        (faulty.DriftRow, BREAKS, ("state of initial()", "(1,) for 3 copies")),
+        (faulty.DriftFlat, BREAKS, ("observation of observe()", "(3,)", "return (3, 1)")),
         (faulty.DriftGlobal, WARNS, ("random generators", "the generator that is given")),
         (faulty.DriftNaN, BREAKS, ("reward", "not finite")),
     ],
