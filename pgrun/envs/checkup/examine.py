@@ -21,7 +21,7 @@ from pgrun.envs.checkup.compare import check_apart, check_repeats, gymnasiums_ow
 from pgrun.envs.checkup.findings import Hopeless, Report, found
 from pgrun.envs.gymnasium import GymVectorEnv, action_codec, observation_codec
 from pgrun.envs.interface import check_methods, check_spaces, layers_of
-from pgrun.envs.make import given, log_mujoco_warnings, make, making
+from pgrun.envs.make import given, log_mujoco_warnings, make, making, unknown
 from pgrun.envs.masks import check_space
 from pgrun.envs.reading import FAR, WIDE, said
 from pgrun.envs.tensor import World
@@ -53,6 +53,8 @@ def check_environment(
         target = None
         if id not in gym.registry:
             target = named(id)
+            if isinstance(target, type) and issubclass(target, gym.Env):
+                raise UserError(unknown(id))
         try:
             if isinstance(target, type) and issubclass(target, World):
                 check_world(report, target, kwargs, max_episode_steps, steps, seed)
