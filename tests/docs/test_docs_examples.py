@@ -88,7 +88,7 @@ def test_actions_of_several_parts_as_one_box(tmp_path):
     run(tmp_path, f"{wrapped} memory.warmup=50 memory.capacity=1000")
     refused = pgrun_inside(*words_of(wrapped)[1:4], "hydra.run.dir=again", cwd=tmp_path)
     assert refused.code == 2
-    assert "SAC can't act in Hybrid(Discrete(3), Box" in refused.line
+    assert "SAC can't act in Tuple(Discrete(3), Box" in refused.line
     assert "ppo" in refused.line.partition("; algo=")[2]
     assert not (tmp_path / "again").exists()
     (tmp_path / "run").rename(tmp_path / "first")
