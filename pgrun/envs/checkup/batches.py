@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.config.near_methods import check_methods as check_near_methods
 from pgrun.data.types import Obs, VectorEnv, action_mask, map_obs, to_blocks, width
 from pgrun.envs.checkup.findings import Hopeless, Report, found
 from pgrun.envs.pettingzoo import make_parallel
 from pgrun.envs.reading import said
 from pgrun.envs.tensor import TensorEnv, World, canonical
-from pgrun.envs.world_answers import Fault, check_methods, initial_faults, observe_faults, step_faults
+from pgrun.envs.world_answers import Fault, check_methods, initial_faults, name_of, observe_faults, step_faults
 from pgrun.errors import EnvFailed, UserError, told
 from pgrun.system.randomness import own_randomness
 
@@ -59,6 +60,8 @@ def check_functions(report: Report, world: World, seed: int) -> None:
     """Examine what a world's functions return, and that they leave their arguments alone."""
     rng = torch.Generator()
     rng.manual_seed(seed)
+    with found(report, "methods", "its methods"):
+        check_near_methods(type(world), name_of(world))
     with found(report, "world", "the world"):
         check_methods(world, World)
         seen, taken = canonical(world.action_space)
