@@ -201,6 +201,7 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((), {"algo.gamma": 3}, "out of range"),
     ((), {"seed": object()}, "a config holds"),
     ((), {"network.hidden": [lambda: 1]}, "a config holds"),
+    ((), {"hooks.own": pytest.Function}, "'__main__.Class' if a notebook's cell"),
     ((), {"env.kwargs": {1: 2}}, "can't be a key"),
     ((), {"a b": 2}, "is no key"),
     ((3,), {}, "is no override"),
