@@ -9,11 +9,11 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pgrun.compat.hydra import locate
 from pgrun.config.hydra_errors import instantiation
 from pgrun.config.quoting import unreadable
 from pgrun.config.suggest import nearest
@@ -70,7 +70,7 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
 def taken(node: Any) -> list[str]:
     """List the arguments that a hook's class takes, given its part of a config; none where it can't be had."""
     try:
-        return list(accepted(get_object(str(node["_target_"]))))
+        return list(accepted(locate(str(node["_target_"]))))
     except Exception:  # it is told when the hook is made
         return []
 
