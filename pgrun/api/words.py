@@ -103,7 +103,8 @@ def written(value: Any, key: str) -> str:
     kind = type(value).__name__
     raise UserError(
         f"{key}: a config holds texts, numbers, True, False, None, and lists and dicts of these, but this is of type "
-        f"{kind}; a class is given by its name, as {{'_target_': 'module.Class'}}"
+        f"{kind}; a class is given by its name, as {{'_target_': 'module.Class'}} ('__main__.Class' if a notebook's "
+        "cell or the script itself defines it)"
     )
 
 

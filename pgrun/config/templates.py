@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import keyword
 import os
 import re
@@ -119,9 +120,10 @@ def commands(kind: str, name: str, into: Path) -> dict[str, str]:
     conf = shlex.quote(str(into / "conf"))
     run = "pgrun " + RUN[kind].format(conf=conf, name=name, klass=class_name(name))
     test = f"python -m pytest {shlex.quote(str(into / f'test_{name}.py'))}"
+    first = {} if importlib.util.find_spec("pytest") else {"once": "pip install pytest"}
     if kind == "package":
         folder = shlex.quote(os.path.join(".", into / name))  # pip takes a bare name for one on PyPI
-        return {"install": f"pip install -e {folder}", "run": run, "test": f"python -m pytest {folder}"}
+        return {"install": f"pip install -e {folder}", "run": run, **first, "test": f"python -m pytest {folder}"}
     if kind == "hook" and into.resolve() != Path.cwd():
         run = f"cd {shlex.quote(str(into))} && {run}"
-    return {"run": run, "test": test}
+    return {"run": run, **first, "test": test}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from pgrun.config import ranges
 from pgrun.config.ranges import Place
 from pgrun.config.root import EXTRAS
 from pgrun.config.signatures import Part, Setting, Signature, signature
@@ -51,15 +53,31 @@ def of_users(target: str) -> Signature | None:
         if inspect.isclass(base) and "__init__" not in vars(base):
             continue
         try:
-            arguments = inspect.signature(base.__init__ if inspect.isclass(base) else base).parameters.values()
+            function: Any = base.__init__ if inspect.isclass(base) else base
+            arguments = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):
             return None
+        types = pgruns_types(function)
         for a in arguments:
             if a.name != "self" and a.kind in (a.KEYWORD_ONLY, a.POSITIONAL_OR_KEYWORD):
-                settings.setdefault(a.name, Setting(a.name, Any, "", False, None, name))
+                settings.setdefault(a.name, Setting(a.name, types.get(a.name, Any), "", False, None, name))
         if not any(a.kind is a.VAR_KEYWORD for a in arguments):
             return Signature(target, settings, False, "")
     return Signature(target, settings, True, "")
+
+
+def pgruns_types(function: Any) -> dict[str, Any]:
+    """Return the types of a user's arguments that are of `pgrun.config.ranges`; all others are the user's own."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception:  # a name that is there for type checkers alone, say
+        return {}
+
+    def ours(type_: Any) -> bool:
+        marks = getattr(type_, "__metadata__", ())
+        return any(type(mark).__module__ == ranges.__name__ for mark in marks) or any(map(ours, typing.get_args(type_)))
+
+    return {name: type_ for name, type_ in hints.items() if ours(type_)}
 
 
 def is_section(type_: Any) -> bool:

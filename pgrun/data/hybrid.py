@@ -16,9 +16,11 @@ class Hybrid(gym.Space[NDArray[np.float32]]):
 
     Args:
         parts: the parts' spaces as policies see them: Discrete, MultiDiscrete, MultiBinary, or Box of one axis.
+        given: the environment's own space, a Tuple or Dict of them, which messages name.
     """
 
-    def __init__(self, parts: Sequence[gym.Space]) -> None:
+    def __init__(self, parts: Sequence[gym.Space], given: gym.Space | None = None) -> None:
+        self.given = given
         self.parts = tuple(parts)
         self.sizes = tuple(math.prod(part.shape or ()) for part in self.parts)
         super().__init__((sum(self.sizes),), np.float32)

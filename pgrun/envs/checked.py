@@ -118,7 +118,10 @@ class Checked(gym.Wrapper):
 
     def take(self, obs: Any, info: dict[str, Any], ended: bool) -> Any:
         """Check an observation and return it as it is handed on."""
-        seen = self.read(obs)
+        try:
+            seen = self.read(obs)
+        except UserError as error:
+            raise self.blamed(error) from error
         if self.looks:
             look_closely(self.seen, seen, self.name, float64=self.known.float64)
             if self.read_mask is None and isinstance(info, dict) and KEY in info:
@@ -127,6 +130,11 @@ class Checked(gym.Wrapper):
             return seen
         mask = self.read_mask(obs.get(KEY) if self.masks is None else self.masks(info), ended)
         return {**(seen if isinstance(seen, dict) else {ALONE: seen}), KEY: mask}
+
+    def blamed(self, error: UserError) -> UserError:
+        """Return a refusal of an observation, with the name of the wrapper that showed it where that is known."""
+        whose = self.first.culprit(self.known.name)
+        return UserError(str(error).replace(self.name, f"the observation of {whose}", 1))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; see `gymnasium.Env.reset`."""

@@ -46,4 +46,4 @@ def hybrid_codec(
         taken = {key: take(pieces[key]) for key, _, _, take in takers}
         return taken if isinstance(space, gym.spaces.Dict) else tuple(taken.values())
 
-    return Hybrid(parts), split
+    return Hybrid(parts, given=space), split

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pgrun.envs.reading import shown
+from pgrun.envs.reading import reader, shown
 from pgrun.errors import UserError
 
 RESET = "reset(self, *, seed=None, options=None)"
@@ -148,23 +148,45 @@ class FirstAnswers:
 
     def __init__(self, env: gym.Env, name: str) -> None:
         self.layers: list[Any] = []
+        self.shown: list[tuple[str, gym.Space | None, list[Any]]] = []  # layers from the outermost on: their last ones
         layers = list(layers_of(env, name))
         for layer, called in reversed(layers):
             check_methods(layer, called)
         for layer, called in layers:
             self.watch(layer, called)
 
+    def culprit(self, name: str) -> str:
+        """Name the layer whose observations are wrong, where the outermost one's are.
+
+        Args:
+            name: of the environment, where it can't be told.
+        """
+        found = name
+        for called, space, last in self.shown:
+            if space is None or not last:
+                break
+            try:
+                reader(space, "it", copy=False)(last[0])
+                break
+            except UserError:
+                found = called
+        return found
+
     def watch(self, layer: Any, name: str) -> None:
         """Check what a layer returns from now on."""
+        last: list[Any] = []
+        self.shown.append((name, getattr(layer, "observation_space", None), last))
 
         def reset(self: Any, *args: Any, **kwargs: Any) -> Any:
             answer = type(self).reset(self, *args, **kwargs)
             check_reset(answer, name)
+            last[:] = [answer[0]]
             return answer
 
         def step(self: Any, *args: Any, **kwargs: Any) -> Any:
             answer = type(self).step(self, *args, **kwargs)
             check_step(answer, name)
+            last[:] = [answer[0]]
             return answer
 
         if not hasattr(layer, "__dict__") or {"reset", "step"} & vars(layer).keys():
@@ -179,3 +201,4 @@ class FirstAnswers:
             for method in ("reset", "step"):
                 vars(layer).pop(method, None)
         self.layers.clear()
+        self.shown.clear()

@@ -6,6 +6,7 @@ import difflib
 import functools
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,12 +108,12 @@ def making(id: str, extra: str | None) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UserError(_missing(id, extra, error)) from error
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
-        raise UserError(_unknown(id)) from error
+        raise UserError(unknown(id)) from error
     except gym.error.Error as error:
         if "Malformed environment ID" in str(error) or "No registered env" in str(error):
-            raise UserError(_unknown(id)) from error
+            raise UserError(unknown(id)) from error
         if str(error).startswith("No registered env with id"):  # a name without its version
-            raise UserError(_unknown(id)) from error
+            raise UserError(unknown(id)) from error
         raise UserError(f"env.id={id}: {str(error).splitlines()[0]}") from error
     except UserError:
         raise
@@ -270,8 +271,16 @@ def _missing(id: str, extra: str | None, error: Exception) -> str:
     return f"{id} needs a package that is not installed: {str(error).splitlines()[0]}"
 
 
-def _unknown(id: str) -> str:
-    name = id.rpartition(":")[2]
-    near = difflib.get_close_matches(name, list(gym.registry), 3)
-    hint = f"; did you mean {', '.join(near)}?" if near else "; a package of yours is named as module:Id-v0"
+def unknown(id: str) -> str:
+    """Say in one line that an id is not registered, and what it may have been meant as."""
+    module, _, name = id.rpartition(":")
+    kind = getattr(sys.modules.get(module), name, None)  # a class is named where its id is meant
+    near = [f"{module}:{spec.id}" for spec in gym.registry.values() if kind and spec.entry_point in (kind, id)]
+    near = near or difflib.get_close_matches(name, list(gym.registry), 3)
+    if near:
+        hint = f"; did you mean {', '.join(near)}?"
+    elif kind:
+        hint = f": it is a class; add gymnasium.register({name + '-v0'!r}, {name}) to {module}, and name {id}-v0"
+    else:
+        hint = "; a package of yours is named as module:Id-v0"
     return f"env.id={id} is not a registered Gymnasium environment{hint}"

@@ -181,4 +181,8 @@ def said(space: gym.Space) -> str:
         bounds = f", from {space.low.min():g} to {space.high.max():g}" if space.low.size else ""
         return f"Box of shape {space.shape} and type {space.dtype}{bounds}"
     text = str(space)
+    if len(text) > 80 and isinstance(space, spaces.Dict | spaces.Tuple):
+        if isinstance(space, spaces.Dict):
+            return f"Dict of {', '.join(f'{key!r}: {said(part)}' for key, part in space.items())}"
+        return f"Tuple of {', '.join(map(said, space))}"
     return text if len(text) <= 80 else f"{type(space).__name__} of shape {space.shape}"

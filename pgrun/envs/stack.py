@@ -42,7 +42,8 @@ class Stack(gym.Wrapper):
             for key, part in parts.items()
             if key != KEY
         }
-        stacked = {key: part if key == KEY else stacked_space(part, count, label) for key, part in parts.items()}
+        labels = {key: f"observation[{key!r}] of {name}" if key else label for key in parts}
+        stacked = {key: part if key == KEY else stacked_space(part, count, labels[key]) for key, part in parts.items()}
         self.observation_space = spaces.Dict(stacked) if isinstance(given, spaces.Dict) else stacked[ALONE]
         self.parts_of = functools.partial(read_parts, readers)  # a partial is no state: see `capture_object`
         self.frames: dict[str, np.ndarray] = {}  # [count, *O] of each part
@@ -82,9 +83,10 @@ def stacked_space(space: gym.Space, count: int, label: str) -> gym.Space:
     """
     axes = len(space.shape or ())
     if not isinstance(space, spaces.Box | spaces.MultiBinary) or axes > 3:
+        kind = "a choice, in" if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) else "in"
         raise UserError(
-            f"env.stack={count} is for vectors and images, and {label} is in {space}: use env.stack=1, and network=gru "
-            "or lstm, which remember what they saw"
+            f"env.stack={count} is for vectors and images, and {label} is {kind} {space}: use env.stack=1, and "
+            "network=gru or lstm, which remember what they saw"
         )
     image = axes == 3 or (axes == 2 and space.dtype == np.uint8)
     shape = (count, *space.shape) if image or not axes else (count * space.shape[0], *space.shape[1:])

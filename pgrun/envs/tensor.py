@@ -21,6 +21,7 @@ from pgrun.data.types import Obs, Step, map_obs
 from pgrun.envs.codecs import HUGE, action_codec
 from pgrun.envs.gymnasium import sub_seeds
 from pgrun.envs.outside import Outside, world_observations
+from pgrun.envs.world_answers import check_methods, initial_faults, name_of, observe_faults, refuse, step_faults
 from pgrun.errors import UserError, failing
 
 spaces = gym.spaces
@@ -73,6 +74,10 @@ class TensorEnv:
         num_envs: B, copies side by side.
         max_episode_steps: truncate episodes here; None never does.
         seed: of its own generator, until `reset` is given one.
+
+    Raises:
+        UserError: the world lacks a method, or returns from one what can't be taken: of `initial` here, of `observe`
+            and `step` when they are called first.
     """
 
     ungrouped = ""  # a state can be had in any number of copies
@@ -80,13 +85,18 @@ class TensorEnv:
 
     def __init__(self, *, world: World, num_envs: Count, max_episode_steps: Count | None, seed: int) -> None:
         self.world, self.num_envs = world, num_envs
+        self.name = name_of(world)
+        check_methods(world, World)
+        self.seen = self.stepped = False  # whether what it first returned was found to be right
         self.limit = math.inf if max_episode_steps is None else max_episode_steps
         self.obs_space = world.obs_space
         self.action_space, self._action = canonical(world.action_space)
         self.taken = world.action_space  # the world's own
         self.rng = torch.Generator()
         self._seed(seed)
-        self.state = world.initial(num_envs, self.rng)
+        with failing(self.name, "initial"):
+            self.state = world.initial(num_envs, self.rng)
+            refuse(initial_faults(self.state, num_envs), world)
         self.t = torch.zeros(num_envs, dtype=torch.int64)  # steps of the open episodes
         self.final: tuple[Tensor, Tensor] | None = None  # whose episode ended just now [B], in which states [B, *S]
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
@@ -108,13 +118,22 @@ class TensorEnv:
 
         A world may return its state itself, or a tensor that it writes to again.
         """
-        return map_obs(Tensor.clone, self.world.observe(state))
+        with failing(self.name, "observe"):
+            obs = self.world.observe(state)
+            if not self.seen:
+                refuse(observe_faults(obs, self.obs_space, len(state)), self.world)
+                self.seen = True
+        return map_obs(Tensor.clone, obs)
 
     def step(self, action: Tensor) -> Step:
         """Take one step in every copy; see `VectorEnv.step`."""
         world = self.world
-        with failing("the world", "step"):
-            state, reward, terminated, streams = world.step(self.state, self._action(action), self.rng)
+        with failing(self.name, "step"):
+            outcome = world.step(self.state, self._action(action), self.rng)
+            if not self.stepped:
+                refuse(step_faults(outcome, self.state), world)
+                self.stepped = True
+            state, reward, terminated, streams = outcome
         self.t += 1
         last = terminated | (self.t >= self.limit)
         successor = observed = self.observe(state)
@@ -162,7 +181,7 @@ class TensorEnv:
         states = [self.state[row]]
         if self.final is not None and self.final[0][row]:
             states.insert(0, self.final[1][row])
-        with failing("the world", "render"):
+        with failing(self.name, "render"):
             return [self.world.render(state) for state in states]
 
     def close(self) -> None:

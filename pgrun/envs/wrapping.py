@@ -79,6 +79,8 @@ def wrapped(env: gym.Env, wrappers: Sequence[Callable[[gym.Env], gym.Env]]) -> g
             raise UserError(f"{label} can't be put round the environment ({told(error)})") from error
         if not isinstance(env, gym.Env):
             raise UserError(f"{label} made a {type(env).__name__} of the environment, not an environment")
+        if isinstance(env, gym.Wrapper) and getattr(env, "env", None) is None:
+            raise UserError(f"{label} has no environment inside: begin its __init__ with super().__init__(env)")
     layer: Any = env
     while isinstance(layer, gym.Wrapper) and layer is not bare:
         for kind, key in BUILT_IN.items():

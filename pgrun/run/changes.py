@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -12,11 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pgrun.compat.hydra import locate
 from pgrun.config.hydra_errors import instantiation
 from pgrun.config.quoting import unreadable
 from pgrun.config.suggest import nearest
 from pgrun.config.values import validate_keys
 from pgrun.config.walk import keys
+from pgrun.data.callables import accepted
 from pgrun.errors import UserError
 from pgrun.trust.code import top_names
 
@@ -34,7 +37,9 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
         UserError: a key can't change, or a value is wrong.
     """
     known = [key for key in keys(config) if within(key, able)] + [key for key in able if key.startswith("eval.")]
-    known += [f"hooks.{name}" for name in config.get("hooks") or {} if "hooks" in able]
+    hooks = dict(config.get("hooks") or {}) if "hooks" in able else {}
+    known += [f"hooks.{name}" for name in hooks]
+    known += [f"hooks.{name}.{key}" for name, node in hooks.items() for key in taken(node)]
     for text in overrides:
         key, equals, _ = text.partition("=")
         if not equals:
@@ -42,11 +47,14 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
         if key not in known and not key.startswith("eval.env."):  # that has the keys of `env`
             close = f"eval.{key}" if key.startswith("env.") and "eval.env" in known else nearest(key, known, 1)[0]
             other = key in set(keys(config)) and not close.startswith("eval.env")  # it is meant as it is written
+            if within(key, able) and not other and "." in key:
+                raise UserError(f"there is no key {key}; did you mean {close}?")
             meant = "" if other else f" (did you mean {close}?)"
             raise UserError(f"{key} can't change {when}; {', '.join(able)} can{meant}")
         try:
-            if key.startswith("eval.env."):
+            if key.startswith(("eval.env.", "hooks.")):
                 OmegaConf.set_struct(config, False)
+            if key.startswith("eval.env."):
                 found = OverridesParser.create().parse_override(f"++{text}").value()
                 OmegaConf.update(config, key, found, force_add=True)
             else:
@@ -57,6 +65,19 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
             raise UserError(str(error).splitlines()[0]) from error
     validate_keys(config, (text.partition("=")[0] for text in overrides))
     return config
+
+
+def taken(node: Any) -> list[str]:
+    """List the arguments that a hook's class takes, given its part of a config; none where it can't be had."""
+    try:
+        return list(accepted(locate(str(node["_target_"]))))
+    except Exception:  # it is told when the hook is made
+        return []
+
+
+def without_plus(text: str) -> str:
+    """Return an override without the + that Hydra wants before a key that a config doesn't have yet."""
+    return text.lstrip("+")
 
 
 def top_names_of(overrides: Sequence[str]) -> set[str]:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from pgrun.compat.hydra import locate
 from pgrun.data.callables import accepted
 from pgrun.data.types import VectorEnv
 from pgrun.errors import HookFailed, UserError, told
@@ -39,7 +39,10 @@ def make_hook(name: str, node: DictConfig) -> RunHook:
         UserError: it can't be made.
     """
     target = str(node.get("_target_"))
-    kind = get_object(target)
+    try:
+        kind = locate(target)
+    except Exception as error:  # of a run that is resumed: its file has gone, or it was a notebook's
+        raise UserError(f"hooks.{name}: {target} can't be had ({told(error)})") from error
     if not (inspect.isclass(kind) and issubclass(kind, RunHook)):
         raise UserError(f"hooks.{name}: {target} is no subclass of RunHook, which is in pgrun.loop.moments")
     check_moments(f"hooks.{name}: {target}", kind)

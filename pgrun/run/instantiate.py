@@ -9,9 +9,11 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from pgrun.compat.hydra import locate
+from pgrun.config.near_methods import check_methods
 from pgrun.data.callables import accepted
 from pgrun.errors import UserError
-from pgrun.trust.kinds import check_kinds
+from pgrun.trust.kinds import check_kinds, targets
 
 
 def made(config: DictConfig, path: str) -> Any:
@@ -22,9 +24,13 @@ def made(config: DictConfig, path: str) -> Any:
         path: its dotted path in the whole config.
 
     Raises:
-        UserError: it, or a node in it, names no class of that kind.
+        UserError: it, or a node in it, names no class of that kind, or one with a method that is nearly one of its
+            base's.
     """
-    check_kinds(OmegaConf.to_container(config, resolve=True), path)
+    content = OmegaConf.to_container(config, resolve=True)
+    check_kinds(content, path)
+    for where, target in targets(content, path):
+        check_methods(locate(str(target)), f"{where}: {target}")
     return instantiate(config, _convert_="all")
 
 

@@ -44,7 +44,7 @@ def table(
     if any(len(values) > 1 for values, _ in settings.values()):
         print_settings(settings, minimize)
     elif finished := [(value, name) for name, result in jobs if (value := value_of(result)) is not None]:
-        best, name = min(finished) if minimize else max(finished)
+        best, name = (min if minimize else max)(finished, key=lambda job: job[0])  # the first of equal ones
         say(f"best: {name} with {best:.1f}")
     return int(any(result["status"] not in OVER for _, result in jobs))
 

@@ -80,6 +80,8 @@ def test_a_run_has_its_folder_result_curves_and_policy_and_disturbs_nothing(capf
     assert (run.status, run.result["seed"], run.folder) == ("finished", 3, Path.cwd() / "run")
     assert "algo.gamma=0.9" in run.result["command"]
     steps, values = run.curves["train/return"]
+    with pytest.raises(KeyError, match="there is no curve train/retrun; did you mean train/return"):
+        run.curves["train/retrun"]
     assert steps.dtype == np.int64
     assert len(steps) == len(values) > 0
     assert steps[-1] <= run.result["env_steps"]
@@ -199,6 +201,7 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((), {"algo.gamma": 3}, "out of range"),
     ((), {"seed": object()}, "a config holds"),
     ((), {"network.hidden": [lambda: 1]}, "a config holds"),
+    ((), {"hooks.own": pytest.Function}, "'__main__.Class' if a notebook's cell"),
     ((), {"env.kwargs": {1: 2}}, "can't be a key"),
     ((), {"a b": 2}, "is no key"),
     ((3,), {}, "is no override"),

@@ -10,7 +10,7 @@ import pytest
 from shell import pgrun_inside
 
 import pgrun as package_of_pgrun
-from pgrun.config.templates import FOLDER, KINDS
+from pgrun.config.templates import FOLDER, KINDS, commands
 
 SOURCES = str(Path(package_of_pgrun.__file__).parents[1])
 ALONE = [kind for kind in KINDS if kind != "package"]
@@ -121,3 +121,9 @@ def test_a_package_is_found_once_it_is_installed(tmp_path):
     assert listed.count("(package my_idea)") == 2
     out = python(*printed(made.out, "test")[1:], "-q", "-p", "no:cacheprovider", cwd=tmp_path, path=path)
     assert "2 passed" in out
+
+
+def test_the_line_that_tests_begins_with_pytest_where_it_is_missing(monkeypatch):
+    assert list(commands("algo", "mine", Path())) == ["run", "test"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert commands("algo", "mine", Path())["once"] == "pip install pytest"

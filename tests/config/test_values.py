@@ -89,3 +89,24 @@ def test_files_are_kept_as_absolute_paths(tmp_path, monkeypatch):
     other = compose("algo=gps", "env=sparse_reach", "demonstrations=minari:D4RL/x")
     make_absolute(other)
     assert other.demonstrations == "minari:D4RL/x"
+
+
+OWN = ("algo=a2c", "algo._target_=own_ranges.Own", "+algo.label=x")
+
+
+@pytest.mark.parametrize(
+    ("weight", "line"),
+    [
+        ("-1", "algo.weight=-1 is out of range: it must be at least 0"),
+        ("lots", "algo.weight=lots should be a number"),
+        ("liner:1:0", "algo.weight=liner:1:0"),
+    ],
+)
+def test_a_range_that_a_user_declares_is_checked(weight, line):
+    with pytest.raises(WrongSetting) as refused:
+        validate(compose(*OWN, f"+algo.weight={weight}"))
+    assert str(refused.value).startswith(line)
+
+
+def test_a_user_s_other_types_are_the_user_s():
+    validate(compose(*OWN, "+algo.weight=linear:1:0"))

@@ -65,7 +65,8 @@ def composing(page: Path) -> list[list[str]]:
 def _my_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The modules that examples of wrappers and hooks name."""
     write_files(ROOT / "docs" / "masks-wrappers-spaces.md", tmp_path)
-    (tmp_path / "sure.py").write_text(files(ROOT / "docs" / "your-own.md")["sure.py"])
+    for name in ("sure.py", "peek.py"):
+        (tmp_path / name).write_text(files(ROOT / "docs" / "your-own.md")[name])
     monkeypatch.syspath_prepend(tmp_path)
 
     class Clip(gym.Wrapper):
@@ -101,7 +102,8 @@ def test_all_that_trains_composes_in_sentences_and_tables_too(page):
 def folder(tmp_path_factory):
     """A folder with the examples of a user's own parts, a run in RUN that is finished, and others to report on."""
     folder = tmp_path_factory.mktemp("docs")
-    write_files(ROOT / "docs" / "your-own.md", folder)
+    for page in ("your-own.md", "sweeps.md"):
+        write_files(ROOT / "docs" / page, folder)
     short = ("num_envs=2", "algo.rollout=16", "total_steps=64", "eval.every=32", "eval.episodes=1", "eval.stop_at=0")
     ran = pgrun_inside("algo=ppo", "env=cartpole", *short, "eval.final_episodes=1", "hydra.run.dir=RUN", cwd=folder)
     assert ran.code == 0, ran.err

@@ -8,12 +8,14 @@ import pytest
 from docs_pages import ROOT, blocks, commands, files, words_of, write_files
 from shell import pgrun_inside
 
+from pgrun.run.curves import read_curves
+
 PAGE = ROOT / "docs" / "your-own.md"
 SHORT = ("total_steps=200", "num_envs=2", "eval.every=null", "eval.final_episodes=2", "hydra.run.dir=run")
 # the first command of each algorithm, environment and network of one's own
 LINES: dict[str, Any] = {}
 for command in commands(PAGE):
-    if found := re.search(r"(?:algo|env|network)=(mine|plain|guess|drift|residual)\b", command):
+    if found := re.search(r"(?:algo|env|network)=(mine|bold|plain|guess|drift|residual)\b", command):
         LINES.setdefault(found[1], command)
     for name in re.findall(r"=(drift|residual|plain|guess)\b", command):
         LINES.setdefault(name, command)
@@ -29,7 +31,7 @@ def run(folder, line):
     return result
 
 
-@pytest.mark.parametrize("name", ["mine", "plain", "guess", "drift", "residual"])
+@pytest.mark.parametrize("name", ["mine", "bold", "plain", "guess", "drift", "residual"])
 def test_a_part_of_ones_own(name, tmp_path):
     write_files(PAGE, tmp_path)
     result = run(tmp_path, LINES[name])
@@ -42,6 +44,16 @@ def test_the_hook_ends_the_run(number, tmp_path):
     line = [line for line in commands(PAGE) if "sure" in line][number]
     result = run(tmp_path, f"{line} hooks.sure.nats=0.7 +hooks.sure.updates=1".replace("hooks.sure.nats=0.6 ", ""))
     assert result["stopped"] == {"by": "sure", "why": "its entropy was below 0.7 for 1 updates"}  # more than ln 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["peek", "priced"])
+def test_the_other_examples_run(word, tmp_path):
+    write_files(PAGE, tmp_path)
+    (line,) = [line for line in commands(PAGE) if word in line]
+    ran = pgrun_inside(*words_of(line)[1:], *SHORT, "eval.every=100", "log.every=50", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert {"peek": "peek/first_reward", "priced": "train/return_wrapped"}[word] in read_curves(tmp_path / "run")
 
 
 def test_the_front_page_s_algorithm(tmp_path):
@@ -88,7 +100,7 @@ def test_actions_of_several_parts_as_one_box(tmp_path):
     run(tmp_path, f"{wrapped} memory.warmup=50 memory.capacity=1000")
     refused = pgrun_inside(*words_of(wrapped)[1:4], "hydra.run.dir=again", cwd=tmp_path)
     assert refused.code == 2
-    assert "SAC can't act in Hybrid(Discrete(3), Box" in refused.line
+    assert "SAC can't act in Tuple(Discrete(3), Box" in refused.line
     assert "ppo" in refused.line.partition("; algo=")[2]
     assert not (tmp_path / "again").exists()
     (tmp_path / "run").rename(tmp_path / "first")

@@ -55,6 +55,8 @@ FAULTS: list[tuple[type, bool, tuple[str, ...]]] = [
     (faulty.Endless, WARNS, ("no episode ended", "env.max_episode_steps=N")),
     (faulty.Raises, BREAKS, ("ZeroDivisionError: by zero", "at step 4")),
     (faulty.Writes, WARNS, ("writes into the action",)),
+    (faulty.WritesDeep, WARNS, ("writes into the action",)),
+    (faulty.UnboundedPart, WARNS, ("action_space['push']", "without finite bounds")),
     (faulty.Held, WARNS, ("its state can't be saved (Held.numbers", "snapshot()")),
     (faulty.MaskWidth, BREAKS, ("info['action_mask']", "mask of 2 numbers")),
     (faulty.MaskNone, BREAKS, ("forbids every action", "at least one")),
@@ -85,10 +87,10 @@ GOOD = ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Acrobot-v1", "Taxi-v4",
     "id",
     [
         *(pytest.param(id, marks=pytest.mark.slow) for id in GOOD),
-        *map(faulty.name, (faulty.MaskSeen, faulty.Several)),
+        *map(faulty.name, (faulty.MaskSeen, faulty.Several, faulty.TupleAct, faulty.DictAct)),
         *(
             pytest.param(faulty.name(kind), marks=pytest.mark.slow)
-            for kind in (faulty.Good, faulty.Masked, faulty.Nested, faulty.Bits, faulty.Image)
+            for kind in (faulty.Good, faulty.Masked, faulty.Nested, faulty.Bits, faulty.DeepAct, faulty.Image)
         ),
         "faulty:Drift",
     ],
@@ -136,7 +138,17 @@ def test_no_false_alarm_of_batches(id: str, kwargs: dict[str, Any], limit: int |
     ("kind", "breaks", "words"),
     [
         (faulty.DriftWrites, BREAKS, ("writes into the state", "return a new tensor")),
-        (faulty.DriftWide, BREAKS, ("reward of step()", "(3, 1)", "shape (3,)")),
+        (faulty.DriftWide, BREAKS, ("reward of step()", "(3, 1)", "return (3,)")),
+        (
+            faulty.DriftTuple,
+            BREAKS,
+            ("step(): it returned a tuple of 3; return Outcome(state, reward=…",),
+        ),
+        (faulty.DriftEnds, BREAKS, ("terminated of step()", "torch.float32", "return torch.bool")),
+        (faulty.DriftUnseen, BREAKS, ("observe(): it raises NotImplementedError",)),
+        (faulty.DriftBare, BREAKS, ("has no observe() of its own",)),
+        (faulty.DriftRow, BREAKS, ("state of initial()", "(1,) for 3 copies")),
+        (faulty.DriftFlat, BREAKS, ("observation of observe()", "(3,)", "return (3, 1)")),
         (faulty.DriftGlobal, WARNS, ("random generators", "the generator that is given")),
         (faulty.DriftNaN, BREAKS, ("reward", "not finite")),
     ],

@@ -5,15 +5,22 @@ import numpy as np
 import pytest
 import torch
 
+from pgrun.algos.parts.base import Algorithm
 from pgrun.data.hybrid import Hybrid
 from pgrun.envs.gymnasium import action_codec
-from pgrun.errors import UserError
+from pgrun.errors import UserError, WrongSpace
 
 spaces = gym.spaces
 PARTS = (
     spaces.Discrete(3, start=1),
     spaces.Box(np.array([0, -1], np.float32), np.array([10, np.inf], np.float32), (2,), np.float32),
 )
+
+
+class OnlyBoxes(Algorithm):
+    """An algorithm for numbers alone."""
+
+    action_spaces = (spaces.Box,)
 
 
 def test_a_tuple_is_taken_part_by_part():
@@ -61,3 +68,11 @@ def test_what_can_t_be_a_part():
     for space in (spaces.Tuple(()), spaces.Tuple((spaces.Text(3),)), spaces.Dict({"a": spaces.Graph(PARTS[1], None)})):
         with pytest.raises(UserError, match="can't be taken"):
             action_codec(space)
+
+
+def test_who_cannot_act_there_names_the_environments_space():
+    given = spaces.Tuple(PARTS)
+    with pytest.raises(WrongSpace) as refused:
+        OnlyBoxes(obs_space=PARTS[1], action_space=action_codec(given)[0])
+    said = str(refused.value)
+    assert said.startswith(f"OnlyBoxes can't act in {given}: it needs Box actions (the wrapper OneBox in docs/")

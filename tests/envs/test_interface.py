@@ -140,6 +140,45 @@ def test_the_wrapper_that_answers_wrongly_is_named():
         adapter("Answers-v0", wrappers=[FromZero])
 
 
+class Wider(gym.ObservationWrapper):
+    """Shows three numbers where its space, the environment's, says fewer."""
+
+    def observation(self, observation):
+        return np.zeros(3, np.float32)
+
+
+class Through(gym.Wrapper):
+    """Changes nothing."""
+
+
+class Hollow(gym.Wrapper):
+    """Forgets its environment."""
+
+    def __init__(self, env):
+        self.size = 1
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "name"),
+    [
+        ([Wider], "the wrapper Wider of CartPole-v1"),
+        ([Through, Wider], "the wrapper Wider of CartPole-v1"),
+        ([Wider, Through], "the wrapper Wider of CartPole-v1"),
+    ],
+)
+def test_the_wrapper_that_shows_what_its_space_is_not_is_named(wrappers, name):
+    with pytest.raises(UserError) as refused:
+        adapter("CartPole-v1", wrappers=wrappers)
+    assert str(refused.value).startswith(f"the observation of {name} is an array of shape (3,)")
+
+
+def test_a_wrapper_that_forgets_its_environment_is_named():
+    with pytest.raises(UserError) as refused:
+        adapter("CartPole-v1", wrappers=[Through, Hollow])
+    line = "env.wrappers[1]: Hollow has no environment inside: begin its __init__ with super().__init__(env)"
+    assert str(refused.value) == line
+
+
 @pytest.mark.parametrize("reward", [np.array([3.0]), np.array([[3.0]]), [3.0], torch.tensor([3.0]), np.float32(3), 3])
 def test_one_number_is_a_reward_in_whatever_it_comes(reward):
     env = adapter("Answers-v0", kwargs={"reward": reward})

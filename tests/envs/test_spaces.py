@@ -9,6 +9,7 @@ from recipes import sampled
 from running import parts
 
 from pgrun.envs.codecs import action_codec, observation_codec
+from pgrun.envs.reading import said
 from pgrun.errors import UserError
 from pgrun.loop.train import Clock, train
 
@@ -156,3 +157,11 @@ def test_discrete_actions_start_where_their_space_does():
     assert codec(torch.tensor([[1, 2, 3, 4]])).tolist() == [[[1, 2], [3, 4]]]
     space, codec = action_codec(worlds.ACTIONS["MultiBinaryGrid"])
     assert codec(torch.tensor([[1.0, 0, 0, 0, 0, 1.0]])).tolist() == [[[1, 0, 0], [0, 0, 1]]]
+
+
+def test_a_long_space_is_written_out():
+    seen = spaces.Dict({"cam": spaces.Box(0, 255, (16, 16, 3), np.uint8), "gear": spaces.MultiDiscrete([2] * 9)})
+    gear = "MultiDiscrete([2 2 2 2 2 2 2 2 2])"
+    text = f"Dict of 'cam': Box of shape (16, 16, 3) and type uint8, from 0 to 255, 'gear': {gear}"
+    assert said(seen) == text
+    assert said(spaces.Tuple((seen, spaces.Discrete(2)))) == f"Tuple of {text}, Discrete(2)"

@@ -116,8 +116,13 @@ def test_copies_in_processes_and_after_a_snapshot_see_the_same():
 
 def test_where_it_means_nothing_it_is_refused():
     for space in (spaces.Discrete(3), spaces.Box(0, 1, (2, 3, 4, 5)), spaces.MultiDiscrete([2, 2])):
-        with pytest.raises(UserError, match=r"env\.stack=4 is for vectors and images, and the observation of X is in"):
+        with pytest.raises(
+            UserError, match=r"env\.stack=4 is for vectors and images, and the observation of X is (a choice, )?in"
+        ):
             Stack(Counting(space), 4, "X")
+    several = spaces.Dict({"speed": spaces.Box(0, 1, (2,)), "gear": spaces.Discrete(3)})
+    with pytest.raises(UserError, match=r"and observation\['gear'\] of X is a choice, in Discrete\(3\): use"):
+        Stack(Counting(several), 4, "X")
     with pytest.raises(UserError, match=r"env\.backend=envpool takes no env\.stack=2"):
         gym_env(backend="envpool", stack=2)
     with pytest.raises(UserError, match=r"env\.stack=2 can't be put round one"):

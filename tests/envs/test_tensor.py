@@ -2,6 +2,7 @@
 
 import io
 
+import faulty
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -142,3 +143,29 @@ def test_other_actions_are_refused():
         canonical(spaces.MultiBinary(2))
     with pytest.raises(UserError, match="use Discrete or Box"):
         canonical(spaces.Discrete(3, start=1))
+
+
+@pytest.mark.parametrize("kind", faulty.BAD_WORLDS, ids=lambda kind: kind.__name__)
+def test_what_a_world_returns_is_checked_at_its_first_reset_and_step(kind):
+    def begin():
+        env = env_of(3, world=kind())
+        env.reset(1)
+        play(env, 1)
+
+    with pytest.raises(UserError) as refused:
+        begin()
+    assert str(refused.value) == faulty.BAD_WORLDS[kind].replace("NAME", f"faulty.{kind.__name__}")
+
+
+def test_it_is_checked_once():
+    class Later(faulty.Drift):
+        steps = 0
+
+        def step(self, state, action, rng):
+            self.steps += 1
+            outcome = super().step(state, action, rng)
+            return tuple(outcome) if self.steps > 1 else outcome
+
+    env = env_of(3, world=Later())
+    env.reset(1)
+    assert len(play(env, 3)) == 3

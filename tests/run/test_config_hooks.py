@@ -21,6 +21,7 @@ REFUSED = {
     "Breaks": "hooks.own: own_hooks.Breaks can't be made (ValueError: there is no key)",
     "Refuses": "hooks.own failed at check: KeyError: 'seed'",
     "Keeps": "hooks.own (own_hooks.Keeps) failed at state_dict: its state.file is a builtin_function_or_method",
+    "Nowhere": "hooks.own: own_hooks.Nowhere can't be had (",
     "Changes": "hooks.own: own_hooks.Changes needs at, what: give it as hooks.own.at=…",
 }
 

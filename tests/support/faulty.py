@@ -310,6 +310,36 @@ class Bits(Good):
     action_space = spaces.MultiBinary(3)
 
 
+class TupleAct(Good):
+    """Actions of two parts, one of them several numbers."""
+
+    action_space = spaces.Tuple((spaces.Discrete(2), spaces.Box(-1.0, 1.0, (1,), np.float32)))
+
+    def right(self, action):
+        return action[0] > 0
+
+
+class DictAct(Good):
+    action_space = spaces.Dict({"move": spaces.Discrete(2), "push": spaces.Box(-1.0, 1.0, (2,), np.float32)})
+
+    def right(self, action):
+        return action["move"] > 0
+
+
+class DeepAct(DictAct):
+    action_space = spaces.Dict({"move": spaces.Discrete(2), "rest": TupleAct.action_space})
+
+
+class WritesDeep(DeepAct):
+    def right(self, action):
+        action["rest"][1][:] = 0.0
+        return super().right(action)
+
+
+class UnboundedPart(DictAct):
+    action_space = spaces.Dict({"move": spaces.Discrete(2), "push": spaces.Box(-np.inf, np.inf, (2,), np.float32)})
+
+
 class Image(Good):
     observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
@@ -377,3 +407,56 @@ class DriftGlobal(Drift):
 class DriftNaN(Drift):
     def pay(self, state):
         return state.squeeze(-1) * float("nan")
+
+
+class DriftTuple(Drift):
+    def step(self, state, action, rng):
+        return tuple(super().step(state, action, rng))[:3]
+
+
+class DriftState(Drift):
+    def step(self, state, action, rng):
+        return super().step(state, action, rng)._replace(state=state.squeeze(-1))
+
+
+class DriftEnds(Drift):
+    def step(self, state, action, rng):
+        outcome = super().step(state, action, rng)
+        return outcome._replace(terminated=outcome.terminated.float())
+
+
+class DriftUnseen(Drift):
+    def observe(self, state):
+        raise NotImplementedError
+
+
+class DriftBare(Drift):
+    observe = World.observe
+
+
+class DriftRow(Drift):
+    def initial(self, n, rng):
+        return torch.rand(1, generator=rng)
+
+
+class DriftFlat(Drift):
+    def observe(self, state):
+        return state.squeeze(-1)
+
+
+class DriftDict(Drift):
+    obs_space = spaces.Dict({"x": Drift.obs_space})
+
+
+BAD_WORLDS = {  # the class -> the line that a run of it ends with, without its name
+    DriftWide: "the reward of NAME's step() is (3, 1): return (3,)",
+    DriftTuple: "NAME's step() returned a tuple of 3: return Outcome(state, reward=…, terminated=…)",
+    DriftState: "the state of NAME's step() is (3,): return (3, 1)",
+    DriftEnds: "the terminated of NAME's step() is of type torch.float32: return torch.bool, as x > 2.0 is",
+    DriftUnseen: "NAME failed in observe (NotImplementedError)",
+    DriftBare: "NAME has no observe() of its own: write observe(state)",
+    DriftRow: "the state of NAME's initial() is (1,) for 3 copies: return (3, …), a row for each copy",
+    DriftFlat: "the observation of NAME's observe() is (3,): return (3, 1)",
+    DriftDict: "NAME's observe() returned a Tensor of shape (3, 1) and type torch.float32: "
+    "return a dict of 'x', as obs_space says",
+}

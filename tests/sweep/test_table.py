@@ -57,6 +57,16 @@ def test_jobs_of_one_seed_each_have_no_second_table(tmp_path: Path, capsys: pyte
     assert "best: 2_lr=2 with 2.0" in said
 
 
+@pytest.mark.parametrize("minimize", [False, True])
+def test_of_equal_jobs_the_first_is_the_best(
+    minimize: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for lr in (2, 9, 10):
+        job(tmp_path, f"{lr}_lr={lr}", [f"lr={lr}"], 60.0)
+    table(tmp_path, set(), set(), minimize=minimize)
+    assert "best: 2_lr=2 with 60.0" in capsys.readouterr().out
+
+
 def test_of_many_jobs_the_best_and_the_failed_have_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for i in range(100):
         failed = i == 3

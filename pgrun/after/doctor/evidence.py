@@ -108,6 +108,9 @@ class Evidence:
         """Say in a sentence how the return went."""
         tag = RETURN if self.has(RETURN) else EVALUATION
         if not self.has(tag):
+            seen = {tag: len(self.values(tag)) for tag in (RETURN, EVALUATION) if self.has(tag, 1)}
+            for tag, points in seen.items():
+                return f"{tag} has {points} point{'s' * (points != 1)}, which is too few to tell whether it learns"
             return "no episode has ended yet that would tell whether it learns"
         first, last, _ = self.rise(tag)
         if self.learning and not self.risen(tag):

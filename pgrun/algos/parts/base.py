@@ -56,7 +56,10 @@ class Algorithm(Coefficients):
         super().__init__()
         if not isinstance(action_space, self.action_spaces):
             needs = " or ".join(space.__name__ for space in self.action_spaces)
-            says = f"{type(self).__name__} can't act in {action_space}: it needs {needs} actions"
+            theirs = getattr(action_space, "given", None) or action_space
+            says = f"{type(self).__name__} can't act in {theirs}: it needs {needs} actions"
+            if isinstance(action_space, Hybrid) and spaces.Box in self.action_spaces:
+                says += " (the wrapper OneBox in docs/masks-wrappers-spaces.md makes one Box of a Tuple)"
             raise WrongSpace(f"{says}; {self.elsewhere}" if self.elsewhere else says, action_space)
         self.obs_space, self.action_space = obs_space, action_space
         self.progress = 0.0  # the share of total_steps that is done; every schedule reads it

@@ -6,7 +6,7 @@ Shapes: B copies, N agents, *S one state, *O one observation, *A one action.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgrun.config.near_methods import check_methods as check_near_methods
 from pgrun.data.types import Obs, VectorEnv, action_mask, map_obs, to_blocks, width
-from pgrun.envs.checkup.findings import Hopeless, Report
+from pgrun.envs.checkup.findings import Hopeless, Report, found
 from pgrun.envs.pettingzoo import make_parallel
 from pgrun.envs.reading import said
-from pgrun.envs.tensor import TensorEnv, World
+from pgrun.envs.tensor import TensorEnv, World, canonical
+from pgrun.envs.world_answers import Fault, check_methods, initial_faults, name_of, observe_faults, step_faults
 from pgrun.errors import EnvFailed, UserError, told
 from pgrun.system.randomness import own_randomness
 
@@ -58,30 +60,36 @@ def check_functions(report: Report, world: World, seed: int) -> None:
     """Examine what a world's functions return, and that they leave their arguments alone."""
     rng = torch.Generator()
     rng.manual_seed(seed)
-    try:
-        env = TensorEnv(world=world, num_envs=B, max_episode_steps=None, seed=seed)
+    with found(report, "methods", "its methods"):
+        check_near_methods(type(world), name_of(world))
+    with found(report, "world", "the world"):
+        check_methods(world, World)
+        seen, taken = canonical(world.action_space)
+        action = taken(random_actions(seen, B, rng))
+    stop_if_broken(report)
+    with found(report, "initial raises", "initial()"):
         state = world.initial(B, rng)
-        before = state.clone()
-        action = random_actions(env.action_space, B, rng)
-        world.observe(state)
-        outcome = world.step(state, action.float() if action.is_floating_point() else action, rng)
-    except UserError as error:
-        report.add("world", "the world", str(error))
-        raise Hopeless from error
-    except Exception as error:
-        report.add("raises", "initial, observe or step", f"it raises {told(error)}")
-        raise Hopeless from error
+        add_faults(report, initial_faults(state, B))
+    stop_if_broken(report)
+    before = state.clone()
+    with found(report, "observe raises", "observe()"):
+        add_faults(report, observe_faults(world.observe(state), world.obs_space, B))
+    with found(report, "step raises", "step()"):
+        add_faults(report, step_faults(world.step(state, action, rng), before))
     if not torch.equal(state, before):
         report.add("writes", "step() or observe()", "it writes into the state that it is given", "return a new tensor")
-    for name, shape in (("reward", (B,)), ("terminated", (B,))):
-        x = getattr(outcome, name, None)
-        if not isinstance(x, Tensor) or tuple(x.shape) != shape:
-            came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            report.add(name, f"{name} of step()", f"with {B} copies it is {came}", f"return a tensor of shape ({B},)")
-    if isinstance(outcome.terminated, Tensor) and outcome.terminated.dtype is not torch.bool:
-        report.add(
-            "terminated", "terminated of step()", f"it is {outcome.terminated.dtype}", "return a tensor of torch.bool"
-        )
+    stop_if_broken(report)
+
+
+def add_faults(report: Report, faults: Iterable[Fault]) -> None:
+    """Add what is wrong with what a world's method returned."""
+    for fault in faults:
+        where = f"{fault.part}{fault.method}()"
+        report.add(where, where, f"it {fault.what}", fault.right)
+
+
+def stop_if_broken(report: Report) -> None:
+    """Raise Hopeless if something was found that breaks a run."""
     if report.breaks:
         raise Hopeless
 

@@ -21,7 +21,7 @@ from pgrun.envs.checkup.compare import check_apart, check_repeats, gymnasiums_ow
 from pgrun.envs.checkup.findings import Hopeless, Report, found
 from pgrun.envs.gymnasium import GymVectorEnv, action_codec, observation_codec
 from pgrun.envs.interface import check_methods, check_spaces, layers_of
-from pgrun.envs.make import given, log_mujoco_warnings, make, making
+from pgrun.envs.make import given, log_mujoco_warnings, make, making, unknown
 from pgrun.envs.masks import check_space
 from pgrun.envs.reading import FAR, WIDE, said
 from pgrun.envs.tensor import World
@@ -53,6 +53,8 @@ def check_environment(
         target = None
         if id not in gym.registry:
             target = named(id)
+            if isinstance(target, type) and issubclass(target, gym.Env):
+                raise UserError(unknown(id))
         try:
             if isinstance(target, type) and issubclass(target, World):
                 check_world(report, target, kwargs, max_episode_steps, steps, seed)
@@ -154,34 +156,50 @@ def examine_spaces(report: Report, env: gym.Env) -> None:
     with found(report, "mask", "observation_space"):
         if hint := check_space(given, actions, f"the observation of {report.name}"):
             report.add("mask's name", "observation_space", hint, breaks=False)
-    if isinstance(actions, spaces.Box):
-        low, high = actions.low.astype(np.float64), actions.high.astype(np.float64)
-        if (np.abs(low) >= FAR).any() or (np.abs(high) >= FAR).any():
-            report.add(
-                "no bounds",
-                "action_space",
-                f"{said(actions)} has coordinates without finite bounds: a policy's numbers arrive there as they are",
-                "give each coordinate a finite low and high; policies then act in [-1, 1], which is scaled to them",
-                breaks=False,
-            )
-        elif actions.dtype.kind == "f" and ((high - low) / 2.0).max(initial=0.0) > WIDE:
-            report.add(
-                "wide",
-                "action_space",
-                f"{said(actions)}: a policy's first actions are spread over all of that",
-                "give bounds that are meant, or env.wrappers=[ClipAction]",
-                breaks=False,
-            )
-        if (high == low).any():
-            report.add(
-                "point",
-                "action_space",
-                f"{said(actions)} leaves nothing to choose where low is high",
-                "leave that coordinate out",
-                breaks=False,
-            )
+    for where, part in action_parts(actions):
+        examine_bounds(report, part, where)
     if report.breaks:
         raise Hopeless
+
+
+def action_parts(space: gym.Space, where: str = "action_space") -> Iterator[tuple[str, gym.Space]]:
+    """Yield the parts of a space of actions, each with its place; the space itself if it has none."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
+            yield from action_parts(part, f"{where}[{key!r}]")
+    else:
+        yield where, space
+
+
+def examine_bounds(report: Report, actions: gym.Space, where: str) -> None:
+    """Examine the bounds of one part of the actions."""
+    if not isinstance(actions, spaces.Box):
+        return
+    low, high = actions.low.astype(np.float64), actions.high.astype(np.float64)
+    if (np.abs(low) >= FAR).any() or (np.abs(high) >= FAR).any():
+        report.add(
+            "no bounds",
+            where,
+            f"{said(actions)} has coordinates without finite bounds: a policy's numbers arrive there as they are",
+            "give each coordinate a finite low and high; policies then act in [-1, 1], which is scaled to them",
+            breaks=False,
+        )
+    elif actions.dtype.kind == "f" and ((high - low) / 2.0).max(initial=0.0) > WIDE:
+        report.add(
+            "wide",
+            where,
+            f"{said(actions)}: a policy's first actions are spread over all of that",
+            "give bounds that are meant, or env.wrappers=[ClipAction]",
+            breaks=False,
+        )
+    if (high == low).any():
+        report.add(
+            "point",
+            where,
+            f"{said(actions)} leaves nothing to choose where low is high",
+            "leave that coordinate out",
+            breaks=False,
+        )
 
 
 def examine_as_pgrun_runs_it(

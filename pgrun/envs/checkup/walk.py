@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -26,12 +26,13 @@ def leaves(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Return whether two observations are equal, NaN to NaN."""
-    one, other = dict(leaves(a)), dict(leaves(b))
-    if one.keys() != other.keys():
-        return False
+    """Return whether two observations or actions are equal part by part, NaN to NaN."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(x, b[key]) for key, x in a.items())
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(same, a, b))
     try:
-        return all(np.array_equal(x, other[key], equal_nan=np.asarray(x).dtype.kind == "f") for key, x in one.items())
+        return np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f")
     except (TypeError, ValueError):
         return True  # of something that can't be compared
 
@@ -92,7 +93,7 @@ class Walk:
             answer = self.env.step(action)
         except (Exception, SystemExit) as error:
             raise self.broke(f"step(){self.where}", error) from error
-        if not np.array_equal(kept, action):
+        if not same(kept, action):
             self.report.add(
                 "action",
                 f"step(){self.where}",

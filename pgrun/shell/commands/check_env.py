@@ -70,18 +70,31 @@ def counted(n: int, what: str) -> str:
 
 
 def read(arguments: Sequence[str]) -> tuple[dict[str, Any], int | None]:
-    """Read `key=value` words: an environment's arguments, and `env.max_episode_steps`."""
+    """Read `key=value` words as Hydra does: an environment's arguments, and `env.max_episode_steps`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
+    from pgrun.config.quoting import unreadable
+
+    found = OmegaConf.create()
     for text in arguments:
         if "=" not in text:
             raise UserError(f"can't read {text!r}: write key=value")
-    plain = [text.removeprefix("env.kwargs.") for text in arguments]
+        try:
+            override = OverridesParser.create().parse_override(text.lstrip("+").removeprefix("env.kwargs."))
+        except HydraException as error:
+            raise UserError(unreadable(text)) from error
+        if override.is_sweep_override():
+            raise UserError(f"{text}: one value at a time; a list is written in brackets, as [1,2]")
+        try:
+            OmegaConf.update(found, override.key_or_group, override.value(), force_add=True)
+        except (OmegaConfBaseException, ValueError) as error:
+            raise UserError(f"can't read {text}: {str(error).splitlines()[0]}") from error
     try:
-        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(plain), resolve=True)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        given: Any = OmegaConf.to_container(found, resolve=True)
+    except OmegaConfBaseException as error:
         raise UserError(f"can't read {' '.join(arguments)}: {str(error).splitlines()[0]}") from error
     settings = given.pop("env", {})
     if others := [key for key in settings if key != "max_episode_steps"]:

@@ -41,7 +41,7 @@ def conclude(study: Any, session: SweepSession, over_seeds: str, seeds: list[int
     states = [trial.state for trial in trials]
     results: dict[str, Any] = {"name": "optuna", "trials": {s.name.lower(): states.count(s) for s in TrialState}}
     if TrialState.COMPLETE in states:
-        best = study.best_trial
+        best = next(t for t in trials if t.state == TrialState.COMPLETE and t.value == study.best_value)  # the first
         weights, why_not = importance(study)
         results |= {"best_trial": best.number, "best_params": best.params, "best_value": best.value}
         results |= {"importance": weights} if weights else {}

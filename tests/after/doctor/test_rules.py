@@ -222,3 +222,15 @@ def test_symptoms_come_last() -> None:
     findings = examine({**STUCK, "policy__kl": 0.4}, {"optimizer.lr": 0.3}).findings
     assert [f.symptom for f in findings] == sorted(f.symptom for f in findings)
     assert findings[-1].rule == "no-better-than-random"
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ({"train/return": 2}, "train/return has 2 points, which is too few to tell whether it learns"),
+        ({"eval/return": 1}, "eval/return has 1 point, which is too few to tell whether it learns"),
+        ({"policy/kl": 9}, "no episode has ended yet that would tell whether it learns"),
+    ],
+)
+def test_too_few_points_are_said_to_be_few(points: dict[str, int], said: str) -> None:
+    assert Evidence({tag: Curve(STEPS[:n], FLAT[:n]) for tag, n in points.items()}).lasting() == said

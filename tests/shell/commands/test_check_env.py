@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from running import compose
 from shell import pgrun, pgrun_inside
+
+from pgrun.config.command_line import any_key
+from pgrun.shell.commands.check_env import read
 
 
 def test_findings_that_break_end_with_1(tmp_path: Path) -> None:
@@ -64,7 +69,9 @@ def test_an_environment_of_the_folder_and_its_arguments(tmp_path: Path) -> None:
         (("CartPole-v1", "size"), "write key=value"),
         (("CartPole-v1", "env.id=X"), "env.max_episode_steps"),
         (("CartPole-v1", "env.max_episode_steps=0"), "at least 1"),
-        (("CartPole-v1", "a=[1"), "can't read a=[1"),
+        (("CartPole-v1", "a=[1"), "can't read 'a=[1'"),
+        (("CartPole-v1", "a=1,2"), "one value at a time"),
+        (("faulty:Good",), "faulty:Good is not a registered Gymnasium environment; did you mean faulty:FaultyGood-v0?"),
         (("CartPole-v1", "a=${b}"), "can't read"),
     ],
 )
@@ -72,3 +79,10 @@ def test_what_cant_be_is_one_line(tmp_path: Path, arguments: tuple[str, ...], wo
     said = pgrun_inside("check-env", *arguments, cwd=tmp_path)
     assert said.code == 2
     assert words in said.line
+
+
+def test_arguments_are_read_as_a_run_reads_them() -> None:
+    words = ["a=nan", "b=1e3", "c=null", "d='1'", "e=[1,x]", "f.g=2", "f.h=true", "i=no", "j={k: 1.5}"]
+    found, limit = read([*words[:4], *(f"env.kwargs.{word}" for word in words[4:]), "env.max_episode_steps=7"])
+    theirs = OmegaConf.to_container(compose(*(any_key(f"env.kwargs.{word}") for word in words)).env.kwargs)
+    assert (repr(found), limit) == (repr(theirs), 7)
