@@ -118,3 +118,38 @@ def keys_of_packages(path: str, node: Mapping[str, Any] | None) -> Iterator[tupl
                 yield f"{path}.{name}", Setting(str(name), Any, said.get(str(name), ""), False, None, target)
     for key, value in node.items():
         yield from keys_of_packages(f"{path}.{key}" if path else str(key), value)
+
+
+def givers(key: str, *folders: Path) -> Iterator[tuple[str, str]]:
+    """Yield the members of groups whose files give a key a value, themselves or through files that they build on.
+
+    Args:
+        key: the dotted key.
+        folders: of configs, beside pgrun's and those of installed packages.
+    """
+    for folder in (config_dir(), *(package.folder for package in packages()), *folders):
+        files = {user: (base, content) for user, base, content in parts_in(folder)}
+        for user in files:
+            group, _, member = user.partition("=")
+            waiting, seen = [user], set()
+            while waiting:
+                base, content = files.get(file := waiting.pop(), ("", None))
+                if file in seen or not isinstance(content, dict):
+                    continue
+                seen.add(file)
+                if has(
+                    content, key if not base else key.removeprefix(f"{base}.") if key.startswith(f"{base}.") else ""
+                ):
+                    yield group, member
+                    break
+                waiting += [f"{group}={name}" for name in content.get("defaults") or () if isinstance(name, str)]
+
+
+def has(content: Mapping[str, Any], key: str) -> bool:
+    """Return whether nested plain values have a dotted key."""
+    node: Any = content
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.utils import instantiate
@@ -12,6 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from pgrun.data.callables import accepted
 from pgrun.errors import UserError
 from pgrun.trust.kinds import check_kinds
+
+
+class Missing(UserError):
+    """Arguments that a class needs and its config doesn't give.
+
+    Args:
+        target: the class's name.
+        names: of the arguments.
+        path: the config node's dotted path.
+    """
+
+    def __init__(self, target: str, names: Sequence[str], path: str) -> None:
+        super().__init__(f"{target} needs {', '.join(names)}, which its YAML does not give")
+        self.target, self.names, self.path = target, names, path
 
 
 def made(config: DictConfig, path: str) -> Any:
@@ -54,7 +68,7 @@ def call(config: DictConfig, path: str, **objects: Any) -> Any:
             if p.default is p.empty and key not in factory.keywords and key not in objects
         ]
         if missing:
-            raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
+            raise Missing(name, missing, path)
     return factory(**objects)
 
 
