@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pgrun.config.root import EXTRAS, GIVEN
 from pgrun.config.signatures import Part, Setting, Signature, signature
 from pgrun.config.suggest import likeness, nearest
+from pgrun.config.targets import why_not
 from pgrun.config.types import core, is_mapping, is_plain, may_be_null, problem, said, words
 from pgrun.config.walk import HYDRAS, ROOT, every_key, is_section, makes, taken_by
 from pgrun.errors import UserError
@@ -177,8 +178,7 @@ def check_part(key: str, node: DictConfig, used: set[str]) -> None:
     try:
         taken = taken_by(node._target_)
     except Exception as error:  # importing the user's code may raise anything
-        cause = error.__cause__ or error
-        text = f"{key}._target_={node._target_} can't be had ({type(cause).__name__}: {str(cause).splitlines()[-1]})"
+        text = f"{key}._target_={node._target_} can't be had ({why_not(error)})"
         raise WrongSetting(f"{key}._target_", text) from error
     if taken is not None:
         check_keys(key, node, taken, used)
