@@ -44,16 +44,20 @@ class Entry:
             users.append(user)
 
 
-def index() -> dict[str, Entry]:
-    """Every key of every shipped config that has a declaration, by name."""
+def index(folder: Path | None = None) -> dict[str, Entry]:
+    """List every key of every config that has a declaration, by name.
+
+    Args:
+        folder: of the user's own configs, beside the shipped ones and those of installed packages.
+    """
     found: dict[str, Entry] = {}
     for key, setting in root_keys():
         found.setdefault(key, Entry(key)).add(setting, "")
     for user, base, content in parts_in(config_dir()):
         for key, setting in keys_of_parts(base, content):
             found.setdefault(key, Entry(key)).add(setting, user)
-    for package in packages():
-        for user, base, content in parts_in(package.folder):
+    for place in (*(package.folder for package in packages()), *([] if folder is None else [folder])):
+        for user, base, content in parts_in(place):
             for key, setting in (*keys_of_parts(base, content), *keys_of_packages(base, content)):
                 known = found.get(key)
                 if known and not setting.meaning:  # it inherits the key, most likely
