@@ -48,19 +48,17 @@ def translate(error: BaseException, argv: Sequence[str], taken: Callable[[str], 
     if isinstance(error, OverrideParseException):
         return f"can't read {error.override!r}: write key=value, quoted where the shell would take it apart"
     if match := re.search(r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':\n((?:\t.*\n?)+)", text):
-        group = match[2]
-        return unknown_member(
-            group, match[1].removeprefix(f"{group}/"), [line.strip() for line in match[3].splitlines() if line.strip()]
-        )
+        there = [line.strip() for line in match[3].splitlines() if line.strip()]
+        return unknown_member(match[2], match[1].removeprefix(f"{match[2]}/"), there, argv)
     if (match := re.search(r"In '([^']*)/([^'/]*)': Could not find '\1/([^']+)/([^'/]+)'", text)) and (
         wrong := relative(match[1], match[2], f"{match[3]}/{match[4]}", argv)
     ):
         return wrong
     if match := re.search(r"In '[^']*': Could not find '([^']+)/([^'/]+)'", text):
         there = [line.strip() for line in text.splitlines() if line.startswith("\t")]
-        return unknown_member(match[1], match[2], there)
+        return unknown_member(match[1], match[2], there, argv)
     if match := re.search(r"Could not load '([^']+)/([^'/]+)'", text):  # one of a list, as +sweep=[ppo,joblib]
-        return unknown_member(match[1], match[2], list(members(match[1])))
+        return unknown_member(match[1], match[2], list(members(match[1])), argv)
     if match := re.search(r"Could not (?:override|delete|append[^']*) '?([^'\n]+)'?", text):
         return unknown_key(match[1].rstrip("."), argv, taken)
     if match := re.search(r"Error merging override \+{0,2}([\w.]+)=(.*)", text):
@@ -98,11 +96,14 @@ def other_kind(key: str) -> str:
     return f"should be {kind_of_node(core(entry.settings[0].type))}"
 
 
-def unknown_member(group: str, name: str, there: list[str]) -> str:
+def unknown_member(group: str, name: str, there: list[str], argv: Sequence[str]) -> str:
     """Describe a group's unknown member, such as `algo=pp0`, and list the known ones, nearest first.
 
-    For an environment without a file, say how to have it.
+    For an environment without a file, say how to have it; and so for a file of the user's that lies in a folder here.
     """
+    if user_folder(argv) is None and (here := sorted(Path.cwd().glob(f"*/{group}/{name}.yaml"))):
+        folder = shown(here[0].parents[group.count("/") + 1])
+        return f"{group}={name} is not known, but {shown(here[0])} is here: add --config-dir {folder}"
     if group in ("env", "env/ALE") and (advice := other_env("/".join([*group.split("/")[1:], name]))):
         return advice
     broken = "".join(f"; {fault}" for fault in faults() if " is broken: " in fault)  # which might have had it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pgrun.config.root import EXTRAS, GIVEN
 from pgrun.config.signatures import Part, Setting, Signature, signature
 from pgrun.config.suggest import likeness, nearest
-from pgrun.config.targets import why_not
+from pgrun.config.targets import find, why_not
 from pgrun.config.types import core, is_mapping, is_plain, may_be_null, problem, said, words
 from pgrun.config.walk import HYDRAS, ROOT, every_key, is_section, makes, taken_by
 from pgrun.errors import UserError
@@ -221,7 +222,22 @@ def unknown(key: str, path: str, settings: dict[str, Setting], taken: Signature)
     )
     hint = f"; did you mean {path + '.' if path else ''}{close[0]}?" if close else ""
     who = "" if taken.owner.startswith("pgrun.config.") else f": {short(taken.owner)} takes no {name!r}"
+    if annotates(taken.owner, name):
+        hint = f", which it annotates only: write @dataclass(kw_only=True) above class {last(taken.owner)}"
     return f"there is no key {key}{who}{hint}"
+
+
+def annotates(owner: str, name: str) -> bool:
+    """Return whether a class of the user's has an annotation by this name, as a dataclass's field would be."""
+    if owner.startswith("pgrun."):
+        return False
+    own = [base for base in getattr(find(owner), "__mro__", ()) if not base.__module__.startswith("pgrun.")]
+    return any(name in inspect.get_annotations(base) for base in own)
+
+
+def last(name: str) -> str:
+    """Return the last part of a dotted name."""
+    return name.rpartition(".")[2]
 
 
 def short(owner: str) -> str:

@@ -13,6 +13,7 @@ from pgrun.config.packages import faults, is_package
 from pgrun.config.paths import config_dir
 from pgrun.config.places import where, whose
 from pgrun.config.resolve import renew_targets
+from pgrun.config.root import KINDS
 from pgrun.config.unknown_keys import task_part
 from pgrun.config.values import WrongSetting, validate
 from pgrun.config.walk import make_absolute
@@ -21,6 +22,7 @@ from pgrun.run.console import remark
 from pgrun.run.instantiate import Missing
 from pgrun.trust.code import top_names
 from pgrun.trust.finder import allow
+from pgrun.trust.kinds import check_class
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
@@ -66,12 +68,24 @@ def check(config: DictConfig) -> None:
     try:
         validate(task_part(config), choices)
     except WrongSetting as error:
+        check_kind(config, error.key)
         given = {o.lstrip("+~").partition("=")[0] for o in config.hydra.overrides.task}
         if error.key in given:
             raise
         folder = own_folder(config)
         place = whose(folder, error.lacked_by, choices) if error.lacked_by else where(folder, error.key, choices)
         raise UserError(f"{error}{place}") from error
+
+
+def check_kind(config: DictConfig, key: str) -> None:
+    """Raise UserError if a wrong key is one of a part whose class, the user's, is of another kind than its slot takes.
+
+    All keys of such a part are likely to be wrong.
+    """
+    slot = key.rpartition(".")[0]
+    node = OmegaConf.select(config, slot) if slot in KINDS else None
+    if isinstance(node, DictConfig) and not str(node.get("_target_", "pgrun.")).startswith("pgrun."):
+        check_class(slot, node._target_, KINDS[slot])
 
 
 def own_folder(config: DictConfig) -> Path | None:

@@ -88,3 +88,26 @@ def test_an_argument_that_came_later(own):
     says = "my_own_key.MyOwnKey needs entropy_coef, more, which its YAML does not give (conf/algo/my_own_key.yaml)"
     assert refused.line == f"pgrun: {says}"
     assert not (own / "again").exists()
+
+
+def test_a_field_that_is_only_annotated(own):
+    code = own / "my_own_keys_net.py"
+    text = code.read_text()
+    assert "@dataclass(kw_only=True)\n" in text
+    code.write_text(text.replace("@dataclass(kw_only=True)\n", ""))
+    with pytest.raises(UserError) as refused:
+        pgrun.compose("algo=ppo", "network=my_own_keys_net", config_dir="conf")
+    assert str(refused.value) == (
+        "there is no key network.blocks: my_own_keys_net.MyOwnKeysNet takes no 'blocks', which it annotates only: "
+        "write @dataclass(kw_only=True) above class MyOwnKeysNet (conf/network/my_own_keys_net.yaml, line 3)"
+    )
+
+
+def test_a_class_of_another_kind(own):
+    for target in ("my_own_keys_net.MyOwnKeysNetEncoder", "torch.nn.Linear"):
+        with pytest.raises(UserError) as refused:
+            pgrun.compose("algo=ppo", "network=my_own_keys_net", f"network._target_={target}", config_dir="conf")
+        assert str(refused.value) == (
+            f"network._target_={target} is no class of the kind that this takes: one that is a "
+            "pgrun.nn.encoders.Network; use network=cnn, gru, lstm, mlp, mlp_agents or mlp_large"
+        )
