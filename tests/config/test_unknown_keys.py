@@ -53,7 +53,13 @@ def own(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize(("word", "says"), WRONG, ids=[word for word, _ in WRONG])
+LONGER = ("algo.value_coeff=0.1", "algo.gama=0.1", "network.block=3", "algo/advantge=gae")
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [pytest.param(*case, id=case[0], marks=[pytest.mark.slow] if case[0] in LONGER else []) for case in WRONG],
+)
 def test_a_key_of_ones_own(word, says, own):
     with pytest.raises(UserError) as refused:
         pgrun.compose("algo=my_own_key", "network=my_own_keys_net", word, config_dir="conf")
@@ -72,6 +78,7 @@ def test_a_sweep_s_own_keys(own):
     assert "did you mean algo.value_coef?" in refused.line
 
 
+@pytest.mark.slow
 def test_an_argument_that_came_later(own):
     small = ("total_steps=32", "num_envs=2", "eval.every=null", "eval.final_episodes=1", "eval.max_steps=5")
     line = ("--config-dir", "conf", "algo=my_own_key", *small, "hydra.run.dir=run")
