@@ -223,12 +223,12 @@ def claim_dir(config: DictConfig, folders: FreeFolders) -> Claim:
 
 
 @contextmanager
-def heard(argv: Sequence[str]) -> Iterator[None]:
+def heard() -> Iterator[None]:
     """Let exceptions in a callback through Hydra, as a `Refusal`."""
     try:
         yield
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        raise Refusal(told(error, argv)) from error
+        raise Refusal(told(error, RUNNING.get().argv)) from error
     except Exception as error:
         raise Refusal(error) from error
 
@@ -241,7 +241,7 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check and build the run."""
-        with heard(config.hydra.overrides.task):
+        with heard():
             check_dir(config)
             check_tuning(config)
             app = RUNNING.get()
@@ -251,7 +251,7 @@ class CheckFirst(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check every swept value, with the other keys at their first, before the sweep's directory is made."""
-        with heard(config.hydra.overrides.task):
+        with heard():
             check_plugins(config)
             check_tuning(config)
             refuse_empty("hydra.sweep.dir", str(config.hydra.sweep.dir))
@@ -263,7 +263,7 @@ class CheckFirst(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of the jobs, and set the exit code."""
-        with heard(config.hydra.overrides.task):
+        with heard():
             app, minimize = RUNNING.get(), config.hydra.sweeper.get("direction") == "minimize"
             if app.session is not None:
                 app.sweep_code = app.session.conclude(minimize=minimize, records=config.hydra.output_subdir)

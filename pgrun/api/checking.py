@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.api.arguments import Override, PathLike, check_whole, find_code
+from pgrun.api.arguments import Override, PathLike, check_names, check_whole, find_code
 from pgrun.api.independent import independent
 from pgrun.api.words import command_line
 from pgrun.config.command_line import whole_numbers
@@ -48,6 +48,7 @@ def reproduce(
 
     if until is not None:
         check_whole("until", until, 1)
+    check_names(reproduce, settings)
     words = [whole_numbers(text) for text in command_line(overrides, settings)]
     find_code(config_dir)
     place = None if into is None else Path(into)

@@ -18,10 +18,14 @@ from pgrun.config.hydra_errors import instantiation, translate
 from pgrun.config.paths import config_dir
 from pgrun.config.quoting import explained
 from pgrun.config.resolve import resolved
+from pgrun.config.signatures import Signature
 from pgrun.config.tuning import check_tuning
+from pgrun.config.walk import known_of
 from pgrun.errors import UserError
 from pgrun.run.preflight import check
 from pgrun.sweep.resolvers import register_resolvers
+from pgrun.trust.code import top_names
+from pgrun.trust.finder import allow
 
 
 def checked_config(argv: Sequence[str]) -> DictConfig:
@@ -50,4 +54,10 @@ def told(error: Exception, argv: Sequence[str]) -> UserError:
         return UserError(instantiation(error))
     if isinstance(error, YAMLError):
         return UserError(yaml_line(error))
-    return UserError(explained(error, argv) or translate(error, argv))
+    return UserError(explained(error, argv) or translate(error, argv, own_too))
+
+
+def own_too(target: str) -> Signature | None:
+    """Return the arguments of a class or function, the user's own too; None if they can't be known."""
+    allow(top_names({"_target_": target}))
+    return known_of(target)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pgrun.api.app import App
-from pgrun.api.arguments import Override, PathLike, check_whole, find_code
+from pgrun.api.arguments import Override, PathLike, check_names, check_whole, find_code
 from pgrun.api.composing import checked_config
 from pgrun.api.independent import ONE_AT_A_TIME, independent, undisturbed
 from pgrun.api.runs import Run
@@ -40,6 +40,7 @@ def train(*overrides: Override, config_dir: PathLike | None = None, quiet: bool 
         UserError: a setting is wrong, and nothing is written; or an environment failed.
         Diverged: the run diverged; its last good checkpoint is kept.
     """
+    check_names(train, settings)
     argv = command_line(overrides, settings, config_dir)
     find_code(config_dir)
     ended = App(argv, begin=time.perf_counter(), own_log=True, quiet=quiet).run()
@@ -79,6 +80,7 @@ def resume(
     """
     from pgrun.run.resuming import resume_run
 
+    check_names(resume, settings)
     words = command_line(overrides, settings)
     find_code(config_dir)
     went = resume_run(
@@ -125,6 +127,7 @@ def evaluate(
     check_whole("episodes", episodes, 1)
     if seed is not None:
         check_whole("seed", seed, 0)
+    check_names(evaluate, settings)
     words = command_line(overrides, settings)
     find_code(config_dir)
     return evaluate_checkpoint(

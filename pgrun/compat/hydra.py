@@ -15,7 +15,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
-from hydra._internal.utils import _locate as locate
 from hydra._internal.utils import _run_hydra as run_hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_store import ConfigStore
@@ -38,7 +37,6 @@ __all__ = [
     "get_args_parser",
     "get_overrides_dirname",
     "hydra_kept",
-    "locate",
     "run_hydra",
     "run_once",
     "serve_files_by",

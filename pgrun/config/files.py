@@ -194,21 +194,3 @@ def grouped(entry: dict[str, Any]) -> str:
     key, value = next(iter(entry.items()), ("", ""))
     words = str(key).split("@")[0].split()
     return f"{words[-1]}/{value}" if words and words[-1].startswith("/") and "override" not in words else ""
-
-
-def where(folder: Path | None, key: str, choices: Mapping[str, str]) -> str:
-    """Find where a file of the user's has a key; -> as ` (conf/experiment/x.yaml, line 3)`; empty where none has.
-
-    Args:
-        folder: the user's folder.
-        key: the dotted key.
-        choices: the members that were chosen of each group: their files are looked at first.
-    """
-    if folder is None:
-        return ""
-    name = key.rpartition(".")[2]
-    chosen = [folder / group.partition("@")[0] / f"{member}.yaml" for group, member in choices.items()]
-    for path in [*(path for path in chosen if path.is_file()), *sorted(folder.rglob("*.yaml"))]:
-        if line := line_of(path, name):
-            return f" ({shown(path)}{line})"
-    return ""

@@ -30,10 +30,11 @@ def members(group: str, *folders: Path) -> dict[str, str]:
 
 
 def commented(folder: Path) -> dict[str, str]:
-    """List the configs in a folder with the first line of comment in each."""
+    """List the configs in a folder with the first line of comment in each that is not its own name."""
     found = {}
     for path in sorted(folder.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
-        comment = next((line for line in lines if line.startswith("# ") and not line.startswith("# @")), "# ")
+        said = (line for line in lines if line.startswith("# ") and not line.startswith("# @"))
+        comment = next((line for line in said if not line.endswith(f"/{path.parent.name}/{path.name}")), "# ")
         found[path.stem] = comment.removeprefix("# ").strip()
     return found

@@ -44,16 +44,20 @@ class Entry:
             users.append(user)
 
 
-def index() -> dict[str, Entry]:
-    """Every key of every shipped config that has a declaration, by name."""
+def index(folder: Path | None = None) -> dict[str, Entry]:
+    """List every key of every config that has a declaration, by name.
+
+    Args:
+        folder: of the user's own configs, beside the shipped ones and those of installed packages.
+    """
     found: dict[str, Entry] = {}
     for key, setting in root_keys():
         found.setdefault(key, Entry(key)).add(setting, "")
     for user, base, content in parts_in(config_dir()):
         for key, setting in keys_of_parts(base, content):
             found.setdefault(key, Entry(key)).add(setting, user)
-    for package in packages():
-        for user, base, content in parts_in(package.folder):
+    for place in (*(package.folder for package in packages()), *([] if folder is None else [folder])):
+        for user, base, content in parts_in(place):
             for key, setting in (*keys_of_parts(base, content), *keys_of_packages(base, content)):
                 known = found.get(key)
                 if known and not setting.meaning:  # it inherits the key, most likely
@@ -118,3 +122,38 @@ def keys_of_packages(path: str, node: Mapping[str, Any] | None) -> Iterator[tupl
                 yield f"{path}.{name}", Setting(str(name), Any, said.get(str(name), ""), False, None, target)
     for key, value in node.items():
         yield from keys_of_packages(f"{path}.{key}" if path else str(key), value)
+
+
+def givers(key: str, *folders: Path) -> Iterator[tuple[str, str]]:
+    """Yield the members of groups whose files give a key a value, themselves or through files that they build on.
+
+    Args:
+        key: the dotted key.
+        folders: of configs, beside pgrun's and those of installed packages.
+    """
+    for folder in (config_dir(), *(package.folder for package in packages()), *folders):
+        files = {user: (base, content) for user, base, content in parts_in(folder)}
+        for user in files:
+            group, _, member = user.partition("=")
+            waiting, seen = [user], set()
+            while waiting:
+                base, content = files.get(file := waiting.pop(), ("", None))
+                if file in seen or not isinstance(content, dict):
+                    continue
+                seen.add(file)
+                if has(
+                    content, key if not base else key.removeprefix(f"{base}.") if key.startswith(f"{base}.") else ""
+                ):
+                    yield group, member
+                    break
+                waiting += [f"{group}={name}" for name in content.get("defaults") or () if isinstance(name, str)]
+
+
+def has(content: Mapping[str, Any], key: str) -> bool:
+    """Return whether nested plain values have a dotted key."""
+    node: Any = content
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True

@@ -16,3 +16,8 @@ def nearest(word: str, names: Iterable[str], n: int) -> list[str]:
         return (-(difflib.SequenceMatcher(None, word, low).ratio() + last), name)
 
     return sorted(names, key=likeness)[:n]
+
+
+def likeness(word: str, name: str) -> float:
+    """Measure how similar two words are, from 0 to 1."""
+    return difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,10 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pgrun.config.root import EXTRAS, GIVEN
 from pgrun.config.signatures import Part, Setting, Signature, signature
-from pgrun.config.suggest import nearest
+from pgrun.config.suggest import likeness, nearest
+from pgrun.config.targets import find, why_not
 from pgrun.config.types import core, is_mapping, is_plain, may_be_null, problem, said, words
 from pgrun.config.walk import HYDRAS, ROOT, every_key, is_section, makes, taken_by
 from pgrun.errors import UserError
+
+AT_ROOT = "let its file begin with '# @package _global_', above any other comment"
+CALLED = ("algo", "env", "collector", "memory", "parallel")  # what the run makes with objects that only it has
 
 
 class WrongSetting(UserError):
@@ -23,11 +29,12 @@ class WrongSetting(UserError):
     Args:
         key: its dotted name.
         message: what is wrong, and what would be right.
+        lacked_by: the node that lacks it, if it is one that should be there.
     """
 
-    def __init__(self, key: str, message: str) -> None:
+    def __init__(self, key: str, message: str, lacked_by: str = "") -> None:
         super().__init__(message)
-        self.key = key
+        self.key, self.lacked_by = key, lacked_by
 
 
 def validate(config: DictConfig, choices: Mapping[str, str] | None = None) -> None:
@@ -59,13 +66,14 @@ def check_packages(config: DictConfig, choices: Mapping[str, str], root: Signatu
     """
     for group, member in choices.items():
         node = group.partition("@")[0].split("/")[0]
+        inside = config.get(node)
         if node in config and node not in root.settings and node not in used:
-            inside = config[node]
             first = f"{node}.{next(map(str, inside), '')}" if isinstance(inside, DictConfig) else node
-            raise WrongSetting(
-                first.rpartition(".")[2] or node,
-                f"{group}={member} sets {first}, which nothing reads: let its file begin with '# @package _global_'",
-            )
+        elif node == group and isinstance(inside, DictConfig) and isinstance(inside.get(node), DictConfig):
+            first = f"{node}.{node}"
+        else:
+            continue
+        raise WrongSetting(first, f"{group}={member} sets {first}, which nothing reads: {AT_ROOT}")
 
 
 def check_eval_env(config: DictConfig, used: set[str]) -> None:
@@ -102,6 +110,10 @@ def check_keys(path: str, node: DictConfig, taken: Signature, used: set[str]) ->
             key = f"{path}.{name}"
             raise WrongSetting(key, f"{key} is no key: the run itself gives {name} to {short(taken.owner)}")
         settings.pop(name, None)
+    misspelt = any(meant(name) == "_partial_" != name for name in map(str, node))
+    if path in CALLED and not node.get("_partial_") and not misspelt:
+        text = f"{path} lacks _partial_: true, as the run itself gives arguments to {short(taken.owner)}, too"
+        raise WrongSetting(f"{path}._partial_", text, lacked_by=path)
     for name in map(str, node):
         key = f"{path}.{name}" if path else name
         if OmegaConf.is_missing(node, name):
@@ -111,12 +123,13 @@ def check_keys(path: str, node: DictConfig, taken: Signature, used: set[str]) ->
         setting = settings.get(name)
         if setting is not None:
             check_value(key, node[name], setting.type, used)
-        elif not taken.open and key not in used:
+        elif not taken.open and (makes(node) or key not in used):  # whoever else reads it: here it would fail
             raise WrongSetting(key, unknown(key, path, settings, taken))
     for name, setting in settings.items():
         if setting.required and name not in node:
             key = f"{path}.{name}" if path else name
-            raise WrongSetting(key, f"{key} is missing: {short(taken.owner)} needs it; {advice(key, setting.type)}")
+            text = f"{key} is missing: {short(taken.owner)} needs it; {advice(key, setting.type)}"
+            raise WrongSetting(key, text, lacked_by=path)
 
 
 def check_value(key: str, value: Any, type_: Any, used: set[str]) -> None:
@@ -136,7 +149,12 @@ def check_value(key: str, value: Any, type_: Any, used: set[str]) -> None:
             for name in map(str, value):
                 check_value(f"{key}.{name}", value[name], kinds[-1], used)
         elif isinstance(inner, Part) and not (len(value) == 0 and may_be_null(type_)):
-            raise WrongSetting(key, f"{key} has no _target_, which says what it makes; {advice(key, type_)}")
+            if near := [name for name in map(str, value) if meant(name) == "_target_"]:
+                raise WrongSetting(
+                    f"{key}.{near[0]}", f"{key}.{near[0]} should be {key}._target_: it says what is made"
+                )
+            text = f"{key} has no _target_, which says what it makes; {advice(key, type_)}"
+            raise WrongSetting(f"{key}._target_", text, lacked_by=key)
         return
     if isinstance(value, ListConfig):
         for i, item in enumerate(value):
@@ -161,8 +179,7 @@ def check_part(key: str, node: DictConfig, used: set[str]) -> None:
     try:
         taken = taken_by(node._target_)
     except Exception as error:  # importing the user's code may raise anything
-        cause = error.__cause__ or error
-        text = f"{key}._target_={node._target_} can't be had ({type(cause).__name__}: {str(cause).splitlines()[-1]})"
+        text = f"{key}._target_={node._target_} can't be had ({why_not(error)})"
         raise WrongSetting(f"{key}._target_", text) from error
     if taken is not None:
         check_keys(key, node, taken, used)
@@ -191,13 +208,36 @@ def advice(key: str, type_: Any, name: str = "NAME") -> str:
     return f"as {key}=…, {words(type_)}"
 
 
+def meant(name: str) -> str:
+    """Return the key of Hydra's that a name is nearly one of, as `target` is of `_target_`; empty if there is none."""
+    close = difflib.get_close_matches(name.strip("_"), [key.strip("_") for key in HYDRAS], 1, 0.85)
+    return f"_{close[0]}_" if close else ""
+
+
 def unknown(key: str, path: str, settings: dict[str, Setting], taken: Signature) -> str:
     """Describe an unknown key, and suggest the nearest one."""
     name = key.rpartition(".")[2]
-    close = nearest(name, settings, 1)
+    close = (
+        [meant(name)] if meant(name) else [near for near in nearest(name, settings, 1) if likeness(name, near) > 0.5]
+    )
     hint = f"; did you mean {path + '.' if path else ''}{close[0]}?" if close else ""
     who = "" if taken.owner.startswith("pgrun.config.") else f": {short(taken.owner)} takes no {name!r}"
+    if annotates(taken.owner, name):
+        hint = f", which it annotates only: write @dataclass(kw_only=True) above class {last(taken.owner)}"
     return f"there is no key {key}{who}{hint}"
+
+
+def annotates(owner: str, name: str) -> bool:
+    """Return whether a class of the user's has an annotation by this name, as a dataclass's field would be."""
+    if owner.startswith("pgrun."):
+        return False
+    own = [base for base in getattr(find(owner), "__mro__", ()) if not base.__module__.startswith("pgrun.")]
+    return any(name in inspect.get_annotations(base) for base in own)
+
+
+def last(name: str) -> str:
+    """Return the last part of a dotted name."""
+    return name.rpartition(".")[2]
 
 
 def short(owner: str) -> str:

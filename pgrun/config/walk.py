@@ -14,6 +14,7 @@ from pgrun.config import ranges
 from pgrun.config.ranges import Place
 from pgrun.config.root import EXTRAS
 from pgrun.config.signatures import Part, Setting, Signature, signature
+from pgrun.config.targets import find
 from pgrun.config.types import core, is_mapping, names_a_file
 
 ROOT = "pgrun.config.root.Root"
@@ -40,9 +41,7 @@ def known_of(target: str) -> Signature | None:
 
 def of_users(target: str) -> Signature | None:
     """Return the arguments of a class or function of the user, and those inherited from pgrun's."""
-    from pgrun.compat.hydra import locate  # hydra.utils.get_object logs what goes wrong, on stdout
-
-    made: Any = locate(target)
+    made: Any = find(target)
     settings: dict[str, Setting] = {}
     classes = made.__mro__ if inspect.isclass(made) else (made,)
     for base in classes:

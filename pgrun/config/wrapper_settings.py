@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from contextlib import suppress
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 from omegaconf import OmegaConf
 
-from pgrun.errors import UserError, told
+from pgrun.config.targets import NotThere, find, why_not
+from pgrun.errors import UserError
 
 FORM = "{_target_: module.Class, _partial_: true, …}"
 
@@ -68,28 +68,13 @@ def takes_environment(target: Any, arguments: dict[str, Any]) -> bool:
 
 def _found(path: str, key: str) -> Any:
     """Return the object that a dotted path names."""
-    *parents, name = path.split(".")
-    if not parents:
-        near = difflib.get_close_matches(name, gym.wrappers.__all__, 2)
+    if "." not in path:
+        near = difflib.get_close_matches(path, gym.wrappers.__all__, 2)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise UserError(f"{key}: gymnasium.wrappers has no {name}{hint}; one of yours is named module.Class")
-    for depth in range(len(parents), 0, -1):
-        module = ".".join(parents[:depth])
-        try:
-            found: Any = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-                continue
-            raise UserError(f"{key}: {module} can't be imported ({told(error)})") from error
-        except Exception as error:
-            raise UserError(f"{key}: {module} can't be imported ({told(error)})") from error
-        for part in [*parents[depth:], name]:
-            if not hasattr(found, part):
-                near = difflib.get_close_matches(part, dir(found), 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                raise UserError(f"{key}: {getattr(found, '__name__', module)} has no {part}{hint}")
-            found = getattr(found, part)
-        return found
-    raise UserError(
-        f"{key}: there is no module {parents[0]}; a module of yours is found in the folder where pgrun runs"
-    )
+        raise UserError(f"{key}: gymnasium.wrappers has no {path}{hint}; one of yours is named module.Class")
+    try:
+        return find(path)
+    except NotThere as error:
+        raise UserError(f"{key}: {error}") from error
+    except Exception as error:
+        raise UserError(f"{key}: {path} can't be had ({why_not(error)})") from error

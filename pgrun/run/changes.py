@@ -21,6 +21,8 @@ from pgrun.config.values import validate_keys
 from pgrun.config.walk import keys
 from pgrun.data.callables import accepted
 from pgrun.errors import UserError
+from pgrun.run.console import shown
+from pgrun.run.instantiate import Missing
 from pgrun.trust.code import top_names
 
 
@@ -99,6 +101,11 @@ def report_stale_config(folder: Path) -> Iterator[None]:
     """Say in one line what can't be built of a run directory's config; another version may have written it."""
     try:
         yield
+    except Missing as error:  # it was made before the class took them: a run's config has all that its class then took
+        names = ", ".join(error.names)
+        raise UserError(
+            f"{shown(folder)} was made before {error.target} took {names}: give {names} a default"
+        ) from error
     except HydraException as error:  # a class that the config names is no longer there, say
         raise UserError(instantiation(error)) from error
     except OmegaConfBaseException as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.utils import instantiate
@@ -14,6 +14,20 @@ from pgrun.config.near_methods import check_methods
 from pgrun.data.callables import accepted
 from pgrun.errors import UserError
 from pgrun.trust.kinds import check_kinds, targets
+
+
+class Missing(UserError):
+    """Arguments that a class needs and its config doesn't give.
+
+    Args:
+        target: the class's name.
+        names: of the arguments.
+        path: the config node's dotted path.
+    """
+
+    def __init__(self, target: str, names: Sequence[str], path: str) -> None:
+        super().__init__(f"{target} needs {', '.join(names)}, which its YAML does not give")
+        self.target, self.names, self.path = target, names, path
 
 
 def made(config: DictConfig, path: str) -> Any:
@@ -60,7 +74,7 @@ def call(config: DictConfig, path: str, **objects: Any) -> Any:
             if p.default is p.empty and key not in factory.keywords and key not in objects
         ]
         if missing:
-            raise UserError(f"{name} needs {', '.join(missing)}, which its YAML does not give")
+            raise Missing(name, missing, path)
     return factory(**objects)
 
 

@@ -8,17 +8,21 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.config.files import where
-from pgrun.config.hydra_errors import instantiation, task_part
+from pgrun.config.hydra_errors import instantiation
 from pgrun.config.packages import faults, is_package
 from pgrun.config.paths import config_dir
+from pgrun.config.places import where, whose
 from pgrun.config.resolve import renew_targets
+from pgrun.config.root import KINDS
+from pgrun.config.unknown_keys import task_part
 from pgrun.config.values import WrongSetting, validate
 from pgrun.config.walk import make_absolute
 from pgrun.errors import UserError, WrongSpace
 from pgrun.run.console import remark
+from pgrun.run.instantiate import Missing
 from pgrun.trust.code import top_names
 from pgrun.trust.finder import allow
+from pgrun.trust.kinds import check_class
 
 
 def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
@@ -36,6 +40,9 @@ def prepare(config: DictConfig, *, fresh: bool = True) -> Any:
     except WrongSpace as error:
         able = [name for name, algorithm in algorithms().items() if isinstance(error.space, algorithm.action_spaces)]
         raise UserError(f"{error}; algo={', '.join(able)} can act there") from error
+    except Missing as error:
+        choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+        raise UserError(f"{error}{whose(own_folder(config), error.path, choices)}") from error
     except HydraException as error:
         raise UserError(instantiation(error)) from error
 
@@ -61,10 +68,24 @@ def check(config: DictConfig) -> None:
     try:
         validate(task_part(config), choices)
     except WrongSetting as error:
+        check_kind(config, error.key)
         given = {o.lstrip("+~").partition("=")[0] for o in config.hydra.overrides.task}
         if error.key in given:
             raise
-        raise UserError(f"{error}{where(own_folder(config), error.key, choices)}") from error
+        folder = own_folder(config)
+        place = whose(folder, error.lacked_by, choices) if error.lacked_by else where(folder, error.key, choices)
+        raise UserError(f"{error}{place}") from error
+
+
+def check_kind(config: DictConfig, key: str) -> None:
+    """Raise UserError if a wrong key is one of a part whose class, the user's, is of another kind than its slot takes.
+
+    All keys of such a part are likely to be wrong.
+    """
+    slot = key.rpartition(".")[0]
+    node = OmegaConf.select(config, slot) if slot in KINDS else None
+    if isinstance(node, DictConfig) and not str(node.get("_target_", "pgrun.")).startswith("pgrun."):
+        check_class(slot, node._target_, KINDS[slot])
 
 
 def own_folder(config: DictConfig) -> Path | None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from pgrun.compat.hydra import locate
 from pgrun.config.paths import config_dir
 from pgrun.config.renamed import new_name
 from pgrun.config.root import FUNCTIONS, KINDS
 from pgrun.config.signatures import signature
+from pgrun.config.targets import find, why_not
 from pgrun.config.types import core, is_mapping
 from pgrun.errors import UserError
 
@@ -152,10 +152,9 @@ def check_class(path: str, name: Any, kinds: tuple[str, ...] | None) -> None:
 def named(key: str, name: str) -> Any:
     """Return what a dotted name names; UserError if there is no such thing."""
     try:
-        return locate(name)
+        return find(name)
     except Exception as error:  # importing the user's code may raise anything
-        cause = error.__cause__ or error
-        raise UserError(f"{key} can't be had ({type(cause).__name__}: {str(cause).splitlines()[-1]})") from error
+        raise UserError(f"{key} can't be had ({why_not(error)})") from error
 
 
 def what(made: Any) -> str:

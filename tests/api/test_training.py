@@ -284,3 +284,13 @@ def test_importing_is_quick_and_says_what_there_is() -> None:
     assert said.stdout.split() == ["UserError", "False", "False", "3", "False"]
     with pytest.raises(AttributeError, match="no attribute 'tarin'"):
         pgrun.tarin  # noqa: B018
+
+
+def test_a_misspelt_argument_of_a_call() -> None:
+    with pytest.raises(pgrun.UserError, match=r"^pgrun.evaluate has no argument episode; did you mean episodes=…\?$"):
+        pgrun.evaluate("nowhere", episode=5)
+    with pytest.raises(pgrun.UserError, match=r"^pgrun.train has no argument quite; did you mean quiet=…\?$"):
+        pgrun.train(*SHORT, quite=True)
+    with pytest.raises(pgrun.UserError, match=r"^pgrun.resume has no argument checkpoints; did you mean checkpoint="):
+        pgrun.resume("nowhere", checkpoints="best")
+    assert not Path("run").exists()

@@ -56,13 +56,6 @@ def test_hydras_grid_sweeper_has_these_fields() -> None:
     assert names(inside.BasicSweeper.validate_batch_is_legal)[0] == "self"
 
 
-def test_hydra_locates_objects_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inside.locate("pathlib.Path") is Path
-    with pytest.raises(ImportError):
-        inside.locate("pathlib.Nothing")
-    assert capsys.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize(("kernel", "decay"), [(fused_adam, 0.0), (fused_adamw, 0.1)])
 def test_the_fused_kernels_make_adams_step(kernel: Any, decay: float) -> None:
     theta, g = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])

@@ -67,12 +67,12 @@ def inline_commands(page: Path) -> list[str]:
 
 
 def files(page: Path) -> dict[str, str]:
-    """Find a page's examples: blocks whose first line is a comment with a file's name; without that line."""
+    """Find a page's examples as a reader pastes them: blocks in whose first two lines a comment names the file."""
     found = {}
     for block in blocks(page):
-        name = re.fullmatch(r"# ([\w/.]+\.(?:py|yaml))", block.lines[0]) if block.language else None
-        if name:
-            found[name[1]] = "\n".join(block.lines[1:]) + "\n"
+        named = (re.fullmatch(r"# ([\w/.]+\.(?:py|yaml))", line) for line in block.lines[:2] if block.language)
+        if name := next(filter(None, named), None):
+            found[name[1]] = "\n".join(block.lines) + "\n"
     return found
 
 

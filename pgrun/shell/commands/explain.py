@@ -9,16 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from pgrun.config.index import Entry, index
-from pgrun.config.paths import config_dir
+from pgrun.api.composing import told
+from pgrun.api.hydra_start import composed as composed_config
+from pgrun.config.index import Entry, index, parts_in
 from pgrun.config.signatures import Setting
 from pgrun.config.suggest import nearest
 from pgrun.config.types import core, is_plain, said, words
+from pgrun.config.unknown_keys import task_part
 from pgrun.config.walk import every_key, is_section
 from pgrun.errors import UserError
 from pgrun.shell.arguments import Parser
+from pgrun.sweep.resolvers import register_resolvers
+from pgrun.trust.code import top_names
+from pgrun.trust.finder import allow
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,14 +35,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "words", nargs="*", metavar="KEY", help="a key, or a word to look for; and algo=NAME, env=NAME, …"
     )
-    return explain(parser.parse_args(argv).words)
+    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of your own configs, explained too")
+    args = parser.parse_intermixed_args(argv)
+    if args.config_dir and not args.config_dir.is_dir():
+        raise UserError(f"--config-dir {args.config_dir} is no folder")
+    return explain(args.words, args.config_dir.absolute() if args.config_dir else None)
 
 
-def explain(arguments: Sequence[str]) -> int:
+def explain(arguments: Sequence[str], folder: Path | None = None) -> int:
     """Run `pgrun explain [KEY] [GROUP=NAME ...]`: print a key's page, or the list of keys that match a word.
 
     Args:
         arguments: the words after `pgrun explain`.
+        folder: of the user's own configs.
 
     Returns:
         The exit code.
@@ -44,8 +57,10 @@ def explain(arguments: Sequence[str]) -> int:
     """
     chosen = [word for word in arguments if "=" in word]
     asked = [word for word in arguments if "=" not in word]
-    entries = index()
-    values = {key: value for key, _, value in every_key(composed(chosen))}
+    for _, _, content in parts_in(folder) if folder else ():
+        allow(top_names(content))  # whose docstrings are read
+    entries = index(folder)
+    values = {key: value for key, _, value in every_key(composed(chosen, folder))}
     if not asked:
         print_list(list(entries.values()))
         print(f"\n{len(entries)} keys; pgrun explain KEY says more of one, pgrun explain WORD finds")
@@ -53,11 +68,11 @@ def explain(arguments: Sequence[str]) -> int:
     for i, word in enumerate(asked):
         if i:
             print()
-        explain_word(word, entries, values, " ".join(chosen) or "algo=ppo env=cartpole")
+        explain_word(word, entries, values, chosen)
     return 0
 
 
-def explain_word(word: str, entries: dict[str, Entry], values: dict[str, Any], choices: str) -> None:
+def explain_word(word: str, entries: dict[str, Entry], values: dict[str, Any], choices: Sequence[str]) -> None:
     """Print the page of the key that a word names, or the list of keys that match the word."""
     by_last_name = [key for key in entries if key.endswith(f".{word}")]
     key = word if word in entries else by_last_name[0] if len(by_last_name) == 1 else ""
@@ -71,10 +86,11 @@ def explain_word(word: str, entries: dict[str, Entry], values: dict[str, Any], c
     print_list(hits)
 
 
-def print_page(entry: Entry, values: dict[str, Any], choices: str) -> None:
-    """Print all that is known of a key."""
+def print_page(entry: Entry, values: dict[str, Any], choices: Sequence[str]) -> None:
+    """Print all that is known of a key; if a member was chosen that has it, what it is there alone."""
     print(entry.key)
-    for setting, users in zip(entry.settings, entry.users, strict=True):
+    declared = list(zip(entry.settings, entry.users, strict=True))
+    for setting, users in [each for each in declared if set(each[1]) & set(choices)] or declared:
         print(textwrap.fill(meaning(setting), 100, initial_indent="  ", subsequent_indent="    "))
         print(f"    {words(setting.type) if is_plain(core(setting.type)) else kind(setting)}")
         if users:
@@ -83,7 +99,7 @@ def print_page(entry: Entry, values: dict[str, Any], choices: str) -> None:
     if entry.key in values:
         value = values[entry.key]
         shown = f"{entry.key}.…" if isinstance(value, DictConfig) else said(value)
-        print(f"  with {choices}: {shown}")
+        print(f"  with {' '.join(choices) or 'algo=ppo env=cartpole'}: {shown}")
 
 
 def meaning(setting: Setting) -> str:
@@ -123,22 +139,15 @@ def composed(choices: Sequence[str], folder: Path | None = None) -> DictConfig:
 
     Args:
         choices: overrides, such as algo=ppo.
-        folder: of the configs; None: the shipped ones.
+        folder: of the user's own configs.
 
     Raises:
         UserError: a choice can't be composed.
     """
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-
-    from pgrun.config.hydra_errors import translate
-    from pgrun.sweep.resolvers import register_resolvers
-
+    argv = [*([] if folder is None else ["--config-dir", str(folder)]), *choices]
     register_resolvers()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(folder or config_dir()), version_base="1.3"):
-        try:
-            return hydra.compose("config", overrides=list(choices))
-        except HydraException as error:
-            raise UserError(translate(error, choices)) from error
+    try:
+        with composed_config(argv) as config:
+            return task_part(config)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise told(error, argv) from error

@@ -2,9 +2,11 @@
 
 import pytest
 from running import compose
+from shell import pgrun_inside
 
 from pgrun.config.index import index
 from pgrun.config.paths import config_dir
+from pgrun.config.templates import write
 from pgrun.config.walk import every_key
 from pgrun.errors import UserError
 from pgrun.shell.commands.explain import explain
@@ -53,3 +55,32 @@ def test_without_a_key_all_are_listed(capsys):
 def test_a_word_that_is_nowhere():
     with pytest.raises(UserError, match=r"no key and no meaning has 'gammma' in it; did you mean algo.gamma"):
         explain(["gammma"])
+
+
+def test_of_a_chosen_algorithm_alone(capsys):
+    assert explain(["algo.value_coef", "algo=ppo"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("declared in") == 1
+    assert "declared in pgrun.algos.ppo.PPO" in out
+    assert explain(["algo.value_coef"]) == 0
+    assert capsys.readouterr().out.count("declared in") > 1
+
+
+def test_parts_of_ones_own(tmp_path):
+    write("algo", "my_explained", tmp_path)
+    write("network", "my_explained_net", tmp_path)
+    out = pgrun_inside("explain", "algo.value_coef", "--config-dir", "conf", "algo=my_explained", cwd=tmp_path).out
+    assert out == (
+        "algo.value_coef\n"
+        "  c, the weight of the critic's loss; its value stands in algo/my_explained.yaml\n"
+        "    anything\n"
+        "    used by algo=my_explained\n"
+        "    declared in my_explained.MyExplained\n"
+        "  with algo=my_explained: 0.5\n"
+    )
+    found = pgrun_inside("explain", "-cd", "conf", "blocks", cwd=tmp_path)
+    assert found.out.startswith("network.blocks\n  how many\n")
+    assert pgrun_inside("explain", "blocks", cwd=tmp_path).code == 2
+    wrong = pgrun_inside("explain", "algo.gamma", "--config-dir", "conf", "algo=my_explaine", cwd=tmp_path)
+    assert wrong.line.startswith("pgrun: algo=my_explaine is not known; did you mean my_explained?")
+    assert pgrun_inside("explain", "--config-dir", "none", cwd=tmp_path).line == "pgrun: --config-dir none is no folder"
