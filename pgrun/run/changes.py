@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pgrun.compat.hydra import locate
 from pgrun.config.hydra_errors import instantiation
 from pgrun.config.quoting import unreadable
 from pgrun.config.suggest import nearest
+from pgrun.config.targets import find
 from pgrun.config.values import validate_keys
 from pgrun.config.walk import keys
 from pgrun.data.callables import accepted
@@ -72,7 +72,7 @@ def change(config: DictConfig, overrides: Sequence[str], able: Sequence[str], wh
 def taken(node: Any) -> list[str]:
     """List the arguments that a hook's class takes, given its part of a config; none where it can't be had."""
     try:
-        return list(accepted(locate(str(node["_target_"]))))
+        return list(accepted(find(str(node["_target_"]))))
     except Exception:  # it is told when the hook is made
         return []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.compat.hydra import locate
+from pgrun.config.targets import find
 from pgrun.data.callables import accepted
 from pgrun.data.types import VectorEnv
 from pgrun.errors import HookFailed, UserError, told
@@ -40,7 +40,7 @@ def make_hook(name: str, node: DictConfig) -> RunHook:
     """
     target = str(node.get("_target_"))
     try:
-        kind = locate(target)
+        kind = find(target)
     except Exception as error:  # of a run that is resumed: its file has gone, or it was a notebook's
         raise UserError(f"hooks.{name}: {target} can't be had ({told(error)})") from error
     if not (inspect.isclass(kind) and issubclass(kind, RunHook)):

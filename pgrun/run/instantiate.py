@@ -9,8 +9,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.compat.hydra import locate
 from pgrun.config.near_methods import check_methods
+from pgrun.config.targets import find
 from pgrun.data.callables import accepted
 from pgrun.errors import UserError
 from pgrun.trust.kinds import check_kinds, targets
@@ -44,7 +44,7 @@ def made(config: DictConfig, path: str) -> Any:
     content = OmegaConf.to_container(config, resolve=True)
     check_kinds(content, path)
     for where, target in targets(content, path):
-        check_methods(locate(str(target)), f"{where}: {target}")
+        check_methods(find(str(target)), f"{where}: {target}")
     return instantiate(config, _convert_="all")
 
 

@@ -39,10 +39,10 @@ def quick(cases: Mapping[str, object], one: str) -> list[Any]:
 
 LOSS = 'return policy + self.value_coef * critic, {"loss/policy": policy.detach(), "loss/value": critic.detach()}'
 MADE = {  # nothing is written then
-    "no update": ("algo", [("def update(self", "def updat(self")], "lacks the method update(batch)"),
+    "no update": ("algo", [("def update(self", "def learn(self")], "lacks the method update(batch)"),
     "no loss": ("algo", [("    def loss(self", "    def los(self")], "has no attribute 'loss' (wrong_algo_1.py:22)"),
     "no super": ("algo", [("super().__init__(**common)", "pass")], "failed in __init__: AttributeError"),
-    "no encoder": ("network", [("def encoder(self", "def encode(self")], "lacks the method encoder"),
+    "no encoder": ("network", [("def encoder(self", "def network_of(self")], "lacks the method encoder"),
     "no features": ("network", [("self.features = width", "self.width = width")], "does not fit: AttributeError"),
 }
 LATER = {
