@@ -47,6 +47,11 @@ class Group:
         return tuple([record for record in scored if record.status == "finished"] or scored)
 
     @property
+    def seeds(self) -> int:
+        """How many different seeds the counted runs have."""
+        return len({record.seed for record in self.counted})
+
+    @property
     def left_out(self) -> tuple[Record, ...]:
         """The runs that no average counts."""
         counted = {record.folder for record in self.counted}

@@ -30,6 +30,7 @@ OTHERS: dict[str, Callable[[Record], Any]] = {
     "env_id": lambda run: run.env_id,
     "train_return": lambda run: run.train_return,
     "wall_seconds": lambda run: run.wall_seconds,
+    "reproduces": lambda run: run.reproduces or None,
 }
 WORDS = {**COLUMNS, **OTHERS}
 NUMBERS = ("seed", "steps", "return", "age")  # columns that are flush right
@@ -135,6 +136,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "status": record.status,
         "age": round(record.age, 1),
         "wall_seconds": record.wall_seconds,
+        "reproduces": record.reproduces or None,
     }
 
 

@@ -99,6 +99,18 @@ def test_what_is_not_averaged_is_said(tmp_path: Path) -> None:
     assert "never" in html
 
 
+def test_a_reproduction_is_no_second_seed(tmp_path: Path) -> None:
+    for name, seed, again in (("a", 0, ""), ("b", 1, ""), ("c", 1, ""), ("a-reproduced", 0, "a")):
+        run_folder(tmp_path / "runs" / name, seed=seed, reproduces=again, status="finished", score=50.0 + seed)
+    done = report(tmp_path, "--no-clips")
+    assert "3 runs" in done.out
+    assert "left out as reproductions, which are no further seeds: a-reproduced" in done.err
+    assert "no further seeds: a-reproduced" in page(tmp_path)
+    assert "| ppo | 2 (3 runs) |" in (tmp_path / "out" / "report.md").read_text()
+    line = next(csv.DictReader((tmp_path / "out" / "groups.csv").open()))
+    assert (line["seeds"], line["runs"]) == ("2", "3")
+
+
 def test_the_runs_of_clips_are_the_extremes_and_the_middle(tmp_path: Path) -> None:
     for number, each in enumerate((3.0, 9.0, None, 1.0, 7.0, 5.0)):
         run_folder(tmp_path / str(number), score=each, seed=number % 3, config={"algo.gamma": number // 3})

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgrun.after.extras import need
-from pgrun.after.records import read_runs
+from pgrun.after.records import Record, read_runs, without_reproductions
 from pgrun.errors import UserError
-from pgrun.run.console import say
+from pgrun.run.console import remark, say
 from pgrun.shell.arguments import Parser
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     args = parser.parse_args(argv)
     need("pgrun compare", "report", "scipy")
-    sides = [read_runs(place) for place in (args.first, args.second)]
+    sides = [originals(read_runs(place)) for place in (args.first, args.second)]
     if {record.folder for record in sides[0]} & {record.folder for record in sides[1]}:
         same = "are the same run" if len(sides[0]) == len(sides[1]) == 1 else "have runs in common"
         raise UserError(f"{args.first} and {args.second} {same}: name two that have none in common")
@@ -40,6 +40,14 @@ def main(argv: Sequence[str]) -> int:
     say(f"A  {side_name(args.first, sides[0])}\nB  {side_name(args.second, sides[1])}")
     tell(found)
     return 0
+
+
+def originals(records: list[Record]) -> list[Record]:
+    """Leave out reproductions, and say so."""
+    kept, note = without_reproductions(records)
+    if note:
+        remark(f"pgrun: {note}")
+    return kept
 
 
 def tell(found: Comparison) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.after.extras import need
-from pgrun.after.records import read_runs
+from pgrun.after.records import read_runs, without_reproductions
 from pgrun.errors import UserError
-from pgrun.run.console import say, shown
+from pgrun.run.console import remark, say, shown
 from pgrun.shell.arguments import Parser
 
 
@@ -44,7 +44,10 @@ def main(argv: Sequence[str]) -> int:
     from pgrun.after.report.page import write_report  # imports matplotlib
 
     files = write_report(records, args.out, threshold=args.threshold, bounds=bounds, clips=not args.no_clips)
-    say(f"{len(records)} run{'s' * (len(records) != 1)}: {shown(files[0].absolute())}")
+    counted, note = without_reproductions(records)
+    if note:
+        remark(f"pgrun: {note}")
+    say(f"{len(counted)} run{'s' * (len(counted) != 1)}: {shown(files[0].absolute())}")
     say(f"beside it      {', '.join(path.name for path in files[1:])}")
     return 0
 
