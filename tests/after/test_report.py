@@ -15,9 +15,11 @@ from shell import Said, pgrun_inside
 
 from pgrun.after.groups import grouped, score
 from pgrun.after.records import read_runs
+from pgrun.errors import NotTrusted
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
+from pgrun.after.report import clips
 from pgrun.after.report.clips import choose
 
 LONG = {"network.hidden": str([256, 256, 256, 256, 256, 256, 256, 256, 256, 256])}
@@ -122,6 +124,22 @@ def test_the_runs_of_clips_are_the_extremes_and_the_middle(tmp_path: Path) -> No
     assert {name: score(run) for name, (_, run) in two.items()} == {"best": 9.0, "worst": 3.0}
     assert list(choose(grouped(read_runs(tmp_path / "0")))) == ["best"]
     assert choose(grouped(read_runs(tmp_path / "2"))) == {}
+
+
+def test_a_clip_that_can_t_be_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        run_folder(tmp_path / f"{number}", score=float(number), seed=number)
+
+    def filmed(folder: Path) -> tuple[float, int, bytes]:
+        if folder.name == "2":
+            raise NotTrusted("2 was not made here")
+        return 1.0, 0, b""
+
+    monkeypatch.setattr(clips, "filmed", filmed)
+    monkeypatch.chdir(tmp_path)
+    found, missing = clips.clips_of(grouped(read_runs(tmp_path)))
+    assert [clip.name for clip in found] == ["median", "worst"]
+    assert missing == ["no clip of 2: it wasn't made here; pgrun play 2 --trust --video best.mp4 films it"]
 
 
 @pytest.mark.slow
