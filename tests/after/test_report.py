@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -165,6 +166,23 @@ def test_clips_of_trained_runs(tmp_path: Path) -> None:
         assert float(said[1]) == shown - 1  # a picture before the first step, and one point a step
     report(tmp_path, "--no-clips")
     assert "<video" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_folder_holds_one_report_and_nobody_else_s_file_is_touched(tmp_path: Path) -> None:
+    for name, env_id in (("a", "CartPole-v1"), ("b", "Acrobot-v1")):
+        run_folder(tmp_path / "runs" / name, env=name, env_id=env_id)
+    report(tmp_path, "--no-clips")
+    out = tmp_path / "out"
+    (out / "mine.png").touch()
+    assert (out / "Acrobot-v1_curves.png").exists()
+    shutil.rmtree(tmp_path / "runs" / "b")
+    report(tmp_path, "--no-clips")
+    assert {path.name for path in out.glob("*.png")} == {"CartPole-v1_curves.png", "mine.png"}
+    (out / "runs.csv").write_text("mine")
+    done = pgrun_inside("report", "runs", "-o", "out", "--no-clips", cwd=tmp_path)
+    assert done.code == 2
+    assert done.line.startswith("pgrun: out/runs.csv would be overwritten, and no report wrote it as it is")
+    assert (out / "runs.csv").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

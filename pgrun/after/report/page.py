@@ -17,11 +17,12 @@ from pgrun import __version__
 from pgrun.after.records import Record
 from pgrun.after.report import figures, tables
 from pgrun.after.report.clips import clips_of
+from pgrun.after.report.own_files import check_free, write_files
 from pgrun.after.report.study import Bounds, Environment, Study, study
 from pgrun.after.statistics import Estimate
-from pgrun.system.atomic import replace, told
 
 PAGE = "report.html"
+TEXTS = (PAGE, "groups.csv", "runs.csv", "curves.csv", "report.md", "report.tex")
 
 
 def write_report(
@@ -45,8 +46,9 @@ def write_report(
         The files, the page first.
 
     Raises:
-        UserError: a file can't be written.
+        UserError: a file can't be written, or is there and was not written by a report.
     """
+    check_free(out, TEXTS)
     numbers = study(records, threshold, bounds)
     pictures: dict[str, bytes] = {}
     sections = [section(env, pictures, clips=clips) for env in numbers.environments]
@@ -63,19 +65,10 @@ def write_report(
             now=time.strftime("%Y-%m-%d %H:%M"),
         )
     )
-    texts = {
-        PAGE: page,
-        "groups.csv": tables.groups_csv(numbers),
-        "runs.csv": tables.runs_csv(numbers),
-        "curves.csv": tables.curves_csv(numbers),
-        "report.md": tables.markdown(numbers),
-        "report.tex": tables.latex(numbers),
-    }
+    tabled = (tables.groups_csv, tables.runs_csv, tables.curves_csv, tables.markdown, tables.latex)
+    texts = dict(zip(TEXTS, (page, *(table(numbers) for table in tabled)), strict=True))
     files = {**{name: text.encode() for name, text in texts.items()}, **pictures}
-    with told("can't write into", out):
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            replace(out / name, content)
+    write_files(out, files)
     return [out / name for name in files]
 
 
