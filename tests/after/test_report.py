@@ -102,6 +102,14 @@ def test_what_is_not_averaged_is_said(tmp_path: Path) -> None:
     assert "never" in html
 
 
+def test_each_environment_has_its_own_threshold(tmp_path: Path) -> None:
+    for name, env_id in (("a", "CartPole-v1"), ("b", "Acrobot-v1")):
+        run_folder(tmp_path / "runs" / name, env=name, env_id=env_id)
+    report(tmp_path, "--no-clips", "--threshold", "CartPole-v1=50", "--threshold", "Acrobot-v1=-90")
+    lines = csv.DictReader((tmp_path / "out" / "groups.csv").open())
+    assert {line["environment"]: line["threshold"] for line in lines} == {"CartPole-v1": "50.0", "Acrobot-v1": "-90.0"}
+
+
 def test_a_reproduction_is_no_second_seed(tmp_path: Path) -> None:
     for name, seed, again in (("a", 0, ""), ("b", 1, ""), ("c", 1, ""), ("a-reproduced", 0, "a")):
         run_folder(tmp_path / "runs" / name, seed=seed, reproduces=again, status="finished", score=50.0 + seed)
@@ -192,7 +200,13 @@ def test_a_folder_holds_one_report_and_nobody_else_s_file_is_touched(tmp_path: P
         ([], "no runs in"),
         (["runs", "--scores", "CartPole-v1=5"], "write ENV=LOW:HIGH"),
         (["runs", "--scores", "CartPole-v1=5:1"], "write ENV=LOW:HIGH"),
-        (["runs", "--scores", "Ant-v5=0:1"], "no run is in that environment; there are CartPole-v1"),
+        (["runs", "--scores", "Ant-v5=0:1"], "no run is in that environment; there are Acrobot-v1, CartPole-v1"),
+        (
+            ["runs", "--threshold", "high"],
+            "--threshold high: high is no number; write ENV=RETURN, as in Acrobot-v1=400",
+        ),
+        (["runs", "--threshold", "400"], "there are runs in Acrobot-v1, CartPole-v1; say for which it is"),
+        (["runs", "--threshold", "Ant-v5=1"], "--threshold Ant-v5: no run is in that environment"),
         (["runs", "-o", "file"], "file is a file"),
     ],
 )
@@ -200,6 +214,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, words: list[str], why: str) -> 
     (tmp_path / "file").touch()
     if "runs" in words:
         run_folder(tmp_path / "runs" / "a")
+        run_folder(tmp_path / "runs" / "b", env="acrobot", env_id="Acrobot-v1")
     done = pgrun_inside("report", *words, cwd=tmp_path)
     assert done.code == 2
     assert why in done.line

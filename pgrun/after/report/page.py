@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def write_report(
     records: Sequence[Record],
     out: Path,
     *,
-    threshold: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
     bounds: Bounds | None = None,
     clips: bool = True,
 ) -> list[Path]:
@@ -38,7 +38,7 @@ def write_report(
     Args:
         records: the runs.
         out: the folder, which is made if it isn't there.
-        threshold: the return to reach, in place of what each environment has registered.
+        thresholds: by an environment's id the return to reach, in place of what it has registered.
         bounds: for each environment, by its id, the scores that count as 0 and as 1.
         clips: whether to film the best, the median and the worst run of each environment.
 
@@ -49,7 +49,7 @@ def write_report(
         UserError: a file can't be written, or is there and was not written by a report.
     """
     check_free(out, TEXTS)
-    numbers = study(records, threshold, bounds)
+    numbers = study(records, thresholds, bounds)
     pictures: dict[str, bytes] = {}
     sections = [section(env, pictures, clips=clips) for env in numbers.environments]
     overall = over_all(numbers, pictures)

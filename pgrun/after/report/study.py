@@ -89,12 +89,14 @@ class Study:
     notes: tuple[str, ...]
 
 
-def study(records: Sequence[Record], threshold: float | None = None, bounds: Bounds | None = None) -> Study:
+def study(
+    records: Sequence[Record], thresholds: Mapping[str, float] | None = None, bounds: Bounds | None = None
+) -> Study:
     """Compute the numbers of a report.
 
     Args:
         records: the runs.
-        threshold: the return to reach, in place of what each environment has registered.
+        thresholds: by an environment's id the return to reach, in place of what it has registered.
         bounds: for each environment, by its id, the scores that count as 0 and as 1.
     """
     records, note = without_reproductions(records)
@@ -103,17 +105,18 @@ def study(records: Sequence[Record], threshold: float | None = None, bounds: Bou
     by_name: dict[str, list[Group]] = {}
     for group in groups:
         by_name.setdefault(group.env, []).append(group)
-    environments = tuple(environment(name, members, curves, threshold) for name, members in by_name.items())
+    environments = tuple(environment(name, members, curves, thresholds or {}) for name, members in by_name.items())
     overall, shared, bounded = over_environments(by_name, bounds or {})
     improvement = pairs([list(o.scores) for o in overall])
     return Study(tuple(records), environments, overall, shared, bounded, improvement, (note,) if note else ())
 
 
 def environment(
-    name: str, groups: Sequence[Group], curves: Mapping[Path, dict], threshold: float | None
+    name: str, groups: Sequence[Group], curves: Mapping[Path, dict], thresholds: Mapping[str, float]
 ) -> Environment:
     """Compute the numbers of one environment."""
     first = groups[0].records[0]
+    threshold = thresholds.get(first.env_id)
     if threshold is None:
         threshold = reward_threshold(first.env_id, first.config.get("env.max_episode_steps"))
     rows = tuple(row(group, curves, threshold) for group in groups)
