@@ -70,9 +70,7 @@ def threshold(text: str, known: Sequence[str]) -> tuple[str, float]:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(
-            f"--threshold {text}: {number or 'nothing'} is no number; write ENV=RETURN, as in {known[0]}=400"
-        )
+        raise UserError(f"--threshold {text} is no number: write ENV=RETURN, as in --threshold {known[0]}=400")
     if not env_id and len(known) > 1:
         raise UserError(
             f"--threshold {text}: there are runs in {', '.join(known)}; say for which it is, as in {known[0]}={number}"
