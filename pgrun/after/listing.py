@@ -67,13 +67,14 @@ def alike(word: str, other: str) -> bool:
     return max(difflib.SequenceMatcher(None, one.lower(), two.lower()).ratio() for one, two in pairs) > 0.6
 
 
-def filtered(records: Sequence[Record], conditions: Sequence[str]) -> list[Record]:
+def filtered(records: Sequence[Record], conditions: Sequence[str], option: str = "--filter") -> list[Record]:
     """Select the runs for which all conditions hold.
 
     Args:
         records: the runs.
         conditions: words as `algo=ppo`, `return>400`, `status!=finished`; several in one text are separated by spaces.
             A value to be equal to may have * and ?.
+        option: by which they were given, for messages.
 
     Raises:
         UserError: a condition can't be read, or no run has its key.
@@ -82,15 +83,15 @@ def filtered(records: Sequence[Record], conditions: Sequence[str]) -> list[Recor
     for word in (word for text in conditions for word in text.split()):
         match = CONDITION.fullmatch(word)
         if match is None or not match["value"]:
-            raise UserError(f"--filter {word}: write KEY=VALUE, KEY!=VALUE, KEY>NUMBER, KEY<NUMBER, KEY>=… or KEY<=…")
+            raise UserError(f"{option} {word}: write KEY=VALUE, KEY!=VALUE, KEY>NUMBER, KEY<NUMBER, KEY>=… or KEY<=…")
         key, sign, value = match["key"], match["sign"], match["value"]
-        check_key(records, key, "--filter")
+        check_key(records, key, option)
         if sign == "=" and value.startswith("="):
-            raise UserError(f"--filter {word}: write {key}{value}, with one =")
+            raise UserError(f"{option} {word}: write {key}{value}, with one =")
         if value.endswith((",", ";")) or TWO.search(value):
-            raise UserError(f"--filter {word}: separate conditions by spaces alone, as in 'algo=ppo return>400'")
+            raise UserError(f"{option} {word}: separate conditions by spaces alone, as in 'algo=ppo return>400'")
         if sign in SIGNS and numeric(value) is None:
-            raise UserError(f"--filter {word}: {value} is no number")
+            raise UserError(f"{option} {word}: {value} is no number")
         kept = [record for record in kept if holds(names_of(record, key), sign, value)]
     return kept
 

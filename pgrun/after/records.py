@@ -109,8 +109,15 @@ def read_runs(*places: str | os.PathLike[str], least: int = 1) -> list[Record]:
         remark(f"pgrun: left out: {', '.join(wrong[:3])}{more}")
     if len(records) < least:
         where = ", ".join(str(folder) for folder in folders) or f"{Path.cwd()}, in {' and '.join(USUAL)}"
-        raise UserError(f"no runs in {where}: give folders that hold some, or train one, as by pgrun algo=ppo")
+        links = "; links within are not followed" if any(map(has_links, folders)) else ""
+        raise UserError(f"no runs in {where}: give folders that hold some, or train one, as by pgrun algo=ppo{links}")
     return sorted(records.values(), key=lambda record: (record.changed_at, str(record.folder)))
+
+
+def has_links(folder: Path) -> bool:
+    """Tell whether a folder has links to folders, which a search passes by."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_symlink() and entry.is_dir() for entry in entries)
 
 
 def without_reproductions(records: Sequence[Record]) -> tuple[list[Record], str]:
