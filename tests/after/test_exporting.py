@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from docs_pages import ROOT, files
 from running import new_run
 
 import pgrun
@@ -278,6 +279,11 @@ def test_each_file_has_its_own_card(run: Path, tmp_path: Path) -> None:
         pgrun.export(run, tmp_path / name)
         assert json.loads((tmp_path / f"{name}.json").read_text())["file"] == Path(name).name
     assert len(list((tmp_path / "new").iterdir())) == 4
+    page = files(ROOT / "docs" / "exporting.md")
+    for example, name in (("acting.py", "a.onnx"), ("acting_torch.py", "a.pt2")):
+        names: dict[str, Any] = {}
+        exec(page[example], names)
+        assert names["episode"](str(tmp_path / "new" / name), gym.make("CartPole-v1")) >= 8
 
 
 def test_another_ending_is_refused_before_torch_is_loaded(tmp_path: Path) -> None:
