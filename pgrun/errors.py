@@ -11,6 +11,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class NotTrusted(UserError):
+    """A run that was not made here, and asks for what only a trusted one may."""
+
+
 class WrongSpace(UserError):
     """An algorithm that can't act in the environment's action space."""
 

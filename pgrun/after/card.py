@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgrun import __version__
+from pgrun.after.exported_file import KIND
 from pgrun.after.loading import Loaded
 from pgrun.envs.graph_codecs import Port
 from pgrun.run.origin import env_id, versions
@@ -16,7 +17,6 @@ from pgrun.run.origin import env_id, versions
 if TYPE_CHECKING:
     from pgrun.after.policy_graph import PolicyGraph
 
-KIND = "policy exported by pgrun"
 MOST = 64  # numbers of a bound or a state that are listed
 FIGURES = ("status", "env_steps", "eval_return_mean", "eval_return_std", "eval_episodes", "best_eval_return_mean")
 
@@ -112,12 +112,3 @@ def precision(run: Loaded, off: float) -> str:
         f"{text}, which is computed in float32 here: the run rounds products between hidden layers to bfloat16, which "
         "the graph does not, so that its actions differ by that rounding"
     )
-
-
-def is_card(path: Path) -> bool:
-    """Tell whether a file is a card."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("kind") == KIND

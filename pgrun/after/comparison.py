@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,28 @@ UNSET = "(not set)"
 
 @dataclass(frozen=True)
 class Difference:
-    """A thing that differs, with its values on both sides; several values stand side by side."""
+    """A thing that differs, with its different values on both sides."""
 
     name: str
-    first: str
-    second: str
+    firsts: tuple[Any, ...]
+    seconds: tuple[Any, ...]
+
+    @property
+    def first(self) -> str:
+        """The values on the first side, as text."""
+        return several([said(value) for value in self.firsts])
+
+    @property
+    def second(self) -> str:
+        """The values on the second side, as text."""
+        return several([said(value) for value in self.seconds])
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The difference as JSON has it: of one value a side the value, of several a list."""
+        sides = ([None if value == "None" else value for value in side] for side in (self.firsts, self.seconds))
+        first, second = (values[0] if len(values) == 1 else values for values in sides)
+        return {"name": self.name, "first": first, "second": second}
 
 
 @dataclass(frozen=True)
@@ -112,9 +128,9 @@ def differ(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> li
     """List the keys whose values are not the same on both sides."""
     found = []
     for key in {key: None for side in (one, other) for each in side for key in each}:
-        values = [list(dict.fromkeys(said(each.get(key, UNSET)) for each in side)) for side in (one, other)]
-        if set(values[0]) != set(values[1]):
-            found.append(Difference(key, *(several(each) for each in values)))
+        values = [{said(value): value for each in side for value in (each.get(key, UNSET),)} for side in (one, other)]
+        if values[0].keys() != values[1].keys():
+            found.append(Difference(key, tuple(values[0].values()), tuple(values[1].values())))
     return found
 
 
@@ -195,6 +211,6 @@ def over_episodes(first: Sequence[Record], second: Sequence[Record], difference:
     return Estimate(difference.value, difference.value - half, difference.value + half), "evaluation episodes"
 
 
-def side_name(place: Path, records: Sequence[Record]) -> str:
-    """Name a side: its folder, and how many runs it has."""
+def side_name(place: str, records: Sequence[Record]) -> str:
+    """Name a side: where it is or what holds for it, and how many runs it has."""
     return f"{place} ({len(records)} run{'s' * (len(records) != 1)})"

@@ -5,7 +5,6 @@ The file is compared with the policy before it is written.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import logging
@@ -19,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgrun.after.card import card, is_card
+from pgrun.after.card import card
+from pgrun.after.exported_file import card_of, check_path
 from pgrun.after.loading import Loaded, loaded
 from pgrun.after.policy_graph import Draws, PolicyGraph, traced
 from pgrun.data.types import Carry
@@ -30,7 +30,6 @@ from pgrun.nn.precision import in_full
 from pgrun.run.directory import find_checkpoint
 from pgrun.system.atomic import replace, told
 
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `export`
 TOLERANCE = 1e-5
 STEPS, COPIES = 6, 5  # of the comparison with the policy
 Call = Callable[[Sequence[Tensor]], list[np.ndarray]]  # an exported graph
@@ -49,7 +48,7 @@ def export_policy(
 
     Args:
         folder: the run directory.
-        path: the file, FILE.onnx or FILE.pt2; FILE.json beside it becomes the card.
+        path: the file, FILE.onnx or FILE.pt2; its card is FILE.onnx.json or FILE.pt2.json. Its folder is made.
         which: the checkpoint: `latest`, `best` or a file.
         stochastic: sample actions, from noise that is an input; else take the best.
         force: replace a file that is there.
@@ -83,29 +82,10 @@ def export_policy(
             raise UserError(f"{name}: {error}") from error
         content = card(folder, path, run, graph, find_checkpoint(folder, which), stochastic=stochastic, off=off)
     with told("can't write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, data)
-        replace(path.with_suffix(".json"), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        replace(card_of(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return content
-
-
-def check_path(path: Path, *, force: bool) -> None:
-    """Raise UserError where a file can't be written, or a package for its kind is missing."""
-    if path.suffix not in (".onnx", ".pt2"):
-        raise UserError(
-            f"{path}: give a file that ends in .onnx (for ONNX Runtime and others) or .pt2 (for torch.export)"
-        )
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    beside = path.with_suffix(".json")
-    if path.is_dir() or beside.is_dir():
-        raise UserError(f"{path if path.is_dir() else beside} is a folder: give another name")
-    if path.exists() and not force:
-        raise UserError(f"{path} is there already: give another name, or --force to replace it")
-    if beside.exists() and not is_card(beside) and not force:
-        raise UserError(f"{beside}, where the card would go, is something else: give another name, or --force")
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if path.suffix == ".onnx" and missing:
-        raise UserError(f"an .onnx file needs {', '.join(missing)}: pip install 'pgrun[export]' (a .pt2 file doesn't)")
 
 
 @contextmanager

@@ -14,6 +14,9 @@ APART = ("seed",)  # keys that don't tell two groups apart
 # Keys that say where and how a run is kept, not how it learns.
 BESIDE = ("checkpoint.", "log.", "device", "act_device", "threads")
 MISSING = "(none)"
+# Keys that make an environment another task, which algorithms should have in common, and values that leave it as it is.
+TASK = ("env.wrappers", "env.kwargs", "env.stack", "env.max_episode_steps", "env.extra", "env.shaping")
+AS_IT_IS = ("[]", "null", "{}", "1", MISSING)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Group:
         return tuple([record for record in scored if record.status == "finished"] or scored)
 
     @property
+    def seeds(self) -> int:
+        """How many different seeds the counted runs have."""
+        return len({record.seed for record in self.counted})
+
+    @property
     def left_out(self) -> tuple[Record, ...]:
         """The runs that no average counts."""
         counted = {record.folder for record in self.counted}
@@ -75,8 +83,13 @@ def grouped(records: Iterable[Record]) -> list[Group]:
         cell = cells.setdefault((record.env_id, record.env, record.algo), {})
         cell.setdefault(json.dumps(identity(record), sort_keys=True, default=str), []).append(record)
     names = environment_names(records)
+    varying = {both: task_keys([run for run in records if (run.env_id, run.env) == both]) for both in names}
     groups = [
-        Group(tuple(sorted(runs, key=lambda run: (run.seed, str(run.folder)))), differs, names[env_id, env])
+        Group(
+            tuple(sorted(runs, key=lambda run: (run.seed, str(run.folder)))),
+            with_task(differs, runs[0], varying[env_id, env]),
+            names[env_id, env],
+        )
         for (env_id, env, _), cell in cells.items()
         for runs, differs in zip(cell.values(), differences([runs[0] for runs in cell.values()]), strict=True)
     ]
@@ -124,6 +137,19 @@ def differences(firsts: Sequence[Record]) -> list[tuple[tuple[str, Any], ...]]:
         if key in typed or partition(values) not in map(partition, columns.values()):
             columns[key] = values
     return [tuple((key, column[row]) for key, column in columns.items()) for row in range(len(firsts))]
+
+
+def task_keys(records: Sequence[Record]) -> list[str]:
+    """List the keys by which runs of one environment, of whatever algorithm, have different tasks."""
+    keys = {key: None for run in records for key in run.config if key.startswith(TASK)}
+    return [key for key in keys if differ([run.config.get(key, MISSING) for run in records])]
+
+
+def with_task(differs: tuple[tuple[str, Any], ...], run: Record, keys: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """Add to the keys in which a group differs those that make its task another than that of other algorithms."""
+    named = tuple(key.replace("/", ".") for key, _ in differs)
+    more = [(key, run.config.get(key, MISSING)) for key in keys if not key.startswith(named)]
+    return (*differs, *((key, value) for key, value in more if said(value) not in AS_IT_IS))
 
 
 def differ(values: Sequence[Any]) -> bool:

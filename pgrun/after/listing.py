@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -30,10 +31,12 @@ OTHERS: dict[str, Callable[[Record], Any]] = {
     "env_id": lambda run: run.env_id,
     "train_return": lambda run: run.train_return,
     "wall_seconds": lambda run: run.wall_seconds,
+    "reproduces": lambda run: run.reproduces or None,
 }
 WORDS = {**COLUMNS, **OTHERS}
 NUMBERS = ("seed", "steps", "return", "age")  # columns that are flush right
 CONDITION = re.compile(r"(?P<key>[\w./@]+)(?P<sign>!=|>=|<=|=|>|<)(?P<value>.*)", re.DOTALL)
+TWO = re.compile(r"[,;&][\w./@]+[=<>]")  # another condition within a value
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     **{">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le},
 }
@@ -51,19 +54,27 @@ def check_key(records: Sequence[Record], key: str, option: str) -> None:
     """Raise UserError if a key is no column, and in no run's config."""
     if key in WORDS or any(key in record.config or key in record.choices for record in records):
         return
-    keys = {*WORDS, *(key for record in records for key in (*record.config, *record.choices))}
-    raise UserError(
-        f"{option} {key}: no column, and no key of these runs; did you mean {' or '.join(nearest(key, keys, 3))}?"
-    )
+    keys = {key for record in records for key in (*record.config, *record.choices)}
+    near = [word for word in nearest(key, {*WORDS, *keys}, 3) if alike(key, word)]
+    near.sort(key=lambda word: word not in WORDS)
+    question = f"; did you mean {' or '.join(near)}?" if near else "."
+    raise UserError(f"{option} {key}: no column, and no key of these runs{question} Columns are {', '.join(WORDS)}")
 
 
-def filtered(records: Sequence[Record], conditions: Sequence[str]) -> list[Record]:
+def alike(word: str, other: str) -> bool:
+    """Tell whether a word may be another, mistyped, or the last part of another."""
+    pairs = ((word, other), (word.rpartition(".")[2], other.rpartition(".")[2]))
+    return max(difflib.SequenceMatcher(None, one.lower(), two.lower()).ratio() for one, two in pairs) > 0.6
+
+
+def filtered(records: Sequence[Record], conditions: Sequence[str], option: str = "--filter") -> list[Record]:
     """Select the runs for which all conditions hold.
 
     Args:
         records: the runs.
         conditions: words as `algo=ppo`, `return>400`, `status!=finished`; several in one text are separated by spaces.
             A value to be equal to may have * and ?.
+        option: by which they were given, for messages.
 
     Raises:
         UserError: a condition can't be read, or no run has its key.
@@ -72,23 +83,38 @@ def filtered(records: Sequence[Record], conditions: Sequence[str]) -> list[Recor
     for word in (word for text in conditions for word in text.split()):
         match = CONDITION.fullmatch(word)
         if match is None or not match["value"]:
-            raise UserError(f"--filter {word}: write KEY=VALUE, KEY!=VALUE, KEY>NUMBER, KEY<NUMBER, KEY>=… or KEY<=…")
+            raise UserError(f"{option} {word}: write KEY=VALUE, KEY!=VALUE, KEY>NUMBER, KEY<NUMBER, KEY>=… or KEY<=…")
         key, sign, value = match["key"], match["sign"], match["value"]
-        check_key(records, key, "--filter")
+        check_key(records, key, option)
+        if sign == "=" and value.startswith("="):
+            raise UserError(f"{option} {word}: write {key}{value}, with one =")
+        if value.endswith((",", ";")) or TWO.search(value):
+            raise UserError(f"{option} {word}: separate conditions by spaces alone, as in 'algo=ppo return>400'")
         if sign in SIGNS and numeric(value) is None:
-            raise UserError(f"--filter {word}: {value} is no number")
-        kept = [record for record in kept if holds(value_of(record, key), sign, value)]
+            raise UserError(f"{option} {word}: {value} is no number")
+        kept = [record for record in kept if holds(names_of(record, key), sign, value)]
     return kept
 
 
-def holds(value: Any, sign: str, wanted: str) -> bool:
-    """Tell whether a condition holds; one on size never holds where there is no number."""
-    one, other = numeric(value), numeric(wanted)
+def names_of(record: Record, key: str) -> list[Any]:
+    """Return the values that a filter may call a key's: an environment has the name of its config and its id."""
+    return [record.env, record.env_id] if key == "env" else [value_of(record, key)]
+
+
+def holds(values: Sequence[Any], sign: str, wanted: str) -> bool:
+    """Tell whether a condition holds of one of the values; one on size never holds where there is no number."""
+    other = numeric(wanted)
     if sign in SIGNS:
-        return one is not None and other is not None and SIGNS[sign](one, other)
-    equal = one == other if one is not None and other is not None else fnmatchcase(said(value), wanted)
-    equal = equal or fnmatchcase(str(value), wanted)
+        return any(one is not None and other is not None and SIGNS[sign](one, other) for one in map(numeric, values))
+    equal = any(equals(value, wanted) for value in values)
     return equal if sign == "=" else not equal
+
+
+def equals(value: Any, wanted: str) -> bool:
+    """Tell whether a value is the wanted one, as a number or by its name, in which * and ? stand for anything."""
+    one, other = numeric(value), numeric(wanted)
+    equal = one == other if one is not None and other is not None else fnmatchcase(said(value), wanted)
+    return equal or fnmatchcase(str(value), wanted)
 
 
 def numeric(value: Any) -> float | None:
@@ -135,6 +161,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "status": record.status,
         "age": round(record.age, 1),
         "wall_seconds": record.wall_seconds,
+        "reproduces": record.reproduces or None,
     }
 
 
@@ -145,15 +172,21 @@ def shared_words(records: Sequence[Record]) -> list[str]:
     return [word for word in records[0].changed if all(word in record.changed for record in records)]
 
 
-def table(records: Sequence[Record], width: int) -> list[str]:
+def table(records: Sequence[Record], width: int, more: str | None = None) -> list[str]:
     """Lay out runs as lines of at most `width` characters, if that is possible; long texts lose their middle.
 
     What all of them changed alike stands in a line of its own.
+
+    Args:
+        records: the runs.
+        width: in characters.
+        more: a key that gets a column, too.
     """
-    shared = shared_words(records)
-    lines = [list(COLUMNS), *([cell(record, name, shared) for name in COLUMNS] for record in records)]
-    sizes = [max(len(line[number]) for line in lines) for number in range(len(COLUMNS))]
-    names = list(COLUMNS)
+    shared, names = shared_words(records), list(COLUMNS)
+    if more is not None and more not in names:
+        names.insert(names.index("changed") + 1, more)
+    lines = [names, *([cell(record, name, shared) for name in names] for record in records)]
+    sizes = [max(len(line[number]) for line in lines) for number in range(len(names))]
     if all(not line[names.index("changed")] for line in lines[1:]):
         sizes[names.index("changed")] = 0
     wide = [number for number in map(names.index, ("changed", "folder", "env")) if sizes[number] > LEAST]
@@ -163,16 +196,18 @@ def table(records: Sequence[Record], width: int) -> list[str]:
             break
         sizes[number], excess = sizes[number] - 1, excess - 1  # the widest gives way
     said_once = [shortened(f"all of them: {' '.join(shared)}", width)] if shared else []
-    return [*said_once, *(joined(line, sizes) for line in lines)]
+    return [*said_once, *(joined(names, line, sizes) for line in lines)]
 
 
 def cell(record: Record, name: str, shared: Sequence[str]) -> str:
     """Write one cell, without what all runs changed alike."""
     if name == "changed":
         return " ".join(word for word in record.changed if word not in shared)
-    value = COLUMNS[name](record)
+    value = value_of(record, name)
     if value is None:
         return "–"
+    if name not in COLUMNS:
+        return said(value)
     if name == "age":
         return ago(value)
     if name == "return":
@@ -180,13 +215,13 @@ def cell(record: Record, name: str, shared: Sequence[str]) -> str:
     return f"{value:,}" if name == "steps" else str(value)
 
 
-def joined(line: Sequence[str], sizes: Sequence[int]) -> str:
+def joined(names: Sequence[str], line: Sequence[str], sizes: Sequence[int]) -> str:
     """Put a line's cells side by side."""
     parts = []
-    for name, text, size in zip(COLUMNS, line, sizes, strict=True):
+    for name, text, size in zip(names, line, sizes, strict=True):
         if size:
             text = shortened(text, size)
-            parts.append(text.rjust(size) if name in NUMBERS else text.ljust(size))
+            parts.append(text.rjust(size) if name in NUMBERS or name not in COLUMNS else text.ljust(size))
     return "  ".join(parts).rstrip()
 
 

@@ -46,6 +46,7 @@ class Record:
         config: the composed config, by dotted key.
         choices: the members of config groups that were chosen.
         result: the content of result.json; {} while there is none.
+        reproduces: the directory of the run that this one ran again, by pgrun reproduce; "" for any other run.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Record:
     config: dict[str, Any] = field(repr=False, hash=False)
     choices: dict[str, str] = field(repr=False, hash=False)
     result: dict[str, Any] = field(repr=False, hash=False)
+    reproduces: str = ""
 
     @property
     def age(self) -> float:
@@ -107,8 +109,29 @@ def read_runs(*places: str | os.PathLike[str], least: int = 1) -> list[Record]:
         remark(f"pgrun: left out: {', '.join(wrong[:3])}{more}")
     if len(records) < least:
         where = ", ".join(str(folder) for folder in folders) or f"{Path.cwd()}, in {' and '.join(USUAL)}"
-        raise UserError(f"no runs in {where}: give folders that hold some, or train one, as by pgrun algo=ppo")
+        links = "; links within are not followed" if any(map(has_links, folders)) else ""
+        raise UserError(f"no runs in {where}: give folders that hold some, or train one, as by pgrun algo=ppo{links}")
     return sorted(records.values(), key=lambda record: (record.changed_at, str(record.folder)))
+
+
+def has_links(folder: Path) -> bool:
+    """Tell whether a folder has links to folders, which a search passes by."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_symlink() and entry.is_dir() for entry in entries)
+
+
+def without_reproductions(records: Sequence[Record]) -> tuple[list[Record], str]:
+    """Leave out runs that only ran another again, which say nothing that the other doesn't; all are kept if all do.
+
+    Returns:
+        The others, and a note on those that are left out; "" where none is.
+    """
+    kept = [record for record in records if not record.reproduces]
+    gone = [record.folder.name for record in records if record.reproduces]
+    if not kept or not gone:
+        return list(records), ""
+    names = f"{', '.join(gone[:3])}{f' and {len(gone) - 3} more' if len(gone) > 3 else ''}"
+    return kept, f"left out as reproductions, which are no further seeds: {names}"
 
 
 def run_directories(folder: Path) -> Iterator[Path]:
@@ -159,6 +182,7 @@ def read_record(folder: Path) -> Record:
             config=dict(about["config"]),
             choices=dict(about["choices"]),
             result=result,
+            reproduces=str(about.get("reproduces", "")),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise NoRun(f"{FILE} is not pgrun's: {type(error).__name__} {error}") from error

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from pgrun.after.reproduced import Entry, Reproduced
 from pgrun.config.resolve import resolved
 from pgrun.config.suggest import nearest
 from pgrun.config.values import validate_keys
 from pgrun.config.walk import keys
 from pgrun.errors import UserError
-from pgrun.run import provenance
+from pgrun.run import manifest, provenance
 from pgrun.run.alone import alone
 from pgrun.run.build import build
 from pgrun.run.changes import report_stale_config
@@ -28,35 +28,7 @@ from pgrun.run.logs import logged
 from pgrun.run.run import Run
 from pgrun.system.atomic import told as telling
 from pgrun.system.secrets import STARS
-
-Entry = dict[str, Any]  # of an evaluation, in provenance.json
-
-
-@dataclass
-class Reproduced:
-    """The outcome of running a run again.
-
-    Args:
-        folder: the directory of the new run.
-        compared: how many evaluations were compared.
-        last_step: the environment step of the last of them.
-        then, now: the first evaluation that differs, as it was and as it is; None if all are identical.
-        differences: what differs between then and now, one line each: config, versions, machine, code.
-        notes: what limits the comparison, one line each.
-    """
-
-    folder: Path
-    compared: int = 0
-    last_step: int = 0
-    then: Entry | None = None
-    now: Entry | None = None
-    differences: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def identical(self) -> bool:
-        """Whether all evaluations that were compared are the same, bit for bit."""
-        return self.then is None
+from pgrun.trust.files import read_yaml
 
 
 class Comparison:
@@ -70,11 +42,13 @@ class Comparison:
     def __init__(self, then: Sequence[Entry], until: int | None) -> None:
         self.then, self.until = list(then), until
         self.now: list[Entry] = []  # the new run's evaluations, which it adds to
+        self.stopped = False  # whether it stopped the new run
 
     def __call__(self, steps: int, mean: float) -> bool:
         """Return True to stop: the runs have parted, or enough is compared."""
         enough = (self.until is not None and steps >= self.until) or len(self.now) >= len(self.then)
-        return self.parted() is not None or (enough and not self.then[-1].get("final"))
+        self.stopped = self.parted() is not None or (enough and not self.then[-1].get("final"))
+        return self.stopped
 
     def parted(self) -> int | None:
         """Return the number of the first evaluation that differs; None if none does."""
@@ -114,17 +88,18 @@ def reproduce_run(
     record = provenance.read(folder)
     then = list(record.get("evaluations", []))
     if not then:
-        why = "an older version made it" if not record else "it ended before its first evaluation"
-        raise UserError(f"{shown(folder)} has no evaluations in {provenance.FILE} to compare with: {why}")
+        raise UserError(without_evaluations(folder))
     config, names = load_run(folder, trust=trust)
-    notes = undo_changes(config, record)
+    changed = undo_changes(config, record)
+    notes = list(changed)
     config = overridden(config, overrides)
-    if notes:
+    notes += unreached(then, until)
+    if changed:
         until = min(until or first_change(record), first_change(record))
     if until is not None:
-        then = [entry for entry in then if not (notes and entry.get("final"))]
+        then = [entry for entry in then if not (changed and entry.get("final"))]
         last = next((i for i, entry in enumerate(then) if entry["env_steps"] >= until), len(then))
-        then = then[:last] if notes else then[: last + 1]  # after a change the run is another one
+        then = then[:last] if changed else then[: last + 1]  # after a change the run is another one
         if not then:
             raise UserError(f"{shown(folder)} was changed by pgrun resume before its first evaluation")
     if races(config):
@@ -133,14 +108,15 @@ def reproduce_run(
     refuse_taken(target.absolute(), f"--into {target}", None)
     with report_stale_config(folder):
         parts = build(config, fresh=True)
-    prepare_folder(folder, target, config)
+    prepare_folder(folder, target, config, overrides)
     comparison = Comparison(then, until)
     with alone(target), logged(target, quiet=quiet):
-        known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "quiet": quiet}
+        known: dict[str, Any] = {"names": names, "hydra": hydra_of(target), "quiet": quiet}
+        known["reproduces"] = str(folder.absolute())
         run = Run(config, parts, target.absolute(), begin=begin, hopeless=comparison, **known)
         comparison.now = run.provenance.evaluations
         result = run.execute()
-    if result["status"] == "interrupted":
+    if result["status"] == "interrupted" and not comparison.stopped:
         raise KeyboardInterrupt
     return outcome(target, comparison, record, provenance.read(target), notes)
 
@@ -168,7 +144,30 @@ def undo_changes(config: DictConfig, record: Entry) -> list[str]:
     deciding = [key for key in named if key.partition(".")[0] not in free]
     if not deciding:
         return []
-    return [f"it was resumed with other {', '.join(deciding)}: only what was before that is compared"]
+    step = first_change(record)
+    return [
+        f"it was resumed at step {step:,} with other {', '.join(deciding)}: only evaluations before that are compared"
+    ]
+
+
+def unreached(then: Sequence[Entry], until: int | None) -> list[str]:
+    """Say so where a run ended before the step up to which it should be compared."""
+    last = then[-1]["env_steps"]
+    if until is None or until <= last:
+        return []
+    return [f"step {until:,} is not reached: the run's last evaluation is at step {last:,}"]
+
+
+def without_evaluations(folder: Path) -> str:
+    """Say that a run has no evaluations to compare with, and why."""
+    if (folder / provenance.FILE).exists():
+        return f"{shown(folder)} has no evaluations in {provenance.FILE} to compare with: it ended before its first one"
+    try:
+        lost = provenance.FILE in (manifest.read(folder) or {})
+    except manifest.Damaged:
+        lost = True
+    why = "it was deleted" if lost else "a version before 0.2 made the run, or it was deleted"
+    return f"{shown(folder)} has no {provenance.FILE}, with the evaluations to compare with: {why}"
 
 
 def first_change(record: Entry) -> int:
@@ -206,13 +205,17 @@ def free_beside(folder: Path) -> Path:
     return next(path for name in names if not (path := plain.with_name(name)).exists())
 
 
-def prepare_folder(folder: Path, target: Path, config: DictConfig) -> None:
+def prepare_folder(folder: Path, target: Path, config: DictConfig, overrides: Sequence[str]) -> None:
     """Make the new run directory, with what Hydra would have written into it."""
+    files: dict[str, Any] = {"hydra.yaml": read_yaml(folder / ".hydra" / "hydra.yaml")}
+    if hydra_of(folder) is not None:
+        task = files["hydra.yaml"]["hydra"].setdefault("overrides", {})
+        task["task"] = files["overrides.yaml"] = [*(task.get("task") or ()), *overrides]
     with telling("can't write into", target):
         (target / ".hydra").mkdir(parents=True, exist_ok=True)
-        for name in ("hydra.yaml", "overrides.yaml"):
-            if (folder / ".hydra" / name).exists():
-                shutil.copyfile(folder / ".hydra" / name, target / ".hydra" / name)
+        for name, content in files.items():
+            if content is not None:
+                (target / ".hydra" / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         (target / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
 
 
@@ -252,32 +255,3 @@ def unequal(one: Entry, other: Entry) -> list[str]:
         for key in changed
         if STARS not in (one.get(key), other.get(key))
     ]
-
-
-def lines_of(folder: Path, found: Reproduced) -> list[str]:
-    """Put the outcome in words, one line each."""
-    which = f"{shown(folder.absolute())} and {shown(found.folder.absolute())}"
-    lines = [f"note: {note}" for note in found.notes]
-    if found.then is None:
-        count = f"{found.compared} evaluation{'s' * (found.compared != 1)}"
-        lines.append(f"identical: {which} agree in parameters and returns at {count}, up to step {found.last_step:,}")
-    else:
-        lines.append(f"not identical: {which} part at {parting(found)}")
-    if found.differences:
-        lines += ["what differs between then and now:", *(f"  {line}" for line in found.differences)]
-    elif found.then is not None:
-        lines.append("nothing that is recorded differs between then and now: not config, versions, machine or code")
-    return lines
-
-
-def parting(found: Reproduced) -> str:
-    """Say at which evaluation two runs part, and how."""
-    then, now = found.then, found.now
-    assert then is not None
-    kind = "the final evaluation" if then.get("final") else "the evaluation"
-    if not now:
-        return f"{kind} at step {then['env_steps']:,}, which the new run did not reach"
-    if (then["env_steps"], then["updates"]) != (now["env_steps"], now["updates"]):
-        return f"{kind} at step {then['env_steps']:,}, which the new run made at step {now['env_steps']:,}"
-    how = "the parameters differ" if then["parameters"] != now["parameters"] else "the parameters are the same"
-    return f"{kind} at step {then['env_steps']:,}: {how}, return {then['return']:.6g} then, {now['return']:.6g} now"

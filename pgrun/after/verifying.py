@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +66,39 @@ def verify_run(folder: Path) -> Verified:
         for name, digests in (known or {}).items():
             found.note(wrong_with(folder / name, name, digests))
         check_checkpoints(folder / "checkpoints", listed or {}, found)
+        if known and finished(folder):
+            note_missing(folder / "checkpoints", listed, found)
     return found
+
+
+def finished(folder: Path) -> bool:
+    """Tell whether a run came to its end, and so has a last checkpoint and a list of those that it kept."""
+    try:
+        result = json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(result, dict) and result.get("status") == "finished"
+
+
+def note_missing(folder: Path, listed: dict[str, str] | None, found: Verified) -> None:
+    """Note what a finished run left in its folder of checkpoints and is no longer there.
+
+    What the run deleted itself, beyond checkpoint.keep, is no longer in its list.
+
+    Args:
+        folder: the folder of checkpoints.
+        listed: what the list says was left; None where there is no list.
+        found: takes the notes.
+    """
+    if listed is None:
+        found.note(f"checkpoints/{LIST} is missing")
+    for name in listed or {}:
+        if not os.path.lexists(folder / name):
+            found.note(f"checkpoints/{name} is missing")
+    for pointer, kind in POINTERS.items():
+        due = pointer == "latest.pt" or any(name.startswith(kind) for name in listed or {})
+        if due and not os.path.lexists(folder / pointer):
+            found.note(f"checkpoints/{pointer} is missing")
 
 
 def wrong_with(path: Path, name: str, digests: list[str]) -> str:
@@ -98,6 +132,6 @@ def check_checkpoints(folder: Path, listed: dict[str, str], found: Verified) -> 
     for pointer in POINTERS:
         path = folder / pointer
         if path.is_symlink() and not path.exists():
-            found.note(f"checkpoints/{pointer} points to nothing")
+            found.note(f"checkpoints/{pointer} points to {os.readlink(path)}, which is missing")
         elif path.exists() and not path.is_symlink():
             found.note("" if sha256(path) in listed.values() else f"checkpoints/{pointer} is not as it was written")

@@ -11,7 +11,7 @@ from pgrun.api.words import command_line
 from pgrun.config.command_line import whole_numbers
 
 if TYPE_CHECKING:
-    from pgrun.after.reproducing import Reproduced
+    from pgrun.after.reproduced import Reproduced
     from pgrun.after.verifying import Verified
 
 

@@ -25,7 +25,7 @@ def export(
 
     Args:
         run: the run, or its directory.
-        path: the file: FILE.onnx, or FILE.pt2 for torch.export; the card is FILE.json.
+        path: the file: FILE.onnx, or FILE.pt2 for torch.export; the card is FILE.onnx.json or FILE.pt2.json.
         checkpoint: `latest`, `best` or a checkpoint's file.
         stochastic: sample actions, from noise that is an input; else take the best.
         force: replace a file that is there.

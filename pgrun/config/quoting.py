@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
+RIGHT = {"range": "range(3)", "interval": "interval(0.1,1)"}  # how sweeps over numbers are written
 WRITE = "write key=value, quoted where the shell would take it apart"
 
 
@@ -46,6 +47,9 @@ def unreadable(override: str, argv: Sequence[str] = ()) -> str:
         return f"can't read {override!r}: {WRITE}"
     if value[:1] in ("[", "{") and len(value) > 1:
         return f"can't read {override!r}: write key=value; in a list or a dict, quote what holds = # ( ~ as '[\"a=b\"]'"
+    if match := re.fullmatch(r"(range|interval)\(.*\)", value):
+        right = RIGHT[match[1]]
+        return f"can't read {override!r}: {match[1]} takes numbers, as {as_typed(f'{key}={right}')}"
     way = in_quotes(key, value)
     if not way:
         return f"can't read {override!r}: {WRITE}"

@@ -36,8 +36,8 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}")
     with told("can't read", path):
         path = path.resolve()
-        kept = read_text(beside(path), SUM, errors="replace")
-        if kept is not None and sha256(path) not in kept.split():
+        sums = _sums(path)
+        if sums is not None and sha256(path) not in sums:
             raise UserError(f"{path} is torn (its SHA-256 is not the one beside it); {_others(path)}")
         try:
             check_archive(path)
@@ -73,11 +73,20 @@ def tensors_of(path: Path) -> dict[str, Any]:
 
 
 def _others(path: Path) -> str:
-    """Advise what to use instead: the newest other checkpoint of this run."""
+    """Advise what to use instead: the newest other checkpoint of this run, and the best if it is whole."""
     wrote = read_list(path.parent)
     others = [p for p in path.parent.glob("step_*.pt") if p != path and (wrote is None or p.name in wrote)]
     others.sort(key=step_of, reverse=True)
-    return f"use an older one: --checkpoint {others[0]}" if others else "there is no older one in its folder"
+    best_one = best(path.parent).resolve()
+    whole = path.parent.name == "checkpoints" and best_one != path and sha256(best_one) in (_sums(best_one) or ())
+    said = f"use an older one: --checkpoint {others[0]}" if others else "there is no older one in its folder"
+    return f"{said}; --checkpoint best is whole" if whole else said
+
+
+def _sums(path: Path) -> list[str] | None:
+    """Read the SHA-256 beside a checkpoint, and its name; None where there is none."""
+    kept = read_text(beside(path), SUM, errors="replace")
+    return None if kept is None else kept.split()
 
 
 def latest(folder: Path) -> Path:

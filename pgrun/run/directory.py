@@ -14,6 +14,7 @@ from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.console import remark, shown
 from pgrun.run.manifest import write_known
+from pgrun.run.no_run import why_no_run
 from pgrun.trust.files import links_away, parse_yaml, read_text, read_yaml
 from pgrun.trust.references import Unresolved, escaped, resolved_value
 from pgrun.trust.saved import admit
@@ -110,9 +111,11 @@ def check_run(folder: Path) -> None:
     """Raise UserError if a folder is no run directory, or something lies in it that can't be read."""
     if not folder.exists():
         raise UserError(f"{folder} is no run directory: there is no such folder; pgrun runs lists those here")
+    if not folder.is_dir():
+        raise UserError(why_no_run(folder))
     links_away(folder)
     if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
-        raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
+        raise UserError(why_no_run(folder))
 
 
 def names_of(folder: Path, config: DictConfig) -> dict[str, str]:

@@ -19,14 +19,16 @@ PACKAGES = ("torch", "gymnasium", "numpy")
 OWN = ("hydra.mode=", "hydra.sweep.")  # what a sweep adds to a job's own overrides, or Hydra to every command's
 
 
-def origin(hydra: DictConfig | None, config: DictConfig) -> dict[str, Any]:
+def origin(hydra: DictConfig | None, config: DictConfig, reproduces: str = "") -> dict[str, Any]:
     """Describe where a run comes from, as fields of result.json.
 
     Args:
         hydra: the `hydra` node that the run was composed with; None where that is lost.
         config: the run's config.
+        reproduces: the run directory that it runs again, if it does.
     """
     return {
+        **({"reproduces": reproduces} if reproduces else {}),
         "env_id": env_id(config.env),
         "command": "" if hydra is None else command_line(hydra),
         "tuned": [] if hydra is None else tuned_keys(hydra, config),

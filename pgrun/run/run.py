@@ -63,6 +63,7 @@ class Run:
         told: the changes that `pgrun resume` was told.
         resume: a checkpoint's content to go on from.
         hopeless: called after each evaluation with environment steps and mean return; it returns True to stop the run.
+        reproduces: the run directory that it runs again, whose status then is interrupted where `hopeless` stops it.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Run:
         told: Sequence[str] = (),
         resume: dict[str, Any] | None = None,
         hopeless: Callable[[int, float], bool] | None = None,
+        reproduces: str = "",
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
         self.quiet, self.hopeless, self.has_user = quiet, hopeless, answers is not False
         self.answers = not quiet if answers is None else answers
-        self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
+        self.hydra, self.told, self.origin = hydra, told, origin(hydra, config, reproduces)
         self.clock = parts.team.clock(config.total_steps)
         self.sessions = Sessions(self.clock, begin)
         self.checkpoints = folder / "checkpoints"
@@ -209,7 +211,7 @@ class Run:
                 self.write()
                 self.announce(clock, {})
             if clock.stop in ("interrupted", "pruned"):
-                status = clock.stop
+                status = "interrupted" if "reproduces" in self.origin else clock.stop
             else:
                 begin = time.perf_counter()
                 with interruptible():

@@ -44,7 +44,7 @@ def write_record(
         "env_id": origin["env_id"],
         "seed": int(config.seed),
         "total_steps": int(config.total_steps),
-        "begun": begun(folder),
+        "begun": round(time.time(), 3),
         "command": origin["command"],
         "overrides": [] if hydra is None else overrides_of(hydra),
         "resumed_with": list(told),
@@ -52,12 +52,16 @@ def write_record(
         "versions": origin["versions"],
         "config": flat(config),
     }
+    content |= {"reproduces": origin["reproduces"]} if "reproduces" in origin else {}
+    content |= earlier(folder)
     with telling("can't write into", folder):
         write_result(folder, content, FILE)
 
 
-def begun(folder: Path) -> float:
-    """Return when the run's first session began, in seconds since 1970."""
+def earlier(folder: Path) -> dict[str, Any]:
+    """Return what stays as the run's first session wrote it: when it began, and what it reproduces."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return float(json.loads((folder / FILE).read_text(encoding="utf-8"))["begun"])
-    return round(time.time(), 3)
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        kept = {"reproduces": str(content["reproduces"])} if "reproduces" in content else {}
+        return {"begun": float(content["begun"]), **kept}
+    return {}

@@ -28,6 +28,8 @@ class Parser(argparse.ArgumentParser):
             return f"{self.prog} has no {flag}; did you mean {nearest(flag, flags, 1)[0]}?"
         if match := re.match(r"argument ([^:]*): invalid choice: '?(.*?)'? \(choose from (.*)\)", message):
             return f"{match[1].split('/')[0]} {match[2]} is not known; choose one of {match[3]}".replace("'", "")
+        if match := re.match(r"argument ([^:]*): invalid \w+ value: '(.*)'", message):
+            return f"{match[1].split('/')[0]} {match[2]} is no whole number"  # the only kind that arguments are read as
         if match := re.match(r"argument ([^:]*): (.*)", message):
             return f"{match[1].split('/')[0]}: {match[2]}"
         if match := re.match(r"the following arguments are required: (.*)", message):

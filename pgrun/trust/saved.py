@@ -12,7 +12,7 @@ from typing import Any
 from pgrun.config.packages import is_package
 from pgrun.config.paths import config_dir
 from pgrun.config.renamed import renew
-from pgrun.errors import UserError
+from pgrun.errors import NotTrusted, UserError
 from pgrun.trust.code import needs_trust, top_names
 from pgrun.trust.files import read_yaml
 from pgrun.trust.finder import allow
@@ -72,20 +72,20 @@ def admit(
         away: links in the folder that lead out of it.
 
     Raises:
-        UserError: it is not known as one that was made here, and asks for what only a trusted one may.
+        NotTrusted: it is not known as one that was made here, and asks for what only a trusted one may.
     """
     places = places_of(hydra)
     whole, bare = marks(config, places)
     wants, safe = wanted(config, hydra, places)
     known = made_here(whole) or made_here(bare)
     if away and not (trust or made_here(whole, folder) or made_here(bare, folder)):
-        raise UserError(
+        raise NotTrusted(
             f"{folder} was not made here (pgrun has no record of it), and {away[0]} leads out of it; --trust allows it"
         )
     if wants and not known:
         names = "; ".join(wants[:MOST_TOLD]) + (f"; and {len(wants) - MOST_TOLD} more" if wants[MOST_TOLD:] else "")
         if not trust:
-            raise UserError(
+            raise NotTrusted(
                 f"{folder} was not made here (pgrun has no record of it), and would {names}. If you trust who made "
                 "it: --trust"
             )

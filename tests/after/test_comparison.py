@@ -70,3 +70,34 @@ def test_the_command(tmp_path: Path) -> None:
     assert json.loads(pgrun_inside("compare", "a", "b", "--json", cwd=tmp_path).out)["outcomes"]
     assert "have runs in common" in pgrun_inside("compare", "a", "a/0", cwd=tmp_path).line
     assert "doesn't exist" in pgrun_inside("compare", "a", "c", cwd=tmp_path).line
+
+
+def test_sides_are_chosen_by_conditions(tmp_path: Path) -> None:
+    for seed in range(4):
+        algo, rate = ("ppo", 1e-3) if seed < 2 else ("a2c", 0.5)
+        run_folder(tmp_path / "s" / str(seed), algo=algo, seed=seed, score=float(seed), config={"optimizer.lr": rate})
+    said = pgrun_inside("compare", "s", "--a", "algo=ppo", "--b", "algo=a2c", "--json", cwd=tmp_path)
+    found = json.loads(said.out)
+    assert [found["outcomes"][0][side][1] for side in ("first", "second")] == [2, 2]
+    assert {"name": "optimizer.lr", "first": 0.001, "second": 0.5} in found["differences"]["config"]
+    said = pgrun_inside("compare", "s/0,s/1", "s/2,s/3", cwd=tmp_path)
+    assert said.out.startswith("A  s/0,s/1 (2 runs)\nB  s/2,s/3 (2 runs)")
+    for words, why in (
+        (("s", "--a", "algo=ppo"), "--b is missing"),
+        (("s", "--a", "algo=ppo", "--b", "algo=sac"), "--b algo=sac: this holds for none of 4 runs"),
+        (("s", "--a", "algo=ppo", "--b", "seed<3"), "algo=ppo and seed<3 have runs in common"),
+        (("s", "--a", "algo==ppo", "--b", "seed<3"), "--a algo==ppo: write algo=ppo"),
+        (("s/0", "s/1", "s/2"), "give A and B"),
+    ):
+        said = pgrun_inside("compare", *words, cwd=tmp_path)
+        assert said.code == 2
+        assert why in said.line
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    run_folder(tmp_path / "runs" / "0")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "0").symlink_to(tmp_path / "runs" / "0")
+    said = pgrun_inside("compare", "links", "runs", cwd=tmp_path)
+    assert said.code == 2
+    assert "links within are not followed" in said.line

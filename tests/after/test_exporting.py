@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from docs_pages import ROOT, files
 from running import new_run
 
 import pgrun
@@ -152,7 +155,7 @@ def check(folder: Path, overrides: list[str], steps: int) -> None:
     """Export, and compare with the policy over whole episodes; the noise of the policy's own is set aside."""
     run = trained(folder / "run", overrides)
     card = pgrun.export(run, folder / "policy.onnx")
-    assert json.loads((folder / "policy.json").read_text()) == card
+    assert json.loads((folder / "policy.onnx.json").read_text()) == card
     graph, seen = Exported(folder / "policy.onnx", card), list[dict[str, np.ndarray]]()
     for obs, action, begins in whole_episodes(run, overrides, steps):
         if begins:
@@ -208,14 +211,15 @@ def test_torch_export_with_noise(run: Path, tmp_path: Path) -> None:
 
 
 def test_refusals_leave_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, why in (("policy.h5", "ends in .onnx"), ("no/policy.onnx", "there is no folder")):
+    (tmp_path / "mine").write_text("")
+    for name, why in (("policy.h5", "ends in .onnx"), ("mine/policy.onnx", "is no folder")):
         with pytest.raises(UserError, match=why):
             pgrun.export(run, tmp_path / name)
     with pytest.raises(UserError, match="there is no checkpoint"):
         pgrun.export(run, tmp_path / "policy.onnx", checkpoint="step_7.pt")
     with pytest.raises(UserError, match="no run directory"):
         pgrun.export(tmp_path, tmp_path / "policy.onnx")
-    (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "mine.onnx.json").write_text("{}")
     with pytest.raises(UserError, match="is something else"):
         pgrun.export(run, tmp_path / "mine.onnx")
     (tmp_path / "there.onnx").write_text("")
@@ -225,7 +229,7 @@ def test_refusals_leave_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
     with pytest.raises(UserError, match=r"needs onnxruntime: pip install 'pgrun\[export\]'"):
         pgrun.export(run, tmp_path / "policy.onnx")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "there.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.onnx.json", "there.onnx"]
 
 
 @pytest.mark.slow
@@ -267,3 +271,27 @@ def test_sampled_actions(case: str, tmp_path: Path) -> None:
     run = trained(tmp_path / "run", CASES[case])
     card = pgrun.export(run, tmp_path / "policy.onnx", stochastic=True)
     assert any(port["name"].startswith("noise") for port in card["inputs"])
+
+
+def test_each_file_has_its_own_card(run: Path, tmp_path: Path) -> None:
+    """Two files of one name, in a folder that is made for them."""
+    for name in ("new/a.pt2", "new/a.onnx"):
+        pgrun.export(run, tmp_path / name)
+        assert json.loads((tmp_path / f"{name}.json").read_text())["file"] == Path(name).name
+    assert len(list((tmp_path / "new").iterdir())) == 4
+    page = files(ROOT / "docs" / "exporting.md")
+    for example, name in (("acting.py", "a.onnx"), ("acting_torch.py", "a.pt2")):
+        names: dict[str, Any] = {}
+        exec(page[example], names)
+        assert names["episode"](str(tmp_path / "new" / name), gym.make("CartPole-v1")) >= 8
+
+
+def test_another_ending_is_refused_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pgrun.shell.commands.export import main\n"
+        "try: main(['run', 'policy.h5'])\n"
+        "except Exception as error: print(error, 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert "ends in .onnx" in said
+    assert said.endswith("False\n")

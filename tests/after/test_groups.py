@@ -58,3 +58,9 @@ def test_only_finished_runs_count_and_diverged_ones_never(tmp_path: Path) -> Non
     (group,) = groups_of(tmp_path)
     assert group.scores == [1000.0]
     assert [run.seed for run in group.counted] == [2]
+
+
+def test_another_task_is_named_whatever_the_algorithm(tmp_path: Path) -> None:
+    run_folder(tmp_path / "a", config={"env.wrappers": "[]", "env.stack": 1, "env.num_envs": 8})
+    run_folder(tmp_path / "b", algo="a2c", config={"env.wrappers": "[mine.Halve]", "env.stack": 1, "env.num_envs": 4})
+    assert {group.method for group in groups_of(tmp_path)} == {"ppo", "a2c env.wrappers=[mine.Halve]"}

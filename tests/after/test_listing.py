@@ -35,6 +35,9 @@ def records(tmp_path: Path) -> list[Record]:
         (["compile=true"], [1]),
         (["return<1000"], [0, 1, 3]),
         (["status=failed"], []),
+        (["env=cartpole"], [0, 1, 2, 3]),
+        (["env=CartPole-v1 seed=1"], [1]),
+        (["env!=cartpole"], []),
     ],
 )
 def test_filters(records: list[Record], words: list[str], seeds: list[int]) -> None:
@@ -43,7 +46,15 @@ def test_filters(records: list[Record], words: list[str], seeds: list[int]) -> N
 
 @pytest.mark.parametrize(
     ("word", "why"),
-    [("return", "write KEY=VALUE"), ("return>much", "much is no number"), ("retrun>4", "did you mean return")],
+    [
+        ("algo==ppo", "write algo=ppo, with one ="),
+        ("algo=ppo, return>300", "separate conditions by spaces alone"),
+        ("algo=ppo,return>300", "separate conditions by spaces alone"),
+        ("foo=1", "Columns are algo, env, changed"),
+        ("return", "write KEY=VALUE"),
+        ("return>much", "much is no number"),
+        ("retrun>4", "did you mean return"),
+    ],
 )
 def test_wrong_filters(records: list[Record], word: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
@@ -56,6 +67,13 @@ def test_order(records: list[Record]) -> None:
     assert [record.seed for record in ordered(records, "algo.gamma", descending=True)] == [3, 2, 1, 0]
     with pytest.raises(UserError, match=r"--sort algo.gama.*algo.gamma"):
         ordered(records, "algo.gama")
+
+
+def test_the_key_of_an_order_has_a_column(records: list[Record]) -> None:
+    lines = table(ordered(records, "algo.gamma"), 200, "algo.gamma")
+    place = lines[1].index("algo.gamma")
+    assert [line[place:].split()[0] for line in lines[2:]] == ["0.9", "0.91", "0.92", "0.93"]
+    assert table(records, 200, "return") == table(records, 200)
 
 
 @pytest.mark.parametrize("width", [90, 120, 200])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,9 +16,11 @@ from shell import Said, pgrun_inside
 
 from pgrun.after.groups import grouped, score
 from pgrun.after.records import read_runs
+from pgrun.errors import NotTrusted
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
+from pgrun.after.report import clips
 from pgrun.after.report.clips import choose
 
 LONG = {"network.hidden": str([256, 256, 256, 256, 256, 256, 256, 256, 256, 256])}
@@ -99,6 +102,26 @@ def test_what_is_not_averaged_is_said(tmp_path: Path) -> None:
     assert "never" in html
 
 
+def test_each_environment_has_its_own_threshold(tmp_path: Path) -> None:
+    for name, env_id in (("a", "CartPole-v1"), ("b", "Acrobot-v1")):
+        run_folder(tmp_path / "runs" / name, env=name, env_id=env_id)
+    report(tmp_path, "--no-clips", "--threshold", "CartPole-v1=50", "--threshold", "Acrobot-v1=-90")
+    lines = csv.DictReader((tmp_path / "out" / "groups.csv").open())
+    assert {line["environment"]: line["threshold"] for line in lines} == {"CartPole-v1": "50.0", "Acrobot-v1": "-90.0"}
+
+
+def test_a_reproduction_is_no_second_seed(tmp_path: Path) -> None:
+    for name, seed, again in (("a", 0, ""), ("b", 1, ""), ("c", 1, ""), ("a-reproduced", 0, "a")):
+        run_folder(tmp_path / "runs" / name, seed=seed, reproduces=again, status="finished", score=50.0 + seed)
+    done = report(tmp_path, "--no-clips")
+    assert "3 runs" in done.out
+    assert "left out as reproductions, which are no further seeds: a-reproduced" in done.err
+    assert "no further seeds: a-reproduced" in page(tmp_path)
+    assert "| ppo | 2 (3 runs) |" in (tmp_path / "out" / "report.md").read_text()
+    line = next(csv.DictReader((tmp_path / "out" / "groups.csv").open()))
+    assert (line["seeds"], line["runs"]) == ("2", "3")
+
+
 def test_the_runs_of_clips_are_the_extremes_and_the_middle(tmp_path: Path) -> None:
     for number, each in enumerate((3.0, 9.0, None, 1.0, 7.0, 5.0)):
         run_folder(tmp_path / str(number), score=each, seed=number % 3, config={"algo.gamma": number // 3})
@@ -110,6 +133,22 @@ def test_the_runs_of_clips_are_the_extremes_and_the_middle(tmp_path: Path) -> No
     assert {name: score(run) for name, (_, run) in two.items()} == {"best": 9.0, "worst": 3.0}
     assert list(choose(grouped(read_runs(tmp_path / "0")))) == ["best"]
     assert choose(grouped(read_runs(tmp_path / "2"))) == {}
+
+
+def test_a_clip_that_can_t_be_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        run_folder(tmp_path / f"{number}", score=float(number), seed=number)
+
+    def filmed(folder: Path) -> tuple[float, int, bytes]:
+        if folder.name == "2":
+            raise NotTrusted("2 was not made here")
+        return 1.0, 0, b""
+
+    monkeypatch.setattr(clips, "filmed", filmed)
+    monkeypatch.chdir(tmp_path)
+    found, missing = clips.clips_of(grouped(read_runs(tmp_path)))
+    assert [clip.name for clip in found] == ["median", "worst"]
+    assert missing == ["no clip of 2: it wasn't made here; pgrun play 2 --trust --video best.mp4 films it"]
 
 
 @pytest.mark.slow
@@ -137,6 +176,23 @@ def test_clips_of_trained_runs(tmp_path: Path) -> None:
     assert "<video" not in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_folder_holds_one_report_and_nobody_else_s_file_is_touched(tmp_path: Path) -> None:
+    for name, env_id in (("a", "CartPole-v1"), ("b", "Acrobot-v1")):
+        run_folder(tmp_path / "runs" / name, env=name, env_id=env_id)
+    report(tmp_path, "--no-clips")
+    out = tmp_path / "out"
+    (out / "mine.png").touch()
+    assert (out / "Acrobot-v1_curves.png").exists()
+    shutil.rmtree(tmp_path / "runs" / "b")
+    report(tmp_path, "--no-clips")
+    assert {path.name for path in out.glob("*.png")} == {"CartPole-v1_curves.png", "mine.png"}
+    (out / "runs.csv").write_text("mine")
+    done = pgrun_inside("report", "runs", "-o", "out", "--no-clips", cwd=tmp_path)
+    assert done.code == 2
+    assert done.line.startswith("pgrun: out/runs.csv would be overwritten, and no report wrote it as it is")
+    assert (out / "runs.csv").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -144,7 +200,13 @@ def test_clips_of_trained_runs(tmp_path: Path) -> None:
         ([], "no runs in"),
         (["runs", "--scores", "CartPole-v1=5"], "write ENV=LOW:HIGH"),
         (["runs", "--scores", "CartPole-v1=5:1"], "write ENV=LOW:HIGH"),
-        (["runs", "--scores", "Ant-v5=0:1"], "no run is in that environment; there are CartPole-v1"),
+        (["runs", "--scores", "Ant-v5=0:1"], "no run is in that environment; there are Acrobot-v1, CartPole-v1"),
+        (
+            ["runs", "--threshold", "high"],
+            "--threshold high is no number: write ENV=RETURN",
+        ),
+        (["runs", "--threshold", "400"], "there are runs in Acrobot-v1, CartPole-v1; say for which it is"),
+        (["runs", "--threshold", "Ant-v5=1"], "--threshold Ant-v5: no run is in that environment"),
         (["runs", "-o", "file"], "file is a file"),
     ],
 )
@@ -152,6 +214,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, words: list[str], why: str) -> 
     (tmp_path / "file").touch()
     if "runs" in words:
         run_folder(tmp_path / "runs" / "a")
+        run_folder(tmp_path / "runs" / "b", env="acrobot", env_id="Acrobot-v1")
     done = pgrun_inside("report", *words, cwd=tmp_path)
     assert done.code == 2
     assert why in done.line

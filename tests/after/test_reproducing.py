@@ -10,6 +10,7 @@ import pytest
 from shell import pgrun_inside
 
 import pgrun
+from pgrun.after.records import read_record, read_runs, without_reproductions
 from pgrun.after.reproducing import differences
 from pgrun.errors import UserError
 
@@ -82,6 +83,21 @@ def test_command(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
+def test_a_reproduction_says_what_it_is(tmp_path: Path) -> None:
+    """Its record has the override and the run; where it was stopped, it is interrupted and goes on by resume."""
+    run = trained(tmp_path / "run", "ppo")
+    found = pgrun.reproduce(run, "algo.gamma=0.5", until=10_000, quiet=True)
+    assert "step 10,000 is not reached: the run's last evaluation is at step 5" in found.notes[0]
+    record = read_record(found.folder)
+    assert (record.status, record.reproduces) == ("interrupted", str(run))
+    assert "algo.gamma=0.5" in record.changed
+    assert "algo.gamma" not in record.result["tuned"]
+    pgrun.resume(found.folder, quiet=True)
+    record = read_record(found.folder)
+    assert (record.status, record.reproduces) == ("finished", str(run))
+    assert without_reproductions(read_runs(tmp_path))[0] == [read_record(run)]
+
+
 def test_refusals(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "ppo", "total_steps=300")
     with pytest.raises(UserError, match=r"has no algo.gama \(did you mean algo.gamma"):
@@ -93,7 +109,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run directory"):
         pgrun.reproduce(tmp_path)
     (run / "provenance.json").unlink()
-    with pytest.raises(UserError, match="an older version made it"):
+    with pytest.raises(UserError, match=r"has no provenance\.json, .*: it was deleted"):
         pgrun.reproduce(run)
     assert not (tmp_path / "run-reproduced").exists()
 
@@ -105,7 +121,8 @@ def test_a_run_that_was_resumed_with_changes(tmp_path: Path) -> None:
     pgrun.resume(run, total_steps=1000, quiet=True)
     found = pgrun.reproduce(run, quiet=True)
     assert found.identical
-    assert "other total_steps" in found.notes[0]
+    assert found.notes[0].startswith("it was resumed at step 5")
+    assert "with other total_steps: only evaluations before that are compared" in found.notes[0]
     assert found.last_step <= 512
 
 

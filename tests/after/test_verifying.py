@@ -116,3 +116,34 @@ def test_no_run_and_an_old_one(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(UserError, match="an older version"):
         pgrun.verify(copy)
+
+
+def test_a_finished_run_lacks_no_checkpoint(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy", symlinks=True)
+    folder = copy / "checkpoints"
+    latest = (folder / "latest.pt").resolve().name
+    for path in folder.glob("*_*.pt"):
+        path.unlink()
+    said = pgrun_inside("verify", "copy", cwd=tmp_path)
+    assert said.code == 1
+    assert f"pgrun: copy: checkpoints/{latest} is missing" in said.err.splitlines()
+    (folder / "latest.pt").unlink()
+    assert "checkpoints/latest.pt is missing" in pgrun.verify(copy).problems
+    shutil.rmtree(folder)
+    assert pgrun.verify(copy).problems == [
+        "checkpoints/.written-by-pgrun is missing",
+        "checkpoints/latest.pt is missing",
+    ]
+    (copy / "curves.npz").unlink()
+    assert "curves.npz is missing" in pgrun.verify(copy).problems
+
+
+def test_what_the_run_deleted_itself_is_not_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ("checkpoint.every=100", "checkpoint.keep=1", "eval.every=100")
+    pgrun.train(*RUN, *more, quiet=True, **{"hydra.run.dir": str(folder)})
+    assert len(list((folder / "checkpoints").glob("step_*.pt"))) == 1
+    assert pgrun.verify(folder).problems == []
+    manifest.delete_known(folder, "result.json")  # as one that was resumed and killed
+    (folder / "checkpoints" / "latest.pt").unlink()
+    assert pgrun.verify(folder).problems == []

@@ -49,6 +49,7 @@ def test_what_is_said_can_be_pasted_and_is_read_as_it_was_meant(value: str) -> N
         ),
         ("algo.gamma", ["algo.gamma"], ["can't read 'algo.gamma': write key=value"]),
         ("a=b=1,c=2", [], ['\'a="b=1,c=2"\', or to sweep over 2 values \'a="b=1","c=2"\'']),
+        ("seed=range(a)", [], ["range takes numbers, as 'seed=range(3)'"]),
         ("a=[b=1]", [], ["quote what holds = # ( ~"]),
         ("a b c=(", [], ["can't read 'a b c=('"]),
         ("++eval.env.id=a#b", [], ["can't read 'eval.env.id=a#b'", "'eval.env.id=\"a#b\"'"]),

@@ -107,8 +107,9 @@ def folder(tmp_path_factory):
     short = ("num_envs=2", "algo.rollout=16", "total_steps=64", "eval.every=32", "eval.episodes=1", "eval.stop_at=0")
     ran = pgrun_inside("algo=ppo", "env=cartpole", *short, "eval.final_episodes=1", "hydra.run.dir=RUN", cwd=folder)
     assert ran.code == 0, ran.err
-    for number, place in enumerate(("RUN_A", "RUN_B", "runs/a", "multirun/FOLDER_A/0", "multirun/FOLDER_B/0")):
+    for number, place in enumerate(("RUN_A", "RUN_B", "RUN_C", "runs/a", "multirun/FOLDER_A/0", "multirun/FOLDER_B/0")):
         run_folder(folder / place, score=450.0, seed=number)
+    run_folder(folder / "multirun" / "FOLDER_A" / "2", algo="a2c", score=300.0)
     run_folder(folder / "multirun" / "FOLDER_A" / "1", env="acrobot", env_id="Acrobot-v1", score=-90.0)
     return folder
 

@@ -12,6 +12,8 @@ EVAL = "(pgrun eval --help)"
         (["eval", "RUN", "--epsiodes", "5"], f"pgrun eval has no --epsiodes; did you mean --episodes? {EVAL}"),
         (["eval", "RUN", "--epsiodes=5"], f"pgrun eval has no --epsiodes; did you mean --episodes? {EVAL}"),
         (["eval", "RUN", "--episodes", "0"], f"--episodes: 0 is not at least 1 {EVAL}"),
+        (["eval", "RUN", "--episodes", "many"], f"--episodes many is no whole number {EVAL}"),
+        (["reproduce", "RUN", "--until", "1.5"], "--until 1.5 is no whole number (pgrun reproduce --help)"),
         (
             ["play", "RUN", "--pick", "beste"],
             "--pick beste is not known; choose one of best, median, worst (pgrun play --help)",

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -124,6 +125,9 @@ def test_torn_and_foreign_checkpoints_are_refused(trained: Path, tmp_path: Path)
     said = pgrun_inside("eval", "run", "--checkpoint", str(torn), cwd=trained)
     assert said.code == 2
     assert "torn" in said.line
+    copy = shutil.copytree(trained / "run", tmp_path / "copy", symlinks=True)
+    (copy / "checkpoints" / source.name).write_bytes(torn.read_bytes())
+    assert pgrun_inside("eval", "copy", cwd=tmp_path).line.endswith("; --checkpoint best is whole")
     other = tmp_path / "other"
     assert pgrun_inside("network.hidden=[8]", "total_steps=500", "hydra.run.dir=other", cwd=tmp_path).code == 0
     said = pgrun_inside("eval", str(other), "--checkpoint", str(source), cwd=trained)

@@ -23,6 +23,7 @@ def run_folder(
     config: dict[str, Any] | None = None,
     choices: dict[str, str] | None = None,
     curve: list[tuple[int, float]] | None = None,
+    reproduces: str = "",
     **result: Any,
 ) -> Path:
     """Write run.json, result.json and curves.npz; a status of "" leaves the run without an end."""
@@ -31,6 +32,7 @@ def run_folder(
     about = {"algo": algo, "env": env, "env_id": env_id, "seed": seed, "total_steps": 4000, "begun": 1.0}
     about |= {"overrides": [f"algo={algo}", f"env={env}", f"seed={seed}", *overrides], "resumed_with": []}
     about |= {"choices": {"algo": algo, "env": env, **(choices or {})}, "config": flat}
+    about |= {"reproduces": reproduces} if reproduces else {}
     (folder / "run.json").write_text(json.dumps(about))
     if status:
         told = {"status": status, "env_steps": steps, "eval_return_mean": score, "wall_seconds": 10.0}

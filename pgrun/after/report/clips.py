@@ -14,8 +14,8 @@ from pgrun.after.groups import Group, score
 from pgrun.after.playing import PICKS, Frame, play_checkpoint
 from pgrun.after.records import Record
 from pgrun.after.video import write_video
-from pgrun.errors import EnvFailed, UserError
-from pgrun.run.console import remarks_by
+from pgrun.errors import EnvFailed, NotTrusted, UserError
+from pgrun.run.console import pasted, remarks_by
 
 LONGEST = 500  # frames of a clip: a longer episode is cut
 WIDEST = 360  # pixels: a wider picture loses every second row and column, or more of them
@@ -61,23 +61,29 @@ def choose(groups: list[Group]) -> dict[str, tuple[Group, Record]]:
     return {name: names[name] for name in PICKS if name in names}
 
 
-def clips_of(groups: list[Group]) -> tuple[list[Clip], str]:
+def clips_of(groups: list[Group]) -> tuple[list[Clip], list[str]]:
     """Film an environment's best, median and worst run: the first episode of each one's final evaluation.
 
     Args:
         groups: the environment's groups.
 
     Returns:
-        The clips, and why there are no more; "" where there are all.
+        The clips, and why there are no more, one line a reason.
     """
     found: list[Clip] = []
+    missing: dict[str, list[str]] = {}
     for name, (group, run) in choose(groups).items():
         try:
             shown, cut, film = filmed(run.folder)
+        except NotTrusted:
+            where = f"pgrun play {pasted(run.folder)} --trust --video {name}.mp4"
+            missing.setdefault(f"it wasn't made here; {where} films it", []).append(run.folder.name)
+            continue
         except (UserError, EnvFailed) as error:
-            return found, f"no clip of {run.folder.name}: {error}"
+            missing.setdefault(str(error), []).append(run.folder.name)
+            continue
         found.append(Clip(name, group.method, run.seed, score(run) or 0.0, shown, cut, film))
-    return found, ""
+    return found, [f"no clip of {', '.join(names)}: {why}" for why, names in missing.items()]
 
 
 def filmed(folder: Path) -> tuple[float, int, bytes]:

@@ -104,8 +104,9 @@ def draw_group(axes: Any, row: Row, colour: str) -> None:
     curve, name = row.curve, short(row.group.method)
     if curve is None:
         return
-    runs = len(curve.values)
-    label = f"{name} ({runs} seed{'s' * (runs != 1)})" if runs else f"{name} (none counted)"
+    seeds, runs = row.group.seeds, len(curve.values)
+    more = f", {runs} runs" if runs > seeds else ""
+    label = f"{name} ({seeds} seed{'s' * (seeds != 1)}{more})" if runs else f"{name} (none counted)"
     if curve.band:
         marker = "o" if len(curve.steps) < 3 else None
         axes.plot(curve.steps, curve.band[0], color=colour, label=label, linewidth=1.9, marker=marker, markersize=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ from pgrun import __version__
 from pgrun.after.records import Record
 from pgrun.after.report import figures, tables
 from pgrun.after.report.clips import clips_of
+from pgrun.after.report.own_files import check_free, write_files
 from pgrun.after.report.study import Bounds, Environment, Study, study
 from pgrun.after.statistics import Estimate
-from pgrun.system.atomic import replace, told
 
 PAGE = "report.html"
+TEXTS = (PAGE, "groups.csv", "runs.csv", "curves.csv", "report.md", "report.tex")
 
 
 def write_report(
     records: Sequence[Record],
     out: Path,
     *,
-    threshold: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
     bounds: Bounds | None = None,
     clips: bool = True,
 ) -> list[Path]:
@@ -37,7 +38,7 @@ def write_report(
     Args:
         records: the runs.
         out: the folder, which is made if it isn't there.
-        threshold: the return to reach, in place of what each environment has registered.
+        thresholds: by an environment's id the return to reach, in place of what it has registered.
         bounds: for each environment, by its id, the scores that count as 0 and as 1.
         clips: whether to film the best, the median and the worst run of each environment.
 
@@ -45,9 +46,10 @@ def write_report(
         The files, the page first.
 
     Raises:
-        UserError: a file can't be written.
+        UserError: a file can't be written, or is there and was not written by a report.
     """
-    numbers = study(records, threshold, bounds)
+    check_free(out, TEXTS)
+    numbers = study(records, thresholds, bounds)
     pictures: dict[str, bytes] = {}
     sections = [section(env, pictures, clips=clips) for env in numbers.environments]
     overall = over_all(numbers, pictures)
@@ -63,19 +65,10 @@ def write_report(
             now=time.strftime("%Y-%m-%d %H:%M"),
         )
     )
-    texts = {
-        PAGE: page,
-        "groups.csv": tables.groups_csv(numbers),
-        "runs.csv": tables.runs_csv(numbers),
-        "curves.csv": tables.curves_csv(numbers),
-        "report.md": tables.markdown(numbers),
-        "report.tex": tables.latex(numbers),
-    }
+    tabled = (tables.groups_csv, tables.runs_csv, tables.curves_csv, tables.markdown, tables.latex)
+    texts = dict(zip(TEXTS, (page, *(table(numbers) for table in tabled)), strict=True))
     files = {**{name: text.encode() for name, text in texts.items()}, **pictures}
-    with told("can't write into", out):
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            replace(out / name, content)
+    write_files(out, files)
     return [out / name for name in files]
 
 

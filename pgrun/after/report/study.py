@@ -12,7 +12,7 @@ import numpy as np
 from pgrun.after import statistics
 from pgrun.after.groups import Group, grouped, score
 from pgrun.after.learning_curves import GroupCurve, group_curve, reached, read_curves_of
-from pgrun.after.records import Record
+from pgrun.after.records import Record, without_reproductions
 from pgrun.after.statistics import Estimate
 from pgrun.run.threshold import reward_threshold
 
@@ -77,6 +77,7 @@ class Study:
     Attributes:
         shared: the environments that all methods of `overall` were run in.
         bounded: whether the scores' bounds were given; else they are the report's own worst and best run.
+        notes: sentences on runs that are not in the report.
     """
 
     records: tuple[Record, ...]
@@ -85,31 +86,37 @@ class Study:
     shared: tuple[str, ...]
     bounded: bool
     improvement: dict[tuple[int, int], Estimate]
+    notes: tuple[str, ...]
 
 
-def study(records: Sequence[Record], threshold: float | None = None, bounds: Bounds | None = None) -> Study:
+def study(
+    records: Sequence[Record], thresholds: Mapping[str, float] | None = None, bounds: Bounds | None = None
+) -> Study:
     """Compute the numbers of a report.
 
     Args:
         records: the runs.
-        threshold: the return to reach, in place of what each environment has registered.
+        thresholds: by an environment's id the return to reach, in place of what it has registered.
         bounds: for each environment, by its id, the scores that count as 0 and as 1.
     """
+    records, note = without_reproductions(records)
     groups = grouped(records)
     curves = {record.folder: read_curves_of(record) for record in records}
     by_name: dict[str, list[Group]] = {}
     for group in groups:
         by_name.setdefault(group.env, []).append(group)
-    environments = tuple(environment(name, members, curves, threshold) for name, members in by_name.items())
+    environments = tuple(environment(name, members, curves, thresholds or {}) for name, members in by_name.items())
     overall, shared, bounded = over_environments(by_name, bounds or {})
-    return Study(tuple(records), environments, overall, shared, bounded, pairs([list(o.scores) for o in overall]))
+    improvement = pairs([list(o.scores) for o in overall])
+    return Study(tuple(records), environments, overall, shared, bounded, improvement, (note,) if note else ())
 
 
 def environment(
-    name: str, groups: Sequence[Group], curves: Mapping[Path, dict], threshold: float | None
+    name: str, groups: Sequence[Group], curves: Mapping[Path, dict], thresholds: Mapping[str, float]
 ) -> Environment:
     """Compute the numbers of one environment."""
     first = groups[0].records[0]
+    threshold = thresholds.get(first.env_id)
     if threshold is None:
         threshold = reward_threshold(first.env_id, first.config.get("env.max_episode_steps"))
     rows = tuple(row(group, curves, threshold) for group in groups)

@@ -38,9 +38,11 @@ def spread(estimate: Estimate | None) -> str:
 
 
 def counts(row: Row) -> str:
-    """Write how many runs are counted, of how many."""
-    counted, runs = len(row.group.counted), len(row.group.records)
-    return str(counted) if counted == runs else f"{counted} of {runs}"
+    """Write how many seeds are counted, of how many; and how many runs, if a seed has several."""
+    counted, seeds = row.group.seeds, len({record.seed for record in row.group.records})
+    text = str(counted) if counted == seeds else f"{counted} of {seeds}"
+    runs = len(row.group.counted)
+    return text if runs == counted else f"{text} ({runs} runs)"
 
 
 def arrival(row: Row, write: Callable[[float], str], value: float | None) -> str:
@@ -89,7 +91,7 @@ def groups_csv(study: Study) -> str:
         for row in env.rows:
             iqm = row.iqm or (None, None, None)
             numbers = (row.mean, row.median, row.worst, row.best, env.threshold)
-            size = (len(row.group.counted), len(row.group.records))
+            size = (row.group.seeds, len(row.group.records))
             when = (row.reached if env.threshold is not None else None, row.steps, row.seconds)
             lines.append((env.name, row.group.method, *size, *iqm, *numbers, *when))
     return as_csv(COLUMNS, lines)
@@ -154,7 +156,8 @@ def markdown(study: Study) -> str:
         rows = [head, ["---"] * len(head), *lines]
         text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
         parts.append(f"## {title}\n\n{text}\n")
-    notes = [f"- {env.name}: {note}" for env in study.environments for note in env.notes]
+    notes = [f"- {note}" for note in study.notes]
+    notes += [f"- {env.name}: {note}" for env in study.environments for note in env.notes]
     return "\n".join([*parts, *(["## Notes\n", *notes] if notes else [])]).rstrip("\n") + "\n"
 
 

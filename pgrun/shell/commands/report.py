@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgrun.after.extras import need
-from pgrun.after.records import read_runs
+from pgrun.after.records import read_runs, without_reproductions
 from pgrun.errors import UserError
-from pgrun.run.console import say, shown
+from pgrun.run.console import remark, say, shown
 from pgrun.shell.arguments import Parser
 
 
@@ -22,7 +21,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("dirs", nargs="*", metavar="DIR", help="runs, sweeps or folders above (runs and multirun)")
     parser.add_argument("-o", "--out", type=Path, default=Path("report"), help="the folder to write into (report)")
-    parser.add_argument("--threshold", type=finite, help="the return to reach (what the environment has registered)")
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="ENV=RETURN",
+        help="by an environment's id the return to reach (what it has registered); without ENV= for a single one",
+    )
     parser.add_argument(
         "--scores",
         action="append",
@@ -37,24 +42,40 @@ def main(argv: Sequence[str]) -> int:
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out} is a file: name a folder")
     records = read_runs(*args.dirs)
-    known = {record.env_id for record in records}
-    for env_id in bounds:
+    known = sorted({record.env_id for record in records})
+    thresholds = dict(threshold(text, known) for text in args.threshold)
+    for option, env_id in (*(("scores", each) for each in bounds), *(("threshold", each) for each in thresholds)):
         if env_id not in known:
-            raise UserError(f"--scores {env_id}: no run is in that environment; there are {', '.join(sorted(known))}")
+            raise UserError(f"--{option} {env_id}: no run is in that environment; there are {', '.join(known)}")
     from pgrun.after.report.page import write_report  # imports matplotlib
 
-    files = write_report(records, args.out, threshold=args.threshold, bounds=bounds, clips=not args.no_clips)
-    say(f"{len(records)} run{'s' * (len(records) != 1)}: {shown(files[0].absolute())}")
+    files = write_report(records, args.out, thresholds=thresholds, bounds=bounds, clips=not args.no_clips)
+    counted, note = without_reproductions(records)
+    if note:
+        remark(f"pgrun: {note}")
+    say(f"{len(counted)} run{'s' * (len(counted) != 1)}: {shown(files[0].absolute())}")
     say(f"beside it      {', '.join(path.name for path in files[1:])}")
     return 0
 
 
-def finite(text: str) -> float:
-    """Read a finite number."""
-    value = float(text)
+def threshold(text: str, known: Sequence[str]) -> tuple[str, float]:
+    """Read ENV=RETURN, or RETURN alone where there is a single environment.
+
+    Raises:
+        UserError: it is written otherwise, or there are several environments.
+    """
+    env_id, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not finite")
-    return value
+        raise UserError(f"--threshold {text} is no number: write ENV=RETURN, as in --threshold {known[0]}=400")
+    if not env_id and len(known) > 1:
+        raise UserError(
+            f"--threshold {text}: there are runs in {', '.join(known)}; say for which it is, as in {known[0]}={number}"
+        )
+    return env_id or known[0], value
 
 
 def bound(text: str) -> tuple[str, tuple[float, float]]:

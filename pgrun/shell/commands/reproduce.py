@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pgrun.after.reproduced import lines_of
 from pgrun.run.console import on_stderr, remarks_by, say
 from pgrun.shell.arguments import Parser
 
@@ -22,8 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help="use the code of a run that was not made here")
     parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of yours, beside which code of yours lies")
     args = parser.parse_intermixed_args(argv)
-    from pgrun.after.reproducing import lines_of  # imports torch: not for --help
-    from pgrun.api.checking import reproduce
+    from pgrun.api.checking import reproduce  # imports torch: not for --help
 
     with remarks_by(on_stderr):
         found = reproduce(args.run, *args.overrides, until=args.until, into=args.into, trust=args.trust)

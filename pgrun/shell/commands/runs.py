@@ -42,6 +42,6 @@ def main(argv: Sequence[str]) -> int:
         remark(f"none of {len(records)} runs: {' '.join(args.filter)} holds for none")
         return 0
     wide = sys.stdout.isatty() or "COLUMNS" in os.environ
-    for line in table(kept, shutil.get_terminal_size().columns if wide else 10_000):
+    for line in table(kept, shutil.get_terminal_size().columns if wide else 10_000, args.sort):
         say(line)
     return 0
