@@ -280,8 +280,7 @@ class Run:
     def result(self, status: str, final: Evaluation | None) -> dict[str, Any]:
         """Return the fields of result.json."""
         result = {"status": status, **self.names, **self.origin, "resumed_with": list(self.told)}
-        result |= {"seed": self.config.seed}
-        result |= {"env_steps": self.clock.steps, "updates": self.clock.updates}
+        result |= {"seed": self.config.seed, "env_steps": self.clock.steps, "updates": self.clock.updates}
         result |= {"stopped": self.hooked.stopped} if self.hooked.stopped is not None else {}
         return result | self.sessions.whole() | fields(self.parts.collector.stats, self.evaluation, final)
 
