@@ -26,6 +26,7 @@ from pgrun.run.origin import origin
 from pgrun.run.progress import Progress
 from pgrun.run.provenance import Provenance
 from pgrun.run.result_file import (
+    cause,
     diverged,
     end_with,
     env_unusable,
@@ -173,7 +174,7 @@ class Run:
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, for example; after result.json is written, if that is possible.
         """
-        parts, clock, status, final = self.parts, self.clock, "failed", None
+        parts, clock, status, final, why = self.parts, self.clock, "failed", None, {}
         try:
             with told("can't write into", self.folder):
                 self.provenance.reopen()
@@ -228,10 +229,10 @@ class Run:
             status = "failed"
             raise self.kept(error) from error
         except Diverged as error:
-            status = "diverged"
+            status, why = "diverged", cause(error)
             raise diverged(error, clock, checkpoint.latest(self.checkpoints)) from error
         finally:
-            result = self.result(status, final)
+            result = self.result(status, final) | why
             self.close(result)
         return result
 
