@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pgrun.config.renamed import renew
 from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
-from pgrun.run import checkpoint
+from pgrun.run.checkpoint_files import current
 from pgrun.run.console import remark, shown
 from pgrun.run.manifest import write_known
 from pgrun.trust.files import links_away, parse_yaml, read_text, read_yaml
@@ -111,7 +111,7 @@ def check_run(folder: Path) -> None:
     if not folder.exists():
         raise UserError(f"{folder} is no run directory: there is no such folder; pgrun runs lists those here")
     links_away(folder)
-    if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
+    if not (folder / ".hydra" / "config.yaml").exists() and not current(folder / "checkpoints", "latest.pt").exists():
         raise UserError(f"{folder} is no run directory: it has no .hydra/config.yaml")
 
 
@@ -226,9 +226,9 @@ def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_othe
 def find_checkpoint(folder: Path, which: str) -> Path:
     """Return the checkpoint file that `latest`, `best` or a path names."""
     if which == "latest":
-        return checkpoint.latest(folder / "checkpoints")
+        return current(folder / "checkpoints", "latest.pt")
     if which == "best":
-        return checkpoint.best(folder / "checkpoints")
+        return current(folder / "checkpoints", "best.pt")
     path = Path(which)
     if path.exists() or path.is_absolute():
         return path

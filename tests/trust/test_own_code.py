@@ -136,6 +136,19 @@ def test_a_run_that_somebody_else_made(trained: Path, folder: Path, monkeypatch:
     assert said.code == 0, said.err
 
 
+def test_the_doctor_needs_trust_for_probes_alone(trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "mine"))
+    for name in ("mine", "helper"):
+        sys.modules.pop(name, None)
+    said = pgrun_inside("doctor", "run", cwd=folder)
+    assert (said.code, said.err) == (0, "")
+    assert "mine" not in sys.modules
+    said = pgrun_inside("doctor", "run", "--probe", cwd=folder)
+    assert (said.code, "would call mine.Mine (algo)" in said.line) == (2, True)
+    said = pgrun_inside("doctor", "run", "--trust", cwd=folder)
+    assert (said.code, said.err) == (0, "")  # there is nothing to trust
+
+
 @pytest.mark.slow
 def test_a_wrapper_of_the_one_who_evaluates(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pgrun_inside(*SMALL, "env.id=CartPole-v1", "hydra.run.dir=run", cwd=folder).code == 0
