@@ -136,7 +136,7 @@ def reproduce_run(
     prepare_folder(folder, target, config)
     comparison = Comparison(then, until)
     with alone(target), logged(target, quiet=quiet):
-        known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "quiet": quiet}
+        known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "quiet": quiet, "trusted": trust}
         run = Run(config, parts, target.absolute(), begin=begin, hopeless=comparison, **known)
         comparison.now = run.provenance.evaluations
         result = run.execute()

@@ -61,6 +61,7 @@ class Run:
             no user. None: it has one, who gets the line unless it is quiet.
         hydra: the `hydra` node that the config was composed with, if that is known.
         told: the changes that `pgrun resume` was told.
+        trusted: whether its code is somebody else's, by `--trust`: then no other run of its config becomes known.
         resume: a checkpoint's content to go on from.
         hopeless: called after each evaluation with environment steps and mean return; it returns True to stop the run.
     """
@@ -77,13 +78,14 @@ class Run:
         answers: bool | None = None,
         hydra: DictConfig | None = None,
         told: Sequence[str] = (),
+        trusted: bool = False,
         resume: dict[str, Any] | None = None,
         hopeless: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
         self.quiet, self.hopeless, self.has_user = quiet, hopeless, answers is not False
         self.answers = not quiet if answers is None else answers
-        self.hydra, self.told, self.origin = hydra, told, origin(hydra, config)
+        self.hydra, self.told, self.trusted, self.origin = hydra, told, trusted, origin(hydra, config)
         self.clock = parts.team.clock(config.total_steps)
         self.sessions = Sessions(self.clock, begin)
         self.checkpoints = folder / "checkpoints"
@@ -179,7 +181,7 @@ class Run:
             with told("can't write into", self.folder):
                 self.provenance.reopen()
             self.written.begin()
-            record_run(self.config, self.hydra, self.folder)
+            record_run(self.config, self.hydra, self.folder, only_there=self.trusted)
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
             report = Report(self.evaluation, self.hopeless)

@@ -132,8 +132,28 @@ def test_a_run_that_somebody_else_made(trained: Path, folder: Path, monkeypatch:
     assert evaluated("run", cwd=folder).code == 2  # for that one command alone
     assert pgrun_inside("resume", "run", "total_steps=80", "--trust", cwd=folder).code == 0
     assert evaluated("run", cwd=folder).code == 0  # it went on here
-    said = pgrun_inside("--config-dir", "run/.hydra", "hydra.run.dir=new", "total_steps=120", "--trust", cwd=folder)
+    shutil.copytree(folder / "run", folder / "copy")
+    assert evaluated("copy", cwd=folder).code == 2  # which is theirs as before
+    assert pgrun_inside("--config-dir", "run/.hydra", "hydra.run.dir=own", "total_steps=120", cwd=folder).code == 0
+    (folder / "run").rename(folder / "moved")
+    assert evaluated("moved", cwd=folder).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "run", "--into", "new", "--trust"),
+        ("--config-dir", "run/.hydra", "hydra.run.dir=new", "--trust"),
+    ],
+)
+def test_trust_is_for_one_command_and_what_it_trains(
+    words: tuple[str, ...], trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "mine"))
+    said = pgrun_inside(*words, cwd=folder)
     assert said.code == 0, said.err
+    assert evaluated("run", cwd=folder).code == 2  # the stranger's
+    assert evaluated("new", cwd=folder).code == 0  # made here
 
 
 def test_the_doctor_needs_trust_for_probes_alone(trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
