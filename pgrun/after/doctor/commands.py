@@ -24,10 +24,12 @@ class Advice:
     Attributes:
         command: to paste; empty where no key is to be changed.
         leave_out: what it leaves out of what was typed, and which value then counts; empty where nothing.
+        others: words to try instead, of keys that no command before it has changed.
     """
 
     command: str = ""
     leave_out: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ class Commands:
         if not changes:
             return Advice()
         said = ""
-        word = next((word for word in changes if key_of(word) not in self.mended), "")
-        if word:
+        others = tuple(word for word in changes if key_of(word) not in self.mended)
+        if others:
+            word = others[0]
             key = key_of(word)
             typed = any(key_of(each) == key for each in self.words)
             self.words = [each for each in self.words if key_of(each) != key]
@@ -69,7 +72,8 @@ class Commands:
                 said = f"leave {key} out: {self.shipped.values[key]} {why}"
             else:
                 self.words.append(word)
-        return Advice(shlex.join(["pgrun", *self.words]), said)
+                others = others[1:]
+        return Advice(shlex.join(["pgrun", *self.words]), said, others)
 
     def is_way(self, key: str, wanted: str) -> bool:
         """Tell whether the value that pgrun ships differs from the run's in the direction of a wanted value."""

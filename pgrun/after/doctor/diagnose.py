@@ -66,4 +66,5 @@ def completed(folder: Path, rule: Rule, found: Found, advice: Advice) -> Finding
     """Put together what a rule says, what it found in a run, and a command to paste."""
     about = (rule.name, rule.title, rule.why, found.evidence, found.changes)
     otherwise = found.otherwise.replace("pgrun doctor RUN", f"pgrun doctor {pasted(folder.absolute())}")
-    return Finding(*about, advice.leave_out, advice.command, otherwise, rule.source, rule.link, rule.symptom)
+    how = (advice.leave_out, advice.command, advice.others, otherwise)
+    return Finding(*about, *how, rule.source, rule.link, rule.symptom)

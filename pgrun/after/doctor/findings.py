@@ -57,6 +57,7 @@ class Finding:
         changes: words to try, `key=value` each; the most promising first.
         leave_out: what the command leaves out of what was typed, and which value then counts; empty where nothing.
         command: to paste; it keeps what the commands of the findings before it have changed.
+        others: of the changes, those that may be tried instead: the commands before it don't mend them already.
         symptom: whether it says only that the run doesn't learn, and no reason.
     """
 
@@ -67,6 +68,7 @@ class Finding:
     changes: tuple[str, ...]
     leave_out: str
     command: str
+    others: tuple[str, ...]
     otherwise: str
     source: str
     link: str
@@ -74,7 +76,7 @@ class Finding:
 
     def record(self) -> dict[str, Any]:
         """Return the finding as plain values."""
-        return {**vars(self), "changes": list(self.changes)}
+        return {**vars(self), "changes": list(self.changes), "others": list(self.others)}
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def advise(config: DictConfig, probes: tuple[Probed, ...], reward_scale: float, 
     known = flat(config)
 
     def there(*keys: str) -> list[str]:
-        return [f"{key}={known[key]}" for key in keys if key in known]
+        return [f"{key}={known[key]}" for key in keys if known.get(key, "None") != "None"]
 
     rates = ", ".join(there("optimizer.lr", "algo.critic_lr"))
     scaling = ", ".join(there("algo.normalize_reward"))

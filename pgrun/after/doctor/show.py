@@ -46,9 +46,9 @@ def of_finding(finding: Finding, number: str, width: int, *, colour: bool) -> It
     if finding.command:
         yield f"   try     {finding.command}"  # in one line, to be pasted
     if finding.leave_out:
-        yield from wrapped(f"({', or '.join((finding.leave_out, *finding.changes))})", width, "           ")
-    elif more := finding.changes[1:]:
-        yield from wrapped(f"or {', '.join(more)}", width, "           ")
+        yield from wrapped(f"({', or '.join((finding.leave_out, *finding.others))})", width, "           ")
+    elif finding.others:
+        yield from wrapped(f"or {', '.join(finding.others)}", width, "           ")
     if finding.otherwise:
         yield from wrapped(finding.otherwise, width, "   or      " if finding.command else "   try     ")
     yield from wrapped(f"{finding.source}, {finding.link}", width, "   source  ")

@@ -71,6 +71,7 @@ def test_a_rung_that_is_not_learnt_says_what_was_asked_and_found() -> None:
     ppo = compose("algo=ppo", "env=cartpole")
     assert advise(ppo, tuple(passed), 1.0, after_findings=True) == ""
     said = advise(ppo, (*passed[:3], probed), 1000.0, after_findings=True)
+    assert "None" not in said
     assert said.startswith("the findings above come first; then, as limit is not learnt, look at the learning rate (")
     assert "the size of the rewards (the probes' are those of the run: 1e+03 for 1; algo.normalize_reward=" in said
     failed = (*passed[:2], probed_on(later, False, 0.2, 40_000))

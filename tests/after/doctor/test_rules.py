@@ -244,7 +244,10 @@ def test_a_command_mends_what_the_findings_before_it_do() -> None:
     config = {"optimizer.lr": 0.1, "algo.entropy_coef": 0.0, "algo.value_coef": 0.0}
     words = ("algo=ppo", "env=cartpole", "optimizer.lr=1e-1")
     run = of(config, *words, policy__kl=0.4, policy__entropy=1e-4, value__explained_variance=0.0)
-    commands = {f.rule: f.command for f in diagnosis(Path("run"), run).findings if f.command}
+    findings = {f.rule: f for f in diagnosis(Path("run"), run).findings if f.command}
+    assert findings["learning-rate-high"].others == ("optimizer.lr=0.0003",)
+    assert findings["entropy-collapsed"].others == ()  # its second is a lower rate, too
+    commands = {rule: finding.command for rule, finding in findings.items()}
     assert list(commands.items()) == [
         ("learning-rate-high", "pgrun algo=ppo env=cartpole"),
         ("entropy-collapsed", "pgrun algo=ppo env=cartpole algo.entropy_coef=0.01"),
