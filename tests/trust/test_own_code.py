@@ -143,7 +143,7 @@ def test_a_run_that_somebody_else_made(trained: Path, folder: Path, monkeypatch:
     "words",
     [
         ("reproduce", "run", "--into", "new", "--trust"),
-        ("--config-dir", "run/.hydra", "hydra.run.dir=new", "--trust"),
+        pytest.param(("--config-dir", "run/.hydra", "hydra.run.dir=new", "--trust"), marks=pytest.mark.slow),
     ],
 )
 def test_trust_is_for_one_command_and_what_it_trains(

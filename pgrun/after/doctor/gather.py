@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ def gather(folder: Path) -> Evidence:
     Raises:
         UserError: it is no run directory, or what is in it can't be read.
     """
-    check_run(folder)
-    for link in links_away(folder):
-        if link.startswith(("events.", ".hydra")) or link in (FILE, RECORD, "result.json", "pgrun.log"):
-            raise UserError(f"{folder / link} leads out of the run directory, and is not read: copy it there")
+    if not (folder / RECORD).is_file():
+        check_run(folder)
+    away = links_away(folder)
+    refuse(folder, [link for link in away if link.startswith(".hydra") or link in (FILE, RECORD, "result.json")])
     about = read_object(folder / RECORD) or {}
     config = written_config(folder / ".hydra" / "config.yaml") or about.get("config")
     if not isinstance(config, dict) or not config:
@@ -37,7 +38,7 @@ def gather(folder: Path) -> Evidence:
     hydra, result = hydra_of(folder), read_object(folder / "result.json") or {}
     choices = about if hydra is None else hydra.runtime.choices
     return Evidence(
-        curves=read_all_curves(folder),
+        curves=read_all_curves(folder, away),
         config=config,
         result=result,
         names={key: printable(choices.get(key) or result.get(key) or "?") for key in ("algo", "env")},
@@ -58,11 +59,23 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "?" for character in str(text))
 
 
-def read_all_curves(folder: Path) -> dict[str, Curve]:
-    """Read a run's curves: from curves.npz where its last session has ended, else from TensorBoard's files."""
+def refuse(folder: Path, links: Sequence[str]) -> None:
+    """Raise UserError if there are links that lead out of a run directory to what would be read."""
+    if links:
+        raise UserError(f"{folder / links[0]} leads out of the run directory, and is not read: copy the file there")
+
+
+def read_all_curves(folder: Path, away: Sequence[str]) -> dict[str, Curve]:
+    """Read a run's curves: from curves.npz where its last session has ended, else from TensorBoard's files.
+
+    Args:
+        folder: the run directory.
+        away: links in it that lead out of it.
+    """
     found = read_curve_file(folder)
     if found is not None or not has_events(folder):
         return found or {}
+    refuse(folder, [link for link in away if link.startswith(EVENTS)])
     from pgrun.run.curves import read_curves  # takes seconds to import
 
     return read_curves(folder)

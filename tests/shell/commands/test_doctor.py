@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,18 @@ SHORT = (
 )
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a few steps, with curves."""
-    assert pgrun_inside(*SHORT, "hydra.run.dir=run", cwd=tmp_path).code == 0
-    return tmp_path / "run"
+    folder = tmp_path_factory.mktemp("made")
+    assert pgrun_inside(*SHORT, "hydra.run.dir=run", cwd=folder).code == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def trained(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "run", symlinks=True))
 
 
 def test_a_run_whose_curves_are_gone(trained: Path) -> None:
@@ -55,6 +63,26 @@ def test_a_run_whose_curves_are_gone(trained: Path) -> None:
     (trained / "result.json").unlink()
     said = pgrun_inside("doctor", "run", cwd=here)
     assert said.line == "pgrun: run holds no curves yet: let it run for some log.every steps"
+
+
+def test_what_leads_out_of_a_run_is_not_read(trained: Path) -> None:
+    (events,) = trained.glob("events.out.tfevents.*")
+    events.rename(trained.parent / "elsewhere")
+    events.symlink_to(trained.parent / "elsewhere")
+    assert pgrun_inside("doctor", "run", cwd=trained.parent).code == 0  # which doesn't need it
+    (trained / "curves.npz").unlink()
+    said = pgrun_inside("doctor", "run", cwd=trained.parent)
+    assert (said.code, said.line.endswith("leads out of the run directory, and is not read: copy the file there")) == (
+        2,
+        True,
+    )
+
+
+def test_a_run_without_hydra_s_files(trained: Path) -> None:
+    for name in (".hydra", "checkpoints"):
+        shutil.rmtree(trained / name)
+    said = pgrun_inside("doctor", "run", "--json", cwd=trained.parent)
+    assert (said.code, json.loads(said.out)["env"]) == (0, "cartpole")
 
 
 def test_a_run_that_diverges_at_once(tmp_path: Path) -> None:
