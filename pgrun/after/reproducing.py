@@ -111,7 +111,7 @@ def reproduce_run(
     prepare_folder(folder, target, config, overrides)
     comparison = Comparison(then, until)
     with alone(target), logged(target, quiet=quiet):
-        known: dict[str, Any] = {"names": names, "hydra": hydra_of(target), "quiet": quiet}
+        known: dict[str, Any] = {"names": names, "hydra": hydra_of(target), "quiet": quiet, "trusted": trust}
         known["reproduces"] = str(folder.absolute())
         run = Run(config, parts, target.absolute(), begin=begin, hopeless=comparison, **known)
         comparison.now = run.provenance.evaluations

@@ -148,10 +148,11 @@ class App:
                 logged(folder, quiet=self.quiet) if self.own_log else nullcontext(),
             ):
                 known: dict[str, Any] = {"names": chosen(hydra_config), "hydra": node(hydra_config)}
+                known["trusted"] = self.trust
                 run = Run(config, parts, folder, begin=self.begin, quiet=self.quiet, **known)
                 if self.claim is not None:
                     self.claim.keep()
-                record_run(kept, node(hydra_config), folder)
+                record_run(kept, node(hydra_config), folder, only_there=self.trust)
                 return Ended(folder, run.execute())
         except NotBegun as error:
             if self.claim is not None:

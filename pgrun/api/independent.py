@@ -35,6 +35,13 @@ def independent(call: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
+def undisturbed_alone() -> Iterator[None]:
+    """Keep other calls out of the block, and leave the process after it as it was; torch isn't touched in it."""
+    with ONE_AT_A_TIME, undisturbed():
+        yield
+
+
+@contextmanager
 def undisturbed() -> Iterator[None]:
     """Restore after the block what it may change in this process.
 

@@ -133,14 +133,17 @@ class Death(Probe):
 
 
 class Rung(NamedTuple):
-    """A probe as it is used: how well a policy does, and what it asks."""
+    """A probe as it is used: how well a policy does, what it asks, and where to look if it isn't learnt."""
 
     name: str
     env: type[Probe]
     asks: str
     least: float  # a return from here to `most` means that it was learnt; rewards unscaled
     most: float
+    best: float  # the return of the best policy
     advice: str  # where to look if it fails
+    keys: tuple[str, ...] = ()  # ... and settings of it, as far as an algorithm has them
+    above: str = ""  # what a return above `most` says
 
     @property
     def id(self) -> str:
@@ -148,14 +151,19 @@ class Rung(NamedTuple):
         return f"pgrun.envs.probes:Pgrun{self.name.capitalize()}-v0"
 
 
+STOPS = "it stops at once, for 6: going on, which is worth more where the limit is no end, is not valued so"
 LADDER = (
+    Rung("choice", Choice, "does the policy climb?", 0.8, 1.0, 1.0, "its noise", ("algo.entropy_coef",)),
+    Rung("match", Match, "does it see the observation?", 0.8, 1.0, 1.0, "the network", ("network.normalize_obs",)),
     Rung(
-        "choice", Choice, "does the policy climb?", 0.8, 1.0, "the learning rate, the entropy bonus, the action noise"
+        *("later", Later, "does a reward reach the step that earned it?", 0.8, 1.0, 1.0),
+        *("how returns are estimated", ("algo.gamma", "algo.advantage.lambda_", "algo.advantage.n", "memory.n_step")),
     ),
-    Rung("match", Match, "does it see the observation?", 0.8, 1.0, "the network and its learning rate"),
-    Rung("later", Later, "does a reward reach the step that earned it?", 0.8, 1.0, "algo.gamma, the advantage, n_step"),
-    Rung("limit", Limit, "is a time limit no death?", 3.5, 4.4, "how truncation is bootstrapped, algo.gamma"),
-    Rung("death", Death, "is death no time limit?", 1.9, 2.6, "how termination is told from truncation"),
+    Rung(
+        *("limit", Limit, "is a time limit no death?", 3.5, 4.4, 4.0),
+        *("how truncation is bootstrapped", ("algo.gamma",), STOPS),
+    ),
+    Rung("death", Death, "is death no time limit?", 1.9, 2.6, 2.5, "how termination is told from truncation"),
 )
 for _rung in LADDER:
     if _rung.id.partition(":")[2] not in gym.registry:

@@ -20,6 +20,7 @@ FINAL = (
     "best_eval_return_mean",
 )  # figures of TensorBoard's that are no curves
 POINTS = 1000  # of a curve in the file, at most
+LARGEST = 100_000_000  # bytes of all curves, unpacked: thousands of them
 
 
 class Curve(NamedTuple):
@@ -95,7 +96,7 @@ class CurveRecorder:
 
 
 def read_curve_file(folder: Path, *tags: str) -> dict[str, Curve] | None:
-    """Read curves from curves.npz; None where it is missing or torn, as in a run that was killed.
+    """Read curves from curves.npz; None where it is missing or torn, as in a run that was killed, or is none.
 
     Args:
         folder: the run directory.
@@ -104,6 +105,8 @@ def read_curve_file(folder: Path, *tags: str) -> dict[str, Curve] | None:
     try:
         with zipfile.ZipFile(folder / FILE) as archive:
             found = {}
+            if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                return None
             for name in archive.namelist():
                 if not tags or name.removesuffix(".npy") in tags:
                     steps, values = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)

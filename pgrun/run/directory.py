@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pgrun.config.renamed import renew
 from pgrun.config.resolve import resolved
 from pgrun.errors import UserError
-from pgrun.run import checkpoint
+from pgrun.run.checkpoint_files import current
 from pgrun.run.console import remark, shown
 from pgrun.run.manifest import write_known
 from pgrun.run.no_run import why_no_run
@@ -114,7 +114,7 @@ def check_run(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(why_no_run(folder))
     links_away(folder)
-    if not (folder / ".hydra" / "config.yaml").exists() and not checkpoint.latest(folder / "checkpoints").exists():
+    if not (folder / ".hydra" / "config.yaml").exists() and not current(folder / "checkpoints", "latest.pt").exists():
         raise UserError(why_no_run(folder))
 
 
@@ -229,9 +229,9 @@ def differences(one: dict[str, Any], other: dict[str, Any], of_one: str, of_othe
 def find_checkpoint(folder: Path, which: str) -> Path:
     """Return the checkpoint file that `latest`, `best` or a path names."""
     if which == "latest":
-        return checkpoint.latest(folder / "checkpoints")
+        return current(folder / "checkpoints", "latest.pt")
     if which == "best":
-        return checkpoint.best(folder / "checkpoints")
+        return current(folder / "checkpoints", "best.pt")
     path = Path(which)
     if path.exists() or path.is_absolute():
         return path

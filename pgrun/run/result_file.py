@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.errors import Diverged, EnvFailed, HookFailed, PartFailed, UserError
+from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, HookFailed, PartFailed, UserError
 from pgrun.run.console import pasted, shown
 from pgrun.run.manifest import write_known
 from pgrun.system.atomic import replace
@@ -73,6 +73,12 @@ def diverged(error: Diverged, clock: Clock, kept: Path) -> Diverged:
     found = f"{error}, {error.when}" if error.when else str(error)
     at = f"environment step {clock.steps + error.steps:,}, update {clock.updates:,}"
     return Diverged(f"{found}, at {at}; {where}. {error.remedy}")
+
+
+def cause(error: Diverged) -> dict[str, str]:
+    """Return why a run diverged, as fields of result.json."""
+    found = f"{error}, {error.when}" if error.when else str(error)
+    return {"cause": found, "cause_from": "environment" if isinstance(error, EnvNotFinite) else "learning"}
 
 
 def failed(error: EnvFailed | HookFailed | PartFailed, folder: Path, kept: Path) -> UserError:

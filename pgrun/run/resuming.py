@@ -71,7 +71,7 @@ def resume_run(folder: Path, which: str, overrides: list[str], *, trust: bool = 
     with alone(folder):
         if stamp != stamp_of(find_checkpoint(folder, which)):  # another process went on with it in the meantime
             raise UserError(f"{folder}: another process has just gone on with this run; do it again")
-        return go_on(folder, which, config, names, state, overrides, begin=begin, quiet=quiet)
+        return go_on(folder, which, config, names, state, overrides, begin=begin, quiet=quiet, trust=trust)
 
 
 def read_run(
@@ -105,6 +105,7 @@ def go_on(
     *,
     begin: float,
     quiet: bool = False,
+    trust: bool = False,
 ) -> Resumed:
     """Go on with a run from a checkpoint's content, or from its start."""
     known: dict[str, Any] = {"names": names, "hydra": hydra_of(folder), "told": changes(folder, overrides)}
@@ -112,7 +113,7 @@ def go_on(
         with report_stale_config(folder):
             parts = build(config, fresh=state is None)
         with fitting(find_checkpoint(folder, which)):
-            run = Run(config, parts, folder.resolve(), begin=begin, resume=state, quiet=quiet, **known)
+            run = Run(config, parts, folder.resolve(), begin=begin, resume=state, trusted=trust, quiet=quiet, **known)
     with logged(folder, quiet=quiet):
         if state is None:
             remark("there is no checkpoint yet: starting from step 0")

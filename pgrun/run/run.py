@@ -26,15 +26,7 @@ from pgrun.run.origin import origin
 from pgrun.run.own_code import Failure, failure_of
 from pgrun.run.progress import Progress
 from pgrun.run.provenance import Provenance
-from pgrun.run.result_file import (
-    diverged,
-    end_with,
-    env_unusable,
-    failed,
-    fields,
-    note_traceback,
-    write_result,
-)
+from pgrun.run.result_file import cause, diverged, end_with, env_unusable, failed, fields, note_traceback, write_result
 from pgrun.run.run_record import write_record
 from pgrun.run.run_state import RunState, ground
 from pgrun.run.sessions import Sessions
@@ -61,6 +53,7 @@ class Run:
             no user. None: it has one, who gets the line unless it is quiet.
         hydra: the `hydra` node that the config was composed with, if that is known.
         told: the changes that `pgrun resume` was told.
+        trusted: whether its code is somebody else's, by `--trust`: then no other run of its config becomes known.
         resume: a checkpoint's content to go on from.
         hopeless: called after each evaluation with environment steps and mean return; it returns True to stop the run.
         reproduces: the run directory that it runs again, whose status then is interrupted where `hopeless` stops it.
@@ -78,6 +71,7 @@ class Run:
         answers: bool | None = None,
         hydra: DictConfig | None = None,
         told: Sequence[str] = (),
+        trusted: bool = False,
         resume: dict[str, Any] | None = None,
         hopeless: Callable[[int, float], bool] | None = None,
         reproduces: str = "",
@@ -85,7 +79,8 @@ class Run:
         self.config, self.parts, self.folder, self.names = config, parts, folder, names
         self.quiet, self.hopeless, self.has_user = quiet, hopeless, answers is not False
         self.answers = not quiet if answers is None else answers
-        self.hydra, self.told, self.origin = hydra, told, origin(hydra, config, reproduces)
+        self.hydra, self.told, self.trusted = hydra, told, trusted
+        self.origin = origin(hydra, config, reproduces)
         self.clock = parts.team.clock(config.total_steps)
         self.sessions = Sessions(self.clock, begin)
         self.checkpoints = folder / "checkpoints"
@@ -176,12 +171,12 @@ class Run:
             EnvFailed: an environment broke; after a checkpoint and result.json are written.
             UserError: the disk is full, for example; after result.json is written, if that is possible.
         """
-        parts, clock, status, final = self.parts, self.clock, "failed", None
+        parts, clock, status, final, why = self.parts, self.clock, "failed", None, {}
         try:
             with told("can't write into", self.folder):
                 self.provenance.reopen()
             self.written.begin()
-            record_run(self.config, self.hydra, self.folder)
+            record_run(self.config, self.hydra, self.folder, only_there=self.trusted)
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
             report = Report(self.evaluation, self.hopeless)
@@ -228,14 +223,14 @@ class Run:
                 raise
             raise self.kept(env_unusable(error)) from error
         except Diverged as error:
-            status = "diverged"
+            status, why = "diverged", cause(error)
             raise diverged(error, clock, checkpoint.latest(self.checkpoints)) from error
         except Exception as error:
             if failure := failure_of(error, self.config):
                 raise self.kept(failure) from error
             raise
         finally:
-            result = self.result(status, final)
+            result = self.result(status, final) | why
             self.close(result)
         return result
 

@@ -2,7 +2,8 @@
 
 A run is known by a digest of its whole config and of the folders where its code is found. So one that was moved is
 still known, and one whose config was changed is not. There is a file for each digest, which holds the folders, by
-device and inode, in which such a run was made.
+device and inode, in which such a run was made. `only` before one says that the run is known there alone: it was made
+by `--trust`, and others of this config, the stranger's for one, stay a stranger's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+ONLY = "only "  # before a folder: the run there is known, and no other of its config
 
 
 def state_folder() -> Path:
@@ -55,16 +58,27 @@ def private(path: Path, kind: int) -> bool:
 
 
 def made_here(mark: str, folder: Path | None = None) -> bool:
-    """Return whether a run of this digest was made on this machine; with a folder, whether in this very one."""
+    """Return whether runs of this digest are known, wherever they lie; with a folder, whether the one there is.
+
+    Args:
+        mark: the digest.
+        folder: the run directory.
+    """
     place = state_folder()
     path = place / mark
     if not private(place, stat.S_IFDIR) or not private(path, stat.S_IFREG):
         return False
-    if folder is None:
-        return True
     with suppress(OSError):
-        return identity(folder) in path.read_text(encoding="ascii", errors="replace").split()
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+        if folder is None:
+            return any(not line.startswith(ONLY) for line in lines)
+        return identity(folder) in (line.removeprefix(ONLY) for line in lines)
     return False
+
+
+def known(mark: str, folder: Path) -> bool:
+    """Return whether the run of this digest in this folder is known: there, or wherever such a run lies."""
+    return made_here(mark) or made_here(mark, folder)
 
 
 def identity(folder: Path) -> str:
@@ -73,8 +87,13 @@ def identity(folder: Path) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def write(marks: Sequence[str], folder: Path) -> OSError | None:
+def write(marks: Sequence[str], folder: Path, *, only_there: bool = False) -> OSError | None:
     """Record that runs of these digests were made here, in this folder.
+
+    Args:
+        marks: the digests.
+        folder: the run directory.
+        only_there: whether a run of these digests that lies elsewhere stays unknown.
 
     Returns:
         The error, if the record can't be written.
@@ -84,7 +103,7 @@ def write(marks: Sequence[str], folder: Path) -> OSError | None:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not private(place, stat.S_IFDIR):
             return PermissionError(0, "others can write it, or it is no folder of yours", str(place))
-        line = f"{identity(folder)}\n" if folder.is_dir() else "-\n"
+        line = f"{ONLY if only_there else ''}{identity(folder)}\n" if folder.is_dir() else "-\n"
         for mark in dict.fromkeys(marks):
             if (place / mark).exists() and made_here(mark, folder if folder.is_dir() else None):
                 continue

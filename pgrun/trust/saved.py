@@ -16,7 +16,7 @@ from pgrun.errors import NotTrusted, UserError
 from pgrun.trust.code import needs_trust, top_names
 from pgrun.trust.files import read_yaml
 from pgrun.trust.finder import allow
-from pgrun.trust.record import digest, made_here
+from pgrun.trust.record import digest, known, made_here
 from pgrun.trust.references import Unresolved, resolve, told
 
 MOST_TOLD = 20  # reasons that a refusal names
@@ -60,7 +60,13 @@ def marks(config: dict[str, Any], places: Sequence[str]) -> list[str]:
 
 
 def admit(
-    folder: Path, config: dict[str, Any], hydra: dict[str, Any] | None, *, trust: bool, away: Sequence[str] = ()
+    folder: Path,
+    config: dict[str, Any],
+    hydra: dict[str, Any] | None,
+    *,
+    trust: bool,
+    away: Sequence[str] = (),
+    home: Path | None = None,
 ) -> Admitted:
     """Return a saved run's config if it may be used, and let its own code be found if it is trusted.
 
@@ -70,6 +76,7 @@ def admit(
         hydra: the `hydra` node beside it; None where that is lost.
         trust: whether the user trusts whoever made it.
         away: links in the folder that lead out of it.
+        home: the run directory, if the folder is one within it.
 
     Raises:
         NotTrusted: it is not known as one that was made here, and asks for what only a trusted one may.
@@ -77,12 +84,14 @@ def admit(
     places = places_of(hydra)
     whole, bare = marks(config, places)
     wants, safe = wanted(config, hydra, places)
-    known = made_here(whole) or made_here(bare)
+    place = home or folder
+    with_code = known(whole, place)
+    is_known = with_code or known(bare, place)
     if away and not (trust or made_here(whole, folder) or made_here(bare, folder)):
         raise NotTrusted(
             f"{folder} was not made here (pgrun has no record of it), and {away[0]} leads out of it; --trust allows it"
         )
-    if wants and not known:
+    if wants and not is_known:
         names = "; ".join(wants[:MOST_TOLD]) + (f"; and {len(wants) - MOST_TOLD} more" if wants[MOST_TOLD:] else "")
         if not trust:
             raise NotTrusted(
@@ -90,8 +99,8 @@ def admit(
                 "it: --trust"
             )
         print(f"pgrun: {folder} is trusted to {names}", file=sys.stderr, flush=True)
-    if known or trust:
-        allow(top_names(config), places if trust or made_here(whole) else ())
+    if is_known or trust:
+        allow(top_names(config), places if trust or with_code else ())
         return Admitted(config, trusted=True)
     assert safe is not None  # or it would be wanted to resolve the rest
     return Admitted(safe, trusted=False)
@@ -135,7 +144,7 @@ def admit_again(folder: Path, *, trust: bool) -> None:
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.yaml'} holds no mapping, as key: value")
     node = hydra.get("hydra") if isinstance(hydra, dict) else None
-    admit(folder, config, node if isinstance(node, dict) else None, trust=trust)
+    admit(folder, config, node if isinstance(node, dict) else None, trust=trust, home=folder.resolve().parent)
     odd = sorted(path.name for path in folder.iterdir() if path.name not in RECORDS)
     odd += [f"{key}: in config.yaml" for key in ("defaults", "hydra") if key in config]
     if odd and not trust:

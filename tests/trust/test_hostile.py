@@ -114,3 +114,18 @@ def test_what_a_stranger_sends(name: str, place: Place) -> None:
     assert said.err.startswith("pgrun: ")
     assert listing(place.here) == before, "it wrote"
     assert peak() - memory < MOST
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])
+def test_the_doctor_only_reads(name: str, place: Place) -> None:
+    CASES[name](place)
+    before, memory = listing(place.here), peak()
+    with at_most(60):
+        said = pgrun_inside("doctor", "run", cwd=place.here)
+    assert not os.path.lexists(place.canary), "it ran"
+    assert SECRET not in said.out + said.err, "it told"
+    assert "Traceback" not in said.err
+    assert "was not made here" not in said.err, "it was refused"
+    assert (said.code, len(said.err.splitlines())) in ((0, 0), (2, 1)), said.err
+    assert listing(place.here) == before, "it wrote"
+    assert peak() - memory < MOST

@@ -132,8 +132,41 @@ def test_a_run_that_somebody_else_made(trained: Path, folder: Path, monkeypatch:
     assert evaluated("run", cwd=folder).code == 2  # for that one command alone
     assert pgrun_inside("resume", "run", "total_steps=80", "--trust", cwd=folder).code == 0
     assert evaluated("run", cwd=folder).code == 0  # it went on here
-    said = pgrun_inside("--config-dir", "run/.hydra", "hydra.run.dir=new", "total_steps=120", "--trust", cwd=folder)
+    shutil.copytree(folder / "run", folder / "copy")
+    assert evaluated("copy", cwd=folder).code == 2  # which is theirs as before
+    assert pgrun_inside("--config-dir", "run/.hydra", "hydra.run.dir=own", "total_steps=120", cwd=folder).code == 0
+    (folder / "run").rename(folder / "moved")
+    assert evaluated("moved", cwd=folder).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "run", "--into", "new", "--trust"),
+        pytest.param(("--config-dir", "run/.hydra", "hydra.run.dir=new", "--trust"), marks=pytest.mark.slow),
+    ],
+)
+def test_trust_is_for_one_command_and_what_it_trains(
+    words: tuple[str, ...], trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "mine"))
+    said = pgrun_inside(*words, cwd=folder)
     assert said.code == 0, said.err
+    assert evaluated("run", cwd=folder).code == 2  # the stranger's
+    assert evaluated("new", cwd=folder).code == 0  # made here
+
+
+def test_the_doctor_needs_trust_for_probes_alone(trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "mine"))
+    for name in ("mine", "helper"):
+        sys.modules.pop(name, None)
+    said = pgrun_inside("doctor", "run", cwd=folder)
+    assert (said.code, said.err) == (0, "")
+    assert "mine" not in sys.modules
+    said = pgrun_inside("doctor", "run", "--probe", cwd=folder)
+    assert (said.code, "would call mine.Mine (algo)" in said.line) == (2, True)
+    said = pgrun_inside("doctor", "run", "--trust", cwd=folder)
+    assert (said.code, said.err) == (0, "")  # there is nothing to trust
 
 
 @pytest.mark.slow

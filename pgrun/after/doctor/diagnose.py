@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pgrun.after.doctor.evidence import Evidence, gather
-from pgrun.after.doctor.findings import Diagnosis, Finding, Rule
+from pgrun.after.doctor.commands import Advice, Commands
+from pgrun.after.doctor.evidence import Evidence
+from pgrun.after.doctor.findings import Diagnosis, Finding, Found, Rule
+from pgrun.after.doctor.gather import explain_lack, gather
 from pgrun.after.doctor.rules import RULES
 from pgrun.errors import UserError
-from pgrun.run.directory import load_run
+from pgrun.run.console import pasted
 
 NEEDED = {  # curves that a rule can't do without, and what logs them where they are lacking
     "reward/largest": "a run of this version of pgrun",
@@ -20,27 +20,24 @@ NEEDED = {  # curves that a rule can't do without, and what logs them where they
 }
 
 
-def diagnose(folder: Path, *, probe: bool = False, trust: bool = False) -> Diagnosis:
-    """Say why a run doesn't learn, from what it left in its directory.
+def diagnose(folder: Path) -> Diagnosis:
+    """Say why a run doesn't learn, from what it left in its directory. None of its code is used.
 
     Args:
         folder: the run directory.
-        probe: also train its recipe where the answer is known.
-        trust: use its code although it was not made here.
 
     Raises:
-        UserError: it is no run directory, or it has no curves yet.
+        UserError: it is no run directory, or it has no curves.
     """
-    run = gather(folder, trust=trust)
-    if not run.curves:
-        raise UserError(f"{folder} holds no curves yet: let it run for some log.every steps")
-    said = diagnosis(folder, run)
-    if not probe:
-        return said
-    from pgrun.after.doctor.probe import climb  # imports the algorithms
+    return examined(folder)[1]
 
-    scales = {"reward_scale": middle(run, "reward/largest"), "obs_scale": middle(run, "obs/largest_rms")}
-    return replace(said, probes=tuple(climb(load_run(folder, trust=trust)[0], **scales)))
+
+def examined(folder: Path) -> tuple[Evidence, Diagnosis]:
+    """Return what is known of a run beside what is said of it; see `diagnose`."""
+    run = gather(folder)
+    if not run.curves and run.result.get("status") != "diverged":
+        raise UserError(explain_lack(folder, run))
+    return run, diagnosis(folder, run)
 
 
 def middle(run: Evidence, tag: str) -> float:
@@ -51,31 +48,23 @@ def middle(run: Evidence, tag: str) -> float:
 
 def diagnosis(folder: Path, run: Evidence) -> Diagnosis:
     """Apply all rules to what is known of a run."""
-    found = [finding for rule in RULES if (finding := apply(rule, run)) is not None]
+    seen = [(rule, found) for rule in RULES if (found := rule.check(run)) is not None]
+    seen.sort(key=lambda pair: pair[0].symptom)
+    commands = Commands(run)
     return Diagnosis(
         folder=folder,
         algo=run.names.get("algo", "?"),
         env=run.names.get("env", "?"),
         steps=run.steps,
         learning=run.lasting(),
-        findings=tuple(sorted(found, key=lambda finding: finding.symptom)),
-        unseen=tuple(f"{tag} ({how})" for tag, how in NEEDED.items() if not run.tags(tag)),
+        findings=tuple(completed(folder, rule, found, commands.advise(found.changes)) for rule, found in seen),
+        unseen=tuple(f"{tag} ({how})" for tag, how in NEEDED.items() if run.curves and not run.tags(tag)),
     )
 
 
-def apply(rule: Rule, run: Evidence) -> Finding | None:
-    """Apply a rule, and complete what it found by a command to paste; None where it found nothing."""
-    found = rule.check(run)
-    if found is None:
-        return None
+def completed(folder: Path, rule: Rule, found: Found, advice: Advice) -> Finding:
+    """Put together what a rule says, what it found in a run, and a command to paste."""
     about = (rule.name, rule.title, rule.why, found.evidence, found.changes)
-    return Finding(*about, command(run, found.changes[:1]), found.otherwise, rule.source, rule.link, rule.symptom)
-
-
-def command(run: Evidence, changes: tuple[str, ...]) -> str:
-    """Return the command that runs a run anew with some words changed; empty where nothing changes."""
-    if not changes:
-        return ""
-    keys = {word.partition("=")[0] for word in changes}
-    kept = [word for word in run.words if word.lstrip("+~").partition("=")[0] not in keys]
-    return shlex.join(["pgrun", *kept, *changes])
+    otherwise = found.otherwise.replace("pgrun doctor RUN", f"pgrun doctor {pasted(folder.absolute())}")
+    how = (advice.leave_out, advice.command, advice.others, otherwise)
+    return Finding(*about, *how, rule.source, rule.link, rule.symptom)

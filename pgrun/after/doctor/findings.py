@@ -51,14 +51,24 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that applies to a run: its evidence, and what to change."""
+    """A rule that applies to a run: its evidence, and what to change.
+
+    Attributes:
+        changes: words to try, `key=value` each; the most promising first.
+        leave_out: what the command leaves out of what was typed, and which value then counts; empty where nothing.
+        command: to paste; it keeps what the commands of the findings before it have changed.
+        others: of the changes, those that may be tried instead: the commands before it don't mend them already.
+        symptom: whether it says only that the run doesn't learn, and no reason.
+    """
 
     rule: str
     title: str
     why: str
     evidence: str
     changes: tuple[str, ...]
+    leave_out: str
     command: str
+    others: tuple[str, ...]
     otherwise: str
     source: str
     link: str
@@ -66,7 +76,7 @@ class Finding:
 
     def record(self) -> dict[str, Any]:
         """Return the finding as plain values."""
-        return {**vars(self), "changes": list(self.changes)}
+        return {**vars(self), "changes": list(self.changes), "others": list(self.others)}
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class Diagnosis:
         findings: the reasons first, then the symptoms.
         unseen: curves that rules look for and this run lacks, with what would log them.
         probes: lines on each probe environment, where they were asked for.
+        probes_say: what to look at where one of them is not learnt; empty where all are.
     """
 
     folder: Path
@@ -92,6 +103,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     unseen: tuple[str, ...] = ()
     probes: tuple[Any, ...] = field(default=())
+    probes_say: str = ""
 
     def record(self) -> dict[str, Any]:
         """Return the diagnosis as plain values, for JSON."""
@@ -101,4 +113,5 @@ class Diagnosis:
             "findings": [finding.record() for finding in self.findings],
             "unseen": list(self.unseen),
             "probes": [probe.record() for probe in self.probes],
+            "probes_say": self.probes_say,
         }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from pgrun.after.doctor.diagnose import examined, middle
+from pgrun.after.doctor.findings import Diagnosis
 from pgrun.envs.probes import LADDER, Rung
 from pgrun.errors import Diverged, EnvFailed, UserError, WrongSpace
 from pgrun.loop.evaluate import evaluate
 from pgrun.loop.hooks import Every
 from pgrun.loop.train import Clock, train
 from pgrun.run.build import Parts, build
+from pgrun.run.directory import flat, load_run
 
 SECONDS = 50.0  # of the whole ladder
 STEPS = 40_000  # the most environment steps on a rung
@@ -35,7 +39,10 @@ class Probed:
         passed: whether it was learnt; None: time ran out, or it can't be tried.
         score: the return at the end, divided by the scale of the rewards; None: it can't be tried.
         steps: environment steps.
-        note: what is wrong, where to look.
+        best: the return of the best policy.
+        least: the return from which on it counts as learnt.
+        most: the return up to which it does.
+        note: what is wrong.
     """
 
     rung: str
@@ -43,17 +50,40 @@ class Probed:
     passed: bool | None
     score: float | None
     steps: int
+    best: float
+    least: float
+    most: float
     note: str = ""
 
     def line(self) -> str:
         """Say it in a line."""
         word = {True: "passes", False: "FAILS ", None: "unsure"}[self.passed]
-        score = "" if self.score is None else f" return {self.score:.2f} after {self.steps:,} steps"
+        needed = "" if self.passed else f", needed {self.least:g} to {self.most:g}"
+        known = f"after {self.steps:,} steps, the best is {self.best:g}{needed}"
+        score = "" if self.score is None else f" return {self.score:.2f} {known}"
         return f"{word}  {self.rung:6}  {self.asks}{score}" + (f": {self.note}" if self.note else "")
 
     def record(self) -> dict[str, Any]:
         """Return it as plain values."""
         return dict(vars(self))
+
+
+def diagnose_and_climb(folder: Path, *, trust: bool) -> Diagnosis:
+    """Say why a run doesn't learn, and how its recipe does on the ladder.
+
+    Args:
+        folder: the run directory.
+        trust: use its code although it was not made here.
+
+    Raises:
+        UserError: it is no run directory, has no curves, or needs to be trusted.
+    """
+    config, _ = load_run(folder, trust=trust)
+    run, said = examined(folder)
+    reward_scale = middle(run, "reward/largest")
+    probes = tuple(climb(config, reward_scale=reward_scale, obs_scale=middle(run, "obs/largest_rms")))
+    advice = advise(config, probes, reward_scale, after_findings=bool(said.findings))
+    return replace(said, probes=probes, probes_say=advice)
 
 
 def climb(config: DictConfig, *, reward_scale: float, obs_scale: float, seconds: float = SECONDS) -> Iterator[Probed]:
@@ -85,9 +115,9 @@ def attempt(config: DictConfig, rung: Rung, reward_scale: float, obs_scale: floa
             parts = built(config, rung, reward_scale, obs_scale, swap=True)
         return climbed(parts, rung, reward_scale, end)
     except Diverged as error:
-        return Probed(rung.name, rung.asks, False, None, 0, f"it diverges: {error}")
+        return probed_on(rung, False, None, 0, f"it diverges: {error}")
     except (UserError, EnvFailed) as error:
-        return Probed(rung.name, rung.asks, None, None, 0, f"this recipe can't be tried here: {error}")
+        return probed_on(rung, None, None, 0, f"this recipe can't be tried here: {error}")
     finally:
         if parts is not None:
             parts.collector.env.close()
@@ -112,8 +142,42 @@ def climbed(parts: Parts, rung: Rung, reward_scale: float, end: float) -> Probed
     finally:
         watch.env.close()
     passed = watch.passed or (None if clock.stop == "time" else False)
-    note = "" if passed else "time ran out" if passed is None else f"look at {rung.advice}"
-    return Probed(rung.name, rung.asks, passed, watch.score, clock.steps, note)
+    note = "" if passed else "time ran out" if passed is None else rung.above if watch.score > rung.most else ""
+    return probed_on(rung, passed, watch.score, clock.steps, note)
+
+
+def probed_on(rung: Rung, passed: bool | None, score: float | None, steps: int, note: str = "") -> Probed:
+    """Say how a recipe did on a rung; see `Probed`."""
+    return Probed(rung.name, rung.asks, passed, score, steps, rung.best, rung.least, rung.most, note)
+
+
+def advise(config: DictConfig, probes: tuple[Probed, ...], reward_scale: float, *, after_findings: bool) -> str:
+    """Say where to look where a rung was not learnt; empty where all that were tried were.
+
+    Args:
+        config: the run's.
+        probes: what was tried.
+        reward_scale: the size of the probes' rewards.
+        after_findings: whether the report has findings, which come first.
+    """
+    failed = [rung for rung, probed in zip(LADDER, probes, strict=False) if probed.passed is False]
+    if not failed:
+        return ""
+    known = flat(config)
+
+    def there(*keys: str) -> list[str]:
+        return [f"{key}={known[key]}" for key in keys if known.get(key, "None") != "None"]
+
+    rates = ", ".join(there("optimizer.lr", "algo.critic_lr"))
+    scaling = ", ".join(there("algo.normalize_reward"))
+    size = f"the probes' are those of the run: {reward_scale:.3g} for 1"
+    looks = (
+        f"the learning rate{f' ({rates})' * bool(rates)}",
+        f"the size of the rewards ({'; '.join(filter(None, (size, scaling)))})",
+        ", ".join((failed[0].advice, *there(*failed[0].keys))),
+    )
+    first = "the findings above come first; then, as " if after_findings else "as "
+    return f"{first}{failed[0].name} is not learnt, look at {'; '.join(looks)}"
 
 
 class Watch:

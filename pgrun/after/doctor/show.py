@@ -30,6 +30,8 @@ def lines(diagnosis: Diagnosis, width: int, *, colour: bool) -> Iterator[str]:
         yield "probes: your recipe where the answer is known"
         for probe in diagnosis.probes:
             yield from wrapped(probe.line(), width, "  ")
+        if diagnosis.probes_say:
+            yield from wrapped(diagnosis.probes_say, width, "  ")
     if diagnosis.unseen:
         yield ""
         yield from wrapped(f"not logged, so not looked at: {'; '.join(diagnosis.unseen)}", width, "")
@@ -43,8 +45,10 @@ def of_finding(finding: Finding, number: str, width: int, *, colour: bool) -> It
     yield from wrapped(finding.why, width, "   why     ")
     if finding.command:
         yield f"   try     {finding.command}"  # in one line, to be pasted
-    if more := finding.changes[1:]:
-        yield from wrapped(f"or {', '.join(more)}", width, "           ")
+    if finding.leave_out:
+        yield from wrapped(f"({', or '.join((finding.leave_out, *finding.others))})", width, "           ")
+    elif finding.others:
+        yield from wrapped(f"or {', '.join(finding.others)}", width, "           ")
     if finding.otherwise:
         yield from wrapped(finding.otherwise, width, "   or      " if finding.command else "   try     ")
     yield from wrapped(f"{finding.source}, {finding.link}", width, "   source  ")

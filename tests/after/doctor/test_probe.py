@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 from running import compose
 
-from pgrun.after.doctor.probe import climb
+from pgrun.after.doctor.probe import advise, climb, probed_on
 from pgrun.envs.probes import LADDER
 
 GOOD = ("algo=ppo", "env=cartpole", "network.hidden=[32,32]", "optimizer.lr=1e-3", "tuned=none")
@@ -59,3 +59,22 @@ def test_a_recipe_that_sees_images_is_said_to_be_untried() -> None:
     probed = list(climb(config, reward_scale=1.0, obs_scale=1.0, seconds=5.0))
     assert probed[0].passed is None
     assert "can't be tried" in probed[0].note
+
+
+def test_a_rung_that_is_not_learnt_says_what_was_asked_and_found() -> None:
+    limit, later = LADDER[3], LADDER[2]
+    probed = probed_on(limit, False, 6.0, 40_000, limit.above)
+    assert "return 6.00 after 40,000 steps, the best is 4, needed 3.5 to 4.4: it stops at once" in probed.line()
+    assert (probed.record()["best"], probed.record()["least"], probed.record()["most"]) == (4.0, 3.5, 4.4)
+    assert "needed" not in probed_on(limit, True, 4.0, 40_000).line()
+    passed = [probed_on(rung, True, rung.best, 100) for rung in LADDER]
+    ppo = compose("algo=ppo", "env=cartpole")
+    assert advise(ppo, tuple(passed), 1.0, after_findings=True) == ""
+    said = advise(ppo, (*passed[:3], probed), 1000.0, after_findings=True)
+    assert "None" not in said
+    assert said.startswith("the findings above come first; then, as limit is not learnt, look at the learning rate (")
+    assert "the size of the rewards (the probes' are those of the run: 1e+03 for 1; algo.normalize_reward=" in said
+    failed = (*passed[:2], probed_on(later, False, 0.2, 40_000))
+    assert "algo.advantage.lambda_=" in advise(ppo, failed, 1.0, after_findings=False)
+    assert "n_step" not in advise(ppo, failed, 1.0, after_findings=False)  # which it doesn't have
+    assert "memory.n_step=" in advise(compose("algo=d4pg", "env=pendulum"), failed, 1.0, after_findings=False)

@@ -135,7 +135,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]], ...] = 
     ("learning-rate-low", {**STUCK, "policy__kl": 1e-9, "schedule__lr": 1e-8}, {"optimizer.lr": 1e-8}, {}),
     ("learning-rate-low", {**STUCK, **OFF_POLICY, "schedule__lr": 1e-8}, {"optimizer.lr": 1e-8}, {}),
     ("value-explodes", {**OFF_POLICY, "value__q": np.geomspace(1.0, 1e6, N)}, {"algo.tau": 1.0}, {}),
-    ("value-explodes", STUCK, {}, {"status": "diverged"}),
+    ("diverged", STUCK, {}, {"status": "diverged"}),
     ("critic-never-fits", {**STUCK, "value__explained_variance": 0.01}, {"algo.value_coef": 0.5}, {}),
     ("critic-never-fits", {"value__explained_variance": 0.01}, {"algo.value_coef": 0.0}, {}),
     ("entropy-collapsed", {**BOX, "policy__entropy": -5.0}, {"network.log_std_init": -6.0}, {}),
@@ -207,10 +207,97 @@ def test_curves_that_are_not_logged_are_no_finding() -> None:
         assert diagnosis(Path("run"), Evidence(less, CONFIG, {"updates": 1})).findings == ()
 
 
+def of(config: dict[str, Any], *words: str, **changes: Any) -> Evidence:
+    """What is known of a run that doesn't learn and was started by these words."""
+    return Evidence(curves(**{**STUCK, **changes}), {**CONFIG, **config}, {"updates": 9}, words=words)
+
+
 def test_a_finding_can_be_pasted() -> None:
-    finding = next(f for f in examine({**STUCK, "policy__kl": 0.4}, {"optimizer.lr": 0.3}).findings if f.command)
+    run = of({"optimizer.lr": 0.3}, "algo=ppo", "env=cartpole", "seed=1", policy__kl=0.4)
+    finding = next(f for f in diagnosis(Path("run"), run).findings if f.command)
     assert finding.changes[0] == "optimizer.lr=0.0003"
-    assert finding.command == "pgrun algo=ppo env=cartpole optimizer.lr=0.0003"
+    assert finding.command == "pgrun algo=ppo env=cartpole seed=1 optimizer.lr=0.0003"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("algo=ppo", "env=cartpole"), "leave optimizer.lr out: 0.001 is tuned for this pair"),
+        (("algo=ppo", "env=cartpole", "tuned=none"), "leave optimizer.lr out: 0.0003 is its default"),
+        (("algo=mine", "env=cartpole"), ""),  # who knows what that has
+    ],
+)
+def test_what_was_typed_is_left_out_where_something_better_is_shipped(words: tuple[str, ...], said: str) -> None:
+    run = of({"optimizer.lr": 0.1}, *words, "optimizer.lr=1e-1", policy__kl=0.4)
+    finding = next(f for f in diagnosis(Path("run"), run).findings if f.command)
+    assert finding.leave_out == said
+    assert finding.command == " ".join(["pgrun", *words, *([] if said else ["optimizer.lr=0.0003"])])
+
+
+def test_what_is_shipped_is_no_advice_where_it_leads_the_other_way() -> None:
+    run = of({"optimizer.lr": 1e-4}, "algo=ppo", "env=cartpole", "optimizer.lr=1e-4", policy__kl=0.4)
+    finding = next(f for f in diagnosis(Path("run"), run).findings if f.command)
+    assert (finding.leave_out, finding.command) == ("", "pgrun algo=ppo env=cartpole optimizer.lr=1e-05")
+
+
+def test_a_command_mends_what_the_findings_before_it_do() -> None:
+    config = {"optimizer.lr": 0.1, "algo.entropy_coef": 0.0, "algo.value_coef": 0.0}
+    words = ("algo=ppo", "env=cartpole", "optimizer.lr=1e-1")
+    run = of(config, *words, policy__kl=0.4, policy__entropy=1e-4, value__explained_variance=0.0)
+    findings = {f.rule: f for f in diagnosis(Path("run"), run).findings if f.command}
+    assert findings["learning-rate-high"].others == ("optimizer.lr=0.0003",)
+    assert findings["entropy-collapsed"].others == ()  # its second is a lower rate, too
+    commands = {rule: finding.command for rule, finding in findings.items()}
+    assert list(commands.items()) == [
+        ("learning-rate-high", "pgrun algo=ppo env=cartpole"),
+        ("entropy-collapsed", "pgrun algo=ppo env=cartpole algo.entropy_coef=0.01"),
+        ("critic-never-fits", "pgrun algo=ppo env=cartpole algo.entropy_coef=0.01 algo.value_coef=0.5"),
+    ]
+
+
+def test_the_probe_is_named_with_the_run_s_folder() -> None:
+    said = diagnosis(Path("some run"), of({}, "algo=ppo")).findings[-1].otherwise
+    assert "pgrun doctor 'some run' --probe" in said
+
+
+def noisy(*returns: float) -> dict[str, Any]:
+    """A training return of a few points from which nothing can be told."""
+    return {"train__return": np.resize(returns, N)}
+
+
+SOLVED = {"eval_return_mean": -149.0, "eval_return_std": 90.0, "eval_episodes": 100}
+WAVES = noisy(-1345.0, -1374.0, -458.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "result", "learns"),
+    [
+        ({**WAVES, "eval__return": np.linspace(-1114.0, -149.0, N)}, SOLVED, True),
+        ({**WAVES, "eval__return": -1300.0}, {**SOLVED, "eval_return_mean": -1290.0}, False),
+        ({**WAVES, "eval__return": -400.0}, {**SOLVED, "eval_return_mean": -390.0}, False),  # so it was from the start
+        ({**WAVES, "eval__return": -1300.0}, {**SOLVED, "eval_return_mean": -600.0, "eval_return_std": 3000.0}, False),
+        ({**noisy(20.0, 25.0, 22.0), "eval__return": None}, {**SOLVED, "eval_return_mean": 101.7}, True),
+        ({**noisy(20.0, 25.0, 22.0), "eval__return": None}, {**SOLVED, "eval_return_mean": 30.0}, False),
+        ({**WAVES, "eval__return": None}, {}, False),
+    ],
+)
+def test_an_evaluation_tells_whether_a_run_learns(
+    changes: dict[str, Any], result: dict[str, Any], learns: bool
+) -> None:
+    said = examine(changes, **result)
+    assert ("no-better-than-random" not in {f.rule for f in said.findings}) is learns
+    assert said.learning.startswith("it learns: eval/return" if learns else "train/return does not rise")
+
+
+def test_a_run_that_diverged_before_its_first_point_has_a_cause() -> None:
+    result = {"status": "diverged", "env_steps": 992}
+    run = Evidence({}, CONFIG, result, words=("algo=ppo", "optimizer.lr=1e30"), cause="loss/policy is nan")
+    (finding,) = diagnosis(Path("run"), run).findings
+    assert finding.evidence == "it diverged at step 992 (loss/policy is nan), before its first point"
+    assert finding.command == "pgrun algo=ppo optimizer.lr=3e-05"
+    run = Evidence({}, CONFIG, result, words=("algo=ppo",), cause="a reward of copy 0 is nan", blames_env=True)
+    (finding,) = diagnosis(Path("run"), run).findings
+    assert (finding.command, finding.changes) == ("", ())
 
 
 def test_only_keys_that_the_config_has_are_suggested() -> None:

@@ -16,12 +16,7 @@ ENOUGH = 6  # points
 
 
 def explodes(run: Evidence) -> Found | None:
-    """Find values beyond what any sequence of rewards can sum to, or a loss that ended the run."""
-    if run.result.get("status") == "diverged":
-        return Found(
-            f"the run diverged at step {run.steps:,}: a loss or a gradient was no longer finite",
-            (*lower_rate(run), *run.choose("algo.max_grad_norm=0.5")),
-        )
+    """Find values beyond what any sequence of rewards can sum to."""
     q, largest = run.values("value/q"), run.values("reward/largest")
     if not len(q) or not len(largest):
         return None
