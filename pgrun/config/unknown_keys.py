@@ -35,7 +35,7 @@ def unknown_key(key: str, argv: Sequence[str], taken: Callable[[str], Signature 
         argv: the command line.
         taken: returns the arguments of a class or function by its name, if they can be known.
     """
-    if match := re.fullmatch(r"([\w/]+)@(\w+)\.\1", key):
+    if (match := re.fullmatch(r"([\w/]+)@(\w+)\.(.+)", key)) and match[1] == match[3].replace(".", "/"):
         return f"a file of the group {match[2]} overrides {match[1]}, which it can from the root alone: {AT_ROOT}"
     config = composed_without(key, argv)
     if config is None:

@@ -101,6 +101,10 @@ WRONG = {
         "defaults:\n  - override /algo: a2c\n",
         "a file of the group experiment overrides algo, which it can from the root alone",
     ),
+    "no package, a sweeper": (
+        "defaults:\n  - override /hydra/sweeper: optuna\n",
+        "a file of the group experiment overrides hydra/sweeper, which it can from the root alone",
+    ),
     "a foreign optimizer": (
         f"{GLOBAL}optimizer:\n  _target_: torch.optim.Adam\n",
         "there is no key optimizer.schedule: torch.optim.Adam takes no 'schedule'",
