@@ -31,7 +31,7 @@ def check_methods(kind: Any, where: str) -> None:
     left = sorted({name for layer in pgruns for name in methods(layer)} - set(own))
     for name in own:
         near = difflib.get_close_matches(name, left, 1, NEAR)
-        if near and name not in known:
+        if near and name not in known and f"{name}s" != near[0]:  # one's own `step` is not meant as `steps`
             raise UserError(
                 f"{where} has a method {name}, which pgrun doesn't call; did you mean {near[0]}? (if not, call it "
                 "something less like it)"

@@ -47,6 +47,9 @@ class Fine(PPO):
     def updated(self) -> None:
         """A helper."""
 
+    def step(self) -> None:
+        """A helper, beside the base's `steps`."""
+
     def policy_loss(self) -> None:
         """A helper."""
 
