@@ -226,6 +226,7 @@ class Run:
             status, why = "diverged", cause(error)
             raise diverged(error, clock, checkpoint.latest(self.checkpoints)) from error
         except Exception as error:
+            status = "failed"
             if failure := failure_of(error, self.config):
                 raise self.kept(failure) from error
             raise
