@@ -34,7 +34,7 @@ ARMS = (
     Arm("synchrony", "A2C in one process", ("algo=a2c", "num_envs=16", *TOGETHER), SEEDS),
     Arm("synchrony", "A2C in two", ("algo=a2c", "parallel=ddp", "workers=2", "num_envs=16", *TOGETHER), SEEDS),
     Arm("synchrony", "A3C, two workers", ("algo=a3c", "workers=2", "num_envs=8", *TOGETHER), SEEDS),
-    *(Arm("workers", f"W = {w}", (*ALONE, f"workers={w}"), SEEDS) for w in (1, 2, 4, 8)),
+    *(Arm("workers", f"W of {w}", (*ALONE, f"workers={w}"), SEEDS) for w in (1, 2, 4, 8)),
     *(
         Arm("exploration", name, (*ALONE, "workers=4", f"algo.exploration_per_worker={coefficients}"), SEEDS)
         for name, coefficients in (
