@@ -20,7 +20,7 @@ OUTCOME = "return Outcome(state, reward=…, terminated=…)"
 
 
 class Fault(NamedTuple):
-    """What is wrong with what a world's method returned."""
+    """A fault of something that a world's method returned."""
 
     part: str  # of what it returned, as "the reward of "; "" for all of it
     method: str

@@ -19,7 +19,7 @@ CHOICE = re.compile(r"([a-z_]+(?:/[a-z_]+)*)=(\w+)")  # of a member of a config 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do about a finding.
+    """The advice that goes with a finding.
 
     Attributes:
         command: to paste; empty where no key is to be changed.
@@ -34,7 +34,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Shipped:
-    """What pgrun itself has for a pair: values by dotted key, and the keys that are tuned for it."""
+    """The settings that pgrun itself has for a pair: values by dotted key, and the keys that are tuned for it."""
 
     values: dict[str, Any]
     tuned: tuple[str, ...]
