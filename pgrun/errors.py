@@ -48,11 +48,11 @@ class EnvNotFinite(Diverged):
         self.steps, self.when = steps, when
 
 
-class EnvFailed(UserError):
-    """An environment that raised, exited or died. Exit code 1.
+class Failed(UserError):
+    """Something of the user's own that raised. Exit code 1.
 
     Args:
-        message: which copy, in what, and the cause, in one line.
+        message: who, in what, and the cause, in one line.
         trace: the traceback, for pgrun.log.
     """
 
@@ -63,34 +63,16 @@ class EnvFailed(UserError):
         self.trace = trace
 
 
-class HookFailed(UserError):
-    """A hook of the config that raised. Exit code 1.
-
-    Args:
-        message: which hook, at which moment, and the cause, in one line.
-        trace: the traceback, for pgrun.log.
-    """
-
-    exit_code = 1
-
-    def __init__(self, message: str, trace: str = "") -> None:
-        super().__init__(message)
-        self.trace = trace
+class EnvFailed(Failed):
+    """An environment that raised, exited or died."""
 
 
-class PartFailed(UserError):
-    """An algorithm, network, memory or world of the user's own that raised. Exit code 1.
+class HookFailed(Failed):
+    """A hook of the config that raised."""
 
-    Args:
-        message: which part, in what, and the cause, in one line.
-        trace: the traceback, for pgrun.log.
-    """
 
-    exit_code = 1
-
-    def __init__(self, message: str, trace: str = "") -> None:
-        super().__init__(message)
-        self.trace = trace
+class PartFailed(Failed):
+    """An algorithm, network, memory or world of the user's own that raised."""
 
 
 class NotBegun(UserError):

@@ -157,21 +157,18 @@ def mean_of(metrics: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     if len(updates) < 2:
         return updates[0] if updates else {}
     keys = {key: None for update in updates for key in update}
-    return {key: stacked({key: [update[key] for update in updates if key in update]}).mean() for key in keys}
+    return {key: stacked([(key, update[key]) for update in updates if key in update]).mean() for key in keys}
 
 
-def stacked(metrics: dict[str, list[Tensor]]) -> Tensor:
-    """Stack the values of metrics; raise UserError for one that is no number of a tensor."""
+def stacked(metrics: Sequence[tuple[str, Tensor]]) -> Tensor:
+    """Stack values of metrics; raise UserError for one that is no number of a tensor."""
     try:
-        return torch.stack([value for values in metrics.values() for value in values])
+        return torch.stack([value for _, value in metrics])
     except (TypeError, RuntimeError):
-        for key, values in metrics.items():
-            for value in values:
-                if not isinstance(value, Tensor) or value.dim():
-                    found = (
-                        f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-                    )
-                    raise UserError(f"the metric {key} is {found}: an update returns tensors without an axis") from None
+        for key, value in metrics:
+            if not isinstance(value, Tensor) or value.dim():
+                found = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                raise UserError(f"the metric {key} is {found}: an update returns tensors without an axis") from None
         raise
 
 
@@ -179,7 +176,7 @@ def check_finite(metrics: dict[str, Tensor], clock: Clock) -> None:
     """Raise Diverged if a loss or a gradient is not finite. On a GPU this is the loop's one synchronization."""
     if not metrics:
         return
-    values = stacked({key: [value] for key, value in metrics.items()})
+    values = stacked(list(metrics.items()))
     if bool(torch.isfinite(values.sum())):
         return
     for key, value in zip(metrics, values.tolist(), strict=True):

@@ -77,11 +77,6 @@ def taken(node: Any) -> list[str]:
         return []
 
 
-def without_plus(text: str) -> str:
-    """Return an override without the + that Hydra wants before a key that a config doesn't have yet."""
-    return text.lstrip("+")
-
-
 def top_names_of(overrides: Sequence[str]) -> set[str]:
     """List the top-level names of the modules that overrides name, as `eval.env.wrappers=[mine.Clip]` does."""
     try:

@@ -1,4 +1,4 @@
-"""What a path is that should be a run directory and is none, and the run that may be meant."""
+"""The line on a path that should be a run directory and is none, with the run that may be meant."""
 
 from __future__ import annotations
 

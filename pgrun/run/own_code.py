@@ -12,10 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pgrun.algos.parts.base import Algorithm
-from pgrun.errors import EnvFailed, HookFailed, PartFailed, UserError, told
+from pgrun.errors import Failed, PartFailed, UserError, told
 from pgrun.trust.kinds import targets
 
-Failure = EnvFailed | HookFailed | PartFailed
 HERE = Path(__file__).resolve().parents[1]  # the package pgrun
 LIBRARIES = ("pgrun", "torch", "gymnasium", "hydra", "numpy", "functools")  # whose classes are nobody's own
 APART = ("env", "eval", "hooks", "parallel")  # what fails there is told by others, but for a world's functions
@@ -29,14 +28,14 @@ def own_parts(config: DictConfig) -> dict[str, str]:
     return {path: name for path, name in own.items() if path == "env.world" or path.split(".")[0] not in APART}
 
 
-def failure_of(error: Exception, config: DictConfig) -> Failure | None:
+def failure_of(error: Exception, config: DictConfig) -> Failed | None:
     """Return the failure of an environment, a hook or another part of the user's own; None where it is none.
 
     Args:
         error: what was raised.
         config: the run's.
     """
-    if isinstance(error, (EnvFailed, HookFailed)):
+    if isinstance(error, Failed):
         return error
     parts = own_parts(config)
     if isinstance(error, UserError) or not parts:

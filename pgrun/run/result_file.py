@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, HookFailed, PartFailed, UserError
+from pgrun.errors import Diverged, EnvFailed, EnvNotFinite, Failed, UserError
 from pgrun.run.console import pasted, shown
 from pgrun.run.manifest import write_known
 from pgrun.system.atomic import replace
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrun")
 
 
-def note_traceback(folder: Path, error: EnvFailed | HookFailed | PartFailed) -> None:
+def note_traceback(folder: Path, error: Failed) -> None:
     """Append the traceback of an environment's or a hook's failure to pgrun.log, if that can be written."""
     with suppress(OSError), open(folder / "pgrun.log", "a", encoding="utf-8") as file:
         file.write(f"{error}\n{error.trace}")
@@ -81,7 +81,7 @@ def cause(error: Diverged) -> dict[str, str]:
     return {"cause": found, "cause_from": "environment" if isinstance(error, EnvNotFinite) else "learning"}
 
 
-def failed(error: EnvFailed | HookFailed | PartFailed, folder: Path, kept: Path) -> UserError:
+def failed(error: Failed, folder: Path, kept: Path) -> UserError:
     """Extend an environment's or a hook's error by where its traceback is and which checkpoint is left.
 
     Args:

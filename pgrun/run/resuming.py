@@ -13,7 +13,7 @@ from pgrun.errors import UserError
 from pgrun.run import checkpoint
 from pgrun.run.alone import alone
 from pgrun.run.build import build
-from pgrun.run.changes import change, report_stale_config, top_names_of, without_plus
+from pgrun.run.changes import change, report_stale_config, top_names_of
 from pgrun.run.checkpoint_content import fitting
 from pgrun.run.config_hooks import stop_holds
 from pgrun.run.console import pasted, remark
@@ -63,7 +63,7 @@ def resume_run(folder: Path, which: str, overrides: list[str], *, trust: bool = 
     """
     begin = time.perf_counter()
     config, names, state, stamp = read_run(folder, which, trust=trust)
-    overrides = [without_plus(text) for text in overrides]
+    overrides = [text.lstrip("+") for text in overrides]  # a new key may be written as Hydra wants it
     allow(top_names_of(overrides))
     config = change(config, overrides, RESUMABLE, "when a run is resumed")
     if state is not None and (over := why_over(state, config, folder)):

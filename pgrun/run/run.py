@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pgrun.errors import Diverged, EnvFailed, NotBegun, UserError
+from pgrun.errors import Diverged, EnvFailed, Failed, NotBegun, UserError
 from pgrun.loop.evaluate import Evaluation
 from pgrun.loop.hooked import Hooked
 from pgrun.loop.hooks import Checkpoint, Compiling, Evaluate, Note, Report
@@ -23,7 +23,7 @@ from pgrun.run.final import evaluate_finally
 from pgrun.run.made_here import record_run
 from pgrun.run.opening import curves, first_line, hyperparameters, texts
 from pgrun.run.origin import origin
-from pgrun.run.own_code import Failure, failure_of
+from pgrun.run.own_code import failure_of
 from pgrun.run.progress import Progress
 from pgrun.run.provenance import Provenance
 from pgrun.run.result_file import cause, diverged, end_with, env_unusable, failed, fields, note_traceback, write_result
@@ -256,7 +256,7 @@ class Run:
             except UserError as error:
                 log.error(str(error))
 
-    def kept(self, error: Failure) -> UserError:
+    def kept(self, error: Failed) -> UserError:
         """Save what is left after an environment failed, and return the error to report."""
         if isinstance(error, EnvFailed):  # others leave the last checkpoint, from which their moment is done again
             self.write_what_is_left()

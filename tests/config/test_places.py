@@ -1,4 +1,4 @@
-"""What is wrong in an own part's config file is told with this file's name, and with what would be right."""
+"""A mistake in an own part's config file is told with this file's name, and with what would be right."""
 
 import importlib
 import sys
