@@ -7,9 +7,11 @@ from types import FunctionType
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 fused_adam = torch._fused_adam_
@@ -17,15 +19,63 @@ fused_adamw = torch._fused_adamw_
 
 __all__ = [
     "BatchNorm",
+    "DispatchMode",
     "Dropout",
     "InstanceNorm",
+    "compile_library",
     "compiler_cache",
     "fused_adam",
     "fused_adamw",
+    "load_library",
+    "random_operation",
     "renamed_code",
     "tree_flatten",
     "tree_unflatten",
+    "written_arguments",
 ]
+
+
+class DispatchMode(TorchDispatchMode):
+    """A mode that sees every operation on tensors in its block, and doesn't import torch's compiler for it."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+def random_operation(name: Any) -> bool:
+    """Tell whether an operator draws from a generator."""
+    return torch.Tag.nondeterministic_seeded in name.tags
+
+
+def written_arguments(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """List the tensors among an operator's arguments that it writes to."""
+    found: list[Tensor] = []
+    if name._schema.is_mutable:
+        for i, argument in enumerate(name._schema.arguments):
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            if argument.alias_info is not None and argument.alias_info.is_write and value is not None:
+                found += value if isinstance(value, list | tuple) else [value]
+    return found
+
+
+def compile_library(graph: torch.fx.GraphModule, inputs: tuple[Tensor, ...], path: str) -> None:
+    """Compile a graph of operators into a shared library for the CPU; it may write to its inputs.
+
+    Args:
+        graph: placeholders for the inputs, operators, and a tuple of outputs.
+        inputs: tensors of the inputs' forms.
+        path: of the library; it ends in .so.
+    """
+    from torch._inductor import aot_compile
+
+    aot_compile(graph, inputs, options={"aot_inductor.output_path": path, "size_asserts": False})
+
+
+def load_library(path: str) -> Callable[[list[Tensor]], list[Tensor]]:
+    """Load what `compile_library` made: a function of a list of inputs. This doesn't import the compiler."""
+    run: Callable[[list[Tensor]], list[Tensor]] = torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1).run
+    return run
 
 
 def compiler_cache() -> str:

@@ -24,6 +24,7 @@ from pgrun.errors import UserError
 from pgrun.loop.train import Update
 from pgrun.nn.distributions import Distribution
 from pgrun.nn.normalize import RunningNorm
+from pgrun.optim.functional import functional_gradient
 from pgrun.optim.gradient_step import GradientStep
 
 PIECES = 64  # the most pieces that a batch of rows is cut into
@@ -135,7 +136,7 @@ def step_noise(step: GradientStep, *args: Any) -> dict[str, Tensor]:
     n = min(pieces, PIECES)
     if n < 2:
         return {}
-    gradient_of, parameters = step.functional(), [p.detach() for p in step.parameters]
+    gradient_of, parameters = functional_gradient(step), [p.detach() for p in step.parameters]
     leaves, form = tree_flatten(args)
     cut = {i: along for i, x in enumerate(leaves) if (along := where_rows_are(x, pieces, dim)) is not None}
     k = pieces // n  # rows a piece; the remainder is left out

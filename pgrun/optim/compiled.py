@@ -1,4 +1,4 @@
-"""Functions compiled by torch's compiler."""
+"""Functions compiled by torch's compiler: recorded ones on the CPU, traced ones on a GPU."""
 
 from __future__ import annotations
 
@@ -13,15 +13,140 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pgrun.compat.torch import compiler_cache, renamed_code
 from pgrun.errors import UserError
+from pgrun.optim.program import Program
+from pgrun.optim.recording import Recording, Value, mapped, record
+from pgrun.optim.surroundings import Surroundings
 
 _number = itertools.count()  # of the functions that are compiled
 
 
+class Recorded:
+    """A function on the CPU that is recorded at its first call and compiled; a later run finds the compiled code.
+
+    No gradient flows through it, though it may take one inside. It may write to tensors, and draw random numbers (the
+    same as without compiling). Arguments of another form, and numbers that change in what it reads, are recorded
+    anew. `seconds` is the time that recording and compiling have taken.
+
+    Args:
+        function: of tensors, in tuples, lists and dicts.
+        roots: the objects whose attributes it reads, beside its arguments.
+        passed: types whose objects hold nothing that it reads.
+
+    Raises:
+        UserError: the compiled code could not be built or loaded.
+    """
+
+    def __init__(self, function: Callable[..., Any], roots: Sequence[Any] = (), passed: tuple[type, ...] = ()) -> None:
+        self.function, self.roots, self.passed = function, roots, passed
+        self.plans: dict[Any, Plan] = {}
+        self.surroundings: Surroundings | None = None
+        self.seconds = 0.0
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the compiled function; compile it first if this is the first call of its form."""
+        with torch.no_grad():
+            leaves: list[Tensor] = []
+            form: Any = form_of(args, leaves)
+            if len(set(map(id, leaves))) < len(leaves):  # one tensor in two places
+                form = form, tuple(same(leaves))
+            around, plan = self.around, self.plans.get(form)
+            around.changed()
+            if plan is None or plan.version != around.version or not plan.holds():
+                begin = time.perf_counter()
+                plan = self.plans[form] = self.plan(args, leaves, plan)
+                self.seconds += time.perf_counter() - begin
+            return plan(leaves)
+
+    @property
+    def around(self) -> Surroundings:
+        """Numbers and tensors that the function may read."""
+        if self.surroundings is None:
+            self.surroundings = Surroundings(self.roots or (self.function,), self.passed)
+        return self.surroundings
+
+    def plan(self, args: tuple[Any, ...], leaves: list[Tensor], before: Plan | None) -> Plan:
+        """Record the function; compile what is new."""
+        around = self.around
+        recording = record(self.function, *args)
+        text = recording.text()
+        known = before.program if before is not None and before.text == text else None
+        if before is not None:
+            around.judge(mattered=known is None)
+        try:
+            return Plan(recording, text, known or Program(recording), leaves, around)
+        except Exception as error:
+            if type(error).__name__ in FAILURES:
+                raise UserError(_broken(error)) from error
+            raise
+
+
+class Plan:
+    """How a call of one form is made: which of its arguments go where in the program."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        text: str,
+        program: Program,
+        leaves: list[Tensor],
+        around: Surroundings,
+    ) -> None:
+        self.text, self.program, self.version = text, program, around.version
+        self.places = around.places(recording.inputs)
+        number = {id(x): i for i, x in enumerate(leaves)}
+        self.taken = [number.get(id(x), -1) for x in recording.inputs]  # of the arguments; -1 is one that it kept
+        self.kept = recording.inputs
+        at = {value: Slot(i) for i, value in enumerate(program.results)}
+        at |= {value: Slot(-1 - i) for i, value in enumerate(recording.places)}
+        self.result = mapped(at.get, recording.result, Value)
+
+    def holds(self) -> bool:
+        """Tell whether the tensors that it keeps are still those of their owners."""
+        return all(held.get(key) is x for held, key, x in self.places)
+
+    def __call__(self, leaves: list[Tensor]) -> Any:
+        """Run the program on the tensors of a call's arguments; return what the function returns."""
+        inputs = [kept if i < 0 else leaves[i] for i, kept in zip(self.taken, self.kept, strict=True)]
+        results = self.program(inputs)
+        return filled(self.result, [*results, *reversed(inputs)])  # -1 - i is input i, from the end
+
+
+class Slot(int):
+    """The place of a tensor in a list of results, then of inputs from the last to the first."""
+
+
+def filled(x: Any, found: list[Tensor]) -> Any:
+    """Put tensors into the slots of nested tuples, lists and dicts."""
+    return mapped(found.__getitem__, x, Slot)
+
+
+def same(leaves: list[Tensor]) -> list[int]:
+    """Return for each tensor the place where it stands first."""
+    first: dict[int, int] = {}
+    return [first.setdefault(id(x), i) for i, x in enumerate(leaves)]
+
+
+def form_of(x: Any, leaves: list[Tensor]) -> Any:
+    """Return the form of nested arguments, as something to look up by; add their tensors to `leaves`.
+
+    The form is: sizes, strides and types of tensors, the nesting, everything else as it is.
+    """
+    if isinstance(x, Tensor):
+        leaves.append(x)
+        return x.shape, x.stride(), x.dtype
+    if isinstance(x, tuple | list):
+        return tuple([form_of(part, leaves) for part in x])
+    if isinstance(x, dict):
+        return tuple(x), tuple([form_of(part, leaves) for part in x.values()])
+    return x
+
+
 class Compiled:
-    """A function that torch's compiler traces at its first call.
+    """A function that torch's compiler traces at its first call: for GPUs.
 
     No gradient flows through it, though it may take one inside, by torch.func. It draws no random numbers. The compiler
     is imported at the first call. `seconds` is the time of that call, 0.0 before.

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from pgrun.errors import UserError
 from pgrun.nn.modes import named, training, two_modes
-from pgrun.optim.compiled import Compiled
+from pgrun.optim.compiled_step import CompiledStep, RecordedStep, TracedStep
 from pgrun.optim.rules import Fisher, Optimizer
 from pgrun.optim.vectors import clip, flatten_parameters
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-Pieces = list[tuple[Tensor, dict[str, Tensor]]]
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -101,7 +100,7 @@ class GradientStep:
         self.exchange: Exchange | None = None  # with other processes
         self.metrics: dict[str, Tensor] = {}  # of the last call's loss
         self.compile = compile
-        self._owner = owner
+        self.owner = owner
         own_ids = {id(p) for p in self.parameters}
         learning = [child for child in owner.children() if any(id(p) in own_ids for p in child.parameters())]
         self.two_modes = [module for child in learning for module in two_modes(child)]
@@ -115,7 +114,7 @@ class GradientStep:
         more = {} if self.watch is None else self.watch(self, *self.prepared(*args))
         if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
             assert isinstance(self.optimizer, Optimizer)
-            norm, self.metrics = self._fused_step(self._pieces, self.optimizer.rates(), *args)
+            norm, self.metrics = self.compiled.step(self.optimizer.rates(), *args)
         else:
             args = self.prepared(*args)
             self.metrics = self.differentiate(*args)
@@ -146,7 +145,8 @@ class GradientStep:
         if self.prepare_args is None:
             return args
         if self.compile:
-            return self._prepare_compiled(*args)
+            prepared: tuple[Any, ...] = self.compiled.prepare(*args)
+            return prepared
         with torch.no_grad():
             return self.prepare_args(*args)
 
@@ -155,7 +155,7 @@ class GradientStep:
         grad = self.theta.grad
         assert grad is not None
         if self.compile:
-            gradient, metrics = self._gradient([p.detach() for p in self.parameters], *args)
+            gradient, metrics = self.compiled.gradient(*args)
             grad.copy_(gradient)
         else:
             grad.zero_()
@@ -177,38 +177,18 @@ class GradientStep:
     @property
     def compile_seconds(self) -> float:
         """Seconds that compiling has taken."""
-        return sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
+        return self.compiled.seconds if "compiled" in vars(self) else 0.0
+
+    @cached_property
+    def compiled(self) -> CompiledStep:
+        """The step's compiled functions: recorded on a CPU, traced on a GPU."""
+        kind: type[CompiledStep] = RecordedStep if self.theta.device.type == "cpu" else TracedStep
+        return kind(self)
 
     @property
     def _by_number(self) -> bool:
         """Whether the optimizer's rule can be applied piece by piece."""
         return isinstance(self.optimizer, Optimizer) and self.optimizer.by_number
-
-    @cached_property
-    def _gradient(self) -> Compiled:
-        """`functional`, compiled."""
-        return Compiled(self.functional())
-
-    @cached_property
-    def _prepare_compiled(self) -> Compiled:
-        """`prepare_args`, compiled."""
-        assert self.prepare_args is not None
-        return Compiled(self.prepare_args)
-
-    @cached_property
-    def _fused_step(self) -> Compiled:
-        """`fused_step`, compiled."""
-        return Compiled(self.fused_step())
-
-    @cached_property
-    def _pieces(self) -> Pieces:
-        """Each parameter as a plain tensor in the same memory, with its part of the optimizer's state."""
-        assert isinstance(self.optimizer, Optimizer)
-        state = self.optimizer.pieces([p.numel() for p in self.parameters])
-        return [
-            (p.detach(), {key: x.view_as(p) for key, x in of_p.items()})
-            for p, of_p in zip(self.parameters, state, strict=True)
-        ]
 
     @property
     def rates(self) -> list[float]:
@@ -223,78 +203,3 @@ class GradientStep:
             self.optimizer.set_progress(progress)
         if self.exchange is not None:
             self.exchange.begin(self, progress)
-
-    def functional(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-        """Make gradient [P] and metrics a function of the parameters (a list, in order) and the loss's arguments."""
-        by_parameter = self.by_parameter()
-
-        def gradient(parameters: list[Tensor], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            parts, metrics = by_parameter(parameters, *args)
-            return torch.cat([g.flatten() for g in parts]), metrics
-
-        return gradient
-
-    def fused_step(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-        """Make the whole step one function of `_pieces`, the optimizer's rates and a call's arguments.
-
-        It changes the pieces in place, and returns the gradient's norm before the clip and the metrics. It works on
-        pieces, not on θ: in a joined gradient the compiled code would tell the parts apart number by number. The
-        gradient is stored nowhere.
-        """
-        by_parameter, max_norm, optimizer = self.by_parameter(), self.max_grad_norm, self.optimizer
-        assert isinstance(optimizer, Optimizer)
-        ends = torch.tensor([p.numel() for p in self.parameters]).cumsum(0).tolist()
-        own = optimizer.own or slice(0, 0)
-        rate = [int(own.start < end <= own.stop) for end in ends]  # each parameter's, of `rates`
-        prepare = None if self.prepare_args is None else self.functionalized(self.prepare_args)
-
-        def step(pieces: Pieces, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            parameters = [theta for theta, _ in pieces]
-            if prepare is not None:
-                args = prepare(parameters, *args)
-            parts, metrics = by_parameter(parameters, *args)
-            norm = torch.stack([g.square().sum() for g in parts]).sum().sqrt()
-            factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
-            for (theta, state), g, i in zip(pieces, parts, rate, strict=True):
-                optimizer.move(theta, g if factor is None else factor * g, state, rates[i])
-            return norm, metrics
-
-        return step
-
-    def by_parameter(self) -> Callable[..., tuple[list[Tensor], dict[str, Tensor]]]:
-        """Make each parameter's gradient, and the metrics, a function of the parameters and the loss's arguments.
-
-        Not by θ: the gradient through each slice would be a sum over all of θ.
-        """
-        return torch.func.grad(self.functionalized(self.loss), has_aux=True)
-
-    def functionalized(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """Make a method of the owner a function of the parameters (a list, in order) and the method's arguments."""
-        places = {id(p): i for i, p in enumerate(self.parameters)}
-        # each module once: one that two paths reach, functional_call would swap twice, and not back
-        layout = [
-            (".".join(filter(None, ("owner", path, name))), places[id(p)])
-            for path, module in self._owner.named_modules()
-            for name, p in module._parameters.items()
-            if id(p) in places
-        ]
-        module = _Call(self._owner, method)
-
-        def function(parameters: list[Tensor], *args: Any) -> Any:
-            swapped = {name: parameters[i] for name, i in layout}
-            return torch.func.functional_call(module, swapped, args, tie_weights=False)
-
-        return function
-
-
-class _Call(nn.Module):
-    """A method as a module, so that functional_call can swap its owner's parameters."""
-
-    def __init__(self, owner: nn.Module, method: Callable[..., Any]) -> None:
-        super().__init__()
-        self.owner = owner
-        self.method = method
-
-    def forward(self, *args: Any) -> Any:
-        """Call the method."""
-        return self.method(*args)

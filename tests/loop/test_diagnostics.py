@@ -12,6 +12,7 @@ from pgrun.data.types import mask_mean
 from pgrun.errors import UserError
 from pgrun.loop.diagnostics import noise
 from pgrun.loop.train import Clock, train
+from pgrun.optim.functional import functional_gradient
 
 ON = ["diagnostics.gradient_variance=true", "diagnostics.step_size=true"]
 SMALL = ["network.hidden=[8]", "env=cartpole", "env.num_envs=4"]
@@ -156,7 +157,7 @@ def test_a_trunk_that_actor_and_critic_share_is_put_back_as_it_was():
     made.collector.env.reset(0)
     batch, step = made.collector.collect(made.algorithm), algorithm.step
     before = dict(algorithm.named_parameters())
-    gradient, _ = step.functional()([p.detach().clone() for p in step.parameters], batch)
+    gradient, _ = functional_gradient(step)([p.detach().clone() for p in step.parameters], batch)
     assert all(algorithm.get_parameter(name) is p for name, p in before.items())
     step(batch)
     assert_close(gradient, step.theta.grad, rtol=1e-4, atol=1e-7)

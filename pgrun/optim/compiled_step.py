@@ -1,0 +1,157 @@
+"""Gradient steps as compiled functions."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pgrun.optim.compiled import Compiled, Recorded
+from pgrun.optim.functional import functional, functional_gradient, functional_gradients
+from pgrun.optim.rules import Optimizer
+
+if TYPE_CHECKING:
+    from pgrun.optim.gradient_step import GradientStep
+
+Pieces = list[tuple[Tensor, dict[str, Tensor]]]  # of the parameters, each with its part of the optimizer's state
+Metrics = dict[str, Tensor]
+
+
+class CompiledStep(Protocol):
+    """The functions of a gradient step, compiled; each one at its first call."""
+
+    def __init__(self, of: GradientStep) -> None: ...
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that compiling has taken."""
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Map a call's arguments to the loss's."""
+
+    def gradient(self, *args: Any) -> tuple[Tensor, Metrics]:
+        """Compute the gradient [P] at the loss's arguments, and the loss's metrics."""
+
+    def step(self, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, Metrics]:
+        """Take the whole step with the optimizer's `rates`; return the gradient's norm before the clip, and metrics.
+
+        The gradient is stored nowhere.
+        """
+
+
+def move(of: GradientStep, pieces: Pieces, gradients: list[Tensor], rates: tuple[Tensor, ...]) -> Tensor:
+    """Clip the gradient and step, parameter by parameter; return its norm before the clip.
+
+    It works on pieces, not on θ: in a joined gradient compiled code would tell the parts apart number by number.
+    """
+    optimizer, max_norm = of.optimizer, of.max_grad_norm
+    assert isinstance(optimizer, Optimizer)
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+    factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    own, end = optimizer.own or slice(0, 0), 0
+    for (theta, state), g in zip(pieces, gradients, strict=True):
+        end += theta.numel()
+        rate = rates[int(own.start < end <= own.stop)]
+        optimizer.move(theta, g if factor is None else factor * g, state, rate)
+    return norm
+
+
+def pieces_of(of: GradientStep) -> Pieces:
+    """Return each parameter as a plain tensor in the same memory, with its part of the optimizer's state."""
+    assert isinstance(of.optimizer, Optimizer)
+    state = of.optimizer.pieces([p.numel() for p in of.parameters])
+    return [
+        (p.detach(), {key: x.view_as(p) for key, x in of_p.items()})
+        for p, of_p in zip(of.parameters, state, strict=True)
+    ]
+
+
+class RecordedStep:
+    """A gradient step on the CPU, recorded as it runs; see `Recorded`."""
+
+    def __init__(self, of: GradientStep) -> None:
+        self.of = of
+        passed = (type(of), Recorded)
+        roots = (of.owner, of.loss, of.prepare_args)
+        self.prepare = Recorded(self._prepare, roots, passed)
+        self.gradient = Recorded(self._gradient, roots, passed)
+        self.step = Recorded(self._step, roots, passed)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that compiling has taken."""
+        return self.prepare.seconds + self.gradient.seconds + self.step.seconds
+
+    def _prepare(self, *args: Any) -> tuple[Any, ...]:
+        return args if self.of.prepare_args is None else self.of.prepare_args(*args)
+
+    def _gradient(self, *args: Any) -> tuple[Tensor, Metrics]:
+        gradients, metrics = self._gradients(*args)
+        return torch.cat([g.flatten() for g in gradients]), metrics
+
+    def _gradients(self, *args: Any) -> tuple[list[Tensor], Metrics]:
+        with torch.enable_grad():
+            loss, metrics = self.of.loss(*args)
+        wanted = self.of.parameters
+        return list(torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)), metrics
+
+    def _step(self, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, Metrics]:
+        gradients, metrics = self._gradients(*self._prepare(*args))
+        return move(self.of, pieces_of(self.of), gradients, rates), metrics
+
+
+class TracedStep:
+    """A gradient step on a GPU, traced by torch's compiler; see `Compiled`."""
+
+    def __init__(self, of: GradientStep) -> None:
+        self.of = of
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that compiling has taken."""
+        return sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Map a call's arguments to the loss's; see `CompiledStep`."""
+        prepared: tuple[Any, ...] = self._prepare(*args)
+        return prepared
+
+    def gradient(self, *args: Any) -> tuple[Tensor, Metrics]:
+        """Compute gradient and metrics; see `CompiledStep`."""
+        found: tuple[Tensor, Metrics] = self._gradient([p.detach() for p in self.of.parameters], *args)
+        return found
+
+    def step(self, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, Metrics]:
+        """Take the whole step; see `CompiledStep`."""
+        done: tuple[Tensor, Metrics] = self._step(self._pieces, rates, *args)
+        return done
+
+    @cached_property
+    def _prepare(self) -> Compiled:
+        assert self.of.prepare_args is not None
+        return Compiled(self.of.prepare_args)
+
+    @cached_property
+    def _gradient(self) -> Compiled:
+        return Compiled(functional_gradient(self.of))
+
+    @cached_property
+    def _step(self) -> Compiled:
+        of = self.of
+        gradients_of = functional_gradients(of)
+        prepare = None if of.prepare_args is None else functional(of, of.prepare_args)
+
+        def step(pieces: Pieces, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, Metrics]:
+            parameters = [theta for theta, _ in pieces]
+            if prepare is not None:
+                args = prepare(parameters, *args)
+            gradients, metrics = gradients_of(parameters, *args)
+            return move(of, pieces, gradients, rates), metrics
+
+        return Compiled(step)
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return pieces_of(self.of)
