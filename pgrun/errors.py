@@ -15,6 +15,10 @@ class NotTrusted(UserError):
     """A run that was not made here, and asks for what only a trusted one may."""
 
 
+class CantRecord(UserError):
+    """Raised for a function that no list of operations on tensors stands for, so that it can't be compiled."""
+
+
 class WrongSpace(UserError):
     """An algorithm that can't act in the environment's action space."""
 
@@ -97,7 +101,7 @@ class failing:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, (KeyboardInterrupt, GeneratorExit, EnvFailed, NotBegun)):
+        if error is None or isinstance(error, (KeyboardInterrupt, GeneratorExit, EnvFailed, NotBegun, CantRecord)):
             return
         refused = isinstance(error, UserError)
         if refused and not self.begun:

@@ -15,7 +15,7 @@ from pgrun.collect.recorder import Recorder
 from pgrun.collect.rollouts import log
 from pgrun.config.ranges import Count
 from pgrun.data.policy import Policy
-from pgrun.data.types import Obs, Transition, VectorEnv
+from pgrun.data.types import Obs, Transition, VectorEnv, stepped
 from pgrun.errors import UserError
 
 
@@ -77,7 +77,7 @@ class Episodes:
                 return None
             action, carry, extras = ask(policy, obs, carry, explore=True)
             active = (left > 0) & ~self.bound.over
-            obs, carry = recorder.step(env, policy, obs, action, extras, carry)
+            obs, carry = recorder.keep(stepped(env, action), policy, obs, action, extras, carry)
             recorder.valid[-1] = recorder.valid[-1] & active
             if bool((cut := self.bound.passed(recorder.valid[-1], recorder.last[-1])).any()):
                 recorder.last[-1] = recorder.last[-1] | cut

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgrun.collect.episode_stats import NO_STREAMS
 from pgrun.data.policy import Policy
-from pgrun.data.types import Carry, Obs, Step, Transition, VectorEnv, map_obs, stepped
+from pgrun.data.types import Carry, Obs, Step, Transition, map_obs
 
 
 class Recorder:
@@ -32,15 +32,22 @@ class Recorder:
     def __len__(self) -> int:
         return len(self.reward)
 
-    def step(
-        self, env: VectorEnv, policy: Policy, obs: Obs, action: Tensor, extras: dict[str, Tensor], carry: Carry
+    def keep(
+        self, step: Step, policy: Policy, obs: Obs, action: Tensor, extras: dict[str, Tensor], carry: Carry
     ) -> tuple[Obs, Carry]:
-        """Step the environments and record what happened.
+        """Record a step of the environments.
+
+        Args:
+            step: the environments' answer.
+            policy: who acted.
+            obs: the observations that it acted on.
+            action: its actions.
+            extras: what is kept beside them.
+            carry: what it remembers.
 
         Returns:
             The observations to act on next, and the carry, begun anew where an episode ended.
         """
-        step = stepped(env, action)
         self.obs.append(obs)
         self.action.append(action)
         self.next_obs.append(step.next_obs)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from pgrun.collect.acting import ask, finish_rollout, never
 from pgrun.collect.collector import ActingPolicy
+from pgrun.collect.compiled_steps import CompiledSteps
 from pgrun.collect.episode_stats import EpisodeStats
 from pgrun.collect.random_actions import legal, random_actions
 from pgrun.collect.recorder import Recorder
 from pgrun.config.ranges import Count
 from pgrun.data.policy import Policy
-from pgrun.data.types import Carry, Obs, Transition, VectorEnv
+from pgrun.data.types import Carry, Obs, Transition, VectorEnv, stepped
 
 log = logging.getLogger("pgrun")
 
@@ -31,13 +32,22 @@ class Rollouts:
         device: where the policy acts; when the algorithm learns elsewhere, a copy of it acts here.
         seed: the environments' first seed.
         random_hold: steps that each random action is held for; actions that are held longer get further.
+        compile: act and step as one compiled function, where the environments are a world of tensors on the CPU.
     """
 
     def __init__(
-        self, *, env: VectorEnv, length: int, random_steps: int, device: str, seed: int, random_hold: Count = 1
+        self,
+        *,
+        env: VectorEnv,
+        length: int,
+        random_steps: int,
+        device: str,
+        seed: int,
+        random_hold: Count = 1,
+        compile: bool = False,
     ) -> None:
         self.env, self.length, self.random_steps, self.seed = env, length, random_steps, seed
-        self.actor = ActingPolicy(device)
+        self.actor, self.compiled = ActingPolicy(device), CompiledSteps(env, compile and device == "cpu")
         self.random, self.random_hold = random_actions(env.action_space), random_hold
         self.held = torch.zeros(0)  # the random action that is taken now, [B, *A]
         self.stats = EpisodeStats(env.num_envs, env.action_space)
@@ -47,6 +57,11 @@ class Rollouts:
         self.interrupted: Callable[[], bool] = never
         self.open = Recorder()  # the rows of an interrupted rollout
         self.acting = False  # also after a failure, which leaves the environments between two states
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds that compiling has taken."""
+        return self.compiled.seconds
 
     @torch.no_grad()
     def collect(self, algorithm: Policy) -> Transition | None:
@@ -61,6 +76,7 @@ class Rollouts:
             if self.interrupted():
                 self.acting = False
                 return None
+            step = None
             if self.random_taken < self.random_steps:
                 if self.random_taken // env.num_envs % self.random_hold == 0:
                     self.held = self.random(env.num_envs)
@@ -69,9 +85,12 @@ class Rollouts:
                 if getattr(policy, "recurrent", False):  # it remembers what it sees, whoever acts
                     _, self.carry, extras = ask(policy, self.obs, self.carry, explore=False)
                 self.random_taken += env.num_envs
+            elif self.compiled.able:
+                action, self.carry, extras, step = self.compiled(policy, self.obs, self.carry)
             else:
                 action, self.carry, extras = ask(policy, self.obs, self.carry, explore=True)
-            self.obs, self.carry = recorder.step(env, policy, self.obs, action, extras, self.carry)
+            step = stepped(env, action) if step is None else step
+            self.obs, self.carry = recorder.keep(step, policy, self.obs, action, extras, self.carry)
         self.open, self.acting = Recorder(), False
         return finish_rollout(recorder, self.stats)
 

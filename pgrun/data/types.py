@@ -56,6 +56,18 @@ class Step(NamedTuple):
     infos: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
 
 
+class Moved(NamedTuple):
+    """B copies of a world of tensors after a step, before those whose episode ended begin anew; fields as in `Step`."""
+
+    state: Tensor  # [B, *S]
+    t: Tensor  # [B] int64, steps of the episodes
+    obs: Obs
+    reward: Tensor
+    discount: Tensor
+    last: Tensor
+    streams: dict[str, Tensor]
+
+
 class VectorEnv(Protocol):
     """B copies of one environment. Only an adapter knows the backend and how it resets."""
 
@@ -91,6 +103,19 @@ class VectorEnv(Protocol):
         """Free processes and windows."""
 
 
+class MovableEnv(VectorEnv, Protocol):
+    """A `VectorEnv` whose step is a function of tensors, but for the beginning of new episodes."""
+
+    state: Tensor  # [B, *S]
+    t: Tensor  # [B] int64, steps of the open episodes
+
+    def move(self, state: Tensor, t: Tensor, action: Tensor) -> Moved:
+        """Take one step from `state` and `t` with the actions [B, *A], and change nothing in the environment."""
+
+    def settle(self, moved: Moved) -> Step:
+        """Go on from a step that `move` took: begin new episodes where one ended."""
+
+
 class ChangeableEnv(VectorEnv, Protocol):
     """A `VectorEnv` whose copies can be made anew with other arguments."""
 
@@ -123,7 +148,11 @@ def stepped(env: VectorEnv, action: Tensor) -> Step:
 
     Nothing is done there and nothing is bootstrapped from it, but 0 · NaN would be NaN.
     """
-    step = env.step(action)
+    return settled(env.step(action))
+
+
+def settled(step: Step) -> Step:
+    """Put 0 for numbers that aren't finite in a step's observations that end an episode; see `stepped`."""
     if not bool(step.last.any()):
         return step
     over = step.last & (step.discount.reshape(len(step.last), -1) == 0).all(-1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pgrun.config.ranges import Count
-from pgrun.data.types import Obs, Step, map_obs
+from pgrun.data.types import Moved, Obs, Step, map_obs
 from pgrun.envs.codecs import HUGE, action_codec
 from pgrun.envs.gymnasium import sub_seeds
 from pgrun.envs.outside import Outside, world_observations
@@ -127,31 +127,46 @@ class TensorEnv:
 
     def step(self, action: Tensor) -> Step:
         """Take one step in every copy; see `VectorEnv.step`."""
-        world = self.world
+        return self.settle(self.move(self.state, self.t, action))
+
+    def move(self, state: Tensor, t: Tensor, action: Tensor) -> Moved:
+        """Take one step, and change nothing here; see `MovableEnv.move`."""
         with failing(self.name, "step"):
-            outcome = world.step(self.state, self._action(action), self.rng)
+            outcome = self.world.step(state, self._action(action), self.rng)
             if not self.stepped:
-                refuse(step_faults(outcome, self.state), world)
+                refuse(step_faults(outcome, state), self.world)
                 self.stepped = True
-            state, reward, terminated, streams = outcome
-        self.t += 1
-        last = terminated | (self.t >= self.limit)
-        successor = observed = self.observe(state)
+            after, reward, terminated, streams = outcome
+        t = t + 1
+        return Moved(
+            state=after,
+            t=t,
+            obs=self.observe(after),
+            reward=reward.to(torch.float32, copy=True),
+            discount=(~terminated).float(),
+            last=terminated | (t >= self.limit),
+            streams={name: x.clone() for name, x in streams.items()},
+        )
+
+    def settle(self, moved: Moved) -> Step:
+        """Go on from a step, and begin anew where an episode ended; see `MovableEnv.settle`."""
+        state, t, observed, last = moved.state, moved.t, moved.obs, moved.last
         self.final = last, state
         if ended := int(last.sum()):
             state = state.clone()
-            state[last] = world.initial(ended, self.rng)
-            self.t.masked_fill_(last, 0)
+            with failing(self.name, "initial"):
+                state[last] = self.world.initial(ended, self.rng)
+            t = t.masked_fill(last, 0)
             observed = self.observe(state)
-        self.state = state
+        self.state, self.t = state, t
         return Step(
             obs=observed,
-            next_obs=successor,
-            reward=reward.to(torch.float32, copy=True),
-            discount=(~terminated).float(),
+            next_obs=moved.obs,
+            reward=moved.reward,
+            discount=moved.discount,
             last=last,
             valid=self._all_valid,
-            streams={name: x.clone() for name, x in streams.items()},
+            streams=moved.streams,
         )
 
     def snapshot(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.acting import never
+from pgrun.collect.collector import Collector
 from pgrun.data.types import VectorEnv
 from pgrun.loop.evaluate import Evaluation, Interrupted, evaluate
 from pgrun.loop.train import Clock
@@ -201,11 +202,13 @@ class Checkpoint:
 class Compiling:
     """A hook that counts compile time apart from the time of learning."""
 
-    def __init__(self, algorithm: Algorithm) -> None:
-        self.algorithm, self.seconds = algorithm, algorithm.compile_seconds
+    def __init__(self, algorithm: Algorithm, collector: Collector) -> None:
+        self.algorithm, self.collector = algorithm, collector
+        self.seconds = algorithm.compile_seconds, getattr(collector, "compile_seconds", 0.0)
 
     def __call__(self, clock: Clock, metrics: dict[str, Tensor]) -> None:
-        """Move the compile time since the last call out of the time of learning."""
-        now = self.algorithm.compile_seconds
-        clock.move("compile", "learn", now - self.seconds)
-        self.seconds = now
+        """Move the compile time since the last call out of the time of learning and collecting."""
+        learn, collect = self.algorithm.compile_seconds, getattr(self.collector, "compile_seconds", 0.0)
+        clock.move("compile", "learn", learn - self.seconds[0])
+        clock.move("compile", "collect", collect - self.seconds[1])
+        self.seconds = learn, collect

@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from pgrun.compat.torch import compiler_cache, renamed_code
-from pgrun.errors import UserError
+from pgrun.errors import CantRecord, UserError
 from pgrun.optim.program import Program
 from pgrun.optim.recording import Recording, Value, mapped, record
 from pgrun.optim.surroundings import Surroundings
 
 _number = itertools.count()  # of the functions that are compiled
+
+
+MOST = 8  # programs of one function
 
 
 class Recorded:
@@ -37,6 +40,7 @@ class Recorded:
         passed: types whose objects hold nothing that it reads.
 
     Raises:
+        CantRecord: what the function does depends on numbers in a tensor, or on ones that keep changing.
         UserError: the compiled code could not be built or loaded.
     """
 
@@ -44,6 +48,7 @@ class Recorded:
         self.function, self.roots, self.passed = function, roots, passed
         self.plans: dict[Any, Plan] = {}
         self.surroundings: Surroundings | None = None
+        self.texts: set[str] = set()
         self.seconds = 0.0
 
     def __call__(self, *args: Any) -> Any:
@@ -74,6 +79,9 @@ class Recorded:
         recording = record(self.function, *args)
         text = recording.text()
         known = before.program if before is not None and before.text == text else None
+        if known is None and len(self.texts) == MOST and text not in self.texts:
+            raise CantRecord("it reads numbers that keep changing")
+        self.texts.add(text)
         if before is not None:
             around.judge(mattered=known is None)
         try:
@@ -96,10 +104,10 @@ class Plan:
         around: Surroundings,
     ) -> None:
         self.text, self.program, self.version = text, program, around.version
-        self.places = around.places(recording.inputs)
         number = {id(x): i for i, x in enumerate(leaves)}
         self.taken = [number.get(id(x), -1) for x in recording.inputs]  # of the arguments; -1 is one that it kept
         self.kept = recording.inputs
+        self.places = around.places([x for i, x in zip(self.taken, self.kept, strict=True) if i < 0])
         at = {value: Slot(i) for i, value in enumerate(program.results)}
         at |= {value: Slot(-1 - i) for i, value in enumerate(recording.places)}
         self.result = mapped(at.get, recording.result, Value)

@@ -6,6 +6,7 @@ then clips, one updates, one averages over processes, one mixes into a target ne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import cached_property
@@ -15,11 +16,13 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pgrun.errors import UserError
+from pgrun.errors import CantRecord, UserError
 from pgrun.nn.modes import named, training, two_modes
 from pgrun.optim.compiled_step import CompiledStep, RecordedStep, TracedStep
 from pgrun.optim.rules import Fisher, Optimizer
 from pgrun.optim.vectors import clip, flatten_parameters
+
+log = logging.getLogger("pgrun")
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
@@ -112,15 +115,25 @@ class GradientStep:
     def __call__(self, *args: Any) -> dict[str, Tensor]:
         """Take the step; return the loss's metrics and the gradient's norm before the clip."""
         more = {} if self.watch is None else self.watch(self, *self.prepared(*args))
+        try:
+            norm = self.take(*args)
+        except CantRecord as why:
+            name = self.norm_key.removeprefix("gradient/norm").replace("_", " of ")
+            log.warning("compile=true: the gradient step%s runs as it is, not compiled: %s", name, why)
+            self.compile = False
+            norm = self.take(*args)
+        self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
+        return self.metrics | more
+
+    def take(self, *args: Any) -> Tensor:
+        """Take the step, compiled if it can be; return the gradient's norm before the clip, as `clip` does."""
         if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
             assert isinstance(self.optimizer, Optimizer)
             norm, self.metrics = self.compiled.step(self.optimizer.rates(), *args)
-        else:
-            args = self.prepared(*args)
-            self.metrics = self.differentiate(*args)
-            norm = self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
-        self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
-        return self.metrics | more
+            return norm
+        args = self.prepared(*args)
+        self.metrics = self.differentiate(*args)
+        return self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
 
     def separate(self, parameters: Iterable[nn.Parameter], lr: float | str) -> None:
         """Give some neighbouring parameters a learning rate of their own.

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from pgrun.compat.torch import DispatchMode, random_operation, written_arguments
-from pgrun.errors import UserError
-
-
-class CantRecord(UserError):
-    """Raised for a function that no list of operations stands for."""
+from pgrun.errors import CantRecord
 
 
 class Value(NamedTuple):

@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-PLAIN = (bool, int, float, str, type(None))
+PLAIN = {bool, int, float, str, type(None)}
 FOREIGN = {"builtins", "torch", "numpy", "gymnasium", "functools", "collections", "logging", "threading", "pathlib"}
 PATIENCE = 3  # changes of a number without effect, after which it is taken for one that isn't read
 
@@ -59,7 +59,7 @@ class Surroundings:
     def look_at(self, held: dict[Any, Any], items: dict[Any, Any] | None = None) -> None:
         """Note a dict's numbers and tensors, and look at the rest."""
         for key, value in list((held if items is None else items).items()):
-            if isinstance(value, PLAIN):
+            if value.__class__ in PLAIN:
                 self.numbers.append((held, key))
                 self.idle.append(0)
             elif isinstance(value, Tensor):
@@ -68,8 +68,9 @@ class Surroundings:
                 self.look(value)
 
     def now(self) -> list[Any]:
-        """Return the numbers as they are now."""
-        return [held.get(key) for held, key in self.numbers]
+        """Return the numbers as they are now; the type of what has become something else."""
+        values = (held.get(key) for held, key in self.numbers)
+        return [x if x.__class__ in PLAIN else x.__class__ for x in values]
 
     def changed(self) -> bool:
         """Tell whether a number that may be read isn't what it was at the last call; `version` counts such calls."""
@@ -87,9 +88,9 @@ class Surroundings:
         self.doubtful = []
         if max(self.idle, default=0) >= PATIENCE:
             keep = [i for i, n in enumerate(self.idle) if n < PATIENCE]
-            self.numbers, self.values, self.idle = (
-                [held[i] for i in keep] for held in (self.numbers, self.values, self.idle)
-            )
+            self.numbers = [self.numbers[i] for i in keep]
+            self.values = [self.values[i] for i in keep]
+            self.idle = [self.idle[i] for i in keep]
 
     def places(self, tensors: Sequence[Tensor]) -> list[tuple[dict[Any, Any], Any, Tensor]]:
         """Return where tensors are kept, as far as it was found: the dict, the key there, the tensor."""

@@ -84,7 +84,8 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     check_memory(algorithm, config.memory)
     if config.compile and learn.type == "cpu":
         check_compiler()
-    collector = call(local.collector, "collector", env=env, device=str(act), seed=local.seed, rank=rank)
+    given = {"device": str(act), "seed": local.seed, "rank": rank, "compile": config.compile}
+    collector = call(local.collector, "collector", env=env, **given)
     if "device" in config.memory:
         local.memory.device = str(pick(config.memory.device, learn, "memory.device"))
     with own_parts_fit(config):

@@ -183,7 +183,7 @@ class Run:
             evaluating: list[Hook] = [self.evaluation, self.provenance, report, self.hooked.evaluate]
             hooks: list[Hook] = [
                 Note(said),
-                Compiling(parts.algorithm),
+                Compiling(parts.algorithm, parts.collector),
                 self.hooked.update,  # before the checkpoint, which is to know of it
                 self.board,
                 Checkpoint(self.write, every=self.config.checkpoint.every, start=clock.steps),  # before slow hooks
