@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from pgrun.compat.torch import compiler_cache, renamed_code
 from pgrun.errors import CantRecord, UserError
 from pgrun.optim.program import Program
 from pgrun.optim.recording import Recording, Value, mapped, record
-from pgrun.optim.surroundings import Surroundings
+from pgrun.optim.surroundings import Place, Surroundings, values
 
 _number = itertools.count()  # of the functions that are compiled
 
@@ -47,8 +48,7 @@ class Recorded:
     def __init__(self, function: Callable[..., Any], roots: Sequence[Any] = (), passed: tuple[type, ...] = ()) -> None:
         self.function, self.roots, self.passed = function, roots, passed
         self.plans: dict[Any, Plan] = {}
-        self.surroundings: Surroundings | None = None
-        self.texts: set[str] = set()
+        self.programs: dict[str, Program] = {}  # by their recordings' texts
         self.seconds = 0.0
 
     def __call__(self, *args: Any) -> Any:
@@ -58,78 +58,94 @@ class Recorded:
             form: Any = form_of(args, leaves)
             if len(set(map(id, leaves))) < len(leaves):  # one tensor in two places
                 form = form, tuple(same(leaves))
-            around, plan = self.around, self.plans.get(form)
-            around.changed()
-            if plan is None or plan.version != around.version or not plan.holds():
+            plan = self.plans.get(form)
+            if plan is None or not plan.holds():
                 begin = time.perf_counter()
-                plan = self.plans[form] = self.plan(args, leaves, plan)
+                plan = self.plans[form] = self.plan(args, leaves)
                 self.seconds += time.perf_counter() - begin
             return plan(leaves)
 
-    @property
-    def around(self) -> Surroundings:
-        """Numbers and tensors that the function may read."""
-        if self.surroundings is None:
-            self.surroundings = Surroundings(self.roots or (self.function,), self.passed)
-        return self.surroundings
-
-    def plan(self, args: tuple[Any, ...], leaves: list[Tensor], before: Plan | None) -> Plan:
+    def plan(self, args: tuple[Any, ...], leaves: list[Tensor]) -> Plan:
         """Record the function; compile what is new."""
-        around = self.around
-        recording = record(self.function, *args)
+        around = Surroundings(self.roots or (self.function,), self.passed)
+        with around.watching() as read:
+            recording = record(self.function, *args)
         text = recording.text()
-        known = before.program if before is not None and before.text == text else None
-        if known is None and len(self.texts) == MOST and text not in self.texts:
-            raise CantRecord("it reads numbers that keep changing")
-        self.texts.add(text)
-        if before is not None:
-            around.judge(mattered=known is None)
-        try:
-            return Plan(recording, text, known or Program(recording), leaves, around)
-        except Exception as error:
-            if type(error).__name__ in FAILURES:
-                raise UserError(_broken(error)) from error
-            raise
+        if text not in self.programs:
+            if len(self.programs) == MOST:
+                raise CantRecord("it reads numbers that keep changing")
+            self.programs[text] = compiled(recording)
+        return Plan(recording, self.programs[text], leaves, around, read)
+
+
+def compiled(recording: Recording) -> Program:
+    """Compile a recording; raise UserError where the compiler fails."""
+    try:
+        return Program(recording)
+    except Exception as error:
+        if type(error).__name__ in FAILURES:
+            raise UserError(_broken(error)) from error
+        raise
 
 
 class Plan:
-    """How a call of one form is made: which of its arguments go where in the program."""
+    """How a call of one form is made: which of its arguments go where in the program.
+
+    Args:
+        recording: of a call.
+        program: its operations, compiled.
+        leaves: the tensors among the call's arguments.
+        around: where the tensors are kept that are no arguments.
+        numbers: the numbers that the function read.
+    """
 
     def __init__(
         self,
         recording: Recording,
-        text: str,
         program: Program,
         leaves: list[Tensor],
         around: Surroundings,
+        numbers: list[Place],
     ) -> None:
-        self.text, self.program, self.version = text, program, around.version
+        self.program, self.numbers, self.values = program, numbers, values(numbers)
         number = {id(x): i for i, x in enumerate(leaves)}
-        self.taken = [number.get(id(x), -1) for x in recording.inputs]  # of the arguments; -1 is one that it kept
-        self.kept = recording.inputs
-        self.places = around.places([x for i, x in zip(self.taken, self.kept, strict=True) if i < 0])
-        at = {value: Slot(i) for i, value in enumerate(program.results)}
-        at |= {value: Slot(-1 - i) for i, value in enumerate(recording.places)}
-        self.result = mapped(at.get, recording.result, Value)
+        self.inputs = list(recording.inputs)  # the program's, those of the call in their places
+        self.taken = [(i, number[id(x)]) for i, x in enumerate(recording.inputs) if id(x) in number]
+        self.places = around.places([x for x in recording.inputs if id(x) not in number])
+        places = {value: i for i, value in enumerate((*program.results, *recording.places))}
+        self.result = maker(mapped(lambda value: Slot(places[value]), recording.result, Value))
 
     def holds(self) -> bool:
-        """Tell whether the tensors that it keeps are still those of their owners."""
+        """Tell whether the numbers that it read are the same, and the tensors that it keeps still their owners'."""
+        if values(self.numbers) != self.values:
+            return False
         return all(held.get(key) is x for held, key, x in self.places)
 
     def __call__(self, leaves: list[Tensor]) -> Any:
         """Run the program on the tensors of a call's arguments; return what the function returns."""
-        inputs = [kept if i < 0 else leaves[i] for i, kept in zip(self.taken, self.kept, strict=True)]
-        results = self.program(inputs)
-        return filled(self.result, [*results, *reversed(inputs)])  # -1 - i is input i, from the end
+        inputs = self.inputs
+        for i, place in self.taken:
+            inputs[i] = leaves[place]
+        return self.result([*self.program(inputs), *inputs])
 
 
 class Slot(int):
-    """The place of a tensor in a list of results, then of inputs from the last to the first."""
+    """The place of a tensor among a program's results and inputs."""
 
 
-def filled(x: Any, found: list[Tensor]) -> Any:
-    """Put tensors into the slots of nested tuples, lists and dicts."""
-    return mapped(found.__getitem__, x, Slot)
+def maker(x: Any) -> Callable[[list[Tensor]], Any]:
+    """Return a function that makes nested tuples, lists and dicts like these, with tensors in the slots."""
+    if isinstance(x, Slot):
+        return itemgetter(int(x))
+    if isinstance(x, dict):
+        keys, parts = tuple(x), [maker(part) for part in x.values()]
+        return lambda found: dict(zip(keys, [part(found) for part in parts], strict=True))
+    if isinstance(x, tuple | list):
+        kind, parts = type(x), [maker(part) for part in x]
+        if hasattr(x, "_fields"):
+            return lambda found: kind(*[part(found) for part in parts])
+        return lambda found: kind([part(found) for part in parts])
+    return lambda found: x
 
 
 def same(leaves: list[Tensor]) -> list[int]:

@@ -177,6 +177,10 @@ class Adam(Optimizer):
         """
         t = self.state["t"]
         t += 1
+        if t.device.type == "cpu":  # quicker by Python's numbers
+            n = float(t)
+            first, second = (1.0 - beta**n for beta in self.betas)
+            return tuple(torch.tensor((lr, lr / first, second**-0.5)) for lr in self.rates_now)
         if list(self._scales) != self.rates_now:
             self._scales = {lr: self._constant([lr, lr, 1.0]) for lr in self.rates_now}
         corrected = torch.rsub(self._beta**t, 1.0).pow_(self._power)
