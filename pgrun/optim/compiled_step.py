@@ -78,6 +78,9 @@ class RecordedStep:
         self.prepare = Recorded(self._prepare, roots, passed)
         self.gradient = Recorded(self._gradient, roots, passed)
         self.step = Recorded(self._step, roots, passed)
+        # made before anything is recorded: tensors of their own there, no slices of θ
+        state = [of_p for _, of_p in pieces_of(of)] if of.by_number else []
+        self.pieces: Pieces = list(zip(of.parameters, state, strict=False))
 
     @property
     def seconds(self) -> float:
@@ -99,7 +102,7 @@ class RecordedStep:
 
     def _step(self, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, Metrics]:
         gradients, metrics = self._gradients(*self._prepare(*args))
-        return move(self.of, pieces_of(self.of), gradients, rates), metrics
+        return move(self.of, self.pieces, gradients, rates), metrics
 
 
 class TracedStep:

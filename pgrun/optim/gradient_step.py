@@ -127,7 +127,7 @@ class GradientStep:
 
     def take(self, *args: Any) -> Tensor:
         """Take the step, compiled if it can be; return the gradient's norm before the clip, as `clip` does."""
-        if self.compile and self.exchange is None and self.learners == 1 and self._by_number:
+        if self.compile and self.exchange is None and self.learners == 1 and self.by_number:
             assert isinstance(self.optimizer, Optimizer)
             norm, self.metrics = self.compiled.step(self.optimizer.rates(), *args)
             return norm
@@ -199,7 +199,7 @@ class GradientStep:
         return kind(self)
 
     @property
-    def _by_number(self) -> bool:
+    def by_number(self) -> bool:
         """Whether the optimizer's rule can be applied piece by piece."""
         return isinstance(self.optimizer, Optimizer) and self.optimizer.by_number
 
