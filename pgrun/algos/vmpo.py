@@ -60,9 +60,9 @@ class VMPO(OnPolicy):
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Take the epochs on a rollout; see `Algorithm.update`."""
         batch = self.estimate(batch)
-        results = [self.step(sample) for sample in self.minibatches(batch, self.epochs, self.minibatch)]
+        metrics = self.step.each(self.minibatches(batch, self.epochs, self.minibatch))
         self.model.observe(batch)
-        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
+        return metrics
 
     def loss(self, sample: Transition) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute L_V + L_π + L_η + L_α, on rows [M] or sequences [L, M]."""

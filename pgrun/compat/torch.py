@@ -31,6 +31,7 @@ __all__ = [
     "renamed_code",
     "tree_flatten",
     "tree_unflatten",
+    "while_loop",
     "written_arguments",
 ]
 
@@ -68,8 +69,28 @@ def compile_library(graph: torch.fx.GraphModule, inputs: tuple[Tensor, ...], pat
         path: of the library; it ends in .so.
     """
     from torch._inductor import aot_compile
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    aot_compile(graph, inputs, options={"aot_inductor.output_path": path, "size_asserts": False})
+    mode = FakeTensorMode(shape_env=ShapeEnv())  # loops need one of shapes
+    fake = tuple(mode.from_tensor(x, static_shapes=True) for x in inputs)
+    # tanh by exp, to 1e-7: torch's own takes half of a small network's time
+    options = {"aot_inductor.output_path": path, "size_asserts": False, "cpp.use_decompose_tanh": True}
+    aot_compile(graph, fake, options=options)
+
+
+def while_loop(graph: torch.fx.Graph, go_on: str, body: str, carried: Any, more: Any) -> torch.fx.Node:
+    """Add a loop to a graph: `body` maps carried values and `more` to the next carried ones while `go_on` is true.
+
+    Args:
+        graph: of a module that has the graphs of both under these names.
+        go_on: returns a 0-dim bool.
+        body: returns a tuple. It writes to no input.
+        carried: nodes of tensors.
+        more: nodes of tensors that stay.
+    """
+    functions = graph.get_attr(go_on), graph.get_attr(body)
+    return graph.call_function(torch.ops.higher_order.while_loop, (*functions, tuple(carried), tuple(more)))
 
 
 def load_library(path: str) -> Callable[[list[Tensor]], list[Tensor]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from pgrun.compat.torch import compiler_cache, renamed_code
 from pgrun.errors import CantRecord, UserError
 from pgrun.optim.program import Program
-from pgrun.optim.recording import Recording, Value, mapped, record
+from pgrun.optim.recording import Recording, Value, mapped, record, tensors
 from pgrun.optim.surroundings import Place, Surroundings, values
 
 _number = itertools.count()  # of the functions that are compiled
@@ -78,10 +78,37 @@ class Recorded:
         return Plan(recording, self.programs[text], leaves, around, read)
 
 
-def compiled(recording: Recording) -> Program:
+class RecordedLoop(Recorded):
+    """A function on the CPU that is called n times in a row, as one compiled program.
+
+    Its first argument is a tuple of tensors [n, ...] (or of tuples of them): each call gets another row. The others
+    stay the same. It returns what the calls return, each [n, ...].
+    """
+
+    def plan(self, args: tuple[Any, ...], leaves: list[Tensor]) -> Plan:
+        """Record one call; compile what is new."""
+        stacked, first = list(tensors(args[0])), mapped(lambda x: x[0], args[0], Tensor)
+        around = Surroundings(self.roots or (self.function,), self.passed)
+        with around.watching() as read:
+            recording = record(self.function, first, *args[1:])
+        row_of = {id(x): i for i, x in enumerate(tensors(first))}
+        rows = [value for value, x in zip(recording.places, recording.inputs, strict=True) if id(x) in row_of]
+        n = len(stacked[0])
+        text = f"{n} {rows} {recording.text()}"
+        if text not in self.programs:
+            if len(self.programs) == MOST:
+                raise CantRecord("it reads numbers that keep changing")
+            self.programs[text] = compiled(recording, rows, n)
+        for i, x in enumerate(recording.inputs):
+            if id(x) in row_of:
+                recording.inputs[i] = stacked[row_of[id(x)]]
+        return Plan(recording, self.programs[text], leaves, around, read)
+
+
+def compiled(recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> Program:
     """Compile a recording; raise UserError where the compiler fails."""
     try:
-        return Program(recording)
+        return Program(recording, rows, n)
     except Exception as error:
         if type(error).__name__ in FAILURES:
             raise UserError(_broken(error)) from error

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from pgrun.optim.compiled import Compiled, Recorded
+from pgrun.data.minibatches import Minibatches, Pick
+from pgrun.data.types import Transition
+from pgrun.optim.compiled import Compiled, Recorded, RecordedLoop
 from pgrun.optim.functional import functional, functional_gradient, functional_gradients
 from pgrun.optim.rules import Optimizer
 
@@ -21,6 +23,8 @@ Metrics = dict[str, Tensor]
 
 class CompiledStep(Protocol):
     """The functions of a gradient step, compiled; each one at its first call."""
+
+    loops: bool  # whether it has `steps`
 
     def __init__(self, of: GradientStep) -> None: ...
 
@@ -39,6 +43,9 @@ class CompiledStep(Protocol):
 
         The gradient is stored nowhere.
         """
+
+    def steps(self, samples: Minibatches, *args: Any) -> Metrics:
+        """Take a step on each minibatch; return the means of their metrics."""
 
 
 def move(of: GradientStep, pieces: Pieces, gradients: list[Tensor], rates: tuple[Tensor, ...]) -> Tensor:
@@ -71,6 +78,8 @@ def pieces_of(of: GradientStep) -> Pieces:
 class RecordedStep:
     """A gradient step on the CPU, recorded as it runs; see `Recorded`."""
 
+    loops = True
+
     def __init__(self, of: GradientStep) -> None:
         self.of = of
         passed = (type(of), Recorded)
@@ -78,6 +87,7 @@ class RecordedStep:
         self.prepare = Recorded(self._prepare, roots, passed)
         self.gradient = Recorded(self._gradient, roots, passed)
         self.step = Recorded(self._step, roots, passed)
+        self.loop = RecordedLoop(self._step_on_part, roots, passed)
         # made before anything is recorded: tensors of their own there, no slices of θ
         state = [of_p for _, of_p in pieces_of(of)] if of.by_number else []
         self.pieces: Pieces = list(zip(of.parameters, state, strict=False))
@@ -85,7 +95,22 @@ class RecordedStep:
     @property
     def seconds(self) -> float:
         """Seconds that compiling has taken."""
-        return self.prepare.seconds + self.gradient.seconds + self.step.seconds
+        return sum(x.seconds for x in (self.prepare, self.gradient, self.step, self.loop))
+
+    def steps(self, samples: Minibatches, *args: Any) -> Metrics:
+        """Take a step on each minibatch in one program; see `CompiledStep`."""
+        optimizer = self.of.optimizer
+        assert isinstance(optimizer, Optimizer)
+        index = samples.index()
+        rates = tuple(map(torch.stack, zip(*(optimizer.rates() for _ in range(len(samples))), strict=True)))
+        norm, metrics = self.loop((rates, index), samples.entire, samples.pick, samples.whole, *args)
+        return {key: x.mean() for key, x in {**metrics, self.of.norm_key: norm}.items()}
+
+    def _step_on_part(
+        self, row: Any, entire: bool, pick: Pick, whole: Transition, *args: Any
+    ) -> tuple[Tensor, Metrics]:
+        rates, index = row
+        return self._step(rates, whole if entire else pick(whole, index), *args)
 
     def _prepare(self, *args: Any) -> tuple[Any, ...]:
         return args if self.of.prepare_args is None else self.of.prepare_args(*args)
@@ -108,6 +133,8 @@ class RecordedStep:
 class TracedStep:
     """A gradient step on a GPU, traced by torch's compiler; see `Compiled`."""
 
+    loops = False
+
     def __init__(self, of: GradientStep) -> None:
         self.of = of
 
@@ -125,6 +152,10 @@ class TracedStep:
         """Compute gradient and metrics; see `CompiledStep`."""
         found: tuple[Tensor, Metrics] = self._gradient([p.detach() for p in self.of.parameters], *args)
         return found
+
+    def steps(self, samples: Minibatches, *args: Any) -> Metrics:
+        """Take a step on each minibatch; see `CompiledStep`."""
+        raise NotImplementedError
 
     def step(self, rates: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, Metrics]:
         """Take the whole step; see `CompiledStep`."""

@@ -7,7 +7,7 @@ then clips, one updates, one averages over processes, one mixes into a target ne
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from functools import cached_property
 from itertools import accumulate
@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pgrun.data.minibatches import Minibatches
 from pgrun.errors import CantRecord, UserError
 from pgrun.nn.modes import named, training, two_modes
 from pgrun.optim.compiled_step import CompiledStep, RecordedStep, TracedStep
@@ -47,6 +48,11 @@ class Exchange(Protocol):
 
     def begin(self, step: GradientStep, progress: float) -> None:
         """Bring the parameters up to date as a rollout begins, at the run's progress in [0, 1]."""
+
+
+def mean_metrics(results: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Average each metric over several steps."""
+    return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
 
 class GradientStep:
@@ -118,12 +124,16 @@ class GradientStep:
         try:
             norm = self.take(*args)
         except CantRecord as why:
-            name = self.norm_key.removeprefix("gradient/norm").replace("_", " of ")
-            log.warning("compile=true: the gradient step%s runs as it is, not compiled: %s", name, why)
-            self.compile = False
+            self.give_up(why)
             norm = self.take(*args)
         self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
         return self.metrics | more
+
+    def give_up(self, why: CantRecord) -> None:
+        """Go on without compiling."""
+        name = self.norm_key.removeprefix("gradient/norm").replace("_", " of ")
+        log.warning("compile=true: the gradient step%s runs as it is, not compiled: %s", name, why)
+        self.compile = False
 
     def take(self, *args: Any) -> Tensor:
         """Take the step, compiled if it can be; return the gradient's norm before the clip, as `clip` does."""
@@ -134,6 +144,16 @@ class GradientStep:
         args = self.prepared(*args)
         self.metrics = self.differentiate(*args)
         return self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
+
+    def each(self, samples: Minibatches, *args: Any) -> dict[str, Tensor]:
+        """Take a step on each minibatch, with the same other arguments; return the means of what the steps return."""
+        alone = self.watch is None and self.exchange is None and self.learners == 1
+        if self.compile and alone and self.by_number and samples.even and self.compiled.loops:
+            try:
+                return self.compiled.steps(samples, *args)
+            except CantRecord as why:
+                self.give_up(why)
+        return mean_metrics([self(sample, *args) for sample in samples])
 
     def separate(self, parameters: Iterable[nn.Parameter], lr: float | str) -> None:
         """Give some neighbouring parameters a learning rate of their own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 import shutil
 import warnings
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from pgrun.compat.torch import compile_library, load_library
+from pgrun.optim.graphs import graph, looped
 from pgrun.optim.recording import Draw, Like, Recording, Value, mapped
 from pgrun.system.artifacts import Artifacts, cache_folder
 from pgrun.system.machine import cpu_model
@@ -26,13 +26,25 @@ class Program:
 
     Args:
         recording: it is compiled if no library of it is kept yet.
+        rows: the inputs of which each call of a loop has another row; without a loop there are none.
+        n: calls in the loop; 0: one, without a loop.
+
+    Raises:
+        CantRecord: the loop's function draws random numbers.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> None:
         given = set(recording.places)
         self.results = [value for value in unique(recording.result) if value not in given]
         self.draws = [(draw, like) for _, draw, like in recording.draws]
-        self._run = library(recording, self.results)
+        forms = {value: Like.of(x) for value, x in zip(recording.places, recording.inputs, strict=True)}
+        if n:
+            forms |= {value: forms[value].repeated(n) for value in rows}
+            made = looped(recording, self.results, rows, n)
+        else:
+            made = graph(recording, self.results)
+        text = f"{n} calls, rows {sorted(rows)}\n{recording.text()}"
+        self._run = library(text, made, [*forms.values(), *(like for _, like in self.draws)])
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         """Run on tensors in the places of the recording's inputs; return those of its results that are no inputs."""
@@ -54,15 +66,20 @@ def drawn(draw: Draw, like: Like) -> Tensor:
     return result
 
 
-def library(recording: Recording, results: Sequence[Value]) -> Callable[[list[Tensor]], list[Tensor]]:
-    """Load the library of a recording; compile it if it isn't kept."""
-    key = hashlib.blake2b("\n".join([*this_machine(), recording.text()]).encode(), digest_size=16).hexdigest()
+def library(text: str, made: fx.GraphModule, forms: Sequence[Like]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """Load the library of a graph; compile it if it isn't kept.
+
+    Args:
+        text: all that decides the graph.
+        made: the graph.
+        forms: of its inputs.
+    """
+    key = hashlib.blake2b("\n".join([*this_machine(), text]).encode(), digest_size=16).hexdigest()
 
     def make(path: Path) -> None:
-        forms = [*(Like.of(x) for x in recording.inputs), *(like for *_, like in recording.draws)]
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on torch's own settings
-            compile_library(graph(recording, results), tuple(like.empty().zero_() for like in forms), str(path))
+            compile_library(made, tuple(like.empty().zero_() for like in forms), str(path))
 
     return load_library(str(libraries().get(key, make)))
 
@@ -78,25 +95,6 @@ def this_machine() -> tuple[str, ...]:
     compiler = shutil.which(os.environ.get("CXX", "g++")) or ""
     when = str(os.stat(compiler).st_mtime_ns) if compiler else ""
     return (
-        *("1", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
+        *("2", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
         *(str(torch.get_num_threads()), os.path.realpath(compiler), when),
     )
-
-
-def graph(recording: Recording, results: Sequence[Value]) -> fx.GraphModule:
-    """Write a recording as a graph of torch's operators."""
-    made = fx.Graph()
-    nodes: dict[Value, Any] = {}
-    places = [*recording.places, *(value for value, *_ in recording.draws)]
-    for i, value in enumerate(places):
-        nodes[value] = made.placeholder(f"input{i}")
-    for name, args, kwargs, values in recording.operations:
-        node = made.call_function(name, mapped(nodes.get, args, Value), mapped(nodes.get, kwargs, Value))
-        if isinstance(values, Value):
-            nodes[values] = node
-        elif isinstance(values, tuple | list):
-            for i, value in enumerate(values):
-                if isinstance(value, Value):
-                    nodes[value] = made.call_function(operator.getitem, (node, i))
-    made.output(tuple(nodes[value] for value in results))
-    return fx.GraphModule(torch.nn.Module(), made)

@@ -49,6 +49,11 @@ class Like(NamedTuple):
         """Return a tensor's form."""
         return cls(tuple(x.shape), x.stride(), x.dtype, x.device)
 
+    def repeated(self, n: int) -> Like:
+        """Return the form of n such tensors in one, [n, ...]."""
+        x = torch.empty((n, *self.size), dtype=self.dtype, device="meta")
+        return Like(tuple(x.shape), x.stride(), self.dtype, self.device)
+
     def empty(self) -> Tensor:
         """Make a tensor of this form, its numbers not set."""
         return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
@@ -64,6 +69,8 @@ class Recording:
         operations: in order.
         draws: the values that are random draws, how to make them, and their forms.
         result: what the function returned, with values in the place of tensors.
+        written: the inputs that it writes to.
+        forms: of the values in the result.
     """
 
     inputs: list[Tensor] = field(default_factory=list)
@@ -71,6 +78,8 @@ class Recording:
     operations: list[Operation] = field(default_factory=list)
     draws: list[tuple[Value, Draw, Like]] = field(default_factory=list)
     result: Any = None
+    written: list[Value] = field(default_factory=list)
+    forms: dict[Value, Like] = field(default_factory=dict)
 
     def text(self) -> str:
         """Write the recording down: equal texts are equal computations."""
@@ -173,6 +182,8 @@ class Recorder(DispatchMode):
             raise CantRecord("it writes to memory that two of the tensors which it reads have in common")
         if hit and all(extent(known) != (first, end) for known, _ in self.saved):
             self.saved.append((x, x.clone()))
+            if (value := self.values[id(hit[0])]) not in self.recording.written:
+                self.recording.written.append(value)
 
     def undo(self) -> None:
         """Put back what was written to, and the generators."""
@@ -210,6 +221,7 @@ def record(function: Callable[..., Any], *args: Any) -> Recording:
             with recorder:
                 result = function(*args)
             recorder.recording.result = mapped(recorder.read, result, Tensor)
+            recorder.recording.forms = {recorder.values[id(x)]: Like.of(x) for x in tensors(result)}
         finally:
             recorder.undo()
     return recorder.recording

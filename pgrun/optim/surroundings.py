@@ -76,11 +76,7 @@ class Surroundings:
                 x.__class__ = kind
             READ.pop()
         watching = {id(vars(x)) for x, _ in kinds}
-        found += [
-            (held, key)
-            for held, key in self.numbers
-            if id(held) not in watching or (id(held), key) in read
-        ]
+        found += [(held, key) for held, key in self.numbers if id(held) not in watching or (id(held), key) in read]
 
     def places(self, tensors: Sequence[Tensor]) -> list[tuple[dict[Any, Any], Any, Tensor]]:
         """Return where tensors are kept, as far as it was found: the dict, the key there, the tensor."""
@@ -101,7 +97,7 @@ def watched(kind: type) -> type | None:
 
     def note(self: Any, name: str) -> Any:
         READ[-1].add((id(object.__getattribute__(self, "__dict__")), name))
-        return kind.__getattribute__(self, name)
+        return kind.__getattribute__(self, name)  # type: ignore[call-arg]
 
     own = {"__getattribute__": note, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:

@@ -54,9 +54,7 @@ class Regression:
 
     def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
         """Fit V; see `CriticFit`."""
-        batch = fitted_to(batch)
-        results = [self.step(part) for part in algorithm.minibatches(batch, self.epochs, self.minibatch)]
-        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
+        return self.step.each(algorithm.minibatches(fitted_to(batch), self.epochs, self.minibatch))
 
 
 @dataclass(kw_only=True)
@@ -86,7 +84,7 @@ class TrustRegion:
 
     def __call__(self, algorithm: OnPolicy, batch: Transition) -> dict[str, Tensor]:
         """Fit V; see `CriticFit`."""
-        batch = next(algorithm.minibatches(fitted_to(batch), 1, None))
+        batch = next(iter(algorithm.minibatches(fitted_to(batch), 1, None)))
         target, valid, v = batch.extras["target"], batch.valid, algorithm.model.value(batch)
         v_old = v.detach()
         n = valid.sum()

@@ -86,7 +86,7 @@ class FittedCritic(OnPolicy):
         """
         extras = dict(batch.extras)
         constant = {key: extras.pop(key) for key in ("correction",) if key in extras}  # one vector, not a row a step
-        part = next(self.minibatches(batch._replace(extras=extras), 1, size))
+        part = next(iter(self.minibatches(batch._replace(extras=extras), 1, size)))
         return part._replace(extras=part.extras | constant)
 
     def surrogate(self, batch: Transition) -> tuple[Tensor, Distribution]:

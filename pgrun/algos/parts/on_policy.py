@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from pgrun.config.ranges import Count
 from pgrun.core import losses, ranks
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
+from pgrun.data.minibatches import Minibatches
 from pgrun.data.types import Carry, Obs, Transition, columns, flatten_time, fresh, mask_mean, rows, sequences
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
@@ -211,8 +212,8 @@ class OnPolicy(Learner):
             return 0.0
         return torch.dot(batch.extras["correction"], torch.cat([p.flatten() for p in self.model.actor.parameters()]))
 
-    def minibatches(self, batch: Transition, epochs: int, size: int | None) -> Iterator[Transition]:
-        """Yield a rollout [T, B] `epochs` times in random order, in pieces of `size` steps (None: all).
+    def minibatches(self, batch: Transition, epochs: int, size: int | None) -> Minibatches:
+        """Return a rollout [T, B] `epochs` times in random order, in pieces of `size` steps (None: all).
 
         A piece is rows [size], or sequences [L, size / L] where the network is recurrent. The rest of an epoch that
         fills no piece is left out. With several ranks, each gives its share of the rows to every piece.
@@ -229,11 +230,8 @@ class OnPolicy(Learner):
             n = whole.reward.shape[0]
         total = ranks.total_count(n)
         m = total if size is None else min(size, total)
-        for _ in range(epochs):
-            order = torch.randperm(n, device=batch.reward.device)
-            for i in range(total // m):
-                share = slice(i * m * n // total, (i + 1) * m * n // total)
-                yield whole if m == total else pick(whole, order[share])
+        shares = [slice(i * m * n // total, (i + 1) * m * n // total) for i in range(total // m)]
+        return Minibatches(whole, n, pick, epochs, shares, entire=m == total)
 
     def value_loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute ½ mean (V − V̂)² on rows [M] or sequences [L, M]."""

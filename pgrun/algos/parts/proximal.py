@@ -16,6 +16,7 @@ from pgrun.config.ranges import Count, Falling, FileName, NotNegative, Positive,
 from pgrun.core import ranks
 from pgrun.core.schedules import Schedule
 from pgrun.data.types import Transition
+from pgrun.optim.gradient_step import mean_metrics
 
 
 class Proximal(OnPolicy):
@@ -91,13 +92,15 @@ class Proximal(OnPolicy):
         one, progress = torch.ones_like(batch.reward[0, 0]), self.progress
         clips = [self.clip_range] if self.clip_high is self.clip_range else [self.clip_range, self.clip_high]
         epsilon = [clip.followed(progress) * (one * clip.factor(progress)) for clip in clips]
+        samples = self.minibatches(batch, self.epochs, self.minibatch)
+        if self.kl_stop is None:
+            return self.step.each(samples, *epsilon)
         results = []
-        for sample in self.minibatches(batch, self.epochs, self.minibatch):
+        for sample in samples:
             results.append(self.step(sample, *epsilon))
-            if self.kl_stop is not None and self.far(sample, results[-1]["policy/kl"]):  # on a GPU a sync point
+            if self.far(sample, results[-1]["policy/kl"]):  # on a GPU a sync point
                 break
-        metrics = {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
-        return metrics if self.kl_stop is None else metrics | {"policy/steps": one * len(results)}
+        return mean_metrics(results) | {"policy/steps": one * len(results)}
 
     def far(self, sample: Transition, kl: Tensor) -> bool:
         """Tell whether a minibatch's policy was too far from the old one, over all ranks."""
