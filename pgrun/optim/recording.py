@@ -164,7 +164,7 @@ class Recorder(DispatchMode):
         read = [x for x in (*tensors(args), *tensors(kwargs)) if all(x is not y for y in written)]
         if read and not name.__name__.partition(".")[0].endswith("_like"):
             raise CantRecord(f"its random draw {name} is from numbers that it computed")
-        if any(self.values.get(id(x)) in self.recording.places for x in written):
+        if any(id(x) not in self.values or self.values[id(x)] in self.recording.places for x in written):
             raise CantRecord(f"its random draw {name} goes into what it was given")
         generator = kwargs.get("generator") or torch.default_generator
         if all(generator is not known for known, _ in self.generators):

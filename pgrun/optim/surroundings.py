@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+HEAP = 1 << 9  # CPython's flag of classes that aren't built in, whose objects may change their class
 PLAIN = {bool, int, float, str, type(None)}
 FOREIGN = {"builtins", "torch", "numpy", "gymnasium", "functools", "collections", "logging", "threading", "pathlib"}
 
@@ -99,6 +100,8 @@ def watched(kind: type) -> type | None:
         READ[-1].add((id(object.__getattribute__(self, "__dict__")), name))
         return kind.__getattribute__(self, name)  # type: ignore[call-arg]
 
+    if not kind.__flags__ & HEAP:
+        return None
     own = {"__getattribute__": note, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
         return type(kind.__name__, (kind,), own)

@@ -6,6 +6,7 @@ import torch
 from stepping import Net, data
 from torch.testing import assert_close
 
+from pgrun.optim.compiled_step import TracedStep
 from pgrun.optim.gradient_step import GradientStep
 from pgrun.optim.rules import SGD
 from pgrun.optim.vectors import flatten_parameters
@@ -84,9 +85,16 @@ def assert_compiled_equals_eager():
     assert compiled.compile_seconds > 0.0
 
 
-def test_the_functional_gradient_is_the_eager_one(monkeypatch):
-    """What is handed to torch's compiler, run without it."""
+def test_the_recorded_step_is_the_eager_one(interpreted):
+    """The graph that is handed to torch's compiler, run without it."""
+    assert_compiled_equals_eager()
+    assert len(interpreted) == 1
+
+
+def test_the_traced_step_is_the_eager_one(monkeypatch):
+    """The functions that torch's compiler traces for GPUs, run without it."""
     monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
+    monkeypatch.setattr("pgrun.optim.gradient_step.RecordedStep", TracedStep)
     assert_compiled_equals_eager()
 
 
