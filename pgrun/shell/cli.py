@@ -92,6 +92,7 @@ COMMANDS = (
 
 def entry() -> None:
     """Run the console script and exit."""
+    gc.set_threshold(50_000, 10, 10)  # importing torch makes many objects that stay: to look through them takes 0.2 s
     spell_what_is_lacking()
     interrupt_on_signals()
     code = torchrun.entry(main, sys.argv[1:])
