@@ -20,9 +20,11 @@ from pgrun.compat.processes import kill_at_exit
 from pgrun.compat.tensorboard import add_summary, put_before
 from pgrun.compat.torch import (
     BatchNorm,
+    DispatchMode,
     Dropout,
     InstanceNorm,
     compiler_cache,
+    flops_of,
     fused_adam,
     fused_adamw,
     renamed_code,
@@ -180,3 +182,17 @@ def test_an_event_file_s_name_begins_with_its_second(tmp_path: Path) -> None:
     SummaryWriter(str(tmp_path)).close()
     (path,) = tmp_path.iterdir()
     assert re.fullmatch(r"events\.out\.tfevents\.\d{10}\..*", path.name)
+
+
+def test_products_are_counted_as_they_are_dispatched() -> None:
+    found: list[int | None] = []
+
+    class Mode(DispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            found.append(flops_of(func, args, kwargs or {}, result))
+            return result
+
+    with Mode():
+        _ = (torch.ones(2, 3) @ torch.ones(3, 5)).tanh()
+    assert [n for n in found if n is not None] == [2 * 2 * 3 * 5]

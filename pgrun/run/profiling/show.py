@@ -78,7 +78,7 @@ def number(n: float, what: str) -> str:
     return f"{n:,.4g} {what}{'s' * (n != 1)}"
 
 
-FLOORS = {"update": "an update", "gradient_step": "a gradient step", "acting": "an action of all environments"}
+FLOORS = {"update": "an update", "gradient_step": "a gradient step", "acting": "a call"}
 
 
 def floor(found: dict[str, Any]) -> Iterator[str]:
