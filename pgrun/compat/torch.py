@@ -10,7 +10,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
-from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import flop_registry
 
@@ -37,6 +37,14 @@ def compiler_cache() -> str:
     from torch._inductor.runtime.runtime_utils import cache_dir
 
     return str(cache_dir())
+
+
+class DispatchMode(TorchDispatchMode):
+    """Sees each operation of torch's in its block, and imports no compiler for that, which would take seconds."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def flops_of(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int | None:
