@@ -66,6 +66,8 @@ class Stretch:
         parts: the run's, whose methods are timed from here on.
         folder: for the run's files.
         begin: `time.perf_counter()` when the process began.
+        names: the `algo` and `env` that were chosen.
+        hydra: the `hydra` node that the config was composed with.
         steps: environment steps to measure; None: so many seconds.
         seconds: seconds to measure.
         trace: also watch the operations of some iterations.
