@@ -19,6 +19,7 @@ import config_page
 import doctor_page
 import learning
 import options
+import solved
 import versus
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -42,6 +43,7 @@ class Part:
 PARTS = {
     "learning": Part("results.md", learning.table),
     "versus": Part("results.md", versus.table),
+    "solved": Part("speed.md", solved.table),
     "combinations": Part("estimators.md", combinations.page, quick=False),
     "options": Part("algorithms.md", options.page, quick=False),
     "doctor-rules": Part("doctor.md", doctor_page.rules),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
@@ -34,14 +35,25 @@ def checked_config(argv: Sequence[str]) -> DictConfig:
     Raises:
         UserError: a setting is wrong.
     """
+    with composed_for_a_run(argv) as config:
+        check(config)
+        return resolved(config)
+
+
+@contextmanager
+def composed_for_a_run(argv: Sequence[str]) -> Iterator[DictConfig]:
+    """Compose the config of a command line for the block, with its `hydra` node; its values are not checked yet.
+
+    Raises:
+        UserError: the line or a file is wrong, or what is done in the block with the config finds it so.
+    """
     register_resolvers()
     drop_namesakes(config_dir())
     try:
         with composed(rewritten(argv)) as config:
             HydraConfig.instance().set_config(config)
             check_tuning(config)
-            check(config)
-            return resolved(config)
+            yield config
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise told(error, argv) from error
 

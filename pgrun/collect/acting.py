@@ -5,8 +5,6 @@ Shapes: T time, B environments.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -37,10 +35,13 @@ class Bound:
         self.length = torch.zeros(num_envs, dtype=torch.int64)
         self.over = torch.zeros(num_envs, dtype=torch.bool)  # episodes that were cut, and wait until all begin anew
         self.cuts = 0  # how many those are
+        self.none = torch.zeros(num_envs, dtype=torch.bool)
+        self.longest = 0  # no open episode has more steps
 
     def go_on(self, length: Tensor, over: Tensor) -> None:
         """Go on with open episodes of these lengths."""
         self.length, self.over, self.cuts = length, over, int(over.sum())
+        self.none, self.longest = torch.zeros_like(over), int(length.max())
 
     def passed(self, counted: Tensor, last: Tensor) -> Tensor:
         """Count a step, and return which episodes are cut after it.
@@ -53,7 +54,11 @@ class Bound:
             [B] bool.
         """
         self.length = torch.where(last, 0, self.length + counted)
-        cut = counted & ~last & (self.length >= (math.inf if self.most is None else self.most))
+        self.longest += 1
+        if self.most is None or self.longest < self.most:
+            return self.none
+        self.longest = int(self.length.max())
+        cut = counted & ~last & (self.length >= self.most)
         if bool(cut.any()):
             self.over, self.cuts = self.over | cut, self.cuts + int(cut.sum())
         return cut

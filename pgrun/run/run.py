@@ -59,6 +59,8 @@ class Run:
         reproduces: the run directory that it runs again, whose status then is interrupted where `hopeless` stops it.
     """
 
+    recorded = True  # whether this machine is to know that it was made here
+
     def __init__(
         self,
         config: DictConfig,
@@ -176,7 +178,8 @@ class Run:
             with told("can't write into", self.folder):
                 self.provenance.reopen()
             self.written.begin()
-            record_run(self.config, self.hydra, self.folder, only_there=self.trusted)
+            if self.recorded:
+                record_run(self.config, self.hydra, self.folder, only_there=self.trusted)
             said = self.open()
             progress = Progress(clock, parts.collector.stats, self.evaluation, show=not self.quiet)
             report = Report(self.evaluation, self.hopeless)

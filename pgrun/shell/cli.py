@@ -41,6 +41,7 @@ usage
   pgrun reproduce RUN [--until STEP]               run it again: identical, or where the two part
   pgrun verify RUN                                 check that a run's files are as it wrote them
   pgrun doctor RUN [--probe] [--json]              why a run doesn't learn, and what to change
+  pgrun profile [algo=NAME ...] [--ops]            where a run's time goes, from a few seconds of it
   pgrun list [algos|envs|...]                      what there is to choose from
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
@@ -85,12 +86,13 @@ examples
 # each is a file of commands/ (with _ for -), imported when it is called
 COMMANDS = (
     *("resume", "eval", "play", "runs", "report", "compare", "doctor", "export", "reproduce", "verify"),
-    *("list", "explain", "check-env", "new"),
+    *("profile", "list", "explain", "check-env", "new"),
 )
 
 
 def entry() -> None:
     """Run the console script and exit."""
+    gc.set_threshold(50_000, 10, 10)  # importing torch makes many objects that stay: to look through them takes 0.2 s
     spell_what_is_lacking()
     interrupt_on_signals()
     code = torchrun.entry(main, sys.argv[1:])

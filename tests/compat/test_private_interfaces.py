@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import multiprocessing
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,24 @@ def test_an_event_file_s_name_begins_with_its_second(tmp_path: Path) -> None:
     SummaryWriter(str(tmp_path)).close()
     (path,) = tmp_path.iterdir()
     assert re.fullmatch(r"events\.out\.tfevents\.\d{10}\..*", path.name)
+
+
+DISPATCHED = """
+import sys, torch
+from pgrun.compat.torch import DispatchMode, flops_of
+class Mode(DispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        found.append(flops_of(func, args, kwargs or {}, result))
+        return result
+found = []
+with Mode():
+    (torch.ones(2, 3) @ torch.ones(3, 5)).tanh()
+print([n for n in found if n is not None], "torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_products_are_counted_as_they_are_dispatched_without_the_compiler() -> None:
+    said = subprocess.run([sys.executable, "-c", DISPATCHED], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["[60]", "False"]

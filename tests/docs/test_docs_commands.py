@@ -18,7 +18,7 @@ from pgrun.config.command_line import any_key, whole_numbers
 from pgrun.config.values import validate
 from pgrun.shell.cli import COMMANDS
 
-LONG = ("export", "reproduce")
+LONG = ("export", "reproduce", "profile")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OF_A_SWEEP = ("-m", "--multirun")
 
@@ -136,7 +136,7 @@ def test_what_does_not_train_runs(line, folder, monkeypatch):
     """A resumed run is over at once, as it has reached its `eval.stop_at`; what would train is shown."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # a window that nobody sees
     words = words_of(line)[1:]
-    few = words[0] in ("eval", "play")
+    few = words[0] in ("eval", "play", "profile")
     words = [re.sub(r"^\d+$", "2", word) for word in words] if few else words
     shown = ["--cfg", "job"] if words[0] == "--config-dir" else []
     said = pgrun_inside(*words, *shown, cwd=folder)
