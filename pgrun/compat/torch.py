@@ -108,14 +108,6 @@ def compiler_cache() -> str:
     return str(cache_dir())
 
 
-class DispatchMode(TorchDispatchMode):
-    """Sees each operation of torch's in its block, and imports no compiler for that, which would take seconds."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
-
 def flops_of(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int | None:
     """Count the multiplications and additions of a dispatched matrix product or convolution; None of anything else.
 

@@ -93,7 +93,9 @@ class Root:
         device: where it learns; auto: a GPU for convolutions and wide layers, else the CPU.
         act_device: where the policy acts; auto: where it learns.
         threads: torch's threads; small networks get slower with more.
-        compile: compile gradient steps, from target to optimizer (needs a C++ compiler); pays off after a minute or so.
+        compile: compile gradient steps, from target to optimizer, and acting where env.backend=tensor (needs a C++
+            compiler). The first run takes half a minute longer, later ones find its code; `pgrun cache` shows and
+            clears it. auto: where the run takes 50,000 gradient steps or more.
         matmul_precision: how matrices of float32 are multiplied. highest: in float32. exact: in float32 too, by
             oneDNN's kernels where a test at the start finds that they round no more than torch's own; on CPUs with
             AVX-512 and no matrix units up to twice as fast, but 15 µs more a product. high, medium:
@@ -123,7 +125,7 @@ class Root:
     device: Device
     act_device: Device
     threads: Count
-    compile: bool
+    compile: Literal[True, False, "auto"]
     matmul_precision: Literal["highest", "exact", "high", "medium", "bfloat16"]
     eval: Evaluation
     checkpoint: Checkpoints
@@ -145,7 +147,7 @@ GIVEN = {
     "algo": ("obs_space", "action_space", "network", "optimizer", "device", "compile", "rank"),
     "env": ("seed", "reads"),
     "eval.env": ("seed", "reads"),
-    "collector": ("env", "device", "seed", "rank"),
+    "collector": ("env", "device", "seed", "rank", "compile"),
     "memory": ("env", "learn_device", "state_size"),
     "optimizer": ("params",),
     "parallel": ("rank",),

@@ -89,8 +89,10 @@ def problem(value: Any, type_: Any) -> str:
     if plain is Any:
         return ""
     if get_origin(plain) is typing.Literal:
-        choices = get_args(plain)
-        return "" if value in choices else f"is not known; choose one of {', '.join(by_likeness(value, choices))}"
+        if any(value == choice and isinstance(value, type(choice)) for choice in get_args(plain)):
+            return ""
+        choices = map(said, get_args(plain))
+        return f"is not known; choose one of {', '.join(by_likeness(said(value), choices))}"
     if is_list(plain):
         return problem_of_list(value, plain)
     if plain in WORDS and not fits(value, plain):
@@ -160,7 +162,7 @@ def words_of_core(type_: Any) -> str:
     if plain is Any:
         return "anything"
     if get_origin(plain) is typing.Literal:
-        return "one of " + ", ".join(map(str, get_args(plain)))
+        return "one of " + ", ".join(map(said, get_args(plain)))
     if is_list(plain):
         args = get_args(plain)
         if get_origin(plain) is tuple and args and args[-1] is not Ellipsis:

@@ -67,15 +67,29 @@ class Recorded:
 
     def plan(self, args: tuple[Any, ...], leaves: list[Tensor]) -> Plan:
         """Record the function; compile what is new."""
+        around, recording, read = self.record(*args)
+        return Plan(recording, self.program(recording), leaves, around, read)
+
+    def record(self, *args: Any) -> tuple[Surroundings, Recording, list[Place]]:
+        """Record a call of the function; return what lies around it, the recording, and the numbers that it read."""
         around = Surroundings(self.roots or (self.function,), self.passed)
         with around.watching() as read:
             recording = record(self.function, *args)
-        text = recording.text()
-        if text not in self.programs:
+        return around, recording, read
+
+    def program(self, recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> Program:
+        """Return the program of a recording, or of n calls of it; compile it if it is a new one."""
+        key = f"{n} {rows} {recording.text()}"
+        if key not in self.programs:
             if len(self.programs) == MOST:
                 raise CantRecord("it reads numbers that keep changing")
-            self.programs[text] = compiled(recording)
-        return Plan(recording, self.programs[text], leaves, around, read)
+            try:
+                self.programs[key] = Program(recording, rows, n)
+            except Exception as error:
+                if type(error).__name__ in FAILURES:
+                    raise UserError(_broken(error)) from error
+                raise
+        return self.programs[key]
 
 
 class RecordedLoop(Recorded):
@@ -88,31 +102,14 @@ class RecordedLoop(Recorded):
     def plan(self, args: tuple[Any, ...], leaves: list[Tensor]) -> Plan:
         """Record one call; compile what is new."""
         stacked, first = list(tensors(args[0])), mapped(lambda x: x[0], args[0], Tensor)
-        around = Surroundings(self.roots or (self.function,), self.passed)
-        with around.watching() as read:
-            recording = record(self.function, first, *args[1:])
+        around, recording, read = self.record(first, *args[1:])
         row_of = {id(x): i for i, x in enumerate(tensors(first))}
         rows = [value for value, x in zip(recording.places, recording.inputs, strict=True) if id(x) in row_of]
-        n = len(stacked[0])
-        text = f"{n} {rows} {recording.text()}"
-        if text not in self.programs:
-            if len(self.programs) == MOST:
-                raise CantRecord("it reads numbers that keep changing")
-            self.programs[text] = compiled(recording, rows, n)
+        program = self.program(recording, rows, len(stacked[0]))
         for i, x in enumerate(recording.inputs):
             if id(x) in row_of:
                 recording.inputs[i] = stacked[row_of[id(x)]]
-        return Plan(recording, self.programs[text], leaves, around, read)
-
-
-def compiled(recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> Program:
-    """Compile a recording; raise UserError where the compiler fails."""
-    try:
-        return Program(recording, rows, n)
-    except Exception as error:
-        if type(error).__name__ in FAILURES:
-            raise UserError(_broken(error)) from error
-        raise
+        return Plan(recording, program, leaves, around, read)
 
 
 class Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,14 +11,10 @@ from torch import Tensor
 from pgrun.data.minibatches import Minibatches, Pick
 from pgrun.data.types import Transition
 from pgrun.optim.compiled import Compiled, Recorded, RecordedLoop
-from pgrun.optim.functional import functional, functional_gradient, functional_gradients
+from pgrun.optim.functional import Metrics, Step, functional, functional_gradient, functional_gradients
 from pgrun.optim.rules import Optimizer
 
-if TYPE_CHECKING:
-    from pgrun.optim.gradient_step import GradientStep
-
 Pieces = list[tuple[Tensor, dict[str, Tensor]]]  # of the parameters, each with its part of the optimizer's state
-Metrics = dict[str, Tensor]
 
 
 class CompiledStep(Protocol):
@@ -26,7 +22,7 @@ class CompiledStep(Protocol):
 
     loops: bool  # whether it has `steps`
 
-    def __init__(self, of: GradientStep) -> None: ...
+    def __init__(self, of: Step) -> None: ...
 
     @property
     def seconds(self) -> float:
@@ -48,7 +44,7 @@ class CompiledStep(Protocol):
         """Take a step on each minibatch; return the means of their metrics."""
 
 
-def move(of: GradientStep, pieces: Pieces, gradients: list[Tensor], rates: tuple[Tensor, ...]) -> Tensor:
+def move(of: Step, pieces: Pieces, gradients: list[Tensor], rates: tuple[Tensor, ...]) -> Tensor:
     """Clip the gradient and step, parameter by parameter; return its norm before the clip.
 
     It works on pieces, not on θ: in a joined gradient compiled code would tell the parts apart number by number.
@@ -65,7 +61,7 @@ def move(of: GradientStep, pieces: Pieces, gradients: list[Tensor], rates: tuple
     return norm
 
 
-def pieces_of(of: GradientStep) -> Pieces:
+def pieces_of(of: Step) -> Pieces:
     """Return each parameter as a plain tensor in the same memory, with its part of the optimizer's state."""
     assert isinstance(of.optimizer, Optimizer)
     state = of.optimizer.pieces([p.numel() for p in of.parameters])
@@ -80,7 +76,7 @@ class RecordedStep:
 
     loops = True
 
-    def __init__(self, of: GradientStep) -> None:
+    def __init__(self, of: Step) -> None:
         self.of = of
         passed = (type(of), Recorded)
         roots = (of.owner, of.loss, of.prepare_args)
@@ -135,7 +131,7 @@ class TracedStep:
 
     loops = False
 
-    def __init__(self, of: GradientStep) -> None:
+    def __init__(self, of: Step) -> None:
         self.of = of
 
     @property

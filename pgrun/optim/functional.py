@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from pgrun.optim.gradient_step import GradientStep
-
 Metrics = dict[str, Tensor]
 
 
-def functional_gradient(step: GradientStep) -> Callable[..., tuple[Tensor, Metrics]]:
+class Step(Protocol):
+    """A gradient step, as far as its functions need it; see `GradientStep`."""
+
+    owner: nn.Module
+    parameters: list[nn.Parameter]
+    loss: Callable[..., tuple[Tensor, Metrics]]
+    prepare_args: Callable[..., tuple[Any, ...]] | None
+    optimizer: Any
+    max_grad_norm: float | None
+    norm_key: str
+
+    @property
+    def by_number(self) -> bool:
+        """Whether the optimizer's rule can be applied piece by piece."""
+
+
+def functional_gradient(step: Step) -> Callable[..., tuple[Tensor, Metrics]]:
     """Make gradient [P] and metrics a function of the parameters (a list, in order) and the loss's arguments."""
     gradients_of = functional_gradients(step)
 
@@ -25,7 +38,7 @@ def functional_gradient(step: GradientStep) -> Callable[..., tuple[Tensor, Metri
     return gradient
 
 
-def functional_gradients(step: GradientStep) -> Callable[..., tuple[list[Tensor], Metrics]]:
+def functional_gradients(step: Step) -> Callable[..., tuple[list[Tensor], Metrics]]:
     """Make each parameter's gradient, and the metrics, a function of the parameters and the loss's arguments.
 
     Not by θ: the gradient through each slice would be a sum over all of θ.
@@ -33,7 +46,7 @@ def functional_gradients(step: GradientStep) -> Callable[..., tuple[list[Tensor]
     return torch.func.grad(functional(step, step.loss), has_aux=True)
 
 
-def functional(step: GradientStep, method: Callable[..., Any]) -> Callable[..., Any]:
+def functional(step: Step, method: Callable[..., Any]) -> Callable[..., Any]:
     """Make a method of a step's owner a function of the parameters (a list, in order) and the method's arguments."""
     places = {id(p): i for i, p in enumerate(step.parameters)}
     # each module once: one that two paths reach, functional_call would swap twice, and not back

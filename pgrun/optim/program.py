@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from pgrun.compat.torch import compile_library, load_library
 from pgrun.optim.graphs import graph, looped
 from pgrun.optim.recording import Draw, Like, Recording, Value, mapped
-from pgrun.system.artifacts import Artifacts, cache_folder
+from pgrun.system.artifacts import Artifacts, libraries_folder
 from pgrun.system.machine import cpu_model
 
 
@@ -86,7 +86,7 @@ def library(text: str, made: fx.GraphModule, forms: Sequence[Like]) -> Callable[
 
 def libraries() -> Artifacts:
     """Return the folder of compiled libraries."""
-    return Artifacts(cache_folder() / "compiled", ".so")
+    return Artifacts(libraries_folder(), ".so")
 
 
 @cache

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +29,7 @@ class Surroundings:
         self.objects: dict[int, Any] = {}  # those that have attributes, by the id of their dict
         self.numbers: list[Place] = []
         self.tensors: dict[int, Place] = {}  # by their ids
-        self.passed = (*passed, type, gym.Space, torch.Generator)
+        self.passed = (*passed, type, torch.Generator)
         self.seen: dict[int, Any] = {}  # by their ids, which stay theirs while they are kept
         for root in roots:
             self.look(root)

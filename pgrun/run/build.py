@@ -29,7 +29,7 @@ from pgrun.nn.precision import set_matmul_precision
 from pgrun.optim.compiled import check_compiler
 from pgrun.run import checkpoint
 from pgrun.run.config_hooks import check_hooks, make_hooks, reads_of
-from pgrun.run.devices import learn_device, pick
+from pgrun.run.devices import compiles, learn_device, pick
 from pgrun.run.environments import hook_env, make_env, make_eval_env, second_env
 from pgrun.run.instantiate import call, check_arguments, made
 from pgrun.run.own_code import check_complete, own_parts_fit
@@ -68,6 +68,7 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     keep_freed_memory()
     torch.set_num_threads(config.threads)
     team = call(config.parallel, "parallel", rank=rank)
+    config.compile = compiles(config)
     local = config.copy()  # with this process's share of the environments
     if "num_envs" in config.env:
         local.env.num_envs = team.environments(config.env.num_envs)

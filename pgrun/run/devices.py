@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import torch
+from omegaconf import DictConfig
 
 from pgrun.errors import UserError
 from pgrun.nn.encoders import CNN, Network
+
+WORTH_IT = 50_000  # gradient steps from which compiling pays off
 
 
 def learn_device(device: str, network: Network) -> torch.device:
@@ -19,6 +22,21 @@ def learn_device(device: str, network: Network) -> torch.device:
         large = isinstance(network, CNN) or max(getattr(network, "hidden", [0]), default=0) >= 1024
         device = "cuda" if large and torch.cuda.is_available() else "cpu"
     return pick(device, torch.device("cpu"))
+
+
+def compiles(config: DictConfig) -> bool:
+    """Decide whether to compile; with `compile=auto` by the config alone, so that numbers depend on nothing else."""
+    return gradient_steps(config) >= WORTH_IT if config.compile == "auto" else bool(config.compile)
+
+
+def gradient_steps(config: DictConfig) -> float:
+    """Estimate how many gradient steps a run takes."""
+    rows = config.algo.get("rollout", 0) * config.env.get("num_envs", 1)
+    if not rows:
+        return 0.0
+    epochs, minibatch = config.algo.get("epochs") or 1, config.algo.get("minibatch") or rows
+    steps: float = config.memory.get("updates") or epochs * max(rows // minibatch, 1)
+    return config.total_steps / rows * steps
 
 
 def pick(device: str, default: torch.device, key: str = "device") -> torch.device:

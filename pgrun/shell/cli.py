@@ -46,6 +46,7 @@ usage
   pgrun explain [KEY] [algo=NAME ...]              what a key means, what it may be, and what uses it
   pgrun check-env ID [KEY=VALUE ...]               what is wrong with an environment of yours
   pgrun new algo|env|network|memory|hook|package NAME   a part of your own to start from, with its test
+  pgrun cache [--clear]                            the code that runs with compile=true have compiled and kept
 
 groups
   algo              {algos}
@@ -86,7 +87,7 @@ examples
 # each is a file of commands/ (with _ for -), imported when it is called
 COMMANDS = (
     *("resume", "eval", "play", "runs", "report", "compare", "doctor", "export", "reproduce", "verify"),
-    *("profile", "list", "explain", "check-env", "new"),
+    *("profile", "list", "explain", "check-env", "new", "cache"),
 )
 
 

@@ -24,6 +24,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pgrun"
 
 
+def libraries_folder() -> Path:
+    """Name the folder of compiled code."""
+    return cache_folder() / "compiled"
+
+
 class Artifacts:
     """Files in one folder, each under the hash of all that decides it and the hash of its own content.
 
