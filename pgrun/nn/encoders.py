@@ -31,10 +31,11 @@ class MLPEncoder(Encoder):
         normalize: bool,
         *,
         rounds: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         self.flatten = Flatten(space, normalize)
-        self.layers = Layers([flat_size(space), *hidden], activation, gain, rounds=rounds)
+        self.layers = Layers([flat_size(space), *hidden], activation, gain, rounds=rounds, norm=norm)
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
@@ -62,6 +63,7 @@ class Network:
             log σ between −5 and 2).
         squash: Gaussian policies are squashed by tanh to within the bounds of actions, with log σ between −5 and 2;
             their entropy is computed by quadrature. false: environments clip the actions.
+        layer_norm: layer normalisation of each hidden layer before its activation, of policies and critics.
     """
 
     hidden: Sequence[Count]
@@ -72,6 +74,7 @@ class Network:
     log_std_init: float
     std: Literal["global", "state"] = "global"  # of configs from before there were these two keys
     squash: bool = False
+    layer_norm: bool = False
 
     rounds = False  # whether products between hidden layers are rounded to bfloat16, as matmul_precision asks
     sequence: ClassVar[int | None] = None  # length of the sequences that a recurrent network learns from
@@ -119,7 +122,7 @@ class MLP(Network):
     def of_vectors(self, space: gym.Space) -> Encoder:
         """Make the linear layers on vectors."""
         layers = (self.hidden, self.activation, self.init_gain)
-        return MLPEncoder(space, *layers, self.normalize_obs, rounds=self.rounds)
+        return MLPEncoder(space, *layers, self.normalize_obs, rounds=self.rounds, norm=self.layer_norm)
 
 
 @dataclass(kw_only=True)
@@ -191,6 +194,7 @@ def cnn_encoder(network: CNN | Recurrent, space: gym.Space) -> Encoder:
             "255: use network.normalize_obs=false"
         )
     if len(observed(space)) == 1:
-        return CNNEncoder(space, *layers, rounds=network.rounds)
+        return CNNEncoder(space, *layers, rounds=network.rounds, norm=network.layer_norm)
     assert isinstance(space, gym.spaces.Dict)
-    return MixedEncoder(space, *layers, normalize=network.normalize_obs, rounds=network.rounds)
+    normalize, rounds, norm = network.normalize_obs, network.rounds, network.layer_norm
+    return MixedEncoder(space, *layers, normalize=normalize, rounds=rounds, norm=norm)
