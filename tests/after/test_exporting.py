@@ -40,6 +40,8 @@ CASES: dict[str, list[str]] = {
     "ppo_normalised_squashed": [
         *("algo=ppo", *PENDULUM, *ON, "network.normalize_obs=true", "network.squash=true", "network.std=state"),
     ],
+    "ppo_sde": ["algo=ppo", *PENDULUM, *ON, "network.std=sde", "network.layer_norm=true"],
+    "sac_sde": ["algo=sac", *PENDULUM, *OFF, "network.std=sde", "network.sde_sample_freq=3", "network.layer_norm=true"],
     "a2c_images": ["algo=a2c", *own("Picture"), "network=cnn", "network.channels=[4,4,4]", *ON],
     "a2c_gru_images": ["algo=a2c", *own("Picture"), "network=gru", "network.channels=[4,4,4]", "network.size=8", *ON],
     "sac": ["algo=sac", *PENDULUM, *OFF],

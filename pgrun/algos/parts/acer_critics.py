@@ -115,8 +115,8 @@ class Dueling(nn.Module):
 class ActorQ(ActorCritic):
     """A policy π(a|s) and one of these critics, on one encoder if `network.shared`, else on two."""
 
-    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, draws: int) -> None:
-        super().__init__(network, obs_space, action_space)
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, draws: int, hold: int) -> None:
+        super().__init__(network, obs_space, action_space, hold=hold)
         assert self.critic is not None
         kind = Exhaustive if isinstance(action_space, gym.spaces.Discrete) else Dueling
         self.encoder = self.critic.encoder
