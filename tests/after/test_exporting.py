@@ -267,7 +267,9 @@ def test_bfloat16_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["sac", "dqn", "ppo_multi_discrete", "reinforce_multi_binary", "ppo_rows", "ddpg_ou"])
+@pytest.mark.parametrize(
+    "case", ["sac", "dqn", "ppo_multi_discrete", "reinforce_multi_binary", "ppo_rows", "ddpg_ou", "ppo_sde", "sac_sde"]
+)
 def test_sampled_actions(case: str, tmp_path: Path) -> None:
     """With the same noise the graph samples the same actions: it is compared as it is written."""
     run = trained(tmp_path / "run", CASES[case])

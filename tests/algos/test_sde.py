@@ -1,9 +1,11 @@
 """State-dependent exploration in rollouts: whose matrix it is, how long it lasts, and what evaluation sees of it."""
 
+import copy
+
 import pytest
 import torch
 from recipes import recipe, sampled
-from running import parts
+from running import parts, same
 
 SDE = "network.std=sde"
 NEW = {  # of 3 rollouts of 5 steps, in the steps where each copy has a new matrix
@@ -103,3 +105,30 @@ def test_probabilities_that_are_recorded_are_those_of_learning():
     rollout = made.collector.collect(made.algorithm)
     torch.testing.assert_close(rollout.extras["log_prob"], made.algorithm.log_prob(rollout))
     made.collector.env.close()
+
+
+@pytest.mark.parametrize(("algo", "moment"), [("ppo", 3), ("reinforce", 6), ("sac", 3)])
+def test_a_rollout_goes_on_from_its_middle_with_its_matrix(algo, moment):
+    """From what a checkpoint holds, in parts that are built anew; another matrix would act otherwise."""
+    words = (*recipe(algo, "env=pendulum", "env=pendulum"), SDE, "env.max_episode_steps=9")
+    words = (*words, "collector.random_steps=0") if algo == "sac" else words
+    one, other = parts(*words), parts(*words)
+    asked = []
+
+    def interrupted():
+        asked.append(1)
+        return len(asked) == moment + 1
+
+    one.collector.interrupted = interrupted
+    assert one.collector.collect(one.algorithm) is None
+    other.algorithm.load_state_dict(one.algorithm.state_dict())
+    state = copy.deepcopy(one.collector.snapshot())
+    found = []
+    for made in (one, other):
+        made.collector.interrupted = lambda: False
+        if made is other:
+            made.collector.restore(state)
+        torch.manual_seed(7)
+        found.append(made.collector.collect(made.algorithm))
+        made.collector.env.close()
+    assert same(*(rollout._asdict() for rollout in found))

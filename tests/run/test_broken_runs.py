@@ -111,7 +111,7 @@ OPEN = {
 }
 
 
-@pytest.mark.parametrize("name", sampled(list(OPEN), ("ppo with a memory", "wrapped", "ppo with a matrix of noise")))
+@pytest.mark.parametrize("name", sampled(list(OPEN), ("ppo with a memory", "wrapped")))
 @pytest.mark.parametrize("moment", [7, 45])
 def test_a_signal_between_two_steps_leaves_the_rollout_open(name, moment, tmp_path, monkeypatch):
     want = finish(new_run(tmp_path / "whole", *OPEN[name]))
