@@ -154,6 +154,9 @@ def test_each_part_of_an_action_has_its_own_matrix():
     assert h.matrices == [0, 12, 6]
     z, matrices = torch.randn(4, 5), torch.randn(4, 18)
     pi = h(z, z, matrices)
+    model = ActorCritic(mlp(std="sde"), VECTOR, space)
+    assert model.initial_carry(4)[0].shape == (4, 1 + 18)
+    assert model.step(torch.randn(4, 3), model.initial_carry(4), True)[0].sample().shape == (4, 4)
     for part, own in ((1, matrices[:, :12]), (2, matrices[:, 12:])):
         assert torch.equal(pi.parts[part].noise, h.heads[part].noise.standard(z, own))
 
