@@ -54,6 +54,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "hard copies of target networks": ("algo.tau=null", "algo.target_every=10"),
     "hard copies of the average policy": ("algo.average_decay=null", "algo.target_every=10"),
     "σ of the state": ("network.std=state",),
+    "state-dependent exploration": ("network.std=sde",),
     "a Gaussian squashed by tanh": ("network.squash=true",),
     "any sum of forms of Ψ": ("algo/advantage=mixture", "algo.advantage.weights={gae:0.5,td:0.7,nstep:-0.1}"),
     "V-trace": ("algo/advantage=vtrace",),
@@ -63,6 +64,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "a network with a memory, from replayed sequences": ("network=gru", "network.hidden=[8]", "memory=sequences"),
     "the same by priority": ("network=gru", "network.hidden=[8]", "memory=prioritized_sequences"),
     "running statistics of observations": ("network.normalize_obs=true",),
+    "layer normalisation": ("network.layer_norm=true",),
     "compiled steps": ("compile=true",),
 }
 

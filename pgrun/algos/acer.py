@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from pgrun.algos.parts.acer_critics import ActorQ
-from pgrun.algos.parts.base import Learner
 from pgrun.algos.parts.rates import critics_rate
+from pgrun.algos.parts.stochastic_policy import StochasticPolicy
 from pgrun.algos.parts.target_update import target_update
 from pgrun.config.ranges import Count, Decay, NotNegative, Positive, Scheduled
 from pgrun.core.importance import retrace
 from pgrun.core.losses import explained_variance
 from pgrun.core.projection import project_to_trust_region
-from pgrun.data.types import Carry, Obs, Transition, mask_mean
+from pgrun.data.types import Transition, mask_mean
 from pgrun.nn.distributions import Distribution
 from pgrun.optim.gradient_step import slow_copy
 
 
-class ACER(Learner):
+class ACER(StochasticPolicy):
     """Actor-critic with replay of trajectories, Retrace, and a trust region around an average policy.
 
     Wang et al. 2017, https://arxiv.org/abs/1611.01224, algorithm 2, and 3 for continuous actions. Importance weights
@@ -44,6 +44,7 @@ class ACER(Learner):
     learns_from = "rollouts"
     own_steps = True  # their distribution is recorded
     compares = True
+    model: ActorQ
 
     def __init__(
         self,
@@ -67,25 +68,15 @@ class ACER(Learner):
         self.delta = self.coefficient("delta", trust_region)
         self.entropy_coef = self.coefficient("entropy_coef", entropy_coef)
         self.value_coef = self.coefficient("value_coef", value_coef)
-        self.model = ActorQ(self.network, self.obs_space, self.action_space, draws)
+        self.model = ActorQ(self.network, self.obs_space, self.action_space, draws, rollout)
         self.settle()
         self.average, self.theta_average = slow_copy(self.model.actor)  # θ_a
         apart = critics_rate(self.model, critic_lr)
         self.step = self.gradient_step(self.model.parameters(), self.loss, apart=apart)
 
-    def initial_carry(self, num_envs: int) -> Carry:
-        """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""
-        return self.model.initial_carry(num_envs)
-
-    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-        """Sample from π, or take its mode; see `Algorithm.act`."""
-        pi, after = self.model.step(obs, carry)
-        extras = {"pi": pi.params(), **({"carry": carry[0]} if carry else {})}  # μ's parameters
-        return (pi.sample() if explore else pi.mode()), after, extras
-
-    def log_prob(self, batch: Transition) -> Tensor:
-        """Compute log π(a_t|s_t), [T, B]; see `Algorithm.log_prob`."""
-        return self.model.policy(batch).log_prob(batch.action)
+    def record(self, pi: Distribution, action: Tensor) -> dict[str, Tensor]:
+        """Record the parameters of μ, the policy that acted; see `StochasticPolicy.record`."""
+        return {"pi": pi.params()}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Step once on a rollout, and move the average policy; see `Algorithm.update`."""

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.algos.parts.base import Learner
+from pgrun.algos.parts.stochastic_policy import StochasticPolicy
 from pgrun.config.ranges import Count, CountOrZero, NotNegative
-from pgrun.data.types import Carry, Obs, Transition, mask_mean
+from pgrun.data.types import Transition, mask_mean
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
+from pgrun.nn.distributions import Distribution
 
 
-class GPS(Learner):
+class GPS(StochasticPolicy):
     """Guided policy search on importance-weighted returns of old samples and of guiding ones.
 
     Levine & Koltun 2013, https://proceedings.mlr.press/v28/levine13.html, algorithm 1 without adaptive guides. Samples
@@ -61,20 +62,9 @@ class GPS(Learner):
         self.step = self.gradient_step(self.model.parameters(), self.loss)
         self.fit_step = self.gradient_step(self.guide.parameters(), self.fit_loss, name="guide")
 
-    def initial_carry(self, num_envs: int) -> Carry:
-        """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""
-        return self.model.initial_carry(num_envs)
-
-    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-        """Sample from π, or take its mode; see `Algorithm.act`."""
-        pi, after = self.model.step(obs, carry)
-        action = pi.sample() if explore else pi.mode()
-        extras = {"source": self.number.expand(len(action)), "log_prob": pi.log_prob(action)}
-        return action, after, {**extras, **({"carry": carry[0]} if carry else {})}
-
-    def log_prob(self, batch: Transition) -> Tensor:
-        """Compute log π(a_t|s_t), [T, E]; see `Algorithm.log_prob`."""
-        return self.model.policy(batch).log_prob(batch.action)
+    def record(self, pi: Distribution, action: Tensor) -> dict[str, Tensor]:
+        """Record which policy acted, and log π(a|s); see `StochasticPolicy.record`."""
+        return {"source": self.number.expand(len(action)), "log_prob": pi.log_prob(action)}
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Learn from whole episodes [T, E], one a column; extras["source"] is the policy's number, −1 of a guide."""

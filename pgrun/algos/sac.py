@@ -9,14 +9,14 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.parts.off_policy import OffPolicy
+from pgrun.algos.parts.stochastic_policy import SquashedPolicy
 from pgrun.config.ranges import Count, Positive, Scheduled
-from pgrun.data.types import Carry, Obs, Transition
+from pgrun.data.types import Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
 
 
-class SAC(OffPolicy):
+class SAC(SquashedPolicy):
     """Maximum-entropy actor-critic with a learned temperature.
 
     Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905 (applications paper).
@@ -48,12 +48,6 @@ class SAC(OffPolicy):
         self.attach_critic(q)  # after all networks: it moves them to the device
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
         self.temperature_step = self.gradient_step([self.log_alpha], self.temperature_loss, name="temperature")
-
-    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-        """Sample from π, or take its mode; see `Algorithm.act`."""
-        obs, carry, recorded = self.recall(obs, carry)
-        pi = self.actor(obs)
-        return (pi.sample() if explore else pi.mode()), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Step the Qs, the actor and the temperature; see `Algorithm.update`."""

@@ -8,9 +8,9 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from pgrun.algos.parts.off_policy import OffPolicy
+from pgrun.algos.parts.stochastic_policy import SquashedPolicy
 from pgrun.config.ranges import Positive, Scheduled
-from pgrun.data.types import Carry, Obs, Transition
+from pgrun.data.types import Obs, Transition
 from pgrun.nn import q_functions
 from pgrun.nn.models import SquashedActor
 from pgrun.nn.modes import statistics
@@ -18,7 +18,7 @@ from pgrun.nn.values import Critic
 from pgrun.optim.gradient_step import slow_copy
 
 
-class SACv1(OffPolicy):
+class SACv1(SquashedPolicy):
     """Maximum-entropy actor-critic with a separate V network and a fixed temperature.
 
     Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290, algorithm 1. α weighs log π; the paper leaves it at 1 and
@@ -45,12 +45,6 @@ class SACv1(OffPolicy):
             self.v.parameters(), self.value_loss, name="value", prepare_args=self.value_args
         )
         self.actor_step = self.gradient_step(self.actor.parameters(), self.actor_loss, name="actor")
-
-    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-        """Sample from π, or take its mode; see `Algorithm.act`."""
-        obs, carry, recorded = self.recall(obs, carry)
-        pi = self.actor(obs)
-        return (pi.sample() if explore else pi.mode()), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Step V, the Qs and the actor; see `Algorithm.update`."""

@@ -108,13 +108,13 @@ class Recorder:
 
 
 def begun_anew(carry: Carry, step: Step, policy: Policy) -> Carry:
-    """Put the initial carry where an episode ended, and after filler rows."""
+    """Put the initial carry where an episode ended, and after filler rows; what the policy says is lasting stays."""
     if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
         return carry
-    fresh = policy.initial_carry(len(ended))
+    fresh, lasting = policy.initial_carry(len(ended)), getattr(policy, "lasting", ())
     return tuple(
-        torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))).to(c.device), f, c)
-        for c, f in zip(carry, fresh, strict=True)
+        c if i in lasting else torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))).to(c.device), f, c)
+        for i, (c, f) in enumerate(zip(carry, fresh, strict=True))
     )
 
 

@@ -12,7 +12,10 @@ from pgrun.data.types import Carry, Obs
 
 
 class Policy(Protocol):
-    """A policy that acts and carries what it remembers from step to step."""
+    """A policy that acts and carries what it remembers from step to step.
+
+    It may have an attribute `lasting`: the places of what in its carry outlasts an episode.
+    """
 
     progress: float  # share of the run that is over, 0 to 1, for schedules of exploration
 

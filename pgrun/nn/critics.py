@@ -45,7 +45,9 @@ class Reader(nn.Module):
         super().__init__()
         self.encoder = network.encoder(obs_space)
         sizes = [self.encoder.features + n, *network.hidden]
-        self.layers = Layers(sizes, network.activation, network.init_gain, rounds=network.rounds)
+        self.layers = Layers(
+            sizes, network.activation, network.init_gain, rounds=network.rounds, norm=network.layer_norm
+        )
         self.head = linear(self.layers.features, outputs, gain)
 
     def forward(self, obs: Obs, x: Tensor) -> Tensor:
@@ -103,8 +105,10 @@ def first(q: nn.Module, obs: Obs, action: Tensor) -> Tensor:
     x = torch.cat([q.flatten.run(obs), action], -1)
     layers = list(zip(q.weights, q.biases, strict=True))
     product: Product = torch.addmm
-    for weight, bias in layers[:-1]:
-        x = q.activation(product(bias[0], x, weight[0]))
+    for i, (weight, bias) in enumerate(layers[:-1]):
+        x = product(bias[0], x, weight[0])
+        norm = None if q.norms is None else q.norms[i]
+        x = q.activation(x if norm is None else norm.first(x))  # type: ignore[operator]
         product = hidden_product(torch.addmm, q.rounds)
     weight, bias = layers[-1]
     return (x * weight[0].T).sum(-1) + bias[0, 0]

@@ -56,7 +56,9 @@ class AtomCritic(nn.Module):
         assert isinstance(network, MLP)
         self.flatten = Flatten(obs_space, network.normalize_obs)
         sizes = [flat_size(obs_space) + flat_size(action_space), *network.hidden]
-        self.layers = Layers(sizes, network.activation, network.init_gain, rounds=network.rounds)
+        self.layers = Layers(
+            sizes, network.activation, network.init_gain, rounds=network.rounds, norm=network.layer_norm
+        )
         self.head = linear(self.layers.features, atoms, network.init_gain)
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:

@@ -31,10 +31,11 @@ class MLPEncoder(Encoder):
         normalize: bool,
         *,
         rounds: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         self.flatten = Flatten(space, normalize)
-        self.layers = Layers([flat_size(space), *hidden], activation, gain, rounds=rounds)
+        self.layers = Layers([flat_size(space), *hidden], activation, gain, rounds=rounds, norm=norm)
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
@@ -58,10 +59,15 @@ class Network:
         head_gain: the same for the policy's last layer: small, so that it starts near uniform.
         shared: one body for policy and value, in algorithms whose policy and critic are one network; no use in others.
         log_std_init: log σ at the start, of Gaussian policies.
-        std: σ of Gaussian policies: global (a parameter, the same in all states) or state (outputs of the network, with
-            log σ between −5 and 2).
+        std: σ of Gaussian policies: global (a parameter, the same in all states), state (outputs of the network, with
+            log σ between −5 and 2) or sde (state-dependent exploration: noise that is a linear function of the last
+            features, by a random matrix that is used for many steps).
         squash: Gaussian policies are squashed by tanh to within the bounds of actions, with log σ between −5 and 2;
             their entropy is computed by quadrature. false: environments clip the actions.
+        sde_sample_freq: with std=sde, steps for which a matrix is used; null: those of a rollout, or of an episode
+            where rollouts are whole episodes or steps are replayed.
+        sde_learn_features: with std=sde, gradients of σ(s) go on into the features.
+        layer_norm: layer normalisation of each hidden layer before its activation, of policies and critics.
     """
 
     hidden: Sequence[Count]
@@ -70,8 +76,11 @@ class Network:
     head_gain: NotNegative
     shared: bool
     log_std_init: float
-    std: Literal["global", "state"] = "global"  # of configs from before there were these two keys
+    std: Literal["global", "state", "sde"] = "global"  # of configs from before there were these keys
     squash: bool = False
+    sde_sample_freq: Count | None = None
+    sde_learn_features: bool = False
+    layer_norm: bool = False
 
     rounds = False  # whether products between hidden layers are rounded to bfloat16, as matmul_precision asks
     sequence: ClassVar[int | None] = None  # length of the sequences that a recurrent network learns from
@@ -80,18 +89,27 @@ class Network:
         if self.activation not in ACTIVATIONS:
             names = ", ".join(ACTIVATIONS)
             raise UserError(f"network.activation={self.activation} is not known; choose one of {names}")
-        if self.std not in ("global", "state"):
-            raise UserError(f"network.std={self.std} is not known; choose global or state")
+        if self.std not in ("global", "state", "sde"):
+            raise UserError(f"network.std={self.std} is not known; choose global, state or sde")
+        for key, value, default in (
+            ("sde_sample_freq", self.sde_sample_freq, "null"),
+            ("sde_learn_features", "true" if self.sde_learn_features else None, "false"),
+        ):
+            if self.std != "sde" and value is not None:
+                raise UserError(
+                    f"network.{key}={value} is of state-dependent exploration: add network.std=sde, or use "
+                    f"network.{key}={default}"
+                )
         if self.bounds_log_std and not LOG_STD_MIN < self.log_std_init < LOG_STD_MAX:
             raise UserError(
-                f"network.log_std_init={self.log_std_init:g} is out of range: with network.std=state or "
-                f"network.squash=true it must be between {LOG_STD_MIN:g} and {LOG_STD_MAX:g}, where log σ is kept"
+                f"network.log_std_init={self.log_std_init:g} is out of range: with network.std=state or sde, or "
+                f"network.squash=true, it must be between {LOG_STD_MIN:g} and {LOG_STD_MAX:g}, where log σ is kept"
             )
 
     @property
     def bounds_log_std(self) -> bool:
         """Whether Gaussian policies keep log σ within bounds; see `gaussian.bounded`."""
-        return self.std == "state" or self.squash
+        return self.std != "global" or self.squash
 
     def encoder(self, space: gym.Space) -> Encoder:
         """Make an encoder of this observation space; UserError if it can't read it."""
@@ -119,7 +137,7 @@ class MLP(Network):
     def of_vectors(self, space: gym.Space) -> Encoder:
         """Make the linear layers on vectors."""
         layers = (self.hidden, self.activation, self.init_gain)
-        return MLPEncoder(space, *layers, self.normalize_obs, rounds=self.rounds)
+        return MLPEncoder(space, *layers, self.normalize_obs, rounds=self.rounds, norm=self.layer_norm)
 
 
 @dataclass(kw_only=True)
@@ -191,6 +209,7 @@ def cnn_encoder(network: CNN | Recurrent, space: gym.Space) -> Encoder:
             "255: use network.normalize_obs=false"
         )
     if len(observed(space)) == 1:
-        return CNNEncoder(space, *layers, rounds=network.rounds)
+        return CNNEncoder(space, *layers, rounds=network.rounds, norm=network.layer_norm)
     assert isinstance(space, gym.spaces.Dict)
-    return MixedEncoder(space, *layers, normalize=network.normalize_obs, rounds=network.rounds)
+    normalize, rounds, norm = network.normalize_obs, network.rounds, network.layer_norm
+    return MixedEncoder(space, *layers, normalize=normalize, rounds=rounds, norm=norm)

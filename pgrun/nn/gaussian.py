@@ -29,14 +29,20 @@ def unbounded(log_std: float) -> float:
 
 
 class Gaussian:
-    """Independent normals; mean and log_std [..., n]."""
+    """Independent normals; mean and log_std [..., n].
 
-    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
-        self.mean, self.log_std = mean, log_std
+    Args:
+        mean: μ.
+        log_std: log σ.
+        noise: standard normal numbers [..., n] that make the sample, where exploration has drawn them before.
+    """
+
+    def __init__(self, mean: Tensor, log_std: Tensor, noise: Tensor | None = None) -> None:
+        self.mean, self.log_std, self.noise = mean, log_std, noise
 
     def sample(self) -> Tensor:
         """Draw from each normal."""
-        return self.mean + self.log_std.exp() * torch.randn_like(self.mean)
+        return self.drawn(torch.randn_like(self.mean) if self.noise is None else self.noise)
 
     def mode(self) -> Tensor:
         """Return the mean."""
@@ -88,9 +94,9 @@ class TanhGaussian(Gaussian):
     tanh is one-to-one, so any KL divergence and the Fisher matrix are those of the Gaussians under it.
     """
 
-    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
-        super().__init__(mean, log_std)
-        self.base = Gaussian(mean, log_std)
+    def __init__(self, mean: Tensor, log_std: Tensor, noise: Tensor | None = None) -> None:
+        super().__init__(mean, log_std, noise)
+        self.base = Gaussian(mean, log_std, noise)
 
     def sample(self) -> Tensor:
         """Draw from the Gaussian, and squash."""

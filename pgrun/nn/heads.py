@@ -25,6 +25,7 @@ from pgrun.nn.distributions import (
 from pgrun.nn.encoders import Network
 from pgrun.nn.gaussian import bounded, unbounded
 from pgrun.nn.layers import linear
+from pgrun.nn.sde import StateNoise
 
 spaces = gym.spaces
 
@@ -35,6 +36,8 @@ class Head(nn.Module):
     def __init__(self, features: int, space: gym.Space, network: Network) -> None:
         super().__init__()
         self.log_std: nn.Parameter | None = None  # where all states have one, before its bounds where it has some
+        self.noise: StateNoise | None = None
+        self.matrices: list[int] = []  # the numbers of the noise's matrix
         self.gaussian = isinstance(space, spaces.Box)
         self.make: Callable[[Tensor], Distribution]
         if isinstance(space, spaces.Discrete):
@@ -57,7 +60,10 @@ class Head(nn.Module):
             # a run's policy that is not squashed lacks it, so that no other one starts from that policy
             self.register_buffer("squashed", torch.ones(()))
         start = unbounded(network.log_std_init) if self.bounds else float(network.log_std_init)
-        if network.std == "global":
+        if network.std == "sde":
+            self.layer, self.noise = linear(features, size, network.head_gain), StateNoise(features, size, network)
+            self.matrices = [math.prod(self.noise.shape)]
+        elif network.std == "global":
             self.log_std = nn.Parameter(torch.full((size,), start))
             self.layer = linear(features, size, network.head_gain)
         else:
@@ -68,9 +74,12 @@ class Head(nn.Module):
         mean, log_std = out.chunk(2, -1) if self.log_std is None else (out, self.log_std)
         return (TanhGaussian if self.squash else Gaussian)(mean, bounded(log_std) if self.bounds else log_std)
 
-    def forward(self, features: Tensor, obs: Obs) -> Distribution:
-        """Return the distribution of features [..., F]."""
+    def forward(self, features: Tensor, obs: Obs, matrices: Tensor | None = None) -> Distribution:
+        """Return the distribution of features [..., F]; `matrices` make its sample, see `StateNoise`."""
         out = self.layer(features)
+        if self.noise is not None:
+            standard = None if matrices is None else self.noise.standard(features, matrices)
+            return (TanhGaussian if self.squash else Gaussian)(out, self.noise(features), standard)
         if (mask := action_mask(obs)) is not None:
             out = out.masked_fill(mask == 0, -1e9)
         return self.make(out)
@@ -82,11 +91,13 @@ class HybridHead(nn.Module):
     def __init__(self, features: int, space: Hybrid, network: Network) -> None:
         super().__init__()
         self.sizes = space.sizes
-        self.heads = nn.ModuleList(Head(features, part, network) for part in space.parts)
+        heads = [Head(features, part, network) for part in space.parts]
+        self.heads, self.matrices = nn.ModuleList(heads), [sum(head.matrices) for head in heads]
 
-    def forward(self, features: Tensor, obs: Obs) -> Distribution:
-        """Return the distribution of features [..., F]."""
-        return Product([head(features, obs) for head in self.heads], self.sizes)
+    def forward(self, features: Tensor, obs: Obs, matrices: Tensor | None = None) -> Distribution:
+        """Return the distribution of features [..., F]; see `Head.forward`."""
+        each = [None] * len(self.heads) if matrices is None else matrices.split(self.matrices, -1)
+        return Product([head(features, obs, own) for head, own in zip(self.heads, each, strict=True)], self.sizes)
 
 
 def make_head(features: int, space: gym.Space, network: Network) -> Head | HybridHead:
@@ -107,8 +118,10 @@ def check_gaussian(network: Network, learner: nn.Module) -> None:
         network: the settings.
         learner: what has all the networks that were made of them.
     """
-    changed = {"std": ("state", "global"), "squash": ("true", "false")}
-    asked = [key for key, value in (("std", network.std == "state"), ("squash", network.squash)) if value]
+    changed = {"std": (network.std, "global"), "squash": ("true", "false")}
+    explores = any(isinstance(module, StateNoise) for module in learner.modules())
+    sigma = network.std != "global" and not explores
+    asked = [key for key, value in (("std", sigma), ("squash", network.squash)) if value]
     heads = [module for module in learner.modules() if isinstance(module, Head)]
     if not asked or any(head.gaussian for head in heads):
         return
@@ -119,5 +132,6 @@ def check_gaussian(network: Network, learner: nn.Module) -> None:
         raise UserError(f"{says}use network.{key}={instead} here, where actions are choices")
     raise UserError(
         f"{says}{name}'s policy takes no such setting, so use network.{key}={instead} (sac, sac_v1, redq and "
-        "mdpo_offpolicy have a squashed Gaussian whose σ depends on the state anyway; deterministic ones have no σ)"
+        "mdpo_offpolicy have a squashed Gaussian whose σ depends on the state anyway, and take network.std=sde, too; "
+        "deterministic ones have no σ)"
     )

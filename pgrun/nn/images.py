@@ -84,6 +84,7 @@ class CNNEncoder(Convolutions):
         gain: of the orthogonal initialisation.
         channels_last: which of the two layouts they have; None: tell by their shape.
         rounds: whether products between linear layers are rounded; see `Layers`.
+        norm: whether linear layers are normalised; see `Layers`.
     """
 
     def __init__(
@@ -96,11 +97,12 @@ class CNNEncoder(Convolutions):
         channels_last: bool | None = None,
         *,
         rounds: bool = False,
+        norm: bool = False,
     ) -> None:
         ((key, image),) = images_of(space).items()
         super().__init__(image, channels, activation, gain, channels_last)
         self.key = key
-        self.layers = Layers([self.features, *hidden], activation, gain, rounds=rounds)
+        self.layers = Layers([self.features, *hidden], activation, gain, rounds=rounds, norm=norm)
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:
@@ -122,6 +124,7 @@ class MixedEncoder(Encoder):
         channels_last: which of the two layouts the images have; None: tell by the shape of each.
         normalize: whether vectors are normalised by running statistics.
         rounds: whether products between linear layers are rounded; see `Layers`.
+        norm: whether linear layers are normalised; see `Layers`.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class MixedEncoder(Encoder):
         *,
         normalize: bool = False,
         rounds: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         images = images_of(space)
@@ -145,7 +149,7 @@ class MixedEncoder(Encoder):
         vectors = gym.spaces.Dict({key: part for key, part in observed(space).items() if key not in images})
         self.flatten = Flatten(vectors, normalize) if vectors.spaces else None
         size += flat_size(vectors)
-        self.layers = Layers([size, *hidden], activation, gain, rounds=rounds)
+        self.layers = Layers([size, *hidden], activation, gain, rounds=rounds, norm=norm)
         self.features = self.layers.features
 
     def forward(self, obs: Obs) -> Tensor:

@@ -65,9 +65,13 @@ class Side(nn.Module):
                 layer = linear(into, out, head_gain if depth == len(sizes) - 1 else network.init_gain)
                 row.append(F.pad(layer.weight.detach().T, (0, full_out - out, 0, full_in - into)).flatten())
                 row.append(F.pad(layer.bias.detach(), (0, full_out - out)))
+            if network.layer_norm:
+                row += [x for n in network.hidden for x in (torch.ones(n), torch.zeros(n))]  # scale and shift of each
             parts.append(torch.cat(row))
         self.theta = nn.Parameter(torch.stack(parts))
         self.sizes = [n for into, out in self.shapes for n in (into * out, out)]
+        self.norms = len(self.sizes) if network.layer_norm else None  # where their numbers begin among the sizes
+        self.sizes += [n for n in network.hidden for _ in range(2)] if network.layer_norm else []
 
     def forward(self, x: Tensor) -> Tensor:
         """Run all networks on one input [M, n], or on one each [k, M, n]; [k, M, outputs]."""
@@ -78,6 +82,9 @@ class Side(nn.Module):
             weight, bias = parts[2 * depth].unflatten(1, shape), parts[2 * depth + 1].unsqueeze(1)
             x = _column(bias, x, weight) if shape[1] == 1 else product(bias, x, weight)
             if depth < len(self.shapes) - 1:
+                if self.norms is not None:
+                    scale, shift = parts[self.norms + 2 * depth :][:2]
+                    x = F.layer_norm(x, x.shape[-1:]) * scale.unsqueeze(1) + shift.unsqueeze(1)
                 x = self.activation(x)
             product = hidden_product(torch.baddbmm, self.rounds) if depth < len(self.shapes) - 2 else torch.baddbmm
         return x

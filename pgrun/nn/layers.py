@@ -34,6 +34,41 @@ def linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
     return layer
 
 
+class LayerNorm(nn.Module):
+    """Layer normalisation of k networks side by side, each with its own scale and shift: [k, M, n], or [..., n].
+
+    Ba et al. 2016, https://arxiv.org/abs/1607.06450. Each row of a layer gets mean 0 and variance 1.
+
+    Args:
+        n: units of the layer.
+        k: how many networks; None: one, and no axis for them.
+        streams: layers that lie side by side in the last axis, each normalised by itself.
+    """
+
+    def __init__(self, n: int, k: int | None = None, streams: int = 1) -> None:
+        super().__init__()
+        self.shape, self.streams = (n,), streams
+        shape = (streams * n,) if k is None else (k, 1, streams * n)
+        self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+
+    def run(self, x: Tensor) -> Tensor:
+        """Run the forward pass, without the hooks of nn.Module."""
+        weight, bias = self.weight, self.bias
+        if weight.shape == self.shape:
+            return F.layer_norm(x, self.shape, weight, bias)
+        if self.streams > 1:
+            x = F.layer_norm(x.unflatten(-1, (self.streams, -1)), self.shape).flatten(-2)
+        else:
+            x = F.layer_norm(x, self.shape)
+        return x * weight + bias
+
+    forward = run
+
+    def first(self, x: Tensor) -> Tensor:
+        """Normalise rows [M, n] of the first of the k networks."""
+        return F.layer_norm(x, self.shape, self.weight[0, 0], self.bias[0, 0])
+
+
 class Layers(nn.Module):
     """Linear layers with an activation after each: [..., sizes[0]] to [..., sizes[-1]].
 
@@ -45,9 +80,12 @@ class Layers(nn.Module):
         activation: its name.
         gain: of the orthogonal initialisation; see `linear`.
         rounds: whether products between layers are rounded to bfloat16; see `precision.hidden_product`.
+        norm: whether each layer is normalised before its activation; see `LayerNorm`.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, gain: float, *, rounds: bool = False) -> None:
+    def __init__(
+        self, sizes: Sequence[int], activation: str, gain: float, *, rounds: bool = False, norm: bool = False
+    ) -> None:
         super().__init__()
         self.rounds = rounds
         self.activation, self.features = ACTIVATIONS[activation], sizes[-1]
@@ -56,13 +94,15 @@ class Layers(nn.Module):
             layer = linear(i, o, gain)
             setattr(self, weight, layer.weight)
             setattr(self, bias, layer.bias)
+        self.norms = nn.ModuleList(map(LayerNorm, sizes[1:])) if norm else None
 
     def run(self, x: Tensor) -> Tensor:
         """Run the forward pass, without the hooks of nn.Module."""
-        parameters, activation = self._parameters, self.activation
+        parameters, activation, norms = self._parameters, self.activation, self.norms
         product: Product = F.linear
-        for weight, bias in self.names:
-            x = activation(product(x, parameters[weight], parameters[bias]))
+        for i, (weight, bias) in enumerate(self.names):
+            x = product(x, parameters[weight], parameters[bias])
+            x = activation(x if norms is None else norms[i].run(x))  # type: ignore[operator]
             product = hidden_product(F.linear, self.rounds)
         return x
 

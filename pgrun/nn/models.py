@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import gymnasium as gym
 import torch
@@ -12,8 +13,9 @@ from pgrun.data.types import Carry, Obs, Transition, fresh, map_obs
 from pgrun.nn.distributions import Distribution, TanhGaussian
 from pgrun.nn.encoders import MLP, Network
 from pgrun.nn.heads import check_bounded, make_head
-from pgrun.nn.layers import ACTIVATIONS, Flatten, flat_size, linear
+from pgrun.nn.layers import ACTIVATIONS, Flatten, LayerNorm, flat_size, linear
 from pgrun.nn.precision import Product, hidden_product
+from pgrun.nn.sde import Matrices, StateNoise
 from pgrun.nn.values import ActionCritic, Critic, check_critic, make_critic
 
 spaces = gym.spaces
@@ -27,9 +29,9 @@ class Actor(nn.Module):
         self.encoder = network.encoder(obs_space)
         self.head = make_head(self.encoder.features, action_space, network)
 
-    def forward(self, obs: Obs) -> Distribution:
-        """Return π(·|s)."""
-        return self.head(self.encoder(obs), obs)
+    def forward(self, obs: Obs, matrices: Tensor | None = None) -> Distribution:
+        """Return π(·|s); `matrices` make its sample, see `StateNoise`."""
+        return self.head(self.encoder(obs), obs, matrices)
 
 
 class ActorCritic(nn.Module):
@@ -40,6 +42,9 @@ class ActorCritic(nn.Module):
 
     It learns from a Transition: rows [M] or rollouts [T, B] where the network has no memory; where it has one, rollouts
     (or sequences cut from them) with the state at each step in extras["carry"].
+
+    With state-dependent exploration (see `StateNoise`) `hold` is the steps for which it uses a matrix where the network
+    does not say; None: those of an episode.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class ActorCritic(nn.Module):
         critic: bool = True,
         kind: str = "v",
         nodes: int = 0,
+        hold: int | None = None,
     ) -> None:
         super().__init__()
         check_critic(kind, action_space)
@@ -65,6 +71,7 @@ class ActorCritic(nn.Module):
         self.slots = slice(0, size), slice(0, size) if self.shared else slice(size, 2 * size)  # actor's, critic's
         self.state_size = size * (2 if self.critic is not None and not self.shared else 1)
         self.sequence = network.sequence if size else None
+        self.matrices = Matrices(self.actor.head.matrices, network.sde_sample_freq or hold)
 
     @property
     def recurrent(self) -> bool:
@@ -72,21 +79,28 @@ class ActorCritic(nn.Module):
         return self.state_size > 0
 
     def initial_carry(self, num_envs: int) -> Carry:
-        """Return the state at an episode's start, as one tensor [B, S]; () without a memory."""
-        if not self.recurrent:
-            return ()
-        return (next(self.parameters()).new_zeros(num_envs, self.state_size),)
+        """Return what the model carries at an episode's start: its memory's state [B, S], the exploration's matrices.
 
-    def step(self, obs: Obs, carry: Carry) -> tuple[Distribution, Carry]:
-        """Return π(·|s) of observations [B, *O], and the next state."""
-        if not carry:
-            return self.actor(obs), carry
-        (state,) = carry
+        Either is there only if the network has it.
+        """
+        one = next(self.parameters())
+        state = (one.new_zeros(num_envs, self.state_size),) if self.recurrent else ()
+        return *state, *self.matrices.initial(num_envs, one.device)
+
+    def step(self, obs: Obs, carry: Carry, explore: bool = False) -> tuple[Distribution, Carry]:
+        """Return π(·|s) of observations [B, *O], and the next carry.
+
+        If it is to explore, and explores by matrices, those in use make π's sample.
+        """
+        matrices, carry = self.matrices.take(carry, explore)
+        if not self.recurrent:
+            return self.actor(obs, matrices), carry
+        state, *others = carry
         features, after = self.actor.encoder.step(obs, state[:, self.slots[0]])
-        pi = self.actor.head(features, obs)
+        pi = self.actor.head(features, obs, matrices)
         if self.critic is not None and not self.shared:
             after = torch.cat([after, self.critic.encoder.step(obs, state[:, self.slots[1]])[1]], -1)
-        return pi, (after,)
+        return pi, (after, *others)
 
     def forward(self, batch: Transition) -> tuple[Distribution, Tensor]:
         """Return π(·|s_t) and the critic's estimates, [...] (see `value`)."""
@@ -148,7 +162,10 @@ class ActorCritic(nn.Module):
 
 
 class SquashedActor(nn.Module):
-    """A policy π(a|s), tanh of a Gaussian whose mean and σ both depend on the state; for continuous actions."""
+    """A policy π(a|s), tanh of a Gaussian whose mean and σ both depend on the state; for continuous actions.
+
+    σ is an output of the network, or that of state-dependent exploration (`network.std=sde`), see `StateNoise`.
+    """
 
     LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # as in the code of Haarnoja et al. 2018
 
@@ -156,11 +173,18 @@ class SquashedActor(nn.Module):
         super().__init__()
         check_bounded(action_space)
         self.encoder = network.encoder(obs_space)
-        self.layer = linear(self.encoder.features, 2 * flat_size(action_space), 0.0)
+        features, size = self.encoder.features, flat_size(action_space)
+        self.noise = StateNoise(features, size, network) if network.std == "sde" else None
+        self.layer = linear(features, size if self.noise else 2 * size, 0.0)
+        self.matrices = Matrices([math.prod(self.noise.shape)] if self.noise else [], network.sde_sample_freq)
 
-    def forward(self, obs: Obs) -> TanhGaussian:
-        """Return π(·|s)."""
-        mean, log_std = self.layer(self.encoder(obs)).chunk(2, -1)
+    def forward(self, obs: Obs, matrices: Tensor | None = None) -> TanhGaussian:
+        """Return π(·|s); `matrices` make its sample, see `StateNoise`."""
+        features = self.encoder(obs)
+        if self.noise is not None:
+            standard = None if matrices is None else self.noise.standard(features, matrices)
+            return TanhGaussian(self.layer(features), self.noise(features), standard)
+        mean, log_std = self.layer(features).chunk(2, -1)
         return TanhGaussian(mean, log_std.clamp(self.LOG_STD_MIN, self.LOG_STD_MAX))
 
 
@@ -174,6 +198,7 @@ class Twin(nn.Module):
         self.activation = ACTIVATIONS[network.activation]
         sizes = [flat_size(obs_space) + flat_size(action_space), *network.hidden, 1]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        self.norms = nn.ModuleList(LayerNorm(n, k) for n in network.hidden) if network.layer_norm else None
         for i, o in itertools.pairwise(sizes):
             layers = [linear(i, o, network.init_gain) for _ in range(k)]
             self.weights.append(torch.stack([layer.weight.detach().T for layer in layers]).contiguous())
@@ -185,8 +210,9 @@ class Twin(nn.Module):
         x = torch.cat([self.flatten.run(obs), action], -1).expand(self.k, -1, -1)
         *hidden, last = zip(self.weights, self.biases, strict=True)
         product: Product = torch.bmm
-        for weight, bias in hidden:
-            x = self.activation(product(x, weight).add_(bias))  # faster than baddbmm, by a fifth at 256 units
+        for i, (weight, bias) in enumerate(hidden):
+            x = product(x, weight).add_(bias)  # faster than baddbmm, by a fifth at 256 units
+            x = self.activation(x if self.norms is None else self.norms[i](x))
             product = hidden_product(torch.bmm, self.rounds)
         weight, bias = last  # one output: a product and a sum are faster than a matrix with one column
         return (x * weight.transpose(1, 2)).sum(-1) + bias.squeeze(-1)

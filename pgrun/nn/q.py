@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pgrun.data.types import Obs, action_mask
 from pgrun.nn.encoders import MLP, Network
-from pgrun.nn.layers import ACTIVATIONS, Flatten, Layers, flat_size, is_image, linear
+from pgrun.nn.layers import ACTIVATIONS, Flatten, LayerNorm, Layers, flat_size, is_image, linear
 from pgrun.nn.precision import Product, hidden_product
 
 
@@ -70,10 +70,12 @@ class Batched(nn.Module):
         self.activation = ACTIVATIONS[network.activation]
         hidden, gain = list(network.hidden), network.init_gain
         sizes = [flat_size(obs_space), *hidden]
-        self.layers = []
+        self.layers, norms = [], []
         for n, (i, o) in enumerate(itertools.pairwise(sizes), 1):
             streams = 2 if dueling and n == len(hidden) else 1  # for F and V, side by side
             self.layers.append(self._layer(f"{n}", [[linear(i, o, gain) for _ in range(streams)] for _ in range(k)]))
+            norms.append(LayerNorm(o, k if k > 1 else None, streams))
+        self.norms = nn.ModuleList(norms) if network.layer_norm else None
         head_gain = 1.0 if gain else 0.0
         self.head = self._layer("_head", [[linear(sizes[-1], actions, head_gain)] for _ in range(k)])
         self.value = self._layer("_value", [[linear(sizes[-1], 1, head_gain)] for _ in range(k)]) if dueling else None
@@ -98,8 +100,9 @@ class Batched(nn.Module):
         if self.k > 1:
             x, product = x.expand(self.k, -1, -1), torch.baddbmm
         hidden = product
-        for weight, bias in self.layers:
-            x = self.activation(hidden(parameters[bias], x, parameters[weight]))
+        for i, (weight, bias) in enumerate(self.layers):
+            x = hidden(parameters[bias], x, parameters[weight])
+            x = self.activation(x if self.norms is None else self.norms[i](x))
             hidden = hidden_product(product, self.rounds)
         of_q, of_v = x.chunk(2, -1) if self.value and self.layers else (x, x)
         weight, bias = self.head
@@ -131,7 +134,8 @@ class SingleQ(nn.Module):
         self.encoder = part.encoder(obs_space)
         sizes = [self.encoder.features, *hidden[split:]]
         outputs = [actions, 1] if dueling else [actions]  # for F, and for V
-        self.streams = nn.ModuleList(Layers(sizes, network.activation, gain, rounds=network.rounds) for _ in outputs)
+        made = {"rounds": network.rounds, "norm": network.layer_norm}
+        self.streams = nn.ModuleList(Layers(sizes, network.activation, gain, **made) for _ in outputs)
         self.heads = nn.ModuleList(linear(sizes[-1], n, head_gain) for n in outputs)
 
     def forward(self, obs: Obs) -> Tensor:

@@ -143,7 +143,9 @@ class Amortised(Squashed):
         assert isinstance(network, MLP)
         self.flatten = Flatten(obs_space, network.normalize_obs)
         sizes = [flat_size(obs_space) + self.size, *network.hidden]
-        self.layers = Layers(sizes, network.activation, network.init_gain, rounds=network.rounds)
+        self.layers = Layers(
+            sizes, network.activation, network.init_gain, rounds=network.rounds, norm=network.layer_norm
+        )
         self.head = linear(self.layers.features, self.size, network.head_gain)
 
     def forward(self, obs: Obs, noise: Tensor) -> Tensor:

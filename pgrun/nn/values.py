@@ -14,7 +14,7 @@ from pgrun.errors import UserError
 from pgrun.nn.distributions import Categorical
 from pgrun.nn.encoder import Encoder
 from pgrun.nn.encoders import Network
-from pgrun.nn.layers import ACTIVATIONS, linear
+from pgrun.nn.layers import ACTIVATIONS, LayerNorm, linear
 from pgrun.nn.quadrature import normal_nodes
 
 spaces = gym.spaces
@@ -101,7 +101,7 @@ class ContinuousCritic(ActionCritic):
 
     Args:
         encoder: of the observations.
-        network: whose activation and initialisation the layer has.
+        network: whose activation, initialisation and normalisation the layer has.
         dimensions: of the actions, n.
         nodes: how many there are, see `normal_nodes`.
     """
@@ -111,6 +111,7 @@ class ContinuousCritic(ActionCritic):
         width, gain = encoder.features, network.init_gain
         self.of_state, self.of_action = linear(width, width, gain), linear(dimensions, width, gain)
         self.activation = ACTIVATIONS[network.activation]
+        self.norm = LayerNorm(width) if network.layer_norm else None
         noise, weight = (x.to(torch.get_default_dtype()) for x in normal_nodes(dimensions, nodes))
         self.register_buffer("noise", noise, persistent=False)  # ε [m, n]
         self.register_buffer("weight", weight, persistent=False)  # w [m]
@@ -124,7 +125,8 @@ class ContinuousCritic(ActionCritic):
 
     def hidden(self, features: Tensor, action: Tensor) -> Tensor:
         """Compute the hidden layer, [..., F]."""
-        return self.activation(self.of_state(features) + self.of_action(action))
+        x = self.of_state(features) + self.of_action(action)
+        return self.activation(x if self.norm is None else self.norm(x))
 
     def mean(self, features: Tensor, pi: Any) -> Tensor:
         """Compute the mean of `score` under π, [...]; no gradient goes through π."""

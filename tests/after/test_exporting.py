@@ -40,6 +40,8 @@ CASES: dict[str, list[str]] = {
     "ppo_normalised_squashed": [
         *("algo=ppo", *PENDULUM, *ON, "network.normalize_obs=true", "network.squash=true", "network.std=state"),
     ],
+    "ppo_sde": ["algo=ppo", *PENDULUM, *ON, "network.std=sde", "network.layer_norm=true"],
+    "sac_sde": ["algo=sac", *PENDULUM, *OFF, "network.std=sde", "network.sde_sample_freq=3", "network.layer_norm=true"],
     "a2c_images": ["algo=a2c", *own("Picture"), "network=cnn", "network.channels=[4,4,4]", *ON],
     "a2c_gru_images": ["algo=a2c", *own("Picture"), "network=gru", "network.channels=[4,4,4]", "network.size=8", *ON],
     "sac": ["algo=sac", *PENDULUM, *OFF],
@@ -265,7 +267,9 @@ def test_bfloat16_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["sac", "dqn", "ppo_multi_discrete", "reinforce_multi_binary", "ppo_rows", "ddpg_ou"])
+@pytest.mark.parametrize(
+    "case", ["sac", "dqn", "ppo_multi_discrete", "reinforce_multi_binary", "ppo_rows", "ddpg_ou", "ppo_sde", "sac_sde"]
+)
 def test_sampled_actions(case: str, tmp_path: Path) -> None:
     """With the same noise the graph samples the same actions: it is compared as it is written."""
     run = trained(tmp_path / "run", CASES[case])

@@ -13,7 +13,9 @@ from pgrun.loop.evaluate import evaluate
 from pgrun.loop.train import Clock, train
 from pgrun.nn.gaussian import Gaussian, TanhGaussian
 
-STATE, SQUASH = "network.std=state", "network.squash=true"
+STATE, SQUASH, SDE = "network.std=state", "network.squash=true", "network.std=sde"
+NORM = "network.layer_norm=true"
+SQUASHED = {"sac", "sac_v1", "redq", "mdpo_offpolicy"}  # which may explore by matrices
 OWN = {"sac", "sac_v1", "redq", "mdpo_offpolicy", "sql"}  # policies of their own, with continuous actions
 OF_GAUSSIANS = [algo for algo in ALGORITHMS if algo not in OF_AGENTS | OF_CHOICES | OF_NUMBERS | OWN]
 OTHERS = [algo for algo in ALGORITHMS if algo not in [*OF_GAUSSIANS, *OF_CHOICES]]
@@ -24,8 +26,15 @@ def words(algo, tmp_path, env="env=pendulum"):
     return recipe(algo, env, env) + more
 
 
-CASES = [(algo, network) for algo in OF_GAUSSIANS for network in ((STATE,), (SQUASH,), (STATE, SQUASH))]
-QUICK = [("ppo", (SQUASH,)), ("acktr", (STATE,)), *((a, (STATE, SQUASH)) for a in ("acer", "trpo", "gps"))]
+KINDS = ((STATE,), (SQUASH,), (STATE, SQUASH), (SDE,), (SDE, SQUASH), (SDE, "network.sde_learn_features=true", NORM))
+CASES = [(algo, network) for algo in OF_GAUSSIANS for network in KINDS]
+QUICK = [
+    ("ppo", (SQUASH,)),
+    ("acktr", (STATE,)),
+    ("trpo", (SDE,)),
+    ("acktr", (SDE,)),
+    *((a, (STATE, SQUASH)) for a in ("acer", "trpo", "gps")),
+]
 
 
 @pytest.mark.parametrize(("algo", "network"), sampled(CASES, QUICK))
@@ -35,15 +44,31 @@ def test_it_learns_with(algo, network, tmp_path):
     train(made.algorithm, made.collector, made.memory, Clock(120), [])
     head = made.algorithm.model.actor.head
     assert head.squash == (SQUASH in network)
-    assert (head.log_std is None) == (STATE in network)
+    assert (head.log_std is None) == (STATE in network or SDE in network)
     assert all(bool(p.isfinite().all()) for p in made.algorithm.parameters())
     assert not torch.equal(head.layer.bias, before["model.actor.head.layer.bias"])
+    if SDE in network:
+        assert not torch.equal(head.noise.log_std, before["model.actor.head.noise.log_std"])
+    made.collector.env.close()
+
+
+@pytest.mark.parametrize("algo", sampled(sorted(SQUASHED), ("sac",)))
+def test_a_squashed_policy_with_a_replay_explores_by_matrices(algo, tmp_path):
+    made = parts(*recipe(algo, "env=pendulum", "env=pendulum"), SDE, NORM, "network.sde_sample_freq=8")
+    noise = made.algorithm.actor.noise
+    before = noise.log_std.detach().clone()
+    train(made.algorithm, made.collector, made.memory, Clock(120), [])
+    assert all(bool(p.isfinite().all()) for p in made.algorithm.parameters())
+    assert bool((noise.log_std != before).any())
     made.collector.env.close()
 
 
 @pytest.mark.parametrize("algo", sampled(OTHERS, ("sac", "td3", "maddpg")))
 def test_a_policy_without_such_a_gaussian_refuses_them(algo):
-    for setting, right in ((STATE, "network.std=global"), (SQUASH, "network.squash=false")):
+    settings = {STATE: "network.std=global", SQUASH: "network.squash=false", SDE: "network.std=global"}
+    for setting, right in settings.items():
+        if setting == SDE and algo in SQUASHED:
+            continue
         says = rf"^{setting} is of Gaussian policies, .*'s policy takes no such setting, so use {right} \(sac, sac_v1"
         with pytest.raises(UserError, match=says):
             parts(*recipe(algo, "env=pendulum", "env=pendulum"), setting)
@@ -51,7 +76,8 @@ def test_a_policy_without_such_a_gaussian_refuses_them(algo):
 
 @pytest.mark.parametrize("algo", sampled([a for a in ALGORITHMS if a not in OF_AGENTS | OF_NUMBERS], ("ppo", "dqn")))
 def test_choices_refuse_them(algo, tmp_path):
-    for setting, right in ((STATE, "network.std=global"), (SQUASH, "network.squash=false")):
+    settings = {STATE: "network.std=global", SQUASH: "network.squash=false", SDE: "network.std=global"}
+    for setting, right in settings.items():
         if algo in OWN and algo != "sql":
             continue
         with pytest.raises(UserError, match=rf"^{setting} is of Gaussian policies, .*use {right}"):
@@ -104,7 +130,7 @@ def test_another_kind_of_policy_is_not_taken_over():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algo", ["ppo", "acer"])
-@pytest.mark.parametrize("network", [(STATE,), (SQUASH,), (STATE, SQUASH)])
+@pytest.mark.parametrize("network", [(STATE,), (SQUASH,), (STATE, SQUASH), (SDE, NORM), (SDE, SQUASH)])
 def test_compiled_updates_are_the_eager_ones(algo, network):
     results = []
     for compiled in ("compile=false", "compile=true"):
@@ -121,7 +147,9 @@ PROBE = ("algo=ppo", "network=mlp", "network.hidden=[32,32]", "env=gym", f"algo.
 CALM = ("optimizer.lr=0.003", "optimizer.schedule=linear", "algo.rollout=32", "algo.minibatch=64", "total_steps=5000")
 
 
-@pytest.mark.parametrize("network", sampled([((STATE,),), ((SQUASH,),), ((STATE, SQUASH),)], [((STATE, SQUASH),)]))
+@pytest.mark.parametrize(
+    "network", sampled([((STATE,),), ((SQUASH,),), ((STATE, SQUASH),), ((SDE,),)], [((STATE, SQUASH),)])
+)
 def test_the_policy_finds_the_number_that_pays(network):
     """In the state 1 that is 0.5, in the state −1 it is −0.5."""
     probe = ("env.id=ProbeMatch-v0", "+env.kwargs.continuous=true", "network.log_std_init=-1")

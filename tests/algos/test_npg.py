@@ -131,7 +131,7 @@ def test_filler_rows_change_nothing():
     assert_close(moved(one, batch)[0], moved(two, odd)[0], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("std", ["global", "state"])
+@pytest.mark.parametrize("std", ["global", "state", "sde"])
 @pytest.mark.parametrize("squash", [False, True])
 def test_the_fisher_matrix_of_gaussians(std, squash):
     """Mean over states of Jᵀ diag(1/σ², 2) J, J the Jacobian of μ and log σ: a squash changes nothing."""

@@ -18,6 +18,7 @@ NETWORKS = {
     "with a memory": ("network=lstm", "network.size=8", "network.sequence=4"),
     "with a memory, shared": ("network=gru", "network.size=8", "network.shared=true"),
     "with its sigma": ("network.std=state",),
+    "with a matrix of noise": ("network.std=sde", "network.layer_norm=true"),
     "squashed": ("network.std=state", "network.squash=true"),
 }
 CASES = [(a, n) for a in EPOCHS + FITTED for n in NETWORKS if not (a in FITTED and "shared" in n)]

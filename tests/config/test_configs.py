@@ -65,7 +65,7 @@ SEVERAL = [name for name in ENVS if "env/pettingzoo" in parents(f"env/{name}")] 
 # what only a made environment could tell, and a test below compares with those
 CONTINUOUS = {
     *("pendulum", "mountain_car_continuous", "lunar_lander_continuous"),
-    *("halfcheetah", "hopper", "walker2d", "ant", "sparse_reach", "lqr"),
+    *("halfcheetah", "hopper", "walker2d", "ant", "swimmer", "humanoid", "sparse_reach", "lqr"),
     *("multi_goal", "bimodal_bandit", "pendulum_pomdp"),
 }
 ALIKE = {"simple", "simple_spread"}  # of several agents, those whose spaces are the same

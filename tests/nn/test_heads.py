@@ -67,7 +67,7 @@ def test_a_first_log_std_out_of_bounds_is_refused(std, squash, log_std_init):
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(UserError, match=r"network\.std=both is not known; choose global or state"):
+    with pytest.raises(UserError, match=r"network\.std=both is not known; choose global, state or sde"):
         mlp(std="both")
 
 

@@ -106,8 +106,8 @@ def test_learning_sees_the_probabilities_that_acting_had(network, shared):
     acted = []
     step = p.algorithm.model.step
 
-    def recorded(obs, carry):
-        pi, after = step(obs, carry)
+    def recorded(obs, carry, explore):
+        pi, after = step(obs, carry, explore)
         acted.append(pi.logits.log_softmax(-1))
         return pi, after
 

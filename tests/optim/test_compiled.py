@@ -211,3 +211,28 @@ def test_compiled_updates_are_the_eager_ones(algo, precision):
             made.algorithm.update(batch)
         found.append(torch.cat([step.theta for step in made.algorithm.steps().values()]))
     assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)
+
+
+NORMED = {
+    "sac": ("env=pendulum", "network.std=sde"),
+    "redq": ("env=pendulum", "memory.updates=1"),
+    "d4pg": ("env=pendulum",),
+    "sac_discrete": ("env=cartpole",),
+    "dqn": ("env=cartpole", "algo.dueling=true"),
+    "maddpg": ("env=simple_spread", "num_envs=2", "memory.warmup=34"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", NORMED)
+def test_traced_updates_of_normalised_layers_are_the_eager_ones(algo, tracer):
+    found = []
+    for compile in ("false", "true"):
+        made = filled(f"algo={algo}", *NORMED[algo], "network.layer_norm=true", f"compile={compile}")
+        batch = next(iter(made.memory.batches()))
+        torch.manual_seed(1)
+        for _ in range(3):
+            made.algorithm.update(batch)
+        found.append(torch.cat([step.theta.flatten() for step in made.algorithm.steps().values()]))
+    assert tracer.checks
+    assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)

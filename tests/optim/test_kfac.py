@@ -410,6 +410,15 @@ def test_the_fisher_matrix_of_a_gaussian_whose_sigma_depends_on_the_state(squash
     [
         ("algo=ppo", "env=pendulum", "algo.rollout=16", "algo.minibatch=32"),  # log σ has a diagonal
         ("algo=ppo", "env=pendulum", "algo.rollout=16", "algo.minibatch=32", "network.std=state"),
+        # σ, scales and shifts have a diagonal
+        (
+            "algo=ppo",
+            "env=pendulum",
+            "algo.rollout=16",
+            "algo.minibatch=32",
+            "network.std=sde",
+            "network.layer_norm=true",
+        ),
         ("algo=reinforce", "algo/baseline=none", "env=cartpole"),
         ("algo=a2c", "env=cartpole", "network=lstm"),  # the cell has a diagonal
         ("algo=a2c", "env=cartpole", "env.autoreset=next_step", "env.backend=sync"),

@@ -98,6 +98,10 @@ def test_an_interrupt_by_an_environment_is_one(tmp_path):
 OPEN = {
     "ppo": (*PPO, "env=pendulum", "env.max_episode_steps=50"),
     "ppo with a memory": (*PPO, "network=lstm", "network.size=8", "env.backend=sync", "env.autoreset=next_step"),
+    "ppo with a matrix of noise": (*PPO, "env=pendulum", "env.max_episode_steps=20", "network.std=sde"),
+    "reinforce with a matrix of noise": (
+        *("algo=reinforce", *PPO[:9], "env=pendulum", "env.max_episode_steps=20", "network.std=sde"),
+    ),
     "reinforce": ("algo=reinforce", *PPO[:9], "env.backend=async", "num_envs=2"),
     "sac": (*SAC, "algo.rollout=4", "env=pendulum", "env.max_episode_steps=30"),
     "wrapped": (

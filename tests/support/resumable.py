@@ -46,6 +46,10 @@ RUNS = {
     ),
     "ppo": PPO,
     "ppo of a squashed Gaussian": (*PPO, "env=pendulum", "network.std=state", "network.squash=true"),
+    "ppo with a matrix of noise": (
+        *(*PPO, "env=pendulum", "env.max_episode_steps=30", "network.std=sde", "network.layer_norm=true"),
+        "network.sde_sample_freq=20",
+    ),
     "ppo normalised": (
         *PPO,
         "network.normalize_obs=true",
@@ -100,6 +104,10 @@ RUNS = {
     "sac with hard copies": (
         *(*SAC, "env=pendulum", "env.max_episode_steps=30", "algo.tau=null", "algo.target_every=7"),
         "network.hidden=[8]",
+    ),
+    "sac with a matrix of noise, and a memory": (
+        *(*SAC, "env=pendulum_pomdp", "env.max_episode_steps=30", "network=gru", "network.size=8"),
+        *("memory=sequences", "memory.length=8", "network.std=sde", "network.layer_norm=true"),
     ),
     "redq": (*SAC, "algo=redq", "env=pendulum", "env.max_episode_steps=30", "algo.critics=4", "memory.updates=3"),
     "sac_v1": (*SAC, "algo=sac_v1", "env=pendulum", "env.max_episode_steps=30"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pgrun.data.types import Transition
 from pgrun.nn import ActorCritic, Network
 from pgrun.nn.distributions import Categorical, Gaussian
-from pgrun.nn.layers import ACTIVATIONS, linear
+from pgrun.nn.layers import ACTIVATIONS, LayerNorm, linear
 
 
 class CriticEstimates(NamedTuple):
@@ -75,6 +75,7 @@ class Dueling(nn.Module):
         self.v = linear(features, 1, 1.0 if gain else 0.0)
         self.of_state, self.of_action = linear(features, width, gain), linear(self.dimensions, width, gain)
         self.a = linear(width, 1, 1.0 if gain else 0.0)
+        self.norm = LayerNorm(width) if network.layer_norm else None
 
     def noise(self, batch: Transition) -> Tensor:
         """Draw standard normal noise for the actions from π, [n + 1, T, B, D].
@@ -88,8 +89,8 @@ class Dueling(nn.Module):
 
         One hidden layer sees state and action.
         """
-        hidden = self.activation(self.of_state(features) + self.of_action(actions))
-        return self.a(hidden).squeeze(-1)
+        x = self.of_state(features) + self.of_action(actions)
+        return self.a(self.activation(x if self.norm is None else self.norm(x))).squeeze(-1)
 
     def forward(self, features: Tensor, action: Tensor, pi: Gaussian, noise: Tensor) -> CriticEstimates:
         """Estimate Q̃ and V of a rollout; the bias correction uses one drawn action a′."""
@@ -114,8 +115,8 @@ class Dueling(nn.Module):
 class ActorQ(ActorCritic):
     """A policy π(a|s) and one of these critics, on one encoder if `network.shared`, else on two."""
 
-    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, draws: int) -> None:
-        super().__init__(network, obs_space, action_space)
+    def __init__(self, network: Network, obs_space: gym.Space, action_space: gym.Space, draws: int, hold: int) -> None:
+        super().__init__(network, obs_space, action_space, hold=hold)
         assert self.critic is not None
         kind = Exhaustive if isinstance(action_space, gym.spaces.Discrete) else Dueling
         self.encoder = self.critic.encoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -80,6 +80,11 @@ class Algorithm(Coefficients):
             if isinstance(module, nn.RNNBase) and not two_modes(module):
                 module.training = True
         return self
+
+    @property
+    def lasting(self) -> Collection[int]:
+        """The places of what in the carry outlasts an episode; all else is begun anew at its end."""
+        return ()
 
     def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
         """Choose actions.

@@ -8,22 +8,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pgrun.algos.parts.base import Learner
 from pgrun.algos.parts.scores import subtract_optimal
+from pgrun.algos.parts.stochastic_policy import StochasticPolicy
 from pgrun.config.ranges import Count
 from pgrun.core import losses, ranks
 from pgrun.core.advantages import Advantage, Returns
 from pgrun.core.baselines import Baseline, check_combination
 from pgrun.data.minibatches import Minibatches
-from pgrun.data.types import Carry, Obs, Transition, columns, flatten_time, fresh, mask_mean, rows, sequences
+from pgrun.data.types import Transition, columns, flatten_time, fresh, mask_mean, rows, sequences
 from pgrun.errors import UserError
 from pgrun.nn import ActorCritic
+from pgrun.nn.distributions import Distribution
 from pgrun.nn.normalize import RewardScale
 from pgrun.nn.precision import in_full
 from pgrun.optim.gradient_step import GradientStep, Loss
 
 
-class OnPolicy(Learner):
+class OnPolicy(StochasticPolicy):
     """A policy, a critic where the baseline is learned, and the weight Ψ_t of the score.
 
     Args:
@@ -71,7 +72,7 @@ class OnPolicy(Learner):
         self.whole_episodes = whole_episodes
         learned = baseline.learned or advantage.critic != "v"
         spaces, kind, nodes = (self.obs_space, self.action_space), advantage.critic, advantage.nodes
-        self.model = ActorCritic(self.network, *spaces, critic=learned, kind=kind, nodes=nodes)
+        self.model = ActorCritic(self.network, *spaces, critic=learned, kind=kind, nodes=nodes, hold=self.rollout)
         if self.compile_steps and self.model.recurrent:
             raise UserError("compile=true can't unroll a network with a memory; use compile=false")
         self.reward_scale = RewardScale(self.gamma) if normalize_reward else None
@@ -104,20 +105,9 @@ class OnPolicy(Learner):
         if self.reward_scale is not None:
             self.reward_scale.carry.zero_()
 
-    def initial_carry(self, num_envs: int) -> Carry:
-        """Return the network's state at an episode's start; see `Algorithm.initial_carry`."""
-        return self.model.initial_carry(num_envs)
-
-    def act(self, obs: Obs, carry: Carry, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
-        """Sample from π, or take its mode; see `Algorithm.act`."""
-        pi, after = self.model.step(obs, carry)
-        action = pi.sample() if explore else pi.mode()
-        extras = {"carry": carry[0]} if carry else {}
-        return action, after, {**extras, "log_prob": pi.log_prob(action)} if self.advantage.corrects else extras
-
-    def log_prob(self, batch: Transition) -> Tensor:
-        """Compute log π(a_t|s_t), [T, B]; see `Algorithm.log_prob`."""
-        return self.model.policy(batch).log_prob(batch.action)
+    def record(self, pi: Distribution, action: Tensor) -> dict[str, Tensor]:
+        """Record log π(a|s) where Ψ_t compares policies; see `StochasticPolicy.record`."""
+        return {"log_prob": pi.log_prob(action)} if self.advantage.corrects else {}
 
     def check_behaviour(self, batch: Transition) -> None:
         """Raise UserError where a rollout lacks the probabilities with which its actions were taken."""
