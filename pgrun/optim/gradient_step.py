@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pgrun.compat.torch import backward
 from pgrun.errors import UserError
 from pgrun.nn.modes import named, training, two_modes
 from pgrun.optim.compiled import Compiled
@@ -161,7 +162,7 @@ class GradientStep:
             grad.zero_()
             with training(self.two_modes):
                 value, metrics = self.loss(*args)
-            value.backward(inputs=self.parameters)
+            backward(value, self.parameters)
         return metrics
 
     def descend(self, *args: Any) -> Tensor:
