@@ -25,7 +25,6 @@ from pgrun.optim.vectors import clip, flatten_parameters
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 Pieces = list[tuple[Tensor, dict[str, Tensor]]]
 
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
