@@ -73,7 +73,7 @@ def profile(overrides: list[str]) -> int:
     spent: dict[str, float] = defaultdict(float)
     timed(built.collector.env, "step", spent, "env")
     timed(built.algorithm, "act", spent, "act")
-    timed(built.algorithm, "update", spent, "learn")
+    timed(built, "update", spent, "learn")
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         names = {"algo": "bench", "env": "bench"}
