@@ -50,7 +50,7 @@ class GRPO(Proximal):
         weight = groups.per_trajectory(batch.valid) if self.normalize_length else batch.valid.float()
         return batch._replace(extras={**kept, "psi": a, "weight": weight}), groups.undecided(r, self.group)
 
-    def loss(self, sample: Transition, *epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, sample: Transition, *epsilon: Tensor | float) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute −J_GRPO, eq. 3, on rows [M] or sequences [L, M]; over minibatches its mean is one of trajectories."""
         valid, extras = sample.valid, sample.extras
         pi = self.model.policy(sample)

@@ -12,7 +12,7 @@ from pgrun.algos.parts.rates import critics_rate
 from pgrun.config.ranges import NotNegative, Positive, Scheduled
 from pgrun.core import losses, ranks
 from pgrun.core.normalization import NORMALIZE, steps_weight
-from pgrun.data.types import Carry, Obs, Transition, mask_mean, pad, time_step
+from pgrun.data.types import Carry, Obs, Transition, mean_over, pad, time_step
 from pgrun.errors import UserError
 
 
@@ -123,7 +123,7 @@ class PolicyGradient(OnPolicy):
 
     def loss(self, batch: Transition) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the pseudo-loss whose gradient is the estimator's, plus value and entropy terms, of a rollout."""
-        valid, extras = batch.valid, batch.extras
+        mean, extras = mean_over(batch.valid), batch.extras
         pi, value = self.model(batch)
         with torch.no_grad():
             if self.ahead:
@@ -131,10 +131,10 @@ class PolicyGradient(OnPolicy):
             else:
                 psi, target = self.advantages_and_targets(batch, value.detach())  # Ψ_t and the critic's target
                 psi = psi * self.factor(batch)
-            explained = losses.explained_variance(value, target, valid)
-        policy = mask_mean(losses.policy_gradient(pi.log_prob(batch.action), psi), valid)  # −E[log π(a|s) Ψ]
-        entropy = mask_mean(pi.entropy(), valid)
-        critic = mask_mean(losses.value_error(value, target), valid)
+            explained = losses.explained_variance(value, target, batch.valid)
+        policy = mean(losses.policy_gradient(pi.log_prob(batch.action), psi))  # −E[log π(a|s) Ψ]
+        entropy = mean(pi.entropy())
+        critic = mean(losses.value_error(value, target))
         total = policy + self.correction(batch) + self.value_coef * critic - self.entropy_coef * entropy
         return total, {
             "loss/policy": policy.detach(),

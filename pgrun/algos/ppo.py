@@ -12,7 +12,7 @@ from pgrun.algos.parts.proximal import Proximal
 from pgrun.config.ranges import NotNegative, Positive, Scheduled
 from pgrun.core import losses
 from pgrun.core.normalization import normalize
-from pgrun.data.types import Transition, mask_mean
+from pgrun.data.types import Transition, mean_over
 from pgrun.errors import UserError
 from pgrun.nn.distributions import Distribution
 
@@ -75,23 +75,23 @@ class PPO(Proximal):
             return losses.clipped_value_error(value, old, target, self.value_clip)
         return losses.value_error(value, sample.extras["target"])
 
-    def loss(self, sample: Transition, *epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, sample: Transition, *epsilon: Tensor | float) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute −L^{CLIP+VF+S}, eq. 9, on rows [M] or sequences [L, M]."""
-        valid, a = sample.valid, sample.extras["psi"]  # Â_t: see `estimate`
+        mean, a = mean_over(sample.valid), sample.extras["psi"]  # Â_t: see `estimate`
         if self.normalize_advantage:
-            a = normalize(a, valid)  # Â_t
+            a = normalize(a, sample.valid)  # Â_t
         pi, value = self.model(sample)
         log_prob = pi.log_prob(sample.action)
         log_ratio = log_prob - sample.extras["log_prob"]
         ratio = log_ratio.exp()  # ρ_t
         surrogate = losses.clipped_surrogate(ratio, a, *epsilon)  # eq. 7
-        policy = mask_mean(surrogate + self.penalty(sample, pi, log_prob, ratio), valid)
-        entropy = mask_mean(pi.entropy(), valid)
-        critic = mask_mean(self.value_error(value, sample), valid)
+        policy = mean(surrogate + self.penalty(sample, pi, log_prob, ratio))
+        entropy = mean(pi.entropy())
+        critic = mean(self.value_error(value, sample))
         total = policy + self.value_coef * critic - self.entropy_coef * entropy
         with torch.no_grad():
-            kl = mask_mean(ratio - 1.0 - log_ratio, valid)  # Schulman's k3, http://joschu.net/blog/kl-approx.html
-            clipped = mask_mean(losses.outside_clip(ratio, *epsilon), valid)
+            kl = mean(ratio - 1.0 - log_ratio)  # Schulman's k3, http://joschu.net/blog/kl-approx.html
+            clipped = mean(losses.outside_clip(ratio, *epsilon))
         return total, {
             "loss/policy": policy.detach(),
             "loss/value": critic.detach(),

@@ -1,8 +1,8 @@
-"""torch's inside: fused Adam, bases of layers, trees of tensors, what the compiler keeps, what is dispatched."""
+"""torch's inside: fused Adam, the engine of gradients, trees of tensors, what is dispatched, compiled code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "DispatchMode",
     "Dropout",
     "InstanceNorm",
+    "backward",
     "compile_library",
     "compiler_cache",
     "flops_of",
@@ -99,6 +100,19 @@ def load_library(path: str) -> Callable[[list[Tensor]], list[Tensor]]:
     """Load what `compile_library` made: a function of a list of inputs. This doesn't import the compiler."""
     run: Callable[[list[Tensor]], list[Tensor]] = torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1).run
     return run
+
+
+def backward(loss: Tensor, parameters: Sequence[Tensor]) -> None:
+    """Add a 0-dim loss's gradient to these parameters' `.grad`, as `loss.backward(inputs=parameters)` does.
+
+    On a CPU it calls the engine itself: what `Tensor.backward` does around that takes as long as ten small kernels.
+    """
+    if not loss.is_cpu:
+        loss.backward(inputs=parameters)
+        return
+    engine: Any = torch.autograd.Variable._execution_engine
+    # of one loss, with gradient 1: keep no graph, create none, pass by what the loss doesn't reach, add to .grad
+    engine.run_backward((loss,), (loss.new_ones(()),), False, False, tuple(parameters), True, True)
 
 
 def compiler_cache() -> str:

@@ -22,9 +22,9 @@ def linear_scan(x: Tensor, a: Tensor) -> Tensor:
     length, step = x.shape[0], 1
     while step < length:
         y = x.clone()
-        y[:-step] += a[:-step] * x[step:]
-        a, x = torch.cat([a[:-step] * a[step:], torch.zeros_like(a[:step])]), y
-        step *= 2
+        y[:-step] += a[: length - step] * x[step:]
+        a = a[: max(length - 2 * step, 0)] * a[step : length - step]  # as many as the next round reads
+        x, step = y, 2 * step
     return x
 
 

@@ -140,6 +140,8 @@ def map_obs(function: Callable[..., Any], obs: Obs, *others: Obs) -> Obs:
 
 def action_mask(obs: Obs) -> Tensor | None:
     """Return which discrete actions observations [..., *O] allow, [..., A], 0 where not; None where they don't say."""
+    if isinstance(obs, Tensor):  # a tensor takes its time to say that it has no such attribute
+        return None
     return obs.get("action_mask") if isinstance(obs, dict) else getattr(obs, "action_mask", None)
 
 
@@ -256,8 +258,14 @@ def sequences(transition: Transition, length: int) -> Transition:
 
 def mask_mean(x: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of x over valid rows; both [...]."""
-    weight = valid.to(x.dtype)
-    return torch.sum(x * weight) / weight.sum().clamp(min=1.0)
+    return mean_over(valid, x.dtype)(x)
+
+
+def mean_over(valid: Tensor, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
+    """Return the function that `mask_mean` is with this mask [...], for several means over the same rows."""
+    weight = valid.to(dtype)
+    n = weight.sum().clamp(min=1.0)
+    return lambda x: torch.sum(x * weight) / n
 
 
 def loss_rows(args: Sequence[Any], like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +15,21 @@ from pgrun.envs.reading import look_at_bounds, look_closely, reader, shown
 from pgrun.errors import UserError
 
 spaces = gym.spaces
+
+
+def trust_actions(env: Any) -> None:
+    """Let a natively vectorised environment's space of actions take all for its own.
+
+    Policies act in the space that they are given, and Gymnasium's own environments ask it at every step: a fifth of a
+    step of CartPole.
+    """
+    if isinstance(space := getattr(env, "action_space", None), gym.Space):
+        env.action_space = copy.copy(space)  # not for others who have the space
+        env.action_space.contains = _takes
+
+
+def _takes(x: Any) -> bool:
+    return True
 
 
 class Batch:

@@ -136,13 +136,14 @@ class GymVectorEnv:
                 self._batch.check_step(answer)
             obs, reward, terminated, truncated, info = answer
             last = terminated | truncated
+            ended = bool(last.any())
             if self._batch is not None:
                 obs = self._batch.read(obs, info, np.zeros_like(last) if self.same_step else last)
         self._at.begun = True
         observed = self._tensor(obs)
         successor, valid = observed, self._all_valid
         if self.same_step:
-            if last.any():
+            if ended:
                 successor = self._tensor(_with_final(obs, info["final_obs"], last))
         else:
             if self.pending.any():
@@ -155,7 +156,10 @@ class GymVectorEnv:
             own = [0.0 if x is None else x for x in info["own_reward"]]
             streams = {"return": torch.tensor(own, dtype=torch.float32), WRAPPED: paid}
             over = torch.from_numpy(last & ~np.array(info.get("goes_on", [False]), dtype=bool))
-        ends = last if over is None else over.numpy()
+        infos: dict[str, Tensor] = {}
+        if ended or self.infos.sums:
+            real = valid.numpy()
+            infos = self.infos.read(info, (last if over is None else over.numpy()) & real, real)
         return Step(
             obs=observed,
             next_obs=successor,
@@ -165,7 +169,7 @@ class GymVectorEnv:
             valid=valid,
             streams=streams,
             over=over,
-            infos=self.infos.read(info, ends & valid.numpy(), valid.numpy()),
+            infos=infos,
         )
 
     @property

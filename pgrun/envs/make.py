@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode
 
 from pgrun.config.ranges import Count
 from pgrun.envs.arguments import Arguments
+from pgrun.envs.batch import trust_actions
 from pgrun.envs.checked import Checked, Known
 from pgrun.envs.classic import tensor_env
 from pgrun.envs.gymnasium import GymVectorEnv, sub_seeds
@@ -155,6 +156,7 @@ def _make(
             return arguments.call(functools.partial(vectorised, num_envs=num_envs), "can't be made")
 
         env = native(num_envs=num_envs)
+        trust_actions(env.unwrapped)
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if mode == AutoresetMode.DISABLED:
             raise UserError(f"{id} does not reset its copies by itself; use env.backend=sync or async")

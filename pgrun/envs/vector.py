@@ -86,6 +86,8 @@ class Copies:
     def batch(self, obs: Sequence[Any]) -> Any:
         """Put the copies' observations into a batch, as Gymnasium does."""
         space = self.single_observation_space
+        if type(space) is gym.spaces.Box:  # of few numbers one is made sooner than it is found out how
+            return np.array(obs, dtype=space.dtype)
         return concatenate(space, obs, create_empty_array(space, self.num_envs))  # type: ignore[arg-type]
 
     def call(self, name: str, *args: Any) -> tuple[Any, ...]:

@@ -18,8 +18,8 @@ from pgrun.nn.normalize import RunningNorm
 from pgrun.nn.precision import Product, hidden_product
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "relu": F.relu,
+    "tanh": torch.tanh_,
+    "relu": torch.relu_,
     "elu": F.elu,
     "silu": F.silu,
 }

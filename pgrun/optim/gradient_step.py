@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pgrun.compat.torch import backward
 from pgrun.data.minibatches import Minibatches
 from pgrun.errors import CantRecord, UserError
 from pgrun.nn.modes import named, training, two_modes
@@ -26,7 +27,6 @@ from pgrun.optim.vectors import clip, flatten_parameters
 log = logging.getLogger("pgrun")
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -194,7 +194,7 @@ class GradientStep:
             grad.zero_()
             with training(self.two_modes):
                 value, metrics = self.loss(*args)
-            value.backward(inputs=self.parameters)
+            backward(value, self.parameters)
         return metrics
 
     def descend(self, *args: Any) -> Tensor:

@@ -52,7 +52,9 @@ class LayerRecorder(TorchFunctionMode):
             self._linear(out, *args, **kwargs)
         elif func is F.conv2d:
             self._convolution(out, *args, **kwargs)
-        return out
+        else:
+            return out
+        return out.clone()  # an activation may write over it
 
     def _linear(self, out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
         if block := self._block(weight, bias):

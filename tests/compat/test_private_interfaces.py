@@ -23,6 +23,7 @@ from pgrun.compat.torch import (
     BatchNorm,
     Dropout,
     InstanceNorm,
+    backward,
     compiler_cache,
     fused_adam,
     fused_adamw,
@@ -68,6 +69,23 @@ def test_the_fused_kernels_make_adams_step(kernel: Any, decay: float) -> None:
         **{"amsgrad": False, "maximize": False},
     )
     torch.testing.assert_close(theta, want)
+
+
+def test_backward_adds_the_gradient_to_the_parameters_asked_for_alone():
+    a, b, unused = (torch.tensor([x, 2.0], requires_grad=True) for x in (1.0, 3.0, 5.0))
+    for x in (a, unused):
+        x.grad = torch.ones(2)
+    backward((a.square() * b).sum(), [a, unused])
+    assert b.grad is None
+    assert [x.grad.tolist() for x in (a, unused)] == [[7.0, 9.0], [1.0, 1.0]]  # 1 + 2ab
+
+
+def test_backward_takes_one_number_with_a_gradient_alone() -> None:
+    a = torch.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="shape"):
+        backward(a * 2.0, [a])
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        backward(torch.zeros(()), [a])
 
 
 def test_trees_of_tensors_come_apart_and_together() -> None:

@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from pgrun.data.types import Transition, flatten_time, loss_rows, map_obs, map_transition, mask_mean, rows
+from pgrun.data.types import Transition, flatten_time, loss_rows, map_obs, map_transition, mask_mean, mean_over, rows
 
 
 def transition(t=3, b=2):
@@ -58,3 +58,11 @@ def test_a_loss_is_a_mean_of_its_batch_s_valid_rows_or_of_a_mask_s():
     assert loss_rows((like, mask), like) == 3
     assert loss_rows((mask, like), like) == 1  # a mask counts where it comes last
     assert loss_rows((), like) == 1
+
+
+def test_several_means_over_the_same_rows_are_each_the_mean_over_those():
+    valid, x = torch.tensor([True, False, True]), torch.tensor([1.0, 100.0, 2.0])
+    mean = mean_over(valid)
+    assert [float(mean(y)) for y in (x, x + 1.0)] == [1.5, 2.5]
+    assert float(mask_mean(x.double(), valid)) == 1.5
+    assert float(mean_over(torch.zeros(3, dtype=torch.bool))(x)) == 0.0

@@ -91,7 +91,9 @@ class Proximal(OnPolicy):
         """Take the gradient steps on a rollout [T, B]; return the means of their metrics."""
         one, progress = torch.ones_like(batch.reward[0, 0]), self.progress
         clips = [self.clip_range] if self.clip_high is self.clip_range else [self.clip_range, self.clip_high]
-        epsilon = [clip.followed(progress) * (one * clip.factor(progress)) for clip in clips]
+        epsilon: list[Any] = [clip.followed(progress) * (one * clip.factor(progress)) for clip in clips]
+        if not self.compile_steps:  # in compiled code a number would be a constant; elsewhere it is the faster operand
+            epsilon = [float(x) for x in epsilon]
         samples = self.minibatches(batch, self.epochs, self.minibatch)
         if self.kl_stop is None:
             return self.step.each(samples, *epsilon)
@@ -107,12 +109,12 @@ class Proximal(OnPolicy):
         assert self.kl_stop is not None
         return bool(ranks.mean(sample.valid.sum(), kl) > self.kl_stop(self.progress))
 
-    def loss(self, sample: Transition, *epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, sample: Transition, *epsilon: Tensor | float) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute a gradient step's loss.
 
         Args:
             sample: rows [M] or sequences [L, M].
-            *epsilon: ε, 0-dim; two where it differs below 1 and above.
+            *epsilon: ε, a number, or 0-dim where steps are compiled; two where it differs below 1 and above.
 
         Returns:
             The 0-dim loss, and metrics, of which `policy/kl` is an estimate of KL(π_old‖π).
