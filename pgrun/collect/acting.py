@@ -67,12 +67,24 @@ class Bound:
 def finish_rollout(recorder: Recorder, stats: EpisodeStats) -> Transition:
     """Finish a rollout: stack its steps, check that they are finite, and add them to the statistics."""
     rollout = recorder.rollout()
-    check_observations(rollout)
-    over = stack_steps(recorder.over) if recorder.over else rollout.last
-    stats.add(rollout.reward, over, rollout.valid, recorder.streams(), rollout.discount)
-    stats.steps.add(rollout)
+    finish(rollout, stats, recorder.streams(), stack_steps(recorder.over) if recorder.over else rollout.last)
     for t, infos in recorder.infos:
         stats.add_infos(infos, rollout.valid[t])
+    return rollout
+
+
+def finish(rollout: Transition, stats: EpisodeStats, streams: dict[str, Tensor], over: Tensor) -> Transition:
+    """Check that a rollout [T, B, ...] is finite, and add it to the statistics.
+
+    Args:
+        rollout: of whatever length.
+        stats: the statistics.
+        streams: rewards that are only logged, each [T, B], by name.
+        over: where the environments' own episodes end, [T, B] bool.
+    """
+    check_observations(rollout)
+    stats.add(rollout.reward, over, rollout.valid, streams, rollout.discount)
+    stats.steps.add(rollout)
     return rollout
 
 

@@ -1,23 +1,29 @@
-"""Acting and the step of a world of tensors as one compiled function."""
+"""Acting and the steps of a world of tensors as compiled functions."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pgrun.collect.recorder import where_ended
 from pgrun.data.policy import Policy
-from pgrun.data.types import Carry, MovableEnv, Moved, Obs, Step, VectorEnv, settled
+from pgrun.data.types import Carry, MovableEnv, Moved, Obs, Step, Transition, VectorEnv, finite_where, map_obs, settled
 from pgrun.errors import CantRecord
-from pgrun.optim.compiled import Recorded
+from pgrun.optim.compiled import Recorded, RecordedLoop
 from pgrun.optim.gradient_step import GradientStep
+from pgrun.optim.recording import mapped, tensors
 
 log = logging.getLogger("pgrun")
 
+Streams = dict[str, Tensor]
+
 
 class CompiledSteps:
-    """One step of acting and of the environments, compiled where both are functions of tensors.
+    """Steps of acting and of the environments, compiled where both are functions of tensors.
 
     Args:
         env: the environments.
@@ -28,11 +34,21 @@ class CompiledSteps:
         self.env: MovableEnv = env  # type: ignore[assignment]
         self.able = wanted and hasattr(env, "move")  # until a policy turns out to be no such function
         self.step: Recorded | None = None
+        self.loop: RecordedLoop | None = None
 
     @property
     def seconds(self) -> float:
         """Seconds that compiling has taken."""
-        return 0.0 if self.step is None else self.step.seconds
+        return sum(x.seconds for x in (self.step, self.loop) if x is not None)
+
+    def loops(self, length: int) -> bool:
+        """Tell whether a rollout of so many steps can be one program."""
+        return self.able and self.env.steady and length > 1
+
+    def give_up(self, why: CantRecord) -> None:
+        """Go on without compiling."""
+        self.able = False
+        log.info("acting isn't compiled: %s", why)
 
     def __call__(self, policy: Policy, obs: Obs, carry: Carry) -> tuple[Tensor, Carry, dict[str, Tensor], Step]:
         """Act on observations [B, *O] and step.
@@ -40,21 +56,55 @@ class CompiledSteps:
         Returns:
             Actions, carry and extras as `Policy.act` returns them, and the environments' answer.
         """
-        if self.step is None:
-            self.step = Recorded(self._step(policy), (policy, self.env), (GradientStep, Recorded))
         env = self.env
+
+        def step(obs: Obs, carry: Carry, state: Tensor, t: Tensor) -> tuple[Tensor, Carry, dict[str, Tensor], Moved]:
+            action, after, extras = policy.act(obs, carry, True)
+            return action, after, extras, env.move(state, t, action)
+
+        if self.step is None:
+            self.step = Recorded(step, (policy, env), (GradientStep, Recorded))
         try:
             action, after, extras, moved = self.step(obs, carry, env.state, env.t)
         except CantRecord as why:
-            self.able = False
-            log.info("acting isn't compiled: %s", why)
-            action, after, extras = policy.act(obs, carry, True)
-            moved = env.move(env.state, env.t, action)
+            self.give_up(why)
+            action, after, extras, moved = step(obs, carry, env.state, env.t)
         return action, after, extras, settled(env.settle(moved))
 
-    def _step(self, policy: Policy) -> Any:
-        def step(obs: Obs, carry: Carry, state: Tensor, t: Tensor) -> tuple[Tensor, Carry, dict[str, Tensor], Moved]:
-            action, carry, extras = policy.act(obs, carry, True)
-            return action, carry, extras, self.env.move(state, t, action)
+    def rollout(self, policy: Policy, obs: Obs, carry: Carry, length: int) -> tuple[Transition, Streams, Obs, Carry]:
+        """Act and step so many times in steady environments.
 
-        return step
+        Returns:
+            The rollout [T, B, ...], the rewards that are only logged [T, B], the observations to act on next [B, *O],
+            and the carry.
+
+        Raises:
+            CantRecord: the policy decides by numbers.
+        """
+        env = self.env
+        if self.loop is None:
+            self.loop = RecordedLoop(looped(policy, env), (policy, env), (GradientStep, Recorded))
+        now = mapped(torch.clone, (obs, carry, env.state, env.t), Tensor)  # the program writes to it
+        steps = (torch.zeros(length),)  # a row for each call
+        obs_before, action, extras, reward, discount, next_obs, last, streams = self.loop(steps, *now)
+        obs, carry, env.state, env.t = now
+        over = last & (discount.reshape(*last.shape, -1) == 0).all(-1)
+        rollout = Transition(
+            *(obs_before, action, reward, discount, finite_where(next_obs, over), last, torch.ones_like(last), extras)
+        )
+        return rollout, streams, obs, carry
+
+
+def looped(policy: Policy, env: MovableEnv) -> Callable[..., Any]:
+    """Make one step of acting and of the environments a function that writes what follows over what it is given."""
+
+    def step(row: Any, obs: Obs, carry: Carry, state: Tensor, t: Tensor) -> tuple[Any, ...]:
+        action, after, extras = policy.act(obs, carry, True)
+        moved = env.move(state, t, action)
+        kept = map_obs(torch.clone, obs), mapped(torch.clone, (action, extras), Tensor)
+        follows = moved.obs, where_ended(after, moved.last, policy), moved.state, moved.t
+        for before, x in zip(tensors((obs, carry, state, t)), tensors(follows), strict=True):
+            before.copy_(x)
+        return kept[0], *kept[1], moved.reward, moved.discount, moved.next_obs, moved.last, moved.streams
+
+    return step

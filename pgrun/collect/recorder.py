@@ -111,6 +111,11 @@ def begun_anew(carry: Carry, step: Step, policy: Policy) -> Carry:
     """Put the initial carry where an episode ended, and after filler rows; what the policy says is lasting stays."""
     if not carry or bool((ended := step.last | ~step.valid).logical_not().all()):
         return carry
+    return where_ended(carry, ended, policy)
+
+
+def where_ended(carry: Carry, ended: Tensor, policy: Policy) -> Carry:
+    """Put the initial carry where an episode ended, [B] bool."""
     fresh, lasting = policy.initial_carry(len(ended)), getattr(policy, "lasting", ())
     return tuple(
         c if i in lasting else torch.where(ended.reshape(-1, *([1] * (c.dim() - 1))).to(c.device), f, c)

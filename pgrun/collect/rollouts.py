@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.collect.acting import ask, finish_rollout, never
+from pgrun.collect.acting import ask, finish, finish_rollout, never
 from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.compiled_steps import CompiledSteps
 from pgrun.collect.episode_stats import EpisodeStats
@@ -18,6 +18,7 @@ from pgrun.collect.recorder import Recorder
 from pgrun.config.ranges import Count
 from pgrun.data.policy import Policy
 from pgrun.data.types import Carry, Obs, Transition, VectorEnv, stepped
+from pgrun.errors import CantRecord
 
 log = logging.getLogger("pgrun")
 
@@ -72,6 +73,19 @@ class Rollouts:
             self.obs = env.reset(self.seed)
         if self.carry is None:
             self.carry = policy.initial_carry(env.num_envs)
+        if not len(recorder) and self.random_taken >= self.random_steps and self.compiled.loops(self.length):
+            if self.interrupted():
+                self.acting = False
+                return None
+            try:
+                rollout, streams, self.obs, self.carry = self.compiled.rollout(
+                    policy, self.obs, self.carry, self.length
+                )
+            except CantRecord as why:
+                self.compiled.give_up(why)
+            else:
+                self.acting = False
+                return finish(rollout, self.stats, streams, rollout.last)
         while len(recorder) < self.length:
             if self.interrupted():
                 self.acting = False

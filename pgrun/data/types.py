@@ -57,11 +57,16 @@ class Step(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """B copies of a world of tensors after a step, before those whose episode ended begin anew; fields as in `Step`."""
+    """B copies of a world of tensors after a step; fields as in `Step`.
+
+    In steady environments those whose episode ended have begun anew; in others `settle` has still to do that.
+    """
 
     state: Tensor  # [B, *S]
     t: Tensor  # [B] int64, steps of the episodes
     obs: Obs
+    next_obs: Obs
+    final: Tensor  # [B, *S], the states that the step led to
     reward: Tensor
     discount: Tensor
     last: Tensor
@@ -108,6 +113,7 @@ class MovableEnv(VectorEnv, Protocol):
 
     state: Tensor  # [B, *S]
     t: Tensor  # [B] int64, steps of the open episodes
+    steady: bool  # whether a step is the same operations whatever happens, the beginning of new episodes among them
 
     def move(self, state: Tensor, t: Tensor, action: Tensor) -> Moved:
         """Take one step from `state` and `t` with the actions [B, *A], and change nothing in the environment."""

@@ -158,4 +158,4 @@ def tensor_env(
     arguments = Arguments(kind, {**own, **kwargs}, label=f"env.kwargs: {id} on tensors", way="+env.kwargs.{}=…")
     world = arguments.call(kind, "can't be made")
     limit = gym.spec(id).max_episode_steps if limit is None else limit
-    return TensorEnv(world=world, num_envs=num_envs, max_episode_steps=limit, seed=seed)
+    return TensorEnv(world=world, num_envs=num_envs, max_episode_steps=limit, seed=seed, steady=True)

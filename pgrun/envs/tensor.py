@@ -74,6 +74,7 @@ class TensorEnv:
         num_envs: B, copies side by side.
         max_episode_steps: truncate episodes here; None never does.
         seed: of its own generator, until `reset` is given one.
+        steady: draw start states for all copies in each step, so that each step is the same operations.
 
     Raises:
         UserError: the world lacks a method, or returns from one what can't be taken: of `initial` here, of `observe`
@@ -83,8 +84,10 @@ class TensorEnv:
     ungrouped = ""  # a state can be had in any number of copies
     one_object = True
 
-    def __init__(self, *, world: World, num_envs: Count, max_episode_steps: Count | None, seed: int) -> None:
-        self.world, self.num_envs = world, num_envs
+    def __init__(
+        self, *, world: World, num_envs: Count, max_episode_steps: Count | None, seed: int, steady: bool = False
+    ) -> None:
+        self.world, self.num_envs, self.steady = world, num_envs, steady
         self.name = name_of(world)
         check_methods(world, World)
         self.seen = self.stepped = False  # whether what it first returned was found to be right
@@ -138,21 +141,31 @@ class TensorEnv:
                 self.stepped = True
             after, reward, terminated, streams = outcome
         t = t + 1
+        last = terminated | (t >= self.limit)
+        state, next_obs = after, self.observe(after)
+        obs = next_obs
+        if self.steady:
+            with failing(self.name, "initial"):
+                fresh = self.world.initial(self.num_envs, self.rng)
+            state = torch.where(last.reshape(-1, *[1] * (after.dim() - 1)), fresh, after)
+            t, obs = t.masked_fill(last, 0), self.observe(state)
         return Moved(
-            state=after,
+            state=state,
             t=t,
-            obs=self.observe(after),
+            obs=obs,
+            next_obs=next_obs,
+            final=after,
             reward=reward.to(torch.float32, copy=True),
             discount=(~terminated).float(),
-            last=terminated | (t >= self.limit),
+            last=last,
             streams={name: x.clone() for name, x in streams.items()},
         )
 
     def settle(self, moved: Moved) -> Step:
         """Go on from a step, and begin anew where an episode ended; see `MovableEnv.settle`."""
         state, t, observed, last = moved.state, moved.t, moved.obs, moved.last
-        self.final = last, state
-        if ended := int(last.sum()):
+        self.final = last, moved.final
+        if not self.steady and (ended := int(last.sum())):
             state = state.clone()
             with failing(self.name, "initial"):
                 state[last] = self.world.initial(ended, self.rng)
@@ -161,7 +174,7 @@ class TensorEnv:
         self.state, self.t = state, t
         return Step(
             obs=observed,
-            next_obs=moved.obs,
+            next_obs=moved.next_obs,
             reward=moved.reward,
             discount=moved.discount,
             last=last,

@@ -10,7 +10,6 @@ import torch
 from torch import fx
 
 from pgrun.compat.torch import while_loop
-from pgrun.errors import CantRecord
 from pgrun.optim.recording import Recording, Value, mapped
 
 aten = torch.ops.aten
@@ -44,24 +43,21 @@ def looped(recording: Recording, results: Sequence[Value], rows: Sequence[Value]
     Args:
         recording: of one call.
         results: the values that it returns, of which the graph returns n in a row, [n, ...].
-        rows: the inputs that are another row in each call. In the graph they have n rows, [n, ...].
+        rows: the inputs that are another row in each call. In the graph they have n rows, [n, ...], as draws have.
         n: calls.
-
-    Raises:
-        CantRecord: the function draws random numbers.
     """
-    if recording.draws:
-        raise CantRecord("it draws random numbers")
-    kept = [value for value in recording.places if value not in recording.written]
+    drawn = [value for value, *_ in recording.draws]
+    places = [*recording.places, *drawn]
+    kept = [value for value in places if value not in recording.written]
     made = fx.Graph()
-    nodes = {value: made.placeholder(f"input{i}") for i, value in enumerate(recording.places)}
+    nodes = {value: made.placeholder(f"input{i}") for i, value in enumerate(places)}
     start = made.call_function(aten.zeros.default, ([],), {"dtype": torch.int64})
     forms = [recording.forms[value] for value in results]
     empty = [made.call_function(aten.zeros.default, ([n, *like.size],), {"dtype": like.dtype}) for like in forms]
     carried = [start, *(nodes[value] for value in recording.written), *empty]
     root = torch.nn.Module()
     root.add_module("go_on", go_on(len(carried) + len(kept), n))
-    root.add_module("body", body(recording, kept, results, set(rows)))
+    root.add_module("body", body(recording, kept, results, {*rows, *drawn}))
     made_loop = while_loop(made, "go_on", "body", carried, [nodes[value] for value in kept])
     after = [made.call_function(getitem, (made_loop, i)) for i in range(1, len(carried))]
     for value, node in zip(recording.written, after, strict=False):

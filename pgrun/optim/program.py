@@ -28,9 +28,6 @@ class Program:
         recording: it is compiled if no library of it is kept yet.
         rows: the inputs of which each call of a loop has another row; without a loop there are none.
         n: calls in the loop; 0: one, without a loop.
-
-    Raises:
-        CantRecord: the loop's function draws random numbers.
     """
 
     def __init__(self, recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> None:
@@ -44,11 +41,15 @@ class Program:
         else:
             made = graph(recording, self.results)
         text = f"{n} calls, rows {sorted(rows)}\n{recording.text()}"
-        self._run = library(text, made, [*forms.values(), *(like for _, like in self.draws)])
+        drawn = [like.repeated(n) if n else like for _, like in self.draws]
+        self.n, self._run = n, library(text, made, [*forms.values(), *drawn])
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         """Run on tensors in the places of the recording's inputs; return those of its results that are no inputs."""
-        if self.draws:
+        if self.draws and self.n:
+            calls = [[drawn(draw, like) for draw, like in self.draws] for _ in range(self.n)]
+            inputs = [*inputs, *map(torch.stack, zip(*calls, strict=True))]
+        elif self.draws:
             inputs = [*inputs, *(drawn(draw, like) for draw, like in self.draws)]
         return self._run(inputs)
 
