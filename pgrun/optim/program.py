@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Program:
     def __init__(self, recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> None:
         given = set(recording.places)
         self.results = [value for value in unique(recording.result) if value not in given]
-        self.draws = [(draw, like) for _, draw, like in recording.draws]
+        self.draws = [drawer(draw) for _, draw, _ in recording.draws]
         forms = {value: Like.of(x) for value, x in zip(recording.places, recording.inputs, strict=True)}
         if n:
             forms |= {value: forms[value].repeated(n) for value in rows}
@@ -41,16 +41,16 @@ class Program:
         else:
             made = graph(recording, self.results)
         text = f"{n} calls, rows {sorted(rows)}\n{recording.text()}"
-        drawn = [like.repeated(n) if n else like for _, like in self.draws]
+        drawn = [like.repeated(n) if n else like for *_, like in recording.draws]
         self.n, self._run = n, library(text, made, [*forms.values(), *drawn])
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         """Run on tensors in the places of the recording's inputs; return those of its results that are no inputs."""
         if self.draws and self.n:
-            calls = [[drawn(draw, like) for draw, like in self.draws] for _ in range(self.n)]
+            calls = [[draw() for draw in self.draws] for _ in range(self.n)]
             inputs = [*inputs, *map(torch.stack, zip(*calls, strict=True))]
         elif self.draws:
-            inputs = [*inputs, *(drawn(draw, like) for draw, like in self.draws)]
+            inputs = [*inputs, *(draw() for draw in self.draws)]
         return self._run(inputs)
 
 
@@ -61,10 +61,18 @@ def unique(result: Any) -> list[Value]:
     return list(found)
 
 
-def drawn(draw: Draw, like: Like) -> Tensor:
-    """Make a random draw."""
-    result: Tensor = draw.name(*mapped(Like.empty, draw.args, Like), **mapped(Like.empty, draw.kwargs, Like))
-    return result
+def drawer(draw: Draw) -> Callable[[], Tensor]:
+    """Return a function that makes a random draw."""
+    if not any(isinstance(x, Like) for x in (*draw.args, *draw.kwargs.values())):
+        return partial(draw.name, *draw.args, **draw.kwargs)
+
+    def made() -> Tensor:
+        args = [x.empty() if isinstance(x, Like) else x for x in draw.args]
+        kwargs = {key: x.empty() if isinstance(x, Like) else x for key, x in draw.kwargs.items()}
+        result: Tensor = draw.name(*args, **kwargs)
+        return result
+
+    return made
 
 
 def library(text: str, made: fx.GraphModule, forms: Sequence[Like]) -> Callable[[list[Tensor]], list[Tensor]]:
