@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 
@@ -193,7 +194,7 @@ def draw_bars(ax: Axes, lines: list[list[str]], label: str) -> None:
     """Draw the IQM and interval of each line as a bar."""
     middle, low, high = np.array([line[3:6] for line in lines], dtype=float).T
     ax.bar(range(len(lines)), middle, yerr=[middle - low, high - middle], color=COLOURS[: len(lines)], width=0.6)
-    ax.set_xticks(range(len(lines)), [line[1].replace(" ", "\n", 1) for line in lines], fontsize=8)
+    ax.set_xticks(range(len(lines)), [fill(line[1], 12) for line in lines], fontsize=8)
     ax.set_ylim(0.0, 1.05)
     ax.set_ylabel(label)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pgrun.collect.recorder import where_ended
 from pgrun.data.policy import Policy
-from pgrun.data.types import Carry, MovableEnv, Moved, Obs, Step, Transition, VectorEnv, finite_where, map_obs, settled
+from pgrun.data.stepping import finite_where, settled
+from pgrun.data.types import Carry, MovableEnv, Moved, Obs, Step, Transition, VectorEnv, map_obs
 from pgrun.errors import CantRecord
 from pgrun.optim.compiled import Recorded, RecordedLoop
 from pgrun.optim.gradient_step import GradientStep

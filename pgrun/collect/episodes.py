@@ -15,7 +15,8 @@ from pgrun.collect.recorder import Recorder
 from pgrun.collect.rollouts import log
 from pgrun.config.ranges import Count
 from pgrun.data.policy import Policy
-from pgrun.data.types import Obs, Transition, VectorEnv, stepped
+from pgrun.data.stepping import stepped
+from pgrun.data.types import Obs, Transition, VectorEnv
 from pgrun.errors import UserError
 
 

@@ -17,7 +17,8 @@ from pgrun.collect.random_actions import legal, random_actions
 from pgrun.collect.recorder import Recorder
 from pgrun.config.ranges import Count
 from pgrun.data.policy import Policy
-from pgrun.data.types import Carry, Obs, Transition, VectorEnv, stepped
+from pgrun.data.stepping import stepped
+from pgrun.data.types import Carry, Obs, Transition, VectorEnv
 from pgrun.errors import CantRecord
 
 log = logging.getLogger("pgrun")

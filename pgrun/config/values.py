@@ -122,7 +122,7 @@ def check_keys(path: str, node: DictConfig, taken: Signature, used: set[str]) ->
             continue
         setting = settings.get(name)
         if setting is not None:
-            check_value(key, node[name], setting.type, used)
+            check_value(read_from(node, name) or key, node[name], setting.type, used)
         elif not taken.open and (makes(node) or key not in used):  # whoever else reads it: here it would fail
             raise WrongSetting(key, unknown(key, path, settings, taken))
     for name, setting in settings.items():
@@ -130,6 +130,13 @@ def check_keys(path: str, node: DictConfig, taken: Signature, used: set[str]) ->
             key = f"{path}.{name}" if path else name
             text = f"{key} is missing: {short(taken.owner)} needs it; {advice(key, setting.type)}"
             raise WrongSetting(key, text, lacked_by=path)
+
+
+def read_from(node: DictConfig, name: str) -> str:
+    """Return the key that a setting has its value from, as `lr` of `${lr}`; "" where it has one of its own."""
+    text = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[call-overload, index]
+    found = re.fullmatch(r"\$\{([\w.]+)\}", text) if isinstance(text, str) else None
+    return found[1] if found else ""
 
 
 def check_value(key: str, value: Any, type_: Any, used: set[str]) -> None:

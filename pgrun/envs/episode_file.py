@@ -32,7 +32,8 @@ from torch import Tensor
 
 from pgrun.core.importance import final_steps, steps
 from pgrun.data.hybrid import Hybrid
-from pgrun.data.types import Transition, finite_where, map_obs, map_transition
+from pgrun.data.stepping import finite_where
+from pgrun.data.types import Transition, map_obs, map_transition
 from pgrun.envs.array_file import read_arrays
 from pgrun.envs.codecs import HUGE, observation_codec
 from pgrun.envs.csv_file import CsvFile

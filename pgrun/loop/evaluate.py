@@ -15,7 +15,8 @@ from pgrun.algos.parts.base import Algorithm
 from pgrun.collect.acting import Bound, ask, never
 from pgrun.collect.finite import check_step
 from pgrun.collect.recorder import begun_anew
-from pgrun.data.types import WRAPPED, Obs, Step, VectorEnv, stepped
+from pgrun.data.stepping import stepped
+from pgrun.data.types import WRAPPED, Obs, Step, VectorEnv
 from pgrun.system.randomness import own_randomness
 
 

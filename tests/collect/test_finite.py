@@ -8,7 +8,8 @@ from recipes import SAMPLED, demonstrations, recipe, sampled
 from running import parts
 
 from pgrun.collect.finite import check_observations, check_step
-from pgrun.data.types import Step, Transition, finite_where, stepped
+from pgrun.data.stepping import finite_where, stepped
+from pgrun.data.types import Step, Transition
 from pgrun.envs.episode_file import load
 from pgrun.errors import Diverged, EnvNotFinite, UserError
 from pgrun.loop.evaluate import evaluate

@@ -24,7 +24,7 @@ REFUSALS = [
     (["seed=abc"], ["seed=abc", "whole number"]),
     (["network.hidden=64"], ["list", "[64]"]),
     (["algo.gamma=high"], ["algo.gamma=high", "a number"]),
-    (["compile=maybe"], ["true or false"]),
+    (["compile=maybe"], ["choose one of", "true", "false", "auto"]),
     (["total_steps=1.5"], ["whole number"]),
     (["algo.gamma=1.5"], ["algo.gamma=1.5", "from 0 to 1"]),
     (["total_steps=-3"], ["total_steps=-3", "at least 1"]),

@@ -12,7 +12,8 @@ import torch
 from omegaconf import DictConfig
 
 from pgrun.collect.random_actions import legal, random_actions
-from pgrun.data.types import VectorEnv, stepped
+from pgrun.data.stepping import stepped
+from pgrun.data.types import VectorEnv
 from pgrun.loop.train import Clock
 from pgrun.run.build import Parts
 from pgrun.run.profiling.products import Products, finish
