@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pgrun.compat.torch import compiler_cache, renamed_code
 from pgrun.errors import CantRecord, UserError
-from pgrun.optim.program import Program
+from pgrun.optim.program import Program, libraries
 from pgrun.optim.recording import Recording, Value, mapped, record, tensors
 from pgrun.optim.surroundings import Place, Surroundings, values
 
@@ -238,7 +238,8 @@ class Compiled:
 
 
 def check_compiler() -> None:
-    """Raise UserError where the C++ compiler that torch's compiler needs is missing."""
+    """Raise UserError where the C++ compiler that torch's compiler needs is missing, or compiled code can't be kept."""
+    libraries()
     name = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
     if shutil.which(name) is None:
         more = "install it, name another program in the variable CXX, or drop compile"

@@ -83,7 +83,8 @@ def library(text: str, made: fx.GraphModule, forms: Sequence[Like]) -> Callable[
         made: the graph.
         forms: of its inputs.
     """
-    key = hashlib.blake2b("\n".join([*this_machine(), text]).encode(), digest_size=16).hexdigest()
+    decides = "\n".join([*this_machine(), f"{torch.get_num_threads()} threads", text])
+    key = hashlib.blake2b(decides.encode(), digest_size=16).hexdigest()
 
     def make(path: Path) -> None:
         with torch.no_grad(), warnings.catch_warnings():
@@ -100,10 +101,10 @@ def libraries() -> Artifacts:
 
 @cache
 def this_machine() -> tuple[str, ...]:
-    """List what decides a library beside its recording: torch, processor, threads, compiler."""
+    """List what decides a library beside its recording and torch's threads: torch, processor, compiler."""
     compiler = shutil.which(os.environ.get("CXX", "g++")) or ""
     when = str(os.stat(compiler).st_mtime_ns) if compiler else ""
     return (
         *("2", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
-        *(str(torch.get_num_threads()), os.path.realpath(compiler), when),
+        *(os.path.realpath(compiler), when),
     )

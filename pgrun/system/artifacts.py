@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -112,9 +113,11 @@ class Artifacts:
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Delete all files."""
+        """Delete all files, and what processes that were killed left."""
         for path in self.files():
             path.unlink(missing_ok=True)
+        for left in self.folder.glob("making-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def digest(path: Path) -> str:
