@@ -26,6 +26,7 @@ _number = itertools.count()  # of the functions that are compiled
 
 
 MOST = 8  # programs of one function
+FORMS = 3  # forms of one function's arguments
 
 
 class Recorded:
@@ -41,7 +42,7 @@ class Recorded:
         passed: types whose objects hold nothing that it reads.
 
     Raises:
-        CantRecord: what the function does depends on numbers in a tensor, or on ones that keep changing.
+        CantRecord: what the function does depends on numbers in a tensor, or on numbers or sizes that keep changing.
         UserError: the compiled code could not be built or loaded.
     """
 
@@ -59,6 +60,8 @@ class Recorded:
             if len(set(map(id, leaves))) < len(leaves):  # one tensor in two places
                 form = form, tuple(same(leaves))
             plan = self.plans.get(form)
+            if plan is None and len(self.plans) == FORMS:
+                raise CantRecord("the sizes of what it is given keep changing")
             if plan is None or not plan.holds():
                 begin = time.perf_counter()
                 plan = self.plans[form] = self.plan(args, leaves)

@@ -127,17 +127,17 @@ class RecordedStep:
 
 
 class TracedStep:
-    """A gradient step on a GPU, traced by torch's compiler; see `Compiled`."""
+    """A gradient step as torch's compiler traces it: on a GPU, or of unlike sizes; see `Compiled`."""
 
     loops = False
 
-    def __init__(self, of: Step) -> None:
-        self.of = of
+    def __init__(self, of: Step, before: float = 0.0) -> None:
+        self.of, self.before = of, before
 
     @property
     def seconds(self) -> float:
-        """Seconds that compiling has taken."""
-        return sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
+        """Seconds that compiling has taken, with those of another way before."""
+        return self.before + sum(x.seconds for x in vars(self).values() if isinstance(x, Compiled))
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Map a call's arguments to the loss's; see `CompiledStep`."""

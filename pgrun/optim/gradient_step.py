@@ -130,10 +130,10 @@ class GradientStep:
         return self.metrics | more
 
     def give_up(self, why: CantRecord) -> None:
-        """Go on without compiling."""
+        """Go on with what torch's compiler traces, which takes it as far as it can."""
         name = self.norm_key.removeprefix("gradient/norm").replace("_", " of ")
-        log.warning("compile=true: the gradient step%s runs as it is, not compiled: %s", name, why)
-        self.compile = False
+        log.info("compile=true: the gradient step%s is traced, not recorded: %s", name, why)
+        self.compiled = TracedStep(self, self.compiled.seconds)
 
     def take(self, *args: Any) -> Tensor:
         """Take the step, compiled if it can be; return the gradient's norm before the clip, as `clip` does."""

@@ -91,6 +91,20 @@ def test_the_recorded_step_is_the_eager_one(interpreted):
     assert len(interpreted) == 1
 
 
+def test_a_step_on_other_sizes_each_time_is_traced(interpreted, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
+    sgd = functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0)
+    eager, compiled = Net().step(sgd), Net().step(sgd, compile=True)
+    for n in (8, 7, 6, 5, 4):
+        x, y = (part[:n] for part in data(n))
+        eager(x, y)
+        compiled(x, y)
+        assert isinstance(compiled.compiled, TracedStep) == (n < 6)
+    assert_close(compiled.theta, eager.theta, rtol=1e-4, atol=1e-6)
+    assert len(interpreted) == 3
+    assert compiled.compile_seconds > compiled.compiled.before > 0.0
+
+
 def test_the_traced_step_is_the_eager_one(monkeypatch):
     """The functions that torch's compiler traces for GPUs, run without it."""
     monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
