@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -40,8 +41,10 @@ class CompiledStep(Protocol):
         The gradient is stored nowhere.
         """
 
-    def steps(self, samples: Minibatches, *args: Any) -> Metrics:
-        """Take a step on each minibatch; return the means of their metrics."""
+    def steps(
+        self, rates: Sequence[tuple[Tensor, ...]], index: Tensor, samples: Minibatches, *args: Any
+    ) -> tuple[Tensor, Metrics]:
+        """Take a step on each minibatch, with its rates and its index; return what `step` returns of each, [n]."""
 
 
 def move(of: Step, pieces: Pieces, gradients: list[Tensor], rates: tuple[Tensor, ...]) -> Tensor:
@@ -93,14 +96,13 @@ class RecordedStep:
         """Seconds that compiling has taken."""
         return sum(x.seconds for x in (self.prepare, self.gradient, self.step, self.loop))
 
-    def steps(self, samples: Minibatches, *args: Any) -> Metrics:
+    def steps(
+        self, rates: Sequence[tuple[Tensor, ...]], index: Tensor, samples: Minibatches, *args: Any
+    ) -> tuple[Tensor, Metrics]:
         """Take a step on each minibatch in one program; see `CompiledStep`."""
-        optimizer = self.of.optimizer
-        assert isinstance(optimizer, Optimizer)
-        index = samples.index()
-        rates = tuple(map(torch.stack, zip(*(optimizer.rates() for _ in range(len(samples))), strict=True)))
-        norm, metrics = self.loop((rates, index), samples.entire, samples.pick, samples.whole, *args)
-        return {key: x.mean() for key, x in {**metrics, self.of.norm_key: norm}.items()}
+        row = tuple(map(torch.stack, zip(*rates, strict=True))), index
+        done: tuple[Tensor, Metrics] = self.loop(row, samples.entire, samples.pick, samples.whole, *args)
+        return done
 
     def _step_on_part(
         self, row: Any, entire: bool, pick: Pick, whole: Transition, *args: Any
@@ -149,7 +151,9 @@ class TracedStep:
         found: tuple[Tensor, Metrics] = self._gradient([p.detach() for p in self.of.parameters], *args)
         return found
 
-    def steps(self, samples: Minibatches, *args: Any) -> Metrics:
+    def steps(
+        self, rates: Sequence[tuple[Tensor, ...]], index: Tensor, samples: Minibatches, *args: Any
+    ) -> tuple[Tensor, Metrics]:
         """Take a step on each minibatch; see `CompiledStep`."""
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,11 +121,7 @@ class GradientStep:
     def __call__(self, *args: Any) -> dict[str, Tensor]:
         """Take the step; return the loss's metrics and the gradient's norm before the clip."""
         more = {} if self.watch is None else self.watch(self, *self.prepared(*args))
-        try:
-            norm = self.take(*args)
-        except CantRecord as why:
-            self.give_up(why)
-            norm = self.take(*args)
+        norm = self.take(*args)
         self.metrics[self.norm_key] = norm if self.learners == 1 else norm.mean()
         return self.metrics | more
 
@@ -135,12 +131,20 @@ class GradientStep:
         log.info("compile=true: the gradient step%s is traced, not recorded: %s", name, why)
         self.compiled = TracedStep(self, self.compiled.seconds)
 
+    def run(self, name: str, *args: Any) -> Any:
+        """Call one of the compiled functions; where it can't be recorded, the traced one with the same arguments."""
+        try:
+            return getattr(self.compiled, name)(*args)
+        except CantRecord as why:
+            self.give_up(why)
+            return getattr(self.compiled, name)(*args)
+
     def take(self, *args: Any) -> Tensor:
         """Take the step, compiled if it can be; return the gradient's norm before the clip, as `clip` does."""
         if self.compile and self.exchange is None and self.learners == 1 and self.by_number:
             assert isinstance(self.optimizer, Optimizer)
-            norm, self.metrics = self.compiled.step(self.optimizer.rates(), *args)
-            return norm
+            norm, self.metrics = self.run("step", self.optimizer.rates(), *args)
+            return cast(Tensor, norm)
         args = self.prepared(*args)
         self.metrics = self.differentiate(*args)
         return self.descend(*args) if self.exchange is None else self.exchange.step(self, *args)
@@ -149,10 +153,15 @@ class GradientStep:
         """Take a step on each minibatch, with the same other arguments; return the means of what the steps return."""
         alone = self.watch is None and self.exchange is None and self.learners == 1
         if self.compile and alone and self.by_number and samples.even and self.compiled.loops:
+            assert isinstance(self.optimizer, Optimizer)
+            index, rates = samples.index(), [self.optimizer.rates() for _ in range(len(samples))]
             try:
-                return self.compiled.steps(samples, *args)
+                norms, found = self.compiled.steps(rates, index, samples, *args)
+                return {key: x.mean() for key, x in {**found, self.norm_key: norms}.items()}
             except CantRecord as why:
                 self.give_up(why)
+            done = [self.run("step", of, samples.part(i), *args) for of, i in zip(rates, index, strict=True)]
+            return mean_metrics([{**metrics, self.norm_key: norm} for norm, metrics in done])
         return mean_metrics([self(sample, *args) for sample in samples])
 
     def separate(self, parameters: Iterable[nn.Parameter], lr: float | str) -> None:
@@ -178,7 +187,7 @@ class GradientStep:
         if self.prepare_args is None:
             return args
         if self.compile:
-            prepared: tuple[Any, ...] = self.compiled.prepare(*args)
+            prepared: tuple[Any, ...] = self.run("prepare", *args)
             return prepared
         with torch.no_grad():
             return self.prepare_args(*args)
@@ -188,7 +197,7 @@ class GradientStep:
         grad = self.theta.grad
         assert grad is not None
         if self.compile:
-            gradient, metrics = self.compiled.gradient(*args)
+            gradient, metrics = self.run("gradient", *args)
             grad.copy_(gradient)
         else:
             grad.zero_()

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from pgrun.optim.compiled_step import TracedStep
 from pgrun.optim.gradient_step import GradientStep
-from pgrun.optim.rules import SGD
+from pgrun.optim.rules import SGD, Adam
 from pgrun.optim.vectors import flatten_parameters
 
 
@@ -93,14 +93,16 @@ def test_the_recorded_step_is_the_eager_one(interpreted):
 
 def test_a_step_on_other_sizes_each_time_is_traced(interpreted, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
-    sgd = functools.partial(SGD, lr=0.1, schedule="constant", momentum=0.0)
-    eager, compiled = Net().step(sgd), Net().step(sgd, compile=True)
+    settings = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+    adam = functools.partial(Adam, lr=0.1, schedule="constant", **settings)
+    eager, compiled = Net().step(adam), Net().step(adam, compile=True)
     for n in (8, 7, 6, 5, 4):
         x, y = (part[:n] for part in data(n))
         eager(x, y)
         compiled(x, y)
         assert isinstance(compiled.compiled, TracedStep) == (n < 6)
     assert_close(compiled.theta, eager.theta, rtol=1e-4, atol=1e-6)
+    assert compiled.optimizer.state["t"] == 5  # the step that couldn't be recorded counts once
     assert len(interpreted) == 3
     assert compiled.compile_seconds > compiled.compiled.before > 0.0
 

@@ -7,6 +7,7 @@ import torch
 from running import parts
 from torch.testing import assert_close
 
+from pgrun.errors import CantRecord
 from pgrun.optim.compiled import RecordedLoop
 
 
@@ -78,3 +79,17 @@ def test_all_epochs_in_one_program_are_the_eager_ones(interpreted, more):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
 def test_compiled_epochs_are_the_eager_ones():
     assert_close(moved("compile=true")[0], moved()[0], rtol=1e-3, atol=1e-5)
+
+
+def test_epochs_that_cant_be_recorded_go_on_one_by_one(interpreted, monkeypatch):
+    """With the draws and rates that were made for the program."""
+    one, _, state = moved("algo.minibatch=16")
+    monkeypatch.setattr(RecordedLoop, "plan", refuse)
+    monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
+    two, _, drawn = moved("algo.minibatch=16", "compile=true")
+    assert_close(two, one, rtol=1e-4, atol=1e-6)
+    assert torch.equal(state, drawn)
+
+
+def refuse(self, args, leaves):
+    raise CantRecord("a test")
