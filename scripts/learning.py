@@ -25,9 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runs import ROOT, execute, interval, iqm, result, train
+from runs import ROOT, code_commit, execute, interval, iqm, result, train
 
 RESULTS = ROOT / "scripts" / "results" / "learning.csv"
+FIELDS = (
+    *("row", "algo", "env", "steps", "seeds", "first", "iqm", "low", "high", "worst", "floor"),
+    *("steps_per_second", "commit", "command"),
+)
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,18 @@ def run(folder: Path, row: Row, seed: int) -> None:
         if made.returncode:
             print(f"{row.name}: {made.stderr.strip()}", flush=True)
             return
+    begun = here / f"s{seed}.commit"
+    if not begun.exists():
+        here.mkdir(parents=True, exist_ok=True)
+        begun.write_text(code_commit())
     if said := train(here / f"s{seed}", [*row.command.split(), f"seed={seed}"]):
         print(f"{row.name} seed {seed}: {said}", flush=True)
+
+
+def commit_of(folder: Path, row: Row) -> str:
+    """Name the commits that a row's seeds were begun on."""
+    files = [folder / row.name / f"s{seed}.commit" for seed in row.numbers]
+    return " ".join(sorted({file.read_text() for file in files if file.exists()}))
 
 
 def summarise(folder: Path) -> int:
@@ -226,13 +240,14 @@ def summarise(folder: Path) -> int:
                 "worst": round(float(means.min()), 1),
                 "floor": row.floor,
                 "steps_per_second": round(float(np.median(rates))),
+                "commit": commit_of(folder, row),
                 "command": row.command,
             }
         )
     if table:
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
     for line in table:
@@ -248,19 +263,29 @@ def read() -> list[dict[str, Any]]:
     if not RESULTS.exists():
         return []
     with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return [{"commit": "", **line} for line in csv.DictReader(file)]
 
 
 def table() -> str:
     """Write the table of docs/results.md, from the CSV (scripts/pages.py puts it there)."""
-    lines = ["| row | steps | seeds | IQM [interval] | worst | command |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| row | steps | seeds | IQM [interval] | worst | commit | command |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for line in read():
-        steps, first, last = (int(line["steps"]), int(line["first"]), int(line["first"]) + int(line["seeds"]) - 1)
+        steps = int(line["steps"])
         shown = f"{steps // 1_000_000}M" if steps % 1_000_000 == 0 else f"{steps // 1_000}k"
-        seeds = f"{first}–{last}" if last > first else f"{first}"
         figures = f"{line['iqm']} [{line['low']}, {line['high']}] | {line['worst']}"
-        lines.append(f"| {line['row']} | {shown} | {seeds} | {figures} | `{line['command']}` |")
+        lines.append(
+            f"| {line['row']} | {shown} | {seeds_of(line)} | {figures} | {line['commit']} | `{line['command']}` |"
+        )
     return "\n".join(lines)
+
+
+def seeds_of(line: dict[str, Any]) -> str:
+    """Name a line's seeds."""
+    first, last = int(line["first"]), int(line["first"]) + int(line["seeds"]) - 1
+    return f"{first}–{last}" if last > first else f"{first}"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import learning
 import options
 import solved
 import versus
+import worst_seeds
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -42,6 +43,7 @@ class Part:
 
 PARTS = {
     "learning": Part("results.md", learning.table),
+    "worst": Part("results.md", worst_seeds.table),
     "versus": Part("results.md", versus.table),
     "solved": Part("speed.md", solved.table),
     "combinations": Part("estimators.md", combinations.page, quick=False),

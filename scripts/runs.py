@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import bootstrap, trim_mean
 
 ROOT = Path(__file__).resolve().parent.parent
+CODE = ("pgrun", "configs", "hydra_plugins")  # a commit that changes none of these changes no figure
 
 
 def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -22,6 +23,15 @@ def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str
     words = [sys.executable, *(["-m", "pgrun"] if command[0] == "pgrun" else []), *command[1:]]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(words, capture_output=True, text=True, env=env, cwd=folder)
+
+
+def code_commit() -> str:
+    """Name the last commit that changed the code; with a + if the code is changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words, "--", *CODE], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+    return git("log", "-1", "--format=%h") + "+" * bool(git("status", "--porcelain"))
 
 
 def result(place: Path) -> dict[str, Any] | None:

@@ -17,7 +17,6 @@ import csv
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,12 +27,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from runs import ROOT, execute
+from runs import ROOT, code_commit, execute
 
 from pgrun.system.machine import cpu_model
 
 RESULTS = ROOT / "scripts" / "results" / "solved.csv"
-CODE = ("pgrun", "configs", "hydra_plugins")  # a commit that changes none of these changes no time
 FIRST = 1000  # the first seed: recipes are chosen on others
 FIELDS = (
     *("row", "threshold", "seed", "solved", "wall_seconds", "prompt_seconds", "train_seconds", "env_steps"),
@@ -152,15 +150,6 @@ def evaluations(place: Path) -> list[tuple[float, float]]:
     events = EventAccumulator(str(place), size_guidance={"scalars": 0})
     events.Reload()
     return [(point.wall_time, point.value) for point in events.Scalars("eval/return")]
-
-
-def code_commit() -> str:
-    """Name the last commit that changed the code; with a + if the code is changed since."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words, "--", *CODE], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-
-    return git("log", "-1", "--format=%h") + "+" * bool(git("status", "--porcelain"))
 
 
 def said(line: Line) -> str:
