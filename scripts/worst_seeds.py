@@ -31,7 +31,12 @@ KNOWN = {
     "lqr": (-2.64, -1.57),  # here 0 is doing nothing
 }
 HOLDS = 0.9  # of its IQM's score, from which a worst seed counts as near it
-WHY = {  # rows whose worst seed is far below: what is known of it
+WHY = {  # of rows whose worst seed falls far below
+    "sac-pendulum_pomdp": "sees no velocities and has no memory",
+    "dqn-lstm-cartpole_pomdp": "cause not known",
+    "offpolicy_pg-cartpole": "forgets while its replay holds successes alone, see below",
+    "acer-cartpole": "the same, or a plateau near 105",
+    "ppo-state-halfcheetah": "a recipe that was made for one σ for all states",
 }
 
 
