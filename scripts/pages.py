@@ -18,7 +18,7 @@ import combinations
 import config_page
 import doctor_page
 import learning
-import mujoco
+import mujoco_table
 import options
 import solved
 import versus
@@ -45,7 +45,7 @@ class Part:
 PARTS = {
     "learning": Part("results.md", learning.table),
     "worst": Part("results.md", worst_seeds.table),
-    "mujoco": Part("results.md", mujoco.table),
+    "mujoco": Part("results.md", mujoco_table.table),
     "versus": Part("results.md", versus.table),
     "solved": Part("speed.md", solved.table),
     "combinations": Part("estimators.md", combinations.page, quick=False),
