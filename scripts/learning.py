@@ -156,7 +156,7 @@ ROWS = [
         )
         for std in ("global", "state")
     ),
-    Row("a3c", "cartpole", 500_000, 475, first=1000),
+    Row("a3c", "cartpole", 500_000, 475, first=1010),
     Row("dppo", "cartpole", 200_000, 475),
     *(
         Row(algo, env, 200_000, None, first=5)
