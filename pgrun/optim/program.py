@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, fx
 
 from pgrun.compat.torch import compile_library, load_library
+from pgrun.optim.draws import drawer, repeated
 from pgrun.optim.graphs import graph, looped
-from pgrun.optim.recording import Draw, Like, Recording, Value, mapped
+from pgrun.optim.recording import Like, Recording, Value, mapped
 from pgrun.system.artifacts import Artifacts, libraries_folder
 from pgrun.system.machine import cpu_model
 
@@ -33,7 +34,8 @@ class Program:
     def __init__(self, recording: Recording, rows: Sequence[Value] = (), n: int = 0) -> None:
         given = set(recording.places)
         self.results = [value for value in unique(recording.result) if value not in given]
-        self.draws = [drawer(draw) for _, draw, _ in recording.draws]
+        draws = [(draw, like) for _, draw, like in recording.draws]
+        self.draw = (repeated(draws, n) if n else drawer(draws)) if draws else None
         forms = {value: Like.of(x) for value, x in zip(recording.places, recording.inputs, strict=True)}
         if n:
             forms |= {value: forms[value].repeated(n) for value in rows}
@@ -42,15 +44,12 @@ class Program:
             made = graph(recording, self.results)
         text = f"{n} calls, rows {sorted(rows)}\n{recording.text()}"
         drawn = [like.repeated(n) if n else like for *_, like in recording.draws]
-        self.n, self._run = n, library(text, made, [*forms.values(), *drawn])
+        self._run = library(text, made, [*forms.values(), *drawn])
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         """Run on tensors in the places of the recording's inputs; return those of its results that are no inputs."""
-        if self.draws and self.n:
-            calls = [[draw() for draw in self.draws] for _ in range(self.n)]
-            inputs = [*inputs, *map(torch.stack, zip(*calls, strict=True))]
-        elif self.draws:
-            inputs = [*inputs, *(draw() for draw in self.draws)]
+        if self.draw is not None:
+            inputs = [*inputs, *self.draw()]
         return self._run(inputs)
 
 
@@ -59,20 +58,6 @@ def unique(result: Any) -> list[Value]:
     found: dict[Value, None] = {}
     mapped(lambda value: found.setdefault(value), result, Value)
     return list(found)
-
-
-def drawer(draw: Draw) -> Callable[[], Tensor]:
-    """Return a function that makes a random draw."""
-    if not any(isinstance(x, Like) for x in (*draw.args, *draw.kwargs.values())):
-        return partial(draw.name, *draw.args, **draw.kwargs)
-
-    def made() -> Tensor:
-        args = [x.empty() if isinstance(x, Like) else x for x in draw.args]
-        kwargs = {key: x.empty() if isinstance(x, Like) else x for key, x in draw.kwargs.items()}
-        result: Tensor = draw.name(*args, **kwargs)
-        return result
-
-    return made
 
 
 def library(text: str, made: fx.GraphModule, forms: Sequence[Like]) -> Callable[[list[Tensor]], list[Tensor]]:
