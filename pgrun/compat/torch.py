@@ -82,18 +82,23 @@ def compile_library(graph: torch.fx.GraphModule, inputs: tuple[Tensor, ...], pat
     aot_compile(graph, fake, options=options)
 
 
-def while_loop(graph: torch.fx.Graph, go_on: str, body: str, carried: Any, more: Any) -> torch.fx.Node:
-    """Add a loop to a graph: `body` maps carried values and `more` to the next carried ones while `go_on` is true.
+def while_loop(
+    graph: torch.fx.Graph, go_on: str, body: str, carried: torch.fx.Node, more: Any, written: Sequence[int]
+) -> torch.fx.Node:
+    """Add a loop to a graph: `body` maps a carried value and `more` to the next carried one while `go_on` is true.
 
     Args:
         graph: of a module that has the graphs of both under these names.
         go_on: returns a 0-dim bool.
-        body: returns a tuple. It writes to no input.
-        carried: nodes of tensors.
-        more: nodes of tensors that stay.
+        body: returns a tuple of one.
+        carried: node of a tensor that isn't written to.
+        more: nodes of tensors.
+        written: the places in `more` of those that `body` writes to.
     """
     functions = graph.get_attr(go_on), graph.get_attr(body)
-    return graph.call_function(torch.ops.higher_order.while_loop, (*functions, tuple(carried), tuple(more)))
+    places = ",".join(str(1 + i) for i in written)
+    args = (*functions, (carried,), tuple(more))
+    return graph.call_function(torch.ops.higher_order.while_loop, args, {"mutated_arg_indices": places})
 
 
 def load_library(path: str) -> Callable[[list[Tensor]], list[Tensor]]:

@@ -50,7 +50,7 @@ class Program:
         """Run on tensors in the places of the recording's inputs; return those of its results that are no inputs."""
         if self.draw is not None:
             inputs = [*inputs, *self.draw()]
-        return self._run(inputs)
+        return self._run(inputs)[: len(self.results)]
 
 
 def unique(result: Any) -> list[Value]:
@@ -90,6 +90,6 @@ def this_machine() -> tuple[str, ...]:
     compiler = shutil.which(os.environ.get("CXX", "g++")) or ""
     when = str(os.stat(compiler).st_mtime_ns) if compiler else ""
     return (
-        *("2", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
+        *("4", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
         *(os.path.realpath(compiler), when),
     )
