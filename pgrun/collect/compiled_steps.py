@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgrun.collect.recorder import where_ended
+from pgrun.compat.torch import compiles_loops
 from pgrun.data.policy import Policy
 from pgrun.data.stepping import finite_where, settled
 from pgrun.data.types import Carry, MovableEnv, Moved, Obs, Step, Transition, VectorEnv, map_obs
@@ -44,7 +45,7 @@ class CompiledSteps:
 
     def loops(self, length: int) -> bool:
         """Tell whether a rollout of so many steps can be one program."""
-        return self.able and self.env.steady and length > 1
+        return self.able and self.env.steady and length > 1 and compiles_loops()
 
     def give_up(self, why: CantRecord) -> None:
         """Go on without compiling."""

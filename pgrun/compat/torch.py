@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from inspect import signature
 from types import FunctionType
 from typing import Any
 
@@ -26,6 +28,7 @@ __all__ = [
     "backward",
     "compile_library",
     "compiler_cache",
+    "compiles_loops",
     "flops_of",
     "fused_adam",
     "fused_adamw",
@@ -80,6 +83,12 @@ def compile_library(graph: torch.fx.GraphModule, inputs: tuple[Tensor, ...], pat
     # tanh by exp, to 1e-7: torch's own takes half of a small network's time
     options = {"aot_inductor.output_path": path, "size_asserts": False, "cpp.use_decompose_tanh": True}
     aot_compile(graph, fake, options=options)
+
+
+@cache
+def compiles_loops() -> bool:
+    """Tell whether this version of torch can compile a loop whose body writes to tensors."""
+    return "mutated_arg_indices" in signature(type(torch.ops.higher_order.while_loop).__call__).parameters
 
 
 def while_loop(

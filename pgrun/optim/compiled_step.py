@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pgrun.compat.torch import compiles_loops
 from pgrun.data.minibatches import Minibatches, Pick
 from pgrun.data.types import Transition
 from pgrun.optim.compiled import Compiled, Recorded, RecordedLoop
@@ -77,10 +78,8 @@ def pieces_of(of: Step) -> Pieces:
 class RecordedStep:
     """A gradient step on the CPU, recorded as it runs; see `Recorded`."""
 
-    loops = True
-
     def __init__(self, of: Step) -> None:
-        self.of = of
+        self.of, self.loops = of, compiles_loops()
         passed = (type(of), Recorded)
         roots = (of.owner, of.loss, of.prepare_args)
         self.prepare = Recorded(self._prepare, roots, passed)

@@ -19,6 +19,7 @@ from pgrun.errors import UserError, WrongSpace
 from pgrun.nn.encoders import Network
 from pgrun.nn.heads import check_gaussian
 from pgrun.nn.modes import mixes_rows, named, two_modes
+from pgrun.optim.compiled import Recorded
 from pgrun.optim.gradient_step import GradientStep, Loss
 from pgrun.optim.rules import Fisher
 
@@ -136,7 +137,7 @@ class Algorithm(Coefficients):
     def replica(self, device: str | torch.device) -> Self:
         """Copy the algorithm to another device, to act there; the copy can't learn."""
         bare = copy.copy(self)
-        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep)}
+        bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep | Recorded)}
         twin = copy.deepcopy(bare)
         twin.place(device)
         return twin

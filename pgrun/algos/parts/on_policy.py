@@ -21,7 +21,9 @@ from pgrun.nn import ActorCritic
 from pgrun.nn.distributions import Distribution
 from pgrun.nn.normalize import RewardScale
 from pgrun.nn.precision import in_full
+from pgrun.optim.compiled import Recorded
 from pgrun.optim.gradient_step import GradientStep, Loss
+from pgrun.optim.perhaps import PerhapsRecorded
 
 
 class OnPolicy(StochasticPolicy):
@@ -77,6 +79,11 @@ class OnPolicy(StochasticPolicy):
             raise UserError("compile=true can't unroll a network with a memory; use compile=false")
         self.reward_scale = RewardScale(self.gamma) if normalize_reward else None
         self.settle()
+        even = not (whole_episodes or baseline.needs_scores)  # the same operations for each rollout
+        recorded = self.compile_steps and even and self.device.type == "cpu"
+        self.compiled_estimates = (
+            PerhapsRecorded(self.estimates, (self,), (GradientStep, Recorded)) if recorded else None
+        )
 
     @property
     def note(self) -> str:
@@ -181,6 +188,12 @@ class OnPolicy(StochasticPolicy):
             and `pi` (log π_old(a_t|s_t) and π_old's parameters). With a baseline per parameter also `correction` [P].
         """
         batch = self.scaled(batch)
+        return batch._replace(
+            next_obs=batch.obs, extras={**batch.extras, **(self.compiled_estimates or self.estimates)(batch)}
+        )
+
+    def estimates(self, batch: Transition) -> dict[str, Tensor]:
+        """Compute the new extras that `estimate` returns, of a rollout [T, B] with scaled rewards."""
         pi, value = self.model(batch)
         psi, target = self.advantages_and_targets(batch, value)
         factor = self.factor(batch)
@@ -191,7 +204,12 @@ class OnPolicy(StochasticPolicy):
             computed |= subtract_optimal(self.model, batch, psi * factor, baseline_factor, self.baseline.per_parameter)
         else:
             computed["psi"] = psi * factor
-        return batch._replace(next_obs=batch.obs, extras={**batch.extras, **computed})
+        return computed
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds that compiling has taken."""
+        return super().compile_seconds + (0.0 if self.compiled_estimates is None else self.compiled_estimates.seconds)
 
     def correction(self, batch: Transition) -> Tensor | float:
         """Return ⟨c, θ⟩ with a constant c, which subtracts a baseline per parameter from the gradient.
