@@ -25,6 +25,7 @@ from pgrun.compat.torch import (
     InstanceNorm,
     backward,
     compiler_cache,
+    compiles_loops,
     fused_adam,
     fused_adamw,
     renamed_code,
@@ -220,3 +221,8 @@ print([n for n in found if n is not None], "torch._dynamo" in sys.modules)
 def test_products_are_counted_as_they_are_dispatched_without_the_compiler() -> None:
     said = subprocess.run([sys.executable, "-c", DISPATCHED], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["[60]", "False"]
+
+
+def test_torchs_loops_may_write_to_tensors() -> None:
+    """Else each compiled step is a program of its own, which takes longer."""
+    assert compiles_loops()
