@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef as StorageRef
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
@@ -25,6 +26,7 @@ __all__ = [
     "DispatchMode",
     "Dropout",
     "InstanceNorm",
+    "StorageRef",
     "backward",
     "compile_library",
     "compiler_cache",
@@ -33,6 +35,8 @@ __all__ = [
     "fused_adam",
     "fused_adamw",
     "load_library",
+    "memory_of",
+    "of_numbers",
     "random_operation",
     "renamed_code",
     "tree_flatten",
@@ -53,6 +57,25 @@ class DispatchMode(TorchDispatchMode):
 def random_operation(name: Any) -> bool:
     """Tell whether an operator draws from a generator."""
     return torch.Tag.nondeterministic_seeded in name.tags
+
+
+def of_numbers(name: Any, args: tuple[Any, ...]) -> bool:
+    """Tell whether an operator reads numbers out of its tensors on the host, to return them or to size its result.
+
+    Args:
+        name: torch's operator.
+        args: its arguments.
+    """
+    if torch.Tag.data_dependent_output in name.tags:
+        return True
+    if name._schema.name in ("aten::index", "aten::index_put", "aten::index_put_"):  # by a mask, or by places
+        return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+    return torch.Tag.dynamic_output_shape in name.tags
+
+
+def memory_of(x: Tensor) -> int:
+    """Return the number of a tensor's memory: another memory has it only when nothing refers to this one."""
+    return int(x.untyped_storage()._cdata)
 
 
 def written_arguments(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

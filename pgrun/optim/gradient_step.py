@@ -20,7 +20,9 @@ from pgrun.compat.torch import backward
 from pgrun.data.minibatches import Minibatches
 from pgrun.errors import CantRecord, UserError
 from pgrun.nn.modes import named, training, two_modes
+from pgrun.optim.captured_step import CapturedStep
 from pgrun.optim.compiled_step import CompiledStep, RecordedStep, TracedStep
+from pgrun.optim.cuda_graphs import Graphs
 from pgrun.optim.rules import Fisher, Optimizer
 from pgrun.optim.vectors import clip, flatten_parameters
 
@@ -109,6 +111,7 @@ class GradientStep:
         self.exchange: Exchange | None = None  # with other processes
         self.metrics: dict[str, Tensor] = {}  # of the last call's loss
         self.compile = compile
+        self.captured: CapturedStep | None = None  # where the run captures CUDA graphs
         self.owner = owner
         own_ids = {id(p) for p in self.parameters}
         learning = [child for child in owner.children() if any(id(p) in own_ids for p in child.parameters())]
@@ -139,9 +142,27 @@ class GradientStep:
             self.give_up(why)
             return getattr(self.compiled, name)(*args)
 
+    def capture(self, graphs: Graphs) -> None:
+        """Capture the step's operations as graphs from here on, where they can be."""
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.keep_rates()
+        self.captured = CapturedStep(self, graphs)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether compiled code runs now; a rehearsal has to see torch's own operations."""
+        return self.compile and (self.captured is None or not self.captured.graphs.rehearsing)
+
     def take(self, *args: Any) -> Tensor:
-        """Take the step, compiled if it can be; return the gradient's norm before the clip, as `clip` does."""
-        if self.compile and self.exchange is None and self.learners == 1 and self.by_number:
+        """Take the step, captured or compiled if it can be; return the gradient's norm before the clip, as `clip`."""
+        if self.captured is not None and (done := self.captured.run("take", *args)) is not None:
+            norm, self.metrics = done
+            return cast(Tensor, norm)
+        return self.taken(*args)
+
+    def taken(self, *args: Any) -> Tensor:
+        """Take the step, and capture nothing; see `take`."""
+        if self.compiles and self.exchange is None and self.learners == 1 and self.by_number:
             assert isinstance(self.optimizer, Optimizer)
             norm, self.metrics = self.run("step", self.optimizer.rates(), *args)
             return cast(Tensor, norm)
@@ -152,7 +173,11 @@ class GradientStep:
     def each(self, samples: Minibatches, *args: Any) -> dict[str, Tensor]:
         """Take a step on each minibatch, with the same other arguments; return the means of what the steps return."""
         alone = self.watch is None and self.exchange is None and self.learners == 1
-        if self.compile and alone and self.by_number and samples.even and self.compiled.loops:
+        if self.captured is not None and alone and samples.even and self.captured.able:
+            index = samples.index()
+            found: dict[str, Tensor] | None = self.captured.run("each", index, None if samples.entire else samples.pick, samples.whole, *args)
+            return found if found is not None else mean_metrics([self(samples.part(i), *args) for i in index])
+        if self.compiles and alone and self.by_number and samples.even and self.compiled.loops:
             assert isinstance(self.optimizer, Optimizer)
             index, rates = samples.index(), [self.optimizer.rates() for _ in range(len(samples))]
             try:
@@ -186,7 +211,7 @@ class GradientStep:
         """Map a call's arguments to the loss's."""
         if self.prepare_args is None:
             return args
-        if self.compile:
+        if self.compiles:
             prepared: tuple[Any, ...] = self.run("prepare", *args)
             return prepared
         with torch.no_grad():
@@ -196,9 +221,15 @@ class GradientStep:
         """Compute the gradient at the loss's arguments, into `theta.grad`; return the loss's metrics."""
         grad = self.theta.grad
         assert grad is not None
-        if self.compile:
+        if self.compiles:
             gradient, metrics = self.run("gradient", *args)
             grad.copy_(gradient)
+        elif self.captured is not None and self.captured.graphs.busy:
+            with training(self.two_modes):
+                value, metrics = self.loss(*args)
+            # into new memory: what adds to `.grad` runs on the stream where it ran first
+            pieces = torch.autograd.grad(value, self.parameters, allow_unused=True, materialize_grads=True)
+            grad.copy_(torch.cat([g.flatten() for g in pieces]).view_as(grad))
         else:
             grad.zero_()
             with training(self.two_modes):
@@ -218,8 +249,9 @@ class GradientStep:
 
     @property
     def compile_seconds(self) -> float:
-        """Seconds that compiling has taken."""
-        return self.compiled.seconds if "compiled" in vars(self) else 0.0
+        """Seconds that compiling and capturing have taken."""
+        captured = self.captured.seconds if self.captured is not None else 0.0
+        return captured + (self.compiled.seconds if "compiled" in vars(self) else 0.0)
 
     @cached_property
     def compiled(self) -> CompiledStep:

@@ -29,6 +29,7 @@ class Optimizer:
         factor: what the schedules' rates are multiplied by.
         own: the part of the vector that has a learning rate of its own; None: there is none.
         own_lr: that rate now.
+        kept: the rates as 0-dim tensors on the vector's device, where captured code has to read them; else empty.
     """
 
     shareable = True  # whether several processes may step one vector with one state
@@ -42,6 +43,11 @@ class Optimizer:
         self.own_rate = self.rate
         self.lr = self.own_lr = self.rate(0.0)
         self.state: dict[str, Tensor] = {}
+        self.kept: list[Tensor] = []
+
+    def keep_rates(self) -> None:
+        """Keep the learning rates as tensors from here on, so that captured code sees them change."""
+        self.kept = [torch.tensor(lr, device=self.theta.device) for lr in self.rates_now]
 
     def separate(self, place: slice, lr: float | str) -> None:
         """Give a part of the vector a learning rate of its own; `schedule` holds for both."""
@@ -53,13 +59,17 @@ class Optimizer:
         """The learning rate, and that of the part which has its own."""
         return [self.lr] if self.own is None else [self.lr, self.own_lr]
 
-    def parts(self) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor], float]]:
-        """Yield the pieces of the vector that have one learning rate: each, its gradient, its state, and the rate."""
+    def parts(self) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor], Any]]:
+        """Yield the pieces of the vector that have one learning rate: each, its gradient, its state, and the rate.
+
+        The rate is a number, or a 0-dim tensor where rates are kept.
+        """
+        rates: list[Any] = self.kept or self.rates_now
         if self.own is None:
-            yield self.theta, self.grad, self.state, self.lr
+            yield self.theta, self.grad, self.state, rates[0]
             return
         start, stop = self.own.start, self.own.stop
-        for place, lr in ((slice(start), self.lr), (self.own, self.own_lr), (slice(stop, None), self.lr)):
+        for place, lr in ((slice(start), rates[0]), (self.own, rates[1]), (slice(stop, None), rates[0])):
             state = {key: x[place] if x.shape == self.theta.shape else x for key, x in self.state.items()}
             if len(theta := self.theta[place]):
                 yield theta, self.grad[place], state, lr
@@ -67,6 +77,8 @@ class Optimizer:
     def set_progress(self, progress: float) -> None:
         """Follow the schedules; progress in [0, 1]."""
         self.lr, self.own_lr = self.factor * self.rate(progress), self.factor * self.own_rate(progress)
+        for kept, lr in zip(self.kept, self.rates_now, strict=False):
+            kept.fill_(lr)
 
     def bind(self, parameters: Sequence[Tensor], fisher: Fisher | None) -> None:
         """Take the parameters in the vector and the likelihood of the model's outputs; most rules need neither."""
@@ -80,7 +92,7 @@ class Optimizer:
 
     def rates(self) -> tuple[Tensor, ...]:
         """Return the numbers that change from one step by `move` to the next, apart from the state, for each rate."""
-        return tuple(torch.tensor(lr, device=self.theta.device) for lr in self.rates_now)
+        return tuple(self.kept or (torch.tensor(lr, device=self.theta.device) for lr in self.rates_now))
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Apply the rule to a piece of the vector, with its pieces of gradient and state.
@@ -177,6 +189,9 @@ class Adam(Optimizer):
         """
         t = self.state["t"]
         t += 1
+        if self.kept:
+            powers = torch.rsub(self._beta**t, 1.0).pow_(self._power)
+            return tuple(torch.cat([powers[:2] * lr, powers[2:]]).float() for lr in self.kept)
         if t.device.type == "cpu":  # quicker by Python's numbers
             n = float(t)
             first, second = (1.0 - beta**n for beta in self.betas)
@@ -232,7 +247,7 @@ class RMSprop(Optimizer):
         """Update the vector; see `Optimizer.step`."""
         for theta, g, state, lr in self.parts():
             v = state["v"].mul_(self.alpha).addcmul_(g, g, value=1.0 - self.alpha)
-            theta.addcdiv_(g, (v + self.eps).sqrt_(), value=-lr)
+            step_by(theta, lr, g, (v + self.eps).sqrt_())
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Update a piece; see `Optimizer.move`."""
@@ -259,8 +274,18 @@ class SGD(Optimizer):
     def step(self) -> None:
         """Update the vector; see `Optimizer.step`."""
         for theta, grad, state, lr in self.parts():
-            theta.add_(state["b"].mul_(self.momentum).add_(grad), alpha=-lr)
+            step_by(theta, lr, state["b"].mul_(self.momentum).add_(grad))
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Update a piece; see `Optimizer.move`."""
         theta.sub_(rates * state["b"].mul_(self.momentum).add_(grad))
+
+
+def step_by(theta: Tensor, lr: float | Tensor, direction: Tensor, over: Tensor | None = None) -> None:
+    """Subtract lr · direction, or lr · direction / over, from θ in place."""
+    if isinstance(lr, Tensor):
+        theta.sub_(lr * direction if over is None else lr * direction / over)
+    elif over is None:
+        theta.add_(direction, alpha=-lr)
+    else:
+        theta.addcdiv_(direction, over, value=-lr)

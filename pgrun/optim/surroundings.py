@@ -29,6 +29,8 @@ class Surroundings:
         self.objects: dict[int, Any] = {}  # those that have attributes, by the id of their dict
         self.numbers: list[Place] = []
         self.tensors: dict[int, Place] = {}  # by their ids
+        self.dicts: list[dict[Any, Any]] = []
+        self.lists: list[list[Any]] = []
         self.passed = (*passed, type, torch.Generator)
         self.seen: dict[int, Any] = {}  # by their ids, which stay theirs while they are kept
         for root in roots:
@@ -42,6 +44,8 @@ class Surroundings:
         if isinstance(x, dict):
             self.look_at(x)
         elif isinstance(x, list | tuple | set):
+            if isinstance(x, list):
+                self.lists.append(x)
             for part in x:
                 self.look(part)
         elif hasattr(x, "__self__"):  # a method
@@ -52,6 +56,7 @@ class Surroundings:
 
     def look_at(self, held: dict[Any, Any]) -> None:
         """Note a dict's numbers and tensors, and look at the rest."""
+        self.dicts.append(held)
         for key, value in list(held.items()):
             if value.__class__ in PLAIN:
                 self.numbers.append((held, key))
@@ -59,6 +64,10 @@ class Surroundings:
                 self.tensors.setdefault(id(value), (held, key))
             else:
                 self.look(value)
+
+    def kept(self) -> Kept:
+        """Keep what the dicts hold now, and how long the lists are."""
+        return Kept(self)
 
     @contextmanager
     def watching(self) -> Iterator[list[Place]]:
@@ -81,6 +90,41 @@ class Surroundings:
     def places(self, tensors: Sequence[Tensor]) -> list[tuple[dict[Any, Any], Any, Tensor]]:
         """Return where tensors are kept, as far as it was found: the dict, the key there, the tensor."""
         return [(*self.tensors[id(x)], x) for x in tensors if id(x) in self.tensors]
+
+
+class Kept:
+    """The numbers and tensors that dicts held at one moment, and the lengths of lists."""
+
+    def __init__(self, of: Surroundings) -> None:
+        self.dicts = [(held, plain(held)) for held in of.dicts]
+        self.lists = [(held, len(held)) for held in of.lists]
+
+    def put_back(self) -> list[str]:
+        """Put back what was changed since; return its names."""
+        changed = []
+        for held, before in self.dicts:
+            now = plain(held)
+            for key in {**before, **now}:
+                if key not in now or key not in before or differs(now[key], before[key]):
+                    changed.append(str(key))
+                    held.pop(key, None)
+                    if key in before:
+                        held[key] = before[key]
+        for held, length in self.lists:
+            if len(held) > length:
+                changed.append("a list")
+                del held[length:]
+        return changed
+
+
+def plain(held: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the numbers and tensors among what a dict holds."""
+    return {key: x for key, x in held.items() if x.__class__ in PLAIN or isinstance(x, Tensor)}
+
+
+def differs(x: Any, y: Any) -> bool:
+    """Tell whether two numbers differ, or two tensors are not the same."""
+    return x is not y and (isinstance(x, Tensor) or isinstance(y, Tensor) or x.__class__ is not y.__class__ or x != y)
 
 
 READ: list[set[tuple[int, str]]] = []  # what is read of watched objects is added to the last

@@ -20,6 +20,7 @@ from pgrun.nn.encoders import Network
 from pgrun.nn.heads import check_gaussian
 from pgrun.nn.modes import mixes_rows, named, two_modes
 from pgrun.optim.compiled import Recorded
+from pgrun.optim.cuda_graphs import Graphs
 from pgrun.optim.gradient_step import GradientStep, Loss
 from pgrun.optim.rules import Fisher
 
@@ -65,6 +66,7 @@ class Algorithm(Coefficients):
         self.obs_space, self.action_space = obs_space, action_space
         self.progress = 0.0  # the share of total_steps that is done; every schedule reads it
         self.device = torch.device("cpu")
+        self.captured: Graphs | None = None  # what makes CUDA graphs of its work, where the run asks for them
 
     def place(self, device: str | torch.device) -> None:
         """Move all tensors to a device, before any GradientStep is built."""
@@ -145,6 +147,12 @@ class Algorithm(Coefficients):
     def steps(self) -> dict[str, GradientStep]:
         """Return the gradient steps by attribute name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, GradientStep)}
+
+    def capture(self, graphs: Graphs) -> None:
+        """Capture the gradient steps as graphs from here on, where they can be."""
+        self.captured = graphs
+        for step in self.steps().values():
+            step.capture(graphs)
 
     @property
     def compile_seconds(self) -> float:

@@ -16,6 +16,7 @@ from pgrun.config.ranges import Count, Falling, FileName, NotNegative, Positive,
 from pgrun.core import ranks
 from pgrun.core.schedules import Schedule
 from pgrun.data.types import Transition
+from pgrun.optim.cuda_graphs import Graphs
 from pgrun.optim.gradient_step import mean_metrics
 
 
@@ -67,6 +68,7 @@ class Proximal(OnPolicy):
             if reference
             else None
         )
+        self.kept_epsilon: list[Tensor] = []  # ε as captured code reads it
         apart = critics_rate(self.model, critic_lr)
         self.step = self.gradient_step(self.model.parameters(), self.loss, apart=apart)
 
@@ -89,11 +91,7 @@ class Proximal(OnPolicy):
 
     def run_epochs(self, batch: Transition) -> dict[str, Tensor]:
         """Take the gradient steps on a rollout [T, B]; return the means of their metrics."""
-        one, progress = torch.ones_like(batch.reward[0, 0]), self.progress
-        clips = [self.clip_range] if self.clip_high is self.clip_range else [self.clip_range, self.clip_high]
-        epsilon: list[Any] = [clip.followed(progress) * (one * clip.factor(progress)) for clip in clips]
-        if not self.compile_steps:  # in compiled code a number would be a constant; elsewhere it is the faster operand
-            epsilon = [float(x) for x in epsilon]
+        one, epsilon = torch.ones_like(batch.reward[0, 0]), self.epsilon(batch)
         samples = self.minibatches(batch, self.epochs, self.minibatch)
         if self.kl_stop is None:
             return self.step.each(samples, *epsilon)
@@ -103,6 +101,30 @@ class Proximal(OnPolicy):
             if self.far(sample, results[-1]["policy/kl"]):  # on a GPU a sync point
                 break
         return mean_metrics(results) | {"policy/steps": one * len(results)}
+
+    def clips(self) -> list[Schedule]:
+        """Return the schedules of ε: one, or two where it differs below 1 and above."""
+        return [self.clip_range] if self.clip_high is self.clip_range else [self.clip_range, self.clip_high]
+
+    def epsilon(self, batch: Transition) -> list[Any]:
+        """Return ε for a rollout's gradient steps, as `loss` takes it."""
+        if self.captured is not None:
+            return list(self.kept_epsilon)
+        one, progress = torch.ones_like(batch.reward[0, 0]), self.progress
+        epsilon = [clip.followed(progress) * (one * clip.factor(progress)) for clip in self.clips()]
+        # in compiled code a number would be a constant; elsewhere it is the faster operand
+        return list(epsilon) if self.compile_steps else [float(x) for x in epsilon]
+
+    def capture(self, graphs: Graphs) -> None:
+        """Keep ε as tensors, too: in captured code a number would be a constant; see `Algorithm.capture`."""
+        super().capture(graphs)
+        self.kept_epsilon = [torch.tensor(clip(self.progress), device=self.device) for clip in self.clips()]
+
+    def follow_schedules(self, progress: float) -> None:
+        """Give ε its value, too; see `Coefficients.follow_schedules`."""
+        super().follow_schedules(progress)
+        for kept, clip in zip(self.kept_epsilon, self.clips(), strict=False):
+            kept.fill_(clip(progress))
 
     def far(self, sample: Transition, kl: Tensor) -> bool:
         """Tell whether a minibatch's policy was too far from the old one, over all ranks."""

@@ -1,0 +1,74 @@
+"""Graphs without a GPU: operations that are replayed into the memory that they had when they were captured."""
+
+from contextlib import nullcontext
+
+import torch
+
+from pgrun.compat.torch import memory_of
+from pgrun.errors import CantRecord
+from pgrun.optim.cuda_graphs import CaptureFailed
+from pgrun.optim.recording import tensors
+from pgrun.optim.rehearsal import Rehearsal
+
+
+class FakeGraphs:
+    """Has a CUDA graph's semantics on the CPU: fixed addresses, no Python at a replay, nothing computed at a capture."""
+
+    def __init__(self):
+        self.device = torch.device("cpu")
+        self.busy = self.rehearsing = False
+        self.captured = self.replays = 0
+        self.aside = nullcontext
+
+    def capture(self, function, generators):
+        tape = Tape(self.device, generators)
+        try:
+            with tape:
+                result = function()
+        except CantRecord as why:  # what a rehearsal didn't see
+            raise CaptureFailed(f"operation not permitted when stream is capturing ({why})") from why
+        finally:
+            tape.undo()
+        tape.poison()
+        self.captured += 1
+
+        @torch.no_grad()
+        def replay():
+            self.replays += 1
+            tape.replay()
+
+        return replay, result
+
+
+class Tape(Rehearsal):
+    """The operations of a capture, with the very tensors that they used."""
+
+    def __init__(self, device, generators):
+        super().__init__(device)
+        self.registered, self.operations = [torch.default_generator, *generators], []
+
+    def __torch_dispatch__(self, name, types, args=(), kwargs=None):
+        result = super().__torch_dispatch__(name, types, args, kwargs)
+        self.operations.append((name, args, kwargs or {}, result))
+        return result
+
+    def keep(self, generator):
+        assert any(generator is known for known in self.registered), "drawn from, and not registered"
+        super().keep(generator)
+
+    def results(self):
+        """What the operations allocated, but for constants and views that repeat their numbers."""
+        made = [(name, x) for name, *_, result in self.operations for x in tensors(result) if memory_of(x) in self.made]
+        return [x for name, x in made if "lift_fresh" not in name.__name__ and 0 not in x.stride()]
+
+    @torch.no_grad()
+    def poison(self):
+        """Nothing was computed: what lies in the graph's memory is no result."""
+        for x in self.results():
+            x.detach().fill_(float("nan") if x.is_floating_point() else 1)
+
+    def replay(self):
+        for name, args, kwargs, result in self.operations:
+            for old, new in zip(tensors(result), tensors(name(*args, **kwargs)), strict=True):
+                if memory_of(old) != memory_of(new):
+                    old.copy_(new)
