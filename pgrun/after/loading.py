@@ -108,7 +108,7 @@ def open_checkpoint(
     allow(top_names_of(overrides))
     config = change(config, overrides, EVALUABLE, "in an evaluation")
     config.device = config.act_device = device
-    config.compile = False
+    config.compile = config.graph = False
     return state, config, names
 
 

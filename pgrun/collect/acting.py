@@ -73,7 +73,9 @@ def finish_rollout(recorder: Recorder, stats: EpisodeStats) -> Transition:
     return rollout
 
 
-def finish(rollout: Transition, stats: EpisodeStats, streams: dict[str, Tensor], over: Tensor) -> Transition:
+def finish(
+    rollout: Transition, stats: EpisodeStats, streams: dict[str, Tensor], over: Tensor, *, later: bool = False
+) -> Transition:
     """Check that a rollout [T, B, ...] is finite, and add it to the statistics.
 
     Args:
@@ -81,21 +83,33 @@ def finish(rollout: Transition, stats: EpisodeStats, streams: dict[str, Tensor],
         stats: the statistics.
         streams: rewards that are only logged, each [T, B], by name.
         over: where the environments' own episodes end, [T, B] bool.
+        later: compute the statistics when they are read.
     """
     check_observations(rollout)
-    stats.add(rollout.reward, over, rollout.valid, streams, rollout.discount)
-    stats.steps.add(rollout)
+    if later:
+        stats.defer(rollout, over, streams)
+    else:
+        stats.add(rollout.reward, over, rollout.valid, streams, rollout.discount)
+        stats.steps.add(rollout)
     return rollout
 
 
 def ask(policy: Policy, obs: Obs, carry: Carry, *, explore: bool) -> tuple[Tensor, Carry, dict[str, Tensor]]:
     """Call `policy.act` on the policy's device.
 
-    Environments give and take tensors on the CPU; the carry stays with the policy.
+    Environments get the actions where their observations are; the carry stays with the policy.
     """
-    on = policy.device
-    if on.type == "cpu":
+    on, at = policy.device, device_of(obs)
+    if on.type == at.type:
         return policy.act(obs, carry, explore)
     there = map_obs(lambda x: x.to(on), obs), tuple(c.to(on) for c in carry)
     action, carry, extras = policy.act(*there, explore)
-    return action.cpu(), carry, {key: x.cpu() for key, x in extras.items()}
+    if at.type == "cpu":
+        return action.cpu(), carry, {key: x.cpu() for key, x in extras.items()}
+    return action.to(at), carry, {key: x.to(at) for key, x in extras.items()}
+
+
+def device_of(obs: Obs) -> torch.device:
+    """Return the device that observations are on."""
+    x: Tensor = next(iter(obs.values())) if isinstance(obs, dict) else obs
+    return x.device

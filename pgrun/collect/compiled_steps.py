@@ -32,6 +32,8 @@ class CompiledSteps:
         wanted: whether to compile at all.
     """
 
+    later = False  # whether statistics of a rollout wait until somebody reads them
+
     def __init__(self, env: VectorEnv, wanted: bool) -> None:
         self.env: MovableEnv = env  # type: ignore[assignment]
         self.able = wanted and hasattr(env, "move")  # until a policy turns out to be no such function

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from pgrun.collect.step_stats import StepStats
-from pgrun.data.types import WRAPPED
+from pgrun.data.types import WRAPPED, Transition
 
 NO_STREAMS: dict[str, Tensor] = {}  # never written to
+MANY = 100  # ended episodes from which a rollout's are summed at once
+WAITING = 1 << 22  # steps whose rollouts may wait to be counted
 
 
 class EpisodeStats:
@@ -27,17 +29,59 @@ class EpisodeStats:
     """
 
     def __init__(self, num_envs: int, action_space: gym.Space | None = None) -> None:
-        self.steps = StepStats(action_space)
+        self.own_steps = StepStats(action_space)
+        self.waiting: list[tuple[Transition, Tensor, dict[str, Tensor]]] = []  # rollouts that are not counted yet
         self.returns = np.zeros(num_envs)  # of the open episodes
         self.lengths = np.zeros(num_envs, dtype=np.int64)
         self.streams: dict[str, np.ndarray] = {}
         self.finished: list[tuple[float, int]] = []  # since the last `take`
         self.finished_streams: dict[str, list[float]] = {}
         self.finished_infos: dict[str, list[float]] = {}  # since the last `take_infos`
-        self.recent: deque[float] = deque(maxlen=100)
+        self.own_recent: deque[float] = deque(maxlen=100)
         self.recent_infos: dict[str, deque[float]] = {}
-        self.count = 0
+        self.own_count = 0
         self.differ = False  # whether wrappers have changed a return
+
+    def defer(self, rollout: Transition, over: Tensor, streams: dict[str, Tensor]) -> None:
+        """Count a rollout when somebody reads the statistics: a GPU need not be waited for until then.
+
+        Args:
+            rollout: [T, B, ...].
+            over: where the environments' own episodes end, [T, B] bool.
+            streams: rewards that are only logged, each [T, B], by name.
+        """
+        self.waiting.append((rollout, over, streams))
+        if len(self.waiting) * over.numel() > WAITING:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Count the rollouts that wait."""
+        waiting, self.waiting = self.waiting, []
+        for rollout, over, streams in waiting:
+            self.add(rollout.reward, over, rollout.valid, streams, rollout.discount)
+            self.own_steps.add(rollout)
+
+    @property
+    def steps(self) -> StepStats:
+        """The statistics of single steps."""
+        self.catch_up()
+        return self.own_steps
+
+    @property
+    def recent(self) -> deque[float]:
+        """The returns of the last 100 episodes."""
+        self.catch_up()
+        return self.own_recent
+
+    @property
+    def count(self) -> int:
+        """How many episodes have finished."""
+        self.catch_up()
+        return self.own_count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        self.own_count = count
 
     def add(
         self,
@@ -62,10 +106,10 @@ class EpisodeStats:
         returns, self.returns = per_episode(self.returns, _numbers(streams.get("return", reward)) * real, where)
         lengths, self.lengths = per_episode(self.lengths, real, where)
         self.finished += zip(returns, lengths, strict=True)
-        self.recent += returns
-        self.count += len(returns)
+        self.own_recent += returns
+        self.own_count += len(returns)
         if where is not None and discount is not None:
-            self.steps.add_ends(lengths, discount.cpu().numpy()[where])
+            self.own_steps.add_ends(lengths, discount.cpu().numpy()[where])
         for name in streams:
             if name == "return":
                 continue
@@ -97,16 +141,19 @@ class EpisodeStats:
 
     def take(self) -> list[tuple[float, int]]:
         """Return the (return, length) of each episode that finished since the last call."""
+        self.catch_up()
         finished, self.finished = self.finished, []
         return finished
 
     def take_streams(self) -> dict[str, list[float]]:
         """Return the other streams' returns in the episodes that finished since the last call, by name."""
+        self.catch_up()
         finished, self.finished_streams = self.finished_streams, {}
         return {name: returns for name, returns in finished.items() if name != WRAPPED or self.differ}
 
     def snapshot(self) -> dict[str, Any]:
         """Return the statistics as tensors and plain values."""
+        self.catch_up()
         return {
             "returns": torch.from_numpy(self.returns.copy()),
             "lengths": torch.from_numpy(self.lengths.copy()),
@@ -159,6 +206,8 @@ def per_episode(
     if ends is None:
         return [], opened + x.sum(0)
     total = opened + x.cumsum(0)  # since the rollout's start: earlier episodes are subtracted below
+    if len(ends[0]) > MANY:
+        return per_episode_at_once(total, ends)
     left, done, sums = total[-1], dict[int, Any](), []
     for b, value in zip(ends[1].tolist(), total[ends].tolist(), strict=True):
         sums.append(value - done.get(b, 0))
@@ -166,6 +215,24 @@ def per_episode(
     for b, value in done.items():
         left[b] -= value
     return sums, left
+
+
+def per_episode_at_once(total: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> tuple[list[Any], np.ndarray]:
+    """Return what `per_episode` does of many episodes.
+
+    Args:
+        total: [T, B], the sums since the rollout's start.
+        ends: t and b of the episodes' last rows, in order of time.
+    """
+    order = np.argsort(ends[1], kind="stable")  # by copy, and by time in each
+    b, value = ends[1][order], total[ends][order]
+    before = np.concatenate([value[:1] * 0, value[:-1]])
+    follows = np.concatenate([[False], b[1:] == b[:-1]])  # another episode of the same copy ended before
+    sums, left = np.empty_like(value), total[-1].copy()
+    sums[order] = value - np.where(follows, before, 0)
+    latest = np.concatenate([b[1:] != b[:-1], [True]])
+    left[b[latest]] -= value[latest]
+    return sums.tolist(), left
 
 
 def _numbers(x: Tensor) -> np.ndarray:

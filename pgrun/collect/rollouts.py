@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgrun.collect.acting import ask, finish, finish_rollout, never
+from pgrun.collect.acting import ask, device_of, finish, finish_rollout, never
+from pgrun.collect.captured_steps import CapturedSteps
 from pgrun.collect.collector import ActingPolicy
 from pgrun.collect.compiled_steps import CompiledSteps
 from pgrun.collect.episode_stats import EpisodeStats
@@ -18,8 +19,10 @@ from pgrun.collect.recorder import Recorder
 from pgrun.config.ranges import Count
 from pgrun.data.policy import Policy
 from pgrun.data.stepping import stepped
-from pgrun.data.types import Carry, Obs, Transition, VectorEnv
+from pgrun.data.types import Carry, Obs, Transition, VectorEnv, map_obs
 from pgrun.errors import CantRecord
+from pgrun.optim.cuda_graphs import Graphs
+from pgrun.optim.recording import mapped
 
 log = logging.getLogger("pgrun")
 
@@ -49,7 +52,8 @@ class Rollouts:
         compile: bool = False,
     ) -> None:
         self.env, self.length, self.random_steps, self.seed = env, length, random_steps, seed
-        self.actor, self.compiled = ActingPolicy(device), CompiledSteps(env, compile and device == "cpu")
+        self.actor = ActingPolicy(device)
+        self.compiled = CompiledSteps(env, compile and device == "cpu")
         self.random, self.random_hold = random_actions(env.action_space), random_hold
         self.held = torch.zeros(0)  # the random action that is taken now, [B, *A]
         self.stats = EpisodeStats(env.num_envs, env.action_space)
@@ -60,9 +64,13 @@ class Rollouts:
         self.open = Recorder()  # the rows of an interrupted rollout
         self.acting = False  # also after a failure, which leaves the environments between two states
 
+    def capture(self, graphs: Graphs) -> None:
+        """Capture acting, and the steps of environments that are on the graphs' device, from here on."""
+        self.compiled = CapturedSteps(self.env, graphs)
+
     @property
     def compile_seconds(self) -> float:
-        """Seconds that compiling has taken."""
+        """Seconds that compiling and capturing have taken."""
         return self.compiled.seconds
 
     @torch.no_grad()
@@ -86,7 +94,7 @@ class Rollouts:
                 self.compiled.give_up(why)
             else:
                 self.acting = False
-                return finish(rollout, self.stats, streams, rollout.last)
+                return finish(rollout, self.stats, streams, rollout.last, later=self.compiled.later)
         while len(recorder) < self.length:
             if self.interrupted():
                 self.acting = False
@@ -95,7 +103,8 @@ class Rollouts:
             if self.random_taken < self.random_steps:
                 if self.random_taken // env.num_envs % self.random_hold == 0:
                     self.held = self.random(env.num_envs)
-                action = self.held = legal(self.held, self.obs)
+                self.held = legal(self.held, self.obs)
+                action = self.held.to(device_of(self.obs))
                 extras: dict[str, Tensor] = {}
                 if getattr(policy, "recurrent", False):  # it remembers what it sees, whoever acts
                     _, self.carry, extras = ask(policy, self.obs, self.carry, explore=False)
@@ -130,8 +139,10 @@ class Rollouts:
         if whole:
             self.env.reset(self.seed)
             self.env.restore(state["env"])
-            self.obs, self.carry = state["obs"], state["carry"]
-            self.open = Recorder.of(state.get("open"))
+            on = getattr(self.env, "device", torch.device("cpu"))  # it may be another than when this was saved
+            self.obs, carry = map_obs(lambda x: x.to(on), state["obs"]), state["carry"]
+            self.carry = None if carry is None else tuple(x.to(self.actor.device) for x in carry)
+            self.open = Recorder.of(mapped(lambda x: x.to(on), state.get("open"), Tensor))
         else:
             self.seed += 1 + self.stats.count  # other episodes than before
         return whole or state["obs"] is None

@@ -96,6 +96,9 @@ class Root:
         compile: compile gradient steps, from target to optimizer, and acting where env.backend=tensor (needs a C++
             compiler). The first run takes half a minute longer, later ones find its code; `pgrun cache` shows and
             clears it. auto: where the run takes 50,000 gradient steps or more.
+        graph: on a GPU, capture updates, acting and worlds of env.backend=tensor as CUDA graphs, which are launched at
+            once; what can't be captured runs as without. true is for one process. auto: on a GPU where the run takes
+            50,000 gradient steps or more.
         matmul_precision: how matrices of float32 are multiplied. highest: in float32. exact: in float32 too, by
             oneDNN's kernels where a test at the start finds that they round no more than torch's own; on CPUs with
             AVX-512 and no matrix units up to twice as fast, but 15 µs more a product. high, medium:
@@ -137,6 +140,7 @@ class Root:
     env: Part
     memory: Part
     collector: Part
+    graph: Literal[True, False, "auto"] = False  # of configs from before there was this key
     diagnostics: Diagnostics | None = None
     demonstrations: FileName | None = None
     hooks: Mapping[str, Part | None] | None = None

@@ -22,6 +22,7 @@ spaces = gym.spaces
 class Acrobot(World):
     """Acrobot-v1 with gymnasium's equations, in double precision."""
 
+    anywhere = True
     GRAVITY, MASS, LENGTH, CENTRE, INERTIA, DT = 9.8, 1.0, 1.0, 0.5, 1.0, 0.2  # of both links
     MAX_SPEED_1, MAX_SPEED_2 = 4.0 * math.pi, 9.0 * math.pi
 
@@ -79,6 +80,7 @@ def wrapped(angle: Tensor) -> Tensor:
 class MountainCar(World):
     """MountainCar-v0 with gymnasium's equations, in double precision."""
 
+    anywhere = True
     LEFT, RIGHT, GOAL, MAX_SPEED, FORCE, GRAVITY = -1.2, 0.6, 0.5, 0.07, 0.001, 0.0025
 
     def __init__(self) -> None:
@@ -97,7 +99,7 @@ class MountainCar(World):
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
         """Drive the car; see `World.step`."""
         after, there = self.drive(state, (action - 1.0).double() * self.FORCE)
-        return Outcome(after, torch.full((len(state),), -1.0), there)
+        return Outcome(after, torch.full((len(state),), -1.0, device=state.device), there)
 
     def drive(self, state: Tensor, push: Tensor) -> tuple[Tensor, Tensor]:
         """Move the car by a push [B]; return the states after it, and which are at the goal."""

@@ -41,6 +41,7 @@ class World:
 
     obs_space: gym.Space
     action_space: gym.Space
+    anywhere = False  # whether it can live on a GPU: its functions make tensors where `rng`, or what they get, is
     render_fps = 30  # frames a second of a film, for a world that has a `render`
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
@@ -88,7 +89,7 @@ class TensorEnv:
         self, *, world: World, num_envs: Count, max_episode_steps: Count | None, seed: int, steady: bool = False
     ) -> None:
         self.world, self.num_envs, self.steady = world, num_envs, steady
-        self.name = name_of(world)
+        self.name, self.seed, self.device = name_of(world), seed, torch.device("cpu")
         check_methods(world, World)
         self.seen = self.stepped = False  # whether what it first returned was found to be right
         self.limit = math.inf if max_episode_steps is None else max_episode_steps
@@ -103,6 +104,21 @@ class TensorEnv:
         self.t = torch.zeros(num_envs, dtype=torch.int64)  # steps of the open episodes
         self.final: tuple[Tensor, Tensor] | None = None  # whose episode ended just now [B], in which states [B, *S]
         self._all_valid = torch.ones(num_envs, dtype=torch.bool)
+
+    def place(self, device: torch.device) -> None:
+        """Move the copies to a device, with a generator of its own there, if the world can live there.
+
+        Its episodes begin anew, as other random numbers are drawn there.
+        """
+        if not self.world.anywhere or device.type == self.device.type:
+            return
+        for name, x in vars(self.world).items():
+            if isinstance(x, Tensor):
+                setattr(self.world, name, x.to(device))
+        self.device, self.rng = device, torch.Generator(device)
+        _, self._action = canonical(self.taken, device)
+        self._all_valid, self.t = self._all_valid.to(device), self.t.to(device)
+        self.reset(self.seed)
 
     def _seed(self, seed: int) -> None:
         self.rng.manual_seed(sub_seeds(seed, 1)[0])  # not the same numbers as the policy draws from this seed
@@ -130,7 +146,7 @@ class TensorEnv:
 
     def step(self, action: Tensor) -> Step:
         """Take one step in every copy; see `VectorEnv.step`."""
-        return self.settle(self.move(self.state, self.t, action))
+        return self.settle(self.move(self.state, self.t, action.to(self.device)))
 
     def move(self, state: Tensor, t: Tensor, action: Tensor) -> Moved:
         """Take one step, and change nothing here; see `MovableEnv.move`."""
@@ -187,9 +203,10 @@ class TensorEnv:
         return {"state": self.state.clone(), "t": self.t.clone(), "rng": self.rng.get_state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore a snapshot; see `VectorEnv.restore`."""
-        self.state, self.t = state["state"].clone(), state["t"].clone()
-        self.rng.set_state(state["rng"])
+        """Restore a snapshot; see `VectorEnv.restore`. A generator of another device can't go on here."""
+        self.state, self.t = (state[name].to(self.device, copy=True) for name in ("state", "t"))
+        if state["rng"].shape == self.rng.get_state().shape:
+            self.rng.set_state(state["rng"])
 
     def outside(self) -> Outside:
         """Return how the world's own observations and actions become the policy's; see `Outside`."""
@@ -216,10 +233,10 @@ class TensorEnv:
         """Do nothing: there is nothing to free."""
 
 
-def canonical(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Tensor]]:
+def canonical(space: gym.Space, device: torch.device | None = None) -> tuple[gym.Space, Callable[[Tensor], Tensor]]:
     """Return the action space that policies see, and a function from a batch of their actions to the world's.
 
-    It does on tensors what `action_codec` does on arrays, for Box and for Discrete from 0.
+    It does on tensors of a device what `action_codec` does on arrays, for Box and for Discrete from 0.
     """
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return space, lambda a: a
@@ -228,8 +245,8 @@ def canonical(space: gym.Space) -> tuple[gym.Space, Callable[[Tensor], Tensor]]:
     policys, _ = action_codec(space)
     bounded = (np.abs(space.low) < HUGE) & (np.abs(space.high) < HUGE)
     low, high = (torch.as_tensor(np.where(bounded, x, s)) for x, s in ((space.low, -1.0), (space.high, 1.0)))
-    half, middle = ((high - low) / 2.0).float(), ((high + low) / 2.0).float()
-    edge = torch.as_tensor(np.where(bounded, 1.0, np.inf)).float()
+    half, middle = ((high - low) / 2.0).float().to(device), ((high + low) / 2.0).float().to(device)
+    edge = torch.as_tensor(np.where(bounded, 1.0, np.inf)).float().to(device)
     shape = space.shape
 
     def rescale(action: Tensor) -> Tensor:

@@ -26,7 +26,12 @@ def box(low: ArrayLike, high: ArrayLike) -> spaces.Box:
 
 def uniform(low: float, high: float, *shape: int, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw uniformly from [low, high)."""
-    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=dtype)
+    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=dtype, device=rng.device)
+
+
+def chosen(x: Tensor, places: Sequence[int]) -> Tensor:
+    """Return these coordinates of x [B, N]; without an index in memory, which a GPU would have to wait for."""
+    return x if list(places) == list(range(x.shape[-1])) else torch.stack([x[:, i] for i in places], -1)
 
 
 def not_masked(names: Sequence[str], masked: Sequence[str]) -> list[int]:
@@ -47,6 +52,7 @@ class CartPole(World):
             observable: one observation does not say which way the pole falls.
     """
 
+    anywhere = True
     NAMES = ("x", "x_dot", "theta", "theta_dot")
     GRAVITY, MASS_POLE, TOTAL_MASS, HALF_LENGTH, FORCE, DT = 9.8, 0.1, 1.1, 0.5, 10.0, 0.02
     MAX_X, MAX_THETA = 2.4, 12 * 2 * math.pi / 360
@@ -62,7 +68,7 @@ class CartPole(World):
 
     def observe(self, state: Tensor) -> Tensor:
         """Show the coordinates that are not masked; see `World.observe`."""
-        return state[:, self.seen].float()
+        return chosen(state, self.seen).float()
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
         """Move cart and pole; see `World.step`."""
@@ -77,7 +83,7 @@ class CartPole(World):
         x_acc = temp - self.MASS_POLE * self.HALF_LENGTH * theta_acc * cos / self.TOTAL_MASS
         after = state + self.DT * torch.stack([x_dot, x_acc, theta_dot, theta_acc], -1)
         fallen = (after[:, 0].abs() > self.MAX_X) | (after[:, 2].abs() > self.MAX_THETA)
-        return Outcome(after, torch.ones(len(state)), fallen)
+        return Outcome(after, torch.ones(len(state), device=state.device), fallen)
 
 
 class Pendulum(World):
@@ -88,22 +94,24 @@ class Pendulum(World):
             partially observable: one observation does not say which way the pendulum swings.
     """
 
+    anywhere = True
     NAMES = ("x", "y", "theta_dot")
     GRAVITY, MASS, LENGTH, DT, MAX_SPEED, MAX_TORQUE = 10.0, 1.0, 1.0, 0.05, 8.0, 2.0
 
     def __init__(self, *, masked: Sequence[Literal["x", "y", "theta_dot"]]) -> None:
         self.seen = not_masked(self.NAMES, masked)
         high = np.array([1.0, 1.0, self.MAX_SPEED])[self.seen]
+        self.widest = torch.tensor([math.pi, 1.0])  # of the start states
         self.obs_space, self.action_space = box(-high, high), box([-self.MAX_TORQUE], [self.MAX_TORQUE])
 
     def initial(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw start states, angle and speed; see `World.initial`."""
-        return uniform(-1.0, 1.0, n, 2, rng=rng, dtype=torch.float64) * torch.tensor([math.pi, 1.0])
+        return uniform(-1.0, 1.0, n, 2, rng=rng, dtype=torch.float64) * self.widest
 
     def observe(self, state: Tensor) -> Tensor:
         """Show the coordinates that are not masked; see `World.observe`."""
         theta, theta_dot = state.unbind(-1)
-        return torch.stack([theta.cos(), theta.sin(), theta_dot], -1)[:, self.seen].float()
+        return chosen(torch.stack([theta.cos(), theta.sin(), theta_dot], -1), self.seen).float()
 
     def step(self, state: Tensor, action: Tensor, rng: torch.Generator) -> Outcome:
         """Turn the pendulum; see `World.step`."""
@@ -114,7 +122,7 @@ class Pendulum(World):
         turn = 3.0 * self.GRAVITY / (2.0 * self.LENGTH) * theta.sin() + 3.0 / (self.MASS * self.LENGTH**2) * torque
         speed = (theta_dot + turn * self.DT).clamp(-self.MAX_SPEED, self.MAX_SPEED)
         after = torch.stack([theta + speed * self.DT, speed], -1)
-        return Outcome(after, -cost, torch.zeros(len(state), dtype=torch.bool))
+        return Outcome(after, -cost, torch.zeros(len(state), dtype=torch.bool, device=state.device))
 
 
 class ContextualBandit(World):

@@ -20,6 +20,7 @@ from pgrun.collect.collector import Collector
 from pgrun.config.resolve import resolved
 from pgrun.data.types import VectorEnv
 from pgrun.errors import UserError
+from pgrun.loop.captured_update import CapturedUpdate
 from pgrun.loop.diagnostics import diagnosed
 from pgrun.loop.moments import MakeEnv, RunHook
 from pgrun.loop.team import Team
@@ -27,9 +28,10 @@ from pgrun.loop.train import Update
 from pgrun.memory.memory import Memory
 from pgrun.nn.precision import set_matmul_precision
 from pgrun.optim.compiled import check_compiler
+from pgrun.optim.cuda_graphs import CudaGraphs, Graphs
 from pgrun.run import checkpoint
 from pgrun.run.config_hooks import check_hooks, make_hooks, reads_of
-from pgrun.run.devices import compiles, learn_device, pick
+from pgrun.run.devices import captures, compiles, learn_device, pick
 from pgrun.run.environments import hook_env, make_env, make_eval_env, second_env
 from pgrun.run.instantiate import call, check_arguments, made
 from pgrun.run.own_code import check_complete, own_parts_fit
@@ -50,6 +52,19 @@ class Parts:
     settings: dict[str, Any]  # the config as plain values, from which other processes build their parts
     hooks: dict[str, RunHook] = field(default_factory=dict)  # those of the config, by name
     make_env: MakeEnv | None = None  # makes one environment for a hook
+
+    def capture(self, graphs: Graphs, *, acts: bool) -> None:
+        """Have the run's work captured as graphs from here on, where it can be.
+
+        Args:
+            graphs: makes the graphs.
+            acts: whether the policy acts on their device, too.
+        """
+        if isinstance(self.algorithm, Algorithm):
+            self.algorithm.capture(graphs)
+            self.update = CapturedUpdate(self.algorithm, self.update, graphs)
+        if acts and hasattr(self.collector, "capture"):
+            self.collector.capture(graphs)
 
 
 def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int = 0) -> Parts:
@@ -82,6 +97,9 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     algorithm = make_algorithm(config, env, rank=rank)
     learn = algorithm.device
     act = pick(config.act_device, learn, "act_device")
+    config.graph = captures(config, learn)
+    if hasattr(env, "place"):
+        env.place(act)  # a world of tensors lives where the policy acts
     check_memory(algorithm, config.memory)
     if config.compile and learn.type == "cpu":
         check_compiler()
@@ -111,6 +129,8 @@ def build(config: DictConfig | dict[str, Any], *, fresh: bool = True, rank: int 
     if config.eval.get("env") and not rank:
         make_eval_env(config, 1, env).close()  # refuses impossible ones before anything is written
     team.take(algorithm, collector, memory)
+    if config.graph:
+        parts.capture(CudaGraphs(learn), acts=act.type == learn.type)
     check_hooks(hooks, config, env, team.workers, single)
     return parts
 

@@ -29,6 +29,22 @@ def compiles(config: DictConfig) -> bool:
     return gradient_steps(config) >= WORTH_IT if config.compile == "auto" else bool(config.compile)
 
 
+def captures(config: DictConfig, device: torch.device) -> bool:
+    """Decide whether to capture CUDA graphs on the device where a run learns.
+
+    Raises:
+        UserError: the config asks for them, and they can't be had.
+    """
+    wanted = config.get("graph", False)
+    if wanted == "auto":
+        return device.type == "cuda" and config.workers == 1 and gradient_steps(config) >= WORTH_IT
+    if wanted and device.type != "cuda":
+        raise UserError(f"graph=true captures CUDA graphs, and this run learns on {device.type}: use device=cuda, or graph=auto")
+    if wanted and config.workers > 1:
+        raise UserError("graph=true is for a run of one process: use workers=1, or graph=auto")
+    return bool(wanted)
+
+
 def gradient_steps(config: DictConfig) -> float:
     """Estimate how many gradient steps a run takes."""
     rows = config.algo.get("rollout", 0) * config.env.get("num_envs", 1)

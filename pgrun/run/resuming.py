@@ -34,7 +34,7 @@ from pgrun.trust.finder import allow
 
 # Changing these on resume leaves what was learnt usable; anything else would be another run.
 RESUMABLE = (
-    *("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile"),
+    *("total_steps", "eval", "checkpoint", "log", "device", "act_device", "threads", "compile", "graph"),
     *("parallel.address", "parallel.cpus", "hooks"),
 )
 

@@ -221,7 +221,7 @@ def recipe(config: DictConfig, rung: Rung, **kwargs: Any) -> DictConfig:
     config.env = OmegaConf.create(env)
     config.eval.env, config.eval.num_envs = {}, None
     config.total_steps, config.device, config.act_device, config.compile = STEPS, "cpu", "cpu", False
-    config.workers = 1
+    config.workers, config.graph = 1, False
     config.diagnostics = {"gradient_variance": False, "step_size": False}
     if "init_from" in config.algo:
         config.algo.init_from = None

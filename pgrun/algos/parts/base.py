@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgrun.algos.parts.coefficients import Coefficients
+from pgrun.algos.parts.rates import check_apart, rate_name
 from pgrun.config.ranges import Fraction, Positive
 from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Carry, Obs, Transition
@@ -66,7 +67,7 @@ class Algorithm(Coefficients):
         self.obs_space, self.action_space = obs_space, action_space
         self.progress = 0.0  # the share of total_steps that is done; every schedule reads it
         self.device = torch.device("cpu")
-        self.captured: Graphs | None = None  # what makes CUDA graphs of its work, where the run asks for them
+        self.captured: Graphs | None = None  # what makes CUDA graphs, where the run asks for them
 
     def place(self, device: str | torch.device) -> None:
         """Move all tensors to a device, before any GradientStep is built."""
@@ -140,6 +141,7 @@ class Algorithm(Coefficients):
         """Copy the algorithm to another device, to act there; the copy can't learn."""
         bare = copy.copy(self)
         bare.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(v, GradientStep | Recorded)}
+        bare.captured = None
         twin = copy.deepcopy(bare)
         twin.place(device)
         return twin
@@ -290,19 +292,3 @@ class Learner(Algorithm):
             learners=learners,
             apart=apart,
         )
-
-
-def check_apart(learner: nn.Module, one: Iterable[nn.Parameter], other: Iterable[nn.Parameter]) -> None:
-    """Raise UserError where parameters that take steps apart have some in common, which one step would undo."""
-    own = {id(p) for p in one}
-    if any(id(p) in own for p in other):
-        raise UserError(
-            f"{type(learner).__name__} steps two of its networks apart, and they have weights in common: a network's "
-            "encoder() has to make a new encoder at each call"
-        )
-
-
-def rate_name(step: str) -> str:
-    """Name the learning rate of a gradient step: lr, lr_actor, lr_critic."""
-    short_name = step.removesuffix("step").rstrip("_")
-    return f"lr_{short_name}" if short_name else "lr"

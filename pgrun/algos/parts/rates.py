@@ -1,8 +1,8 @@
-"""The critic's own learning rate, in a gradient step that it shares with the policy."""
+"""Learning rates: the critic's own in a gradient step that it shares with the policy, and their names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -32,3 +32,19 @@ def critics_rate(model: ActorCritic, lr: float | str | None) -> tuple[Sequence[n
             "the algorithm takes one"
         )
     return own, lr
+
+
+def check_apart(learner: nn.Module, one: Iterable[nn.Parameter], other: Iterable[nn.Parameter]) -> None:
+    """Raise UserError where parameters that take steps apart have some in common, which one step would undo."""
+    own = {id(p) for p in one}
+    if any(id(p) in own for p in other):
+        raise UserError(
+            f"{type(learner).__name__} steps two of its networks apart, and they have weights in common: a network's "
+            "encoder() has to make a new encoder at each call"
+        )
+
+
+def rate_name(step: str) -> str:
+    """Name the learning rate of a gradient step: lr, lr_actor, lr_critic."""
+    short_name = step.removesuffix("step").rstrip("_")
+    return f"lr_{short_name}" if short_name else "lr"
