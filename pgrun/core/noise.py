@@ -20,6 +20,11 @@ Memory = tuple[Tensor, ...]
 class ActionNoise:
     """Noise on actions, with a memory between steps. The base class adds none."""
 
+    @property
+    def changes(self) -> bool:
+        """Whether it depends on the run's progress; what does not can be captured as a graph."""
+        return type(self) is not ActionNoise
+
     def initial(self, num_envs: int, size: int, device: torch.device) -> Memory:
         """Return the memory at an episode's start; each tensor [B, ...]."""
         return ()
@@ -55,6 +60,11 @@ class ScheduledNoise(ActionNoise):
     def __init__(self, *, sigma: Scheduled[NotNegative], schedule: Falling, final: NotNegative) -> None:
         self.own = Schedule(sigma)
         self.first, self.final, self.schedule = self.own(0.0), final, SCHEDULES[schedule]
+
+    @property
+    def changes(self) -> bool:
+        """Whether σ follows a schedule; see `ActionNoise.changes`."""
+        return not self.own.constant or self.schedule is not SCHEDULES["constant"]
 
     def sigma(self, progress: float) -> float:
         """Return σ at this point of the run."""

@@ -23,11 +23,14 @@ from pgrun.compat.torch import (
     BatchNorm,
     Dropout,
     InstanceNorm,
+    StorageRef,
     backward,
     compiler_cache,
     compiles_loops,
     fused_adam,
     fused_adamw,
+    memory_of,
+    of_numbers,
     renamed_code,
     tree_flatten,
     tree_unflatten,
@@ -226,3 +229,22 @@ def test_products_are_counted_as_they_are_dispatched_without_the_compiler() -> N
 def test_torchs_loops_may_write_to_tensors() -> None:
     """Else each compiled step is a program of its own, which takes longer."""
     assert compiles_loops()
+
+
+def test_memory_has_a_number_that_views_share_and_that_is_not_given_again_while_a_reference_is_left() -> None:
+    x = torch.zeros(4)
+    assert memory_of(x[1:]) == memory_of(x.detach().view(2, 2)) == memory_of(x) != memory_of(x.clone())
+    number, left = memory_of(x), StorageRef(x.untyped_storage())
+    del x
+    assert left.expired()
+    assert all(memory_of(torch.zeros(4)) != number for _ in range(20))
+
+
+def test_operators_say_whether_they_read_numbers() -> None:
+    aten, x, mask = torch.ops.aten, torch.zeros(3), torch.ones(3, dtype=torch.bool)
+    assert of_numbers(aten._local_scalar_dense.default, (x,))
+    assert of_numbers(aten.nonzero.default, (x,))
+    assert of_numbers(aten.index.Tensor, (x, [mask]))
+    assert of_numbers(aten.index_put_.default, (x, [mask], x))
+    assert not of_numbers(aten.index.Tensor, (x, [None, torch.tensor([0])]))
+    assert not of_numbers(aten.add.Tensor, (x, x))

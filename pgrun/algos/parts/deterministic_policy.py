@@ -50,7 +50,8 @@ class Deterministic(Remembering):
         action = self.actor(obs)
         if explore:
             own = len(super().initial_carry(0))  # the networks' part of the carry; the rest is the noise's
-            action, noise = self.exploration(action, carry[own:], self.progress)
+            progress = self.progress if self.exploration.changes else 0.0
+            action, noise = self.exploration(action, carry[own:], progress)
             action, carry = torch.clamp(action, -self.actor.edge, self.actor.edge), (*carry[:own], *noise)
         return action, carry, recorded
 
