@@ -3,12 +3,14 @@
 from contextlib import nullcontext
 
 import torch
+from running import parts
 
 from pgrun.compat.torch import memory_of
 from pgrun.errors import CantRecord
 from pgrun.optim.cuda_graphs import CaptureFailed
 from pgrun.optim.recording import tensors
 from pgrun.optim.rehearsal import Rehearsal
+from pgrun.run.build import Parts
 
 
 class FakeGraphs:
@@ -72,3 +74,10 @@ class Tape(Rehearsal):
             for old, new in zip(tensors(result), tensors(name(*args, **kwargs)), strict=True):
                 if memory_of(old) != memory_of(new):
                     old.copy_(new)
+
+
+def captured_parts(*overrides: str) -> tuple[Parts, FakeGraphs]:
+    """The parts of a run whose work is captured, and what captures it."""
+    made, graphs = parts("device=cpu", *overrides), FakeGraphs()
+    made.capture(graphs, acts=True)
+    return made, graphs
