@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,10 +21,7 @@ def check_observations(rollout: Transition) -> None:
     """
     before, after = named(rollout.obs), named(rollout.next_obs)
     shown = (*before.items(), *after.items(), ("the reward", rollout.reward))
-    if rollout.reward.is_cuda:  # one wait for all
-        if bool(torch.isfinite(torch.stack([x.sum().float() for _, x in shown if x.is_floating_point()])).all()):
-            return
-    if all(finite(x) for _, x in shown):
+    if all_finite([x for _, x in shown]):
         return
     valid = rollout.valid
     for t in range(len(valid)):
@@ -67,6 +65,14 @@ def finite(x: Tensor) -> bool:
     if not x.is_floating_point() or math.isfinite(float(x.sum())):  # the sum is sooner had, and nearly always tells
         return True
     return bool(torch.isfinite(x).all())
+
+
+def all_finite(parts: Sequence[Tensor]) -> bool:
+    """Tell whether all numbers in some tensors are finite; on a GPU it is waited for once."""
+    numbers = [x for x in parts if x.is_floating_point()]
+    if any(x.is_cuda for x in numbers) and math.isfinite(float(torch.stack([x.sum().double() for x in numbers]).sum())):
+        return True
+    return all(finite(x) for x in numbers)
 
 
 def first(x: Tensor) -> list[int]:

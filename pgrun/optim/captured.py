@@ -30,7 +30,7 @@ class Captured:
     that one. `seconds` is the time that capturing has taken.
 
     Args:
-        function: of tensors, in tuples, lists and dicts. They may come from another device.
+        function: of tensors, in tuples, lists and dicts. Those that it doesn't write to may come from another device.
         graphs: makes the graphs.
         roots: the objects whose attributes it reads, beside its arguments.
         passed: types whose objects hold nothing that it reads.
@@ -69,12 +69,12 @@ class Captured:
             plan = self.plan(args, leaves)
             self.seconds += time.perf_counter() - begin
             if plan is None:
-                return self.function(*args)
+                return self.function(*mapped(lambda x: x.to(self.graphs.device), args, Tensor))
             self.plans.setdefault(form, []).append(plan)
         return plan(leaves)
 
     def plan(self, args: tuple[Any, ...], leaves: list[Tensor]) -> CapturedPlan | None:
-        """Rehearse the function and capture it; None where the rehearsal set attributes, so that it has to run first."""
+        """Rehearse the function and capture it; None where that set attributes, so that it has to run first."""
         if sum(map(len, self.plans.values())) == MOST:
             raise CantRecord("it reads numbers that keep changing")
         graphs, fixed = self.graphs, {id(x): x.detach().to(self.graphs.device, copy=True) for x in leaves}
@@ -160,7 +160,7 @@ class CapturedPlan:
         own = {id(x): i for i, x in enumerate(fixed)}
         self.taken = list(own.values())  # one place of each
         self.written = [i for i in self.taken if rehearsal.writes_to(fixed[i])]
-        self.kept = [x for x in rehearsal.inputs.values() if id(x) not in own]  # alive, as the graph has their addresses
+        self.kept = [x for x in rehearsal.inputs.values() if id(x) not in own]  # alive: the graph has their addresses
         self.places = around.places(self.kept)
         arguments, outside = {memory_of(x) for x in fixed}, {memory_of(x) for x in self.kept}
         self.made: list[Tensor] = []  # to be copied after a replay

@@ -31,7 +31,8 @@ class Step(Protocol):
     metrics: Metrics
     norm_key: str
 
-    def __call__(self, *args: Any) -> Metrics: ...
+    def __call__(self, *args: Any) -> Metrics:
+        """Take the step; return the metrics."""
 
     def taken(self, *args: Any) -> Tensor:
         """Take the step, and capture nothing."""

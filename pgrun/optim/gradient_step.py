@@ -174,9 +174,9 @@ class GradientStep:
         """Take a step on each minibatch, with the same other arguments; return the means of what the steps return."""
         alone = self.watch is None and self.exchange is None and self.learners == 1
         if self.captured is not None and alone and samples.even and self.captured.able:
-            index = samples.index()
-            found: dict[str, Tensor] | None = self.captured.run("each", index, None if samples.entire else samples.pick, samples.whole, *args)
-            return found if found is not None else mean_metrics([self(samples.part(i), *args) for i in index])
+            index, pick = samples.index(), None if samples.entire else samples.pick
+            metrics: dict[str, Tensor] | None = self.captured.run("each", index, pick, samples.whole, *args)
+            return mean_metrics([self(samples.part(i), *args) for i in index]) if metrics is None else metrics
         if self.compiles and alone and self.by_number and samples.even and self.compiled.loops:
             assert isinstance(self.optimizer, Optimizer)
             index, rates = samples.index(), [self.optimizer.rates() for _ in range(len(samples))]

@@ -39,7 +39,10 @@ def captures(config: DictConfig, device: torch.device) -> bool:
     if wanted == "auto":
         return device.type == "cuda" and config.workers == 1 and gradient_steps(config) >= WORTH_IT
     if wanted and device.type != "cuda":
-        raise UserError(f"graph=true captures CUDA graphs, and this run learns on {device.type}: use device=cuda, or graph=auto")
+        raise UserError(
+            f"graph=true captures CUDA graphs, and this run learns on the {device.type.upper()}: use device=cuda, or "
+            "graph=auto"
+        )
     if wanted and config.workers > 1:
         raise UserError("graph=true is for a run of one process: use workers=1, or graph=auto")
     return bool(wanted)

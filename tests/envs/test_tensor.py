@@ -9,6 +9,7 @@ import pytest
 import torch
 from running import same
 
+from pgrun.envs.classic import tensor_env
 from pgrun.envs.codecs import action_codec
 from pgrun.envs.tensor import Outcome, TensorEnv, World, canonical
 from pgrun.errors import UserError
@@ -169,3 +170,54 @@ def test_it_is_checked_once():
     env = env_of(3, world=Later())
     env.reset(1)
     assert len(play(env, 3)) == 3
+
+
+CLASSIC = ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0"]
+
+
+@pytest.mark.slow  # the first operations on `meta` take seconds
+@pytest.mark.parametrize("id", CLASSIC)
+def test_classic_control_makes_no_tensor_where_its_states_are_not(id):
+    """On the device `meta` an operation with a tensor of the CPU's is an error, as on a GPU."""
+    env = tensor_env(id, 3, None, {}, {}, 0)
+    world, meta = env.world, torch.device("meta")
+    for name, x in vars(world).items():
+        if isinstance(x, torch.Tensor):
+            setattr(world, name, x.to(meta))
+    state = env.state.to(meta)
+    kind = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
+    action = torch.zeros(3, *env.action_space.shape, dtype=kind, device=meta)
+    _, rescale = canonical(world.action_space, meta)
+    outcome = world.step(state, rescale(action), env.rng)
+    assert {x.device for x in (outcome.state, outcome.reward, outcome.terminated, world.observe(state))} == {meta}
+    assert world.anywhere
+
+
+def test_a_world_moves_with_its_generator():
+    """As if it came from elsewhere: what it then does is what a new one there does."""
+    env = tensor_env("Pendulum-v1", 3, None, {}, {}, 5)
+    env.step(torch.ones(3, 1))
+    env.device = torch.device("meta")
+    env.place(torch.device("cpu"))
+    fresh = tensor_env("Pendulum-v1", 3, None, {}, {}, 5)
+    fresh.reset(5)
+    assert same(env.snapshot(), fresh.snapshot())
+    before = env.rng
+    env.place(torch.device("cpu"))  # it is there
+    assert env.rng is before
+
+
+def test_a_world_that_says_nothing_stays_on_the_cpu():
+    env = env_of()
+    env.place(torch.device("meta"))
+    assert (env.device.type, env.state.device.type) == ("cpu", "cpu")
+
+
+def test_a_state_of_another_device_goes_on_with_a_generator_from_here():
+    env = env_of()
+    state = {**env.snapshot(), "rng": torch.zeros(16, dtype=torch.uint8)}  # as long as a GPU's
+    env.step(torch.zeros(4, dtype=torch.int64))
+    rng = env.rng.get_state()
+    env.restore(state)
+    assert same(env.state, state["state"])
+    assert torch.equal(env.rng.get_state(), rng)

@@ -28,15 +28,15 @@ CASES = {
     "sac_v1": ("algo=sac_v1", *SWING),
     "redq": ("algo=redq", *SWING),
     "dqn": ("algo=dqn", *POLE, "memory.warmup=8", "memory.batch_size=8"),
-    "trpo": ("algo=trpo", *POLE, "algo.rollout=32"),
-    "npg": ("algo=npg", *POLE, "algo.rollout=32"),
+    "trpo": ("algo=trpo", *POLE, "algo.rollout=32", "algo.damping=0.1"),  # else rounding is amplified
+    "npg": ("algo=npg", *POLE, "algo.rollout=32", "algo.damping=0.1"),
     "ppo with noise that is kept": (*PPO, "env=pendulum", "network.std=sde"),
-    "reinforce": ("algo=reinforce", *POLE),
+    "reinforce": ("algo=reinforce", *POLE, "total_steps=1000"),
     "ppo with a memory": (*PPO, "network=gru", "network.size=8"),
     "prioritized": ("algo=sac", *SWING, "memory=prioritized"),
 }
 QUICK = ("ppo by schedules", "sac", "td3")
-WHOLE = ("ppo", "ppo by schedules", "ppo normalised", "a2c", "sac", "sac_v1", "prioritized")  # as one graph
+WHOLE = ("ppo", "ppo by schedules", "ppo normalised", "a2c", "sac", "sac_v1", "prioritized")  # an update is one graph
 
 
 def trained(made):
@@ -60,7 +60,7 @@ def test_a_run_by_graphs_is_the_eager_one(name):
         for key, x in theirs.items():
             assert_close(mine[key], x, rtol=1e-2, atol=1e-4, msg=key)
     assert torch.equal(found[2], want[2])
-    if "cartpole" in " ".join(CASES[name]):  # what follows from choices is the same to the bit
+    if "env=pendulum" not in CASES[name]:  # what follows from choices is the same to the bit
         assert same(made.collector.stats.snapshot(), eager.collector.stats.snapshot())
     assert made.update.able == (name in WHOLE)
     assert graphs.captured <= 8

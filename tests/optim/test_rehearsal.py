@@ -48,12 +48,16 @@ def test_gradients_are_seen():
     assert layer.weight.grad.tolist() == [[0.0, 0.0]]
 
 
+@pytest.mark.slow  # the first operations on `meta` take seconds
 def test_what_is_elsewhere_is_refused_but_for_constants():
     x, there = torch.ones(2), torch.ones(2, device="meta")
     with Rehearsal(torch.device("meta")):
         (there * torch.tensor(2.0)).sum()
     for function in (lambda: there.sum() * x.sum(), lambda: x + 1.0, lambda: torch.ones(3)):
-        with pytest.raises(CantRecord, match="it computes on cpu, too, not on meta alone"), Rehearsal(torch.device("meta")):
+        with (
+            pytest.raises(CantRecord, match="it computes on cpu, too, not on meta alone"),
+            Rehearsal(torch.device("meta")),
+        ):
             function()
     with pytest.raises(CantRecord, match="draws random numbers on cpu"), Rehearsal(torch.device("meta")):
         torch.rand(2, generator=torch.Generator())

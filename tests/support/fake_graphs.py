@@ -14,7 +14,7 @@ from pgrun.run.build import Parts
 
 
 class FakeGraphs:
-    """Has a CUDA graph's semantics on the CPU: fixed addresses, no Python at a replay, nothing computed at a capture."""
+    """Has a CUDA graph's semantics on the CPU: fixed addresses, no Python in a replay, a capture computes nothing."""
 
     def __init__(self):
         self.device = torch.device("cpu")

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pgrun.algos.parts.rates import check_apart
 from pgrun.algos.parts.critic_fit import CriticFit
 from pgrun.algos.parts.on_policy import OnPolicy
+from pgrun.algos.parts.rates import check_apart
 from pgrun.config.ranges import NotNegative, Scheduled
 from pgrun.core import losses
 from pgrun.core.normalization import NORMALIZE
