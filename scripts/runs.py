@@ -17,12 +17,21 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = ("pgrun", "configs", "hydra_plugins")  # a commit that changes none of these changes no figure
 
 
-def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `pgrun …` or `python …` with this interpreter and this package, in a folder."""
+def execute(command: list[str], folder: Path, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `pgrun …` or `python …` with this interpreter and this package, in a folder.
+
+    Args:
+        command: its words.
+        folder: made if it isn't there.
+        seconds: after which it is killed; None: never.
+
+    Raises:
+        subprocess.TimeoutExpired: it was.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, *(["-m", "pgrun"] if command[0] == "pgrun" else []), *command[1:]]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(words, capture_output=True, text=True, env=env, cwd=folder)
+    return subprocess.run(words, capture_output=True, text=True, env=env, cwd=folder, timeout=seconds)
 
 
 def code_commit() -> str:

@@ -91,6 +91,58 @@ def test_compiled_is_eager(algo):
         torch.testing.assert_close(compiled[key], eager[key], rtol=1e-3, atol=1e-4)
 
 
+def graphed(made, name, *overrides):
+    """A run whose updates, and whose acting where that is the same each time, are graphs; `made` counts them."""
+    overrides = [f"algo={name}", *FEW_UPDATES[name], *overrides, "device=cuda"]
+    start = tensors(parts(*overrides).algorithm)
+    run_parts, _ = run(*overrides)
+    made.append((start, tensors(run_parts.algorithm), run_parts))
+    return run_parts
+
+
+def plans(function):
+    return 0 if function is None else sum(map(len, function.plans.values()))
+
+
+@pytest.mark.parametrize("more", [(), ("env.backend=tensor",), ("compile=true",)], ids=str)
+@pytest.mark.parametrize("algo", ["ppo", "sac", "td3", "dqn"])
+def test_graphs_learn_what_is_learnt_without(algo, more):
+    """With the GPU's own random numbers, which graphs draw in the same order; within a thousandth of the way."""
+    if more == ("env.backend=tensor",) and "dqn" in algo:
+        more = (*more, "env=cartpole")
+    made = []
+    graphed(made, algo, *more, "graph=false")
+    captured = graphed(made, algo, *more, "graph=true")
+    steps = captured.algorithm.steps().values()
+    functions = [f for step in steps for f in step.captured.functions.values()]
+    assert plans(captured.update.captured) + sum(map(plans, functions)) > 0
+    (start, eager, _), (_, found, _) = made
+    way = sum(float((eager[key] - start[key]).square().sum()) for key in eager) ** 0.5
+    apart = sum(float((eager[key] - found[key]).square().sum()) for key in eager) ** 0.5
+    assert way > 0.0
+    assert apart < 1e-3 * way, f"{apart / way:.1e} of the way"
+
+
+@pytest.mark.parametrize("name", ["ppo", "ppo on tensors", "ppo normalised", "sac"])
+def test_resuming_graphs_changes_nothing(name, tmp_path):
+    overrides = (*RUNS.get(name, PENDULUM), "device=cuda", "graph=true")
+    whole = new_run(tmp_path / "whole", *overrides)
+    want = finish(whole)
+    steps = sorted(whole.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))
+    got = finish(new_run(tmp_path / "resumed", *overrides, resume=checkpoint.load(steps[len(steps) // 2])))
+    different = [key for key in want if not same(want[key], got[key])]
+    assert not different, f"{different} differ after a resume"
+
+
+def test_a_world_of_tensors_lives_where_the_policy_acts():
+    made = parts("algo=ppo", "env=cartpole", "env.backend=tensor", "algo.rollout=16", "device=cuda", "graph=true")
+    for _ in range(3):
+        rollout = made.collector.collect(made.algorithm)
+    assert rollout.reward.device.type == made.collector.env.rng.device.type == "cuda"
+    assert plans(made.collector.compiled.whole) == 1
+    assert made.collector.compiled.able
+
+
 @pytest.mark.parametrize(
     "override", ["act_device=cpu", "memory.device=cuda", "matmul_precision=bfloat16", "memory.updates=3"]
 )

@@ -110,10 +110,10 @@ class Kept:
                     held.pop(key, None)
                     if key in before:
                         held[key] = before[key]
-        for held, length in self.lists:
-            if len(held) > length:
+        for grown, length in self.lists:
+            if len(grown) > length:
                 changed.append("a list")
-                del held[length:]
+                del grown[length:]
         return changed
 
 
