@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from gpu_runs import Line, arguments, check_device, finish, peer, timed
 
@@ -31,6 +32,7 @@ WAYS = {
 def main() -> int:
     """Run it all."""
     parser = arguments(__doc__.splitlines()[0], 90)
+    parser.add_argument("--out", type=Path, required=True, help="the CSV that is written")
     parser.add_argument("--algos", default="sac,td3", help="of sac and td3")
     parser.add_argument("--steps", type=int, default=5_000, help="environment steps of a run (5,000)")
     parser.add_argument("--warmup", type=int, default=500, help="random steps before the first update (500)")

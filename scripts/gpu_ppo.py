@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from gpu_runs import Line, arguments, check_device, finish, peer, timed
 
@@ -37,6 +38,7 @@ SOLVED = 475.0
 def main() -> int:
     """Run it all."""
     parser = arguments(__doc__.splitlines()[0], 60)
+    parser.add_argument("--out", type=Path, required=True, help="the CSV that is written")
     parser.add_argument("--envs", default="64,1024,4096,65536", help="numbers of environments, of these")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the runs' lengths (1)")
     parser.add_argument("overrides", nargs="*", help="as on pgrun's command line, for every run")

@@ -28,7 +28,6 @@ def arguments(description: str, seconds: int) -> argparse.ArgumentParser:
         seconds: after which a run is given up, unless another number is asked for.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--out", type=Path, required=True, help="the CSV that is written")
     parser.add_argument("--peer", action="append", default=[], metavar="COMMAND", help="its last line printed is JSON")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it, without graphs")
     parser.add_argument("--seconds", type=int, default=seconds, help=f"after which a run is given up ({seconds})")

@@ -73,6 +73,10 @@ class EpisodeStats:
         self.catch_up()
         return self.own_recent
 
+    @recent.setter
+    def recent(self, recent: deque[float]) -> None:
+        self.own_recent = recent
+
     @property
     def count(self) -> int:
         """How many episodes have finished."""

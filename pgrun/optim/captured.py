@@ -85,7 +85,8 @@ class Captured:
             with graphs.aside():
                 read, changed = self.rehearse(given, around, rehearsal)
                 if changed:
-                    return self.unsettled(changed)
+                    self.unsettled(changed)
+                    return None
                 check_memory(leaves, [fixed[id(x)] for x in leaves], rehearsal)
                 graphs.rehearsing = False
                 if self.warm:
