@@ -36,7 +36,10 @@ CASES = {
     "prioritized": ("algo=sac", *SWING, "memory=prioritized"),
 }
 QUICK = ("ppo by schedules", "sac", "td3")
-WHOLE = ("ppo", "ppo by schedules", "ppo normalised", "a2c", "sac", "sac_v1", "prioritized")  # an update is one graph
+WHOLE = {  # an update is one graph
+    *("ppo", "ppo by schedules", "ppo normalised", "ppo with noise that is kept", "a2c"),
+    *("sac", "sac_v1", "prioritized"),
+}
 
 
 def trained(made):
