@@ -48,7 +48,7 @@ class DQN(OffPolicy):
         """Explore by Q, or take the best action; see `Algorithm.act`."""
         obs, carry, recorded = self.recall(obs, carry)
         q = self.q.all(obs)[0]
-        return self.exploration(q, self.progress) if explore else q.argmax(-1), carry, recorded
+        return self.exploration(q) if explore else q.argmax(-1), carry, recorded
 
     def update(self, batch: Transition) -> dict[str, Tensor]:
         """Fit Q, and let Q̄ follow; see `Algorithm.update`."""

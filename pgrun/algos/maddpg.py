@@ -98,7 +98,7 @@ class MADDPG(OffPolicy):
         u = self.followed(self.actor(obs), extras)
         action = self.joint(u, gumbel_like(u) if explore else None)
         if explore and self.joint.numbers:
-            noisy, memory = self.exploration(action, carry[len(tags) :], self.progress)
+            noisy, memory = self.exploration(action, carry[len(tags) :])
             noisy = torch.clamp(noisy, -self.joint.edge, self.joint.edge)
             action, carry = torch.where(self.joint.chosen, action, noisy), (*tags, *memory)
         return action, carry, extras

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pgrun.collect.acting import ask
-from pgrun.collect.compiled_steps import CompiledSteps, Streams
+from pgrun.collect.compiled_steps import CompiledSteps, Streams, acting, one_step
 from pgrun.collect.recorder import where_ended
 from pgrun.data.policy import Policy
 from pgrun.data.stepping import settled, stepped
@@ -83,21 +83,6 @@ class CapturedSteps(CompiledSteps):
             self.whole = self.captured(policy, unrolled(policy, env, length))
         rollout, streams, (obs, carry, env.state, env.t) = self.whole(obs, carry, env.state, env.t)
         return rollout, streams, obs, carry
-
-
-def acting(policy: Policy) -> Callable[..., Any]:
-    """Return acting as a function of observations and carry."""
-    return lambda obs, carry: policy.act(obs, carry, True)
-
-
-def one_step(policy: Policy, env: MovableEnv) -> Callable[..., Any]:
-    """Return a step of acting and of the environments as a function of tensors."""
-
-    def step(obs: Obs, carry: Carry, state: Tensor, t: Tensor) -> tuple[Any, ...]:
-        action, after, extras = policy.act(obs, carry, True)
-        return action, after, extras, env.move(state, t, action)
-
-    return step
 
 
 def unrolled(policy: Policy, env: MovableEnv, length: int) -> Callable[..., Any]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from pgrun.collect.recorder import where_ended
 from pgrun.compat.torch import compiles_loops
 from pgrun.data.policy import Policy
-from pgrun.data.stepping import finite_where, settled
-from pgrun.data.types import Carry, MovableEnv, Moved, Obs, Step, Transition, VectorEnv, map_obs
+from pgrun.data.stepping import finite_where, settled, stepped
+from pgrun.data.types import Carry, MovableEnv, Obs, Step, Transition, VectorEnv, map_obs
 from pgrun.errors import CantRecord
 from pgrun.optim.compiled import Recorded, RecordedLoop
 from pgrun.optim.gradient_step import GradientStep
@@ -25,7 +25,7 @@ Streams = dict[str, Tensor]
 
 
 class CompiledSteps:
-    """Steps of acting and of the environments, compiled where both are functions of tensors.
+    """Steps of acting, compiled; those of the environments, too, where they are a world of tensors.
 
     Args:
         env: the environments.
@@ -36,7 +36,8 @@ class CompiledSteps:
 
     def __init__(self, env: VectorEnv, wanted: bool) -> None:
         self.env: MovableEnv = env  # type: ignore[assignment]
-        self.able = wanted and hasattr(env, "move")  # until a policy turns out to be no such function
+        self.able = wanted  # until a policy turns out to be no function of tensors
+        self.moves = hasattr(env, "move")
         self.step: Recorded | None = None
         self.loop: RecordedLoop | None = None
 
@@ -47,7 +48,7 @@ class CompiledSteps:
 
     def loops(self, length: int) -> bool:
         """Tell whether a rollout of so many steps can be one program."""
-        return self.able and self.env.steady and length > 1 and compiles_loops()
+        return self.able and self.moves and self.env.steady and length > 1 and compiles_loops()
 
     def give_up(self, why: CantRecord) -> None:
         """Go on without compiling."""
@@ -61,19 +62,18 @@ class CompiledSteps:
             Actions, carry and extras as `Policy.act` returns them, and the environments' answer.
         """
         env = self.env
-
-        def step(obs: Obs, carry: Carry, state: Tensor, t: Tensor) -> tuple[Tensor, Carry, dict[str, Tensor], Moved]:
-            action, after, extras = policy.act(obs, carry, True)
-            return action, after, extras, env.move(state, t, action)
-
+        function = one_step(policy, env) if self.moves else acting(policy)
+        given = (obs, carry, env.state, env.t) if self.moves else (obs, carry)
         if self.step is None:
-            self.step = Recorded(step, (policy, env), (GradientStep, Recorded))
+            roots = (policy, env) if self.moves else (policy,)
+            self.step = Recorded(function, roots, (GradientStep, Recorded))
         try:
-            action, after, extras, moved = self.step(obs, carry, env.state, env.t)
+            done = self.step(*given)
         except CantRecord as why:
             self.give_up(why)
-            action, after, extras, moved = step(obs, carry, env.state, env.t)
-        return action, after, extras, settled(env.settle(moved))
+            done = function(*given)
+        action, after, extras, *moved = done
+        return action, after, extras, settled(env.settle(*moved)) if self.moves else stepped(env, action)
 
     def rollout(self, policy: Policy, obs: Obs, carry: Carry, length: int) -> tuple[Transition, Streams, Obs, Carry]:
         """Act and step so many times in steady environments.
@@ -97,6 +97,21 @@ class CompiledSteps:
             *(obs_before, action, reward, discount, finite_where(next_obs, over), last, torch.ones_like(last), extras)
         )
         return rollout, streams, obs, carry
+
+
+def acting(policy: Policy) -> Callable[..., Any]:
+    """Return acting as a function of observations and carry."""
+    return lambda obs, carry: policy.act(obs, carry, True)
+
+
+def one_step(policy: Policy, env: MovableEnv) -> Callable[..., Any]:
+    """Return a step of acting and of the environments as a function of tensors."""
+
+    def step(obs: Obs, carry: Carry, state: Tensor, t: Tensor) -> tuple[Any, ...]:
+        action, after, extras = policy.act(obs, carry, True)
+        return action, after, extras, env.move(state, t, action)
+
+    return step
 
 
 def looped(policy: Policy, env: MovableEnv) -> Callable[..., Any]:

@@ -37,7 +37,7 @@ class Rollouts:
         device: where the policy acts; when the algorithm learns elsewhere, a copy of it acts here.
         seed: the environments' first seed.
         random_hold: steps that each random action is held for; actions that are held longer get further.
-        compile: act and step as one compiled function, where the environments are a world of tensors on the CPU.
+        compile: act by a compiled function on the CPU; in a world of tensors it steps the environments, too.
     """
 
     def __init__(

@@ -12,34 +12,25 @@ import torch
 from torch import Tensor
 
 from pgrun.config.ranges import Falling, NotNegative, Positive, Scheduled
+from pgrun.core.exploration import Explorer, plus
 from pgrun.core.schedules import SCHEDULES, Schedule
 
 Memory = tuple[Tensor, ...]
 
 
-class ActionNoise:
+class ActionNoise(Explorer):
     """Noise on actions, with a memory between steps. The base class adds none."""
-
-    @property
-    def changes(self) -> bool:
-        """Whether it depends on the run's progress; what does not can be captured as a graph."""
-        return type(self) is not ActionNoise
 
     def initial(self, num_envs: int, size: int, device: torch.device) -> Memory:
         """Return the memory at an episode's start; each tensor [B, ...]."""
         return ()
 
-    def figures(self, progress: float) -> dict[str, float]:
-        """Return values that change over the run, by name, for a curve."""
-        return {}
-
-    def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
+    def __call__(self, action: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Add noise.
 
         Args:
             action: [B, A].
             memory: the noise's memory.
-            progress: the run's, in [0, 1].
 
         Returns:
             The noisy action and the new memory.
@@ -57,32 +48,26 @@ class ScheduledNoise(ActionNoise):
         final: its standard deviation at the run's end, unless constant.
     """
 
+    name = "sigma"
+
     def __init__(self, *, sigma: Scheduled[NotNegative], schedule: Falling, final: NotNegative) -> None:
         self.own = Schedule(sigma)
         self.first, self.final, self.schedule = self.own(0.0), final, SCHEDULES[schedule]
+        self.follow(0.0)
 
-    @property
-    def changes(self) -> bool:
-        """Whether σ follows a schedule; see `ActionNoise.changes`."""
-        return not self.own.constant or self.schedule is not SCHEDULES["constant"]
-
-    def sigma(self, progress: float) -> float:
-        """Return σ at this point of the run."""
+    def now(self, progress: float) -> float:
+        """Return σ at this progress of the run; see `Explorer.now`."""
         if not self.own.constant:
             return self.own(progress)
         return self.final + (self.first - self.final) * self.schedule(progress)
-
-    def figures(self, progress: float) -> dict[str, float]:
-        """Return σ for a curve."""
-        return {"sigma": self.sigma(progress)}
 
 
 class Gaussian(ScheduledNoise):
     """Gaussian noise ε ~ N(0, σ²), drawn anew at each step."""
 
-    def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
+    def __call__(self, action: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Add noise; see `ActionNoise`."""
-        return torch.add(action, torch.randn_like(action), alpha=self.sigma(progress)), memory
+        return plus(action, torch.randn_like(action), self.number), memory
 
 
 class OrnsteinUhlenbeck(ScheduledNoise):
@@ -107,10 +92,10 @@ class OrnsteinUhlenbeck(ScheduledNoise):
         """Return x = 0 for each environment; see `ActionNoise.initial`."""
         return (torch.zeros(num_envs, size, device=device),)
 
-    def __call__(self, action: Tensor, memory: Memory, progress: float) -> tuple[Tensor, Memory]:
+    def __call__(self, action: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Step x and add σ x; see `ActionNoise`."""
         x = torch.add(self.decay * memory[0], torch.randn_like(action), alpha=self.scale)
-        return torch.add(action, x, alpha=self.sigma(progress)), (x,)
+        return plus(action, x, self.number), (x,)
 
 
 def smoothed(action: Tensor, noise: Tensor, clip: float, edge: Tensor) -> Tensor:

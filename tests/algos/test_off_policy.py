@@ -101,11 +101,10 @@ def test_the_compatible_critics_target():
 
 @pytest.mark.parametrize(("algo", "env"), [("dqn", "cartpole"), ("td3", "pendulum")])
 def test_explorers_are_told_how_far_the_run_is(algo, env):
-    a, batch = made(algo, env)
-    a.exploration = Calls(a.exploration)
+    schedule = "algo.exploration.epsilon=linear:1:0" if algo == "dqn" else "algo.exploration.sigma=linear:1:0"
+    a, _ = made(algo, env, schedule)
     a.set_progress(0.3)
-    a.act(batch.obs, a.initial_carry(12), True)
-    assert a.exploration.args[0][-1] == 0.3
+    assert a.exploration.number == pytest.approx(0.7)
 
 
 def test_mirror_descents_step_follows_its_schedule():

@@ -1,4 +1,4 @@
-"""Acting and stepping as one compiled function: the same rollouts as without."""
+"""Acting as a compiled function, and stepping with it in worlds of tensors: the same rollouts as without."""
 
 import logging
 import shutil
@@ -7,6 +7,8 @@ import pytest
 import torch
 from running import parts
 from torch.testing import assert_close
+
+from pgrun.core.exploration import EpsilonGreedy
 
 SMALL = ("env.backend=tensor", "num_envs=3", "network.hidden=[8]", "device=cpu", "seed=3")
 
@@ -45,6 +47,35 @@ def test_other_algorithms_too(interpreted, algo):
     assert_same(rollouts(*recipe)[1], rollouts(*recipe, "compile=true")[1])
 
 
+SCHEDULES = {  # of what is explored by; the number is another one in each rollout
+    "dqn": ("env=cartpole", "algo.exploration.epsilon=linear:1:0"),
+    "boltzmann": ("env=cartpole", "algo/exploration=boltzmann", "algo.exploration.temperature=linear:1:0.1"),
+    "td3": ("env=pendulum", "algo.exploration.sigma=linear:1:0"),
+    "ddpg": ("env=pendulum", "algo/exploration=ou", "algo.exploration.sigma=linear:1:0"),
+    "ppo": ("env=pendulum", "network.std=state"),
+    "a2c": ("env=cartpole",),
+    "sac": ("env=pendulum",),
+}
+
+
+@pytest.mark.parametrize("backend", ["sync", "tensor"])
+@pytest.mark.parametrize("algo", SCHEDULES)
+def test_one_program_acts_for_all_of_a_run(interpreted, algo, backend):
+    name = "dqn" if algo == "boltzmann" else algo
+    recipe = (f"algo={name}", *SCHEDULES[algo], f"env.backend={backend}", "algo.rollout=5")
+    recipe = recipe if algo in ("ppo", "a2c") else (*recipe, "collector.random_steps=0")
+    found = []
+    for compile in ("false", "true"):
+        made, rows = parts(*SMALL, *recipe, f"compile={compile}"), []
+        for i in range(12):
+            made.algorithm.set_progress(i / 12)
+            rows.append(made.collector.collect(made.algorithm))
+        found.append(rows)
+    assert made.collector.compiled.able
+    assert len(interpreted) == 1
+    assert_same(*found, 1e-6)
+
+
 def test_a_run_goes_on_where_it_was(interpreted):
     recipe = ("algo=ppo", "env=cartpole", "algo.rollout=40", "compile=true")
     whole, want = rollouts(*recipe, n=4)
@@ -59,7 +90,8 @@ def test_a_run_goes_on_where_it_was(interpreted):
     assert whole.collector.stats.count == rest.collector.stats.count
 
 
-def test_a_policy_that_decides_by_numbers_acts_as_it_is(interpreted, caplog):
+def test_a_policy_that_decides_by_numbers_acts_as_it_is(interpreted, caplog, monkeypatch):
+    monkeypatch.setattr(EpsilonGreedy, "__call__", lambda self, q: q.argmax(-1) if q.sum() > 0 else q.argmin(-1))
     recipe = ("algo=dqn", "env=cartpole", "collector.random_steps=0")
     with caplog.at_level(logging.INFO, "pgrun"):
         assert_same(rollouts(*recipe)[1], rollouts(*recipe, "compile=true")[1])

@@ -13,7 +13,8 @@ def test_the_schedule_falls_linearly_and_stays(cls):
 
 def counts(explore, q, progress=0.0):
     torch.manual_seed(0)
-    return torch.bincount(explore(q.expand(20_000, -1), progress), minlength=q.shape[-1]).tolist()
+    explore.follow(progress)
+    return torch.bincount(explore(q.expand(20_000, -1)), minlength=q.shape[-1]).tolist()
 
 
 def chi_square(found, probabilities):
@@ -45,7 +46,7 @@ def test_each_environment_draws_for_itself():
     e = EpsilonGreedy(epsilon=0.5, final=0.5, fraction=1.0)
     q = torch.tensor([[1.0, 0.0], [ILLEGAL, 0.0]]).repeat(2000, 1)
     torch.manual_seed(0)
-    action = e(q, 0.0).view(-1, 2)
+    action = e(q).view(-1, 2)
     assert bool((action[:, 1] == 1).all())
     assert 420 < int(action[:, 0].sum()) < 580  # a quarter of 2000, within 4 standard errors
 
@@ -57,3 +58,20 @@ def test_boltzmann_draws_in_proportion_to_the_exponential(progress, tau):
     found = counts(Boltzmann(temperature=2.0, final=0.5, fraction=1.0), q, progress)
     assert chi_square(found, (q / tau).softmax(-1).tolist()) < 16.3
     assert chi_square(found, (q / (tau * 1.3)).softmax(-1).tolist()) > 16.3
+
+
+@pytest.mark.parametrize("cls", [EpsilonGreedy, Boltzmann])
+@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
+def test_a_number_that_is_kept_as_a_tensor_explores_alike(cls, progress):
+    name = "epsilon" if cls is EpsilonGreedy else "temperature"
+    plain, kept = (cls(**{name: 0.8}, final=0.0 if cls is EpsilonGreedy else 0.1, fraction=1.0) for _ in range(2))
+    kept.keep(torch.device("cpu"))
+    number, q = kept.number, torch.randn(20_000, 4)
+    found = []
+    for explore in (plain, kept):
+        explore.follow(progress)
+        torch.manual_seed(0)
+        found.append(explore(q))
+    assert kept.number is number  # which code that was compiled or captured before reads on
+    assert float(number) == pytest.approx(plain.number)
+    assert torch.equal(*found)

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def test_gaussian_noise_has_its_standard_deviation():
     torch.manual_seed(0)
     action = torch.full((50_000, 2), 0.3)
-    noisy, memory = Gaussian(sigma=0.2, schedule="constant", final=0.0)(action, (), 0.7)
+    noisy, memory = Gaussian(sigma=0.2, schedule="constant", final=0.0)(action, ())
     assert memory == ()
     noise = noisy - action
     assert_close(noise.mean(0), torch.zeros(2), atol=0.004, rtol=0.0)
@@ -36,8 +36,9 @@ def test_sigma_follows_its_schedule(kind, schedule, sigmas):
     noise = Gaussian(**scale) if kind == "gaussian" else OrnsteinUhlenbeck(theta=0.15, dt=1.0, **scale)
     action, memory = torch.zeros(4, 3), noise.initial(4, 3, CPU)
     for progress, sigma in zip([0.0, 0.25, 1.0], sigmas, strict=True):
+        noise.follow(progress)
         torch.manual_seed(1)
-        noisy, _ = noise(action, memory, progress)
+        noisy, _ = noise(action, memory)
         torch.manual_seed(1)
         assert_close(noisy, sigma * torch.randn(4, 3))
 
@@ -52,7 +53,7 @@ def test_ornstein_uhlenbeck_step_by_step():
     x = torch.zeros(2, 3)
     for draw in draws:
         x = x - 0.3 * x * 0.25 + 0.5 * draw
-        noisy, memory = noise(action, memory, 0.0)
+        noisy, memory = noise(action, memory)
         assert_close(noisy, action + 0.7 * x)
 
 
@@ -63,7 +64,7 @@ def test_ornstein_uhlenbeck_is_stationary_with_its_known_moments():
     noise = OrnsteinUhlenbeck(theta=theta, dt=dt, sigma=sigma, schedule="constant", final=0.0)
     action, memory, seen = torch.zeros(20_000, 1), noise.initial(20_000, 1, CPU), []
     for _ in range(46):
-        noisy, memory = noise(action, memory, 0.0)
+        noisy, memory = noise(action, memory)
         seen.append(noisy.squeeze(-1))
     x = torch.stack(seen)  # [T, B]
     want = sigma**2 / (theta * (2.0 - theta * dt))
@@ -78,7 +79,9 @@ def test_no_noise():
     action = torch.randn(3, 2)
     noise = ActionNoise()
     assert noise.initial(3, 2, CPU) == ()
-    assert noise(action, (), 0.5) == (action, ())
+    noise.follow(0.5)
+    assert noise(action, ()) == (action, ())
+    assert noise.figures(0.5) == {}
 
 
 def test_smoothing_clips_the_noise_and_stays_in_the_box():

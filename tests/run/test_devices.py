@@ -33,6 +33,8 @@ def test_gradient_steps_are_estimated_from_the_config(overrides, steps):
 
 def test_graphs_are_for_long_runs_of_one_process_on_a_gpu():
     many = ("algo=sac", "env=pendulum", "num_envs=1", "algo.rollout=1", "memory.updates=1", "total_steps=100_000")
+    assert not captures(resolved(compose(*many)), GPU)
+    many = (*many, "graph=auto")
     assert captures(resolved(compose(*many)), GPU)
     assert not captures(resolved(compose(*many)), CPU)
     assert not captures(resolved(compose(*many, "total_steps=10_000")), GPU)

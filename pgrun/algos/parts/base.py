@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pgrun.algos.parts.coefficients import Coefficients
 from pgrun.algos.parts.rates import check_apart, rate_name
 from pgrun.config.ranges import Fraction, Positive
+from pgrun.core.exploration import Explorer
 from pgrun.data.hybrid import Hybrid
 from pgrun.data.types import Carry, Obs, Transition
 from pgrun.errors import UserError, WrongSpace
@@ -73,6 +74,14 @@ class Algorithm(Coefficients):
         """Move all tensors to a device, before any GradientStep is built."""
         self.device = torch.device(device)
         self.to(self.device)
+        if self.explorer is not None and isinstance(self.explorer.number, Tensor):
+            self.explorer.keep(self.device)
+
+    @property
+    def explorer(self) -> Explorer | None:
+        """What explores by a number that follows a schedule, if anything does."""
+        exploration = getattr(self, "exploration", None)
+        return exploration if isinstance(exploration, Explorer) else None
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as nn.Module does, but keep recurrent layers without dropout in training mode.
@@ -153,6 +162,8 @@ class Algorithm(Coefficients):
     def capture(self, graphs: Graphs) -> None:
         """Capture the gradient steps as graphs from here on, where they can be."""
         self.captured = graphs
+        if self.explorer is not None:
+            self.explorer.keep(self.device)
         for step in self.steps().values():
             step.capture(graphs)
 
@@ -165,6 +176,8 @@ class Algorithm(Coefficients):
         """Give every schedule the share of the run that is done, in [0, 1]."""
         self.progress = progress
         self.follow_schedules(progress)
+        if self.explorer is not None:
+            self.explorer.follow(progress)
         for step in self.steps().values():
             step.set_progress(progress)
 
@@ -175,8 +188,7 @@ class Algorithm(Coefficients):
             for name, step in self.steps().items()
             for tag, lr in zip((rate_name(name), "lr_critic"), step.rates, strict=False)
         }
-        exploration = getattr(getattr(self, "exploration", None), "figures", None)
-        explored = exploration(self.progress) if exploration else {}
+        explored = {} if self.explorer is None else self.explorer.figures(self.progress)
         coefficients = {name: schedule(self.progress) for name, schedule in self.scheduled.items()}
         return {**rates, **{f"schedule/{name}": value for name, value in {**explored, **coefficients}.items()}}
 
@@ -245,6 +257,8 @@ class Learner(Algorithm):
                 that; or a setting of Gaussian policies is changed, and there is none.
         """
         check_gaussian(self.network, self)
+        if self.compile_steps and self.explorer is not None:
+            self.explorer.keep(self.device)
         self.place(self.device)
         self.check_modes()
         self.eval()

@@ -50,8 +50,7 @@ class Deterministic(Remembering):
         action = self.actor(obs)
         if explore:
             own = len(super().initial_carry(0))  # the networks' part of the carry; the rest is the noise's
-            progress = self.progress if self.exploration.changes else 0.0
-            action, noise = self.exploration(action, carry[own:], progress)
+            action, noise = self.exploration(action, carry[own:])
             action, carry = torch.clamp(action, -self.actor.edge, self.actor.edge), (*carry[:own], *noise)
         return action, carry, recorded
 
