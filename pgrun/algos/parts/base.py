@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pgrun.algos.parts.coefficients import Coefficients
 from pgrun.algos.parts.rates import check_apart, rate_name
+from pgrun.algos.parts.same_network import check_same_network
 from pgrun.config.ranges import Fraction, Positive
 from pgrun.core.exploration import Explorer
 from pgrun.data.hybrid import Hybrid
@@ -74,14 +75,14 @@ class Algorithm(Coefficients):
         """Move all tensors to a device, before any GradientStep is built."""
         self.device = torch.device(device)
         self.to(self.device)
-        if self.explorer is not None and isinstance(self.explorer.number, Tensor):
+        if isinstance(self.explorer.number, Tensor):
             self.explorer.keep(self.device)
 
     @property
-    def explorer(self) -> Explorer | None:
-        """What explores by a number that follows a schedule, if anything does."""
+    def explorer(self) -> Explorer:
+        """What explores by a number that follows the run; an idle one where nothing does."""
         exploration = getattr(self, "exploration", None)
-        return exploration if isinstance(exploration, Explorer) else None
+        return exploration if isinstance(exploration, Explorer) else Explorer()
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as nn.Module does, but keep recurrent layers without dropout in training mode.
@@ -162,8 +163,7 @@ class Algorithm(Coefficients):
     def capture(self, graphs: Graphs) -> None:
         """Capture the gradient steps as graphs from here on, where they can be."""
         self.captured = graphs
-        if self.explorer is not None:
-            self.explorer.keep(self.device)
+        self.explorer.keep(self.device)
         for step in self.steps().values():
             step.capture(graphs)
 
@@ -176,8 +176,7 @@ class Algorithm(Coefficients):
         """Give every schedule the share of the run that is done, in [0, 1]."""
         self.progress = progress
         self.follow_schedules(progress)
-        if self.explorer is not None:
-            self.explorer.follow(progress)
+        self.explorer.follow(progress)
         for step in self.steps().values():
             step.set_progress(progress)
 
@@ -188,7 +187,7 @@ class Algorithm(Coefficients):
             for name, step in self.steps().items()
             for tag, lr in zip((rate_name(name), "lr_critic"), step.rates, strict=False)
         }
-        explored = {} if self.explorer is None else self.explorer.figures(self.progress)
+        explored = self.explorer.figures(self.progress)
         coefficients = {name: schedule(self.progress) for name, schedule in self.scheduled.items()}
         return {**rates, **{f"schedule/{name}": value for name, value in {**explored, **coefficients}.items()}}
 
@@ -203,15 +202,8 @@ class Algorithm(Coefficients):
         Raises:
             UserError: the snapshot is of another network.
         """
-        ours, theirs = self.state_dict(), state["module"]
-        unshared = [k for k in ours if k not in theirs] + [k for k in theirs if k not in ours]
-        shapes = [k for k in ours if k in theirs and ours[k].shape != theirs[k].shape and not k.endswith(".carry")]
-        if unshared or shapes:
-            key = (unshared + shapes)[0]
-            has = tuple(ours[key].shape) if key in ours else "nothing"
-            holds = tuple(theirs[key].shape) if key in theirs else "nothing"
-            raise UserError(f"the checkpoint is of another network: at {key} it holds {holds}, this network {has}")
-        self.load_state_dict(theirs)
+        check_same_network(self.state_dict(), state["module"])
+        self.load_state_dict(state["module"])
         if optimizers:
             for name, step in self.steps().items():
                 step.optimizer.load_state_dict(state["optimizers"][name])
@@ -257,7 +249,7 @@ class Learner(Algorithm):
                 that; or a setting of Gaussian policies is changed, and there is none.
         """
         check_gaussian(self.network, self)
-        if self.compile_steps and self.explorer is not None:
+        if self.compile_steps:
             self.explorer.keep(self.device)
         self.place(self.device)
         self.check_modes()
