@@ -18,6 +18,7 @@ import combinations
 import config_page
 import doctor_page
 import learning
+import long_runs
 import mujoco_table
 import options
 import solved
@@ -48,6 +49,7 @@ PARTS = {
     "mujoco": Part("results.md", mujoco_table.table),
     "versus": Part("results.md", versus.table),
     "solved": Part("speed.md", solved.table),
+    "long": Part("speed.md", long_runs.table),
     "combinations": Part("estimators.md", combinations.page, quick=False),
     "options": Part("algorithms.md", options.page, quick=False),
     "doctor-rules": Part("doctor.md", doctor_page.rules),
