@@ -4,7 +4,7 @@ import pytest
 import torch
 from probes import Trained, run
 from recipes import ALGORITHMS, OF_AGENTS, OF_CHOICES, OF_NUMBERS, demonstrations, recipe, sampled
-from running import parts
+from running import acting_eagerly, parts
 from torch.testing import assert_close
 
 from pgrun.envs.codecs import action_codec
@@ -135,7 +135,7 @@ def test_compiled_updates_are_the_eager_ones(algo, network):
     results = []
     for compiled in ("compile=false", "compile=true"):
         torch.manual_seed(0)
-        made = parts(*recipe(algo, "env=pendulum", ""), *network, compiled)
+        made = acting_eagerly(parts(*recipe(algo, "env=pendulum", ""), *network, compiled))
         train(made.algorithm, made.collector, made.memory, Clock(80), [])
         results.append(torch.cat([p.detach().flatten() for p in made.algorithm.parameters()]))
         made.collector.env.close()

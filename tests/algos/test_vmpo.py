@@ -160,7 +160,7 @@ def test_a_seed_decides_every_bit():
 def test_compiled_updates_are_the_eager_ones():
     p, q = (parts(*SMALL, "env=pendulum", "optimizer.lr=0.01", f"compile={x}") for x in ("true", "false"))
     q.algorithm.load_state_dict(p.algorithm.state_dict())
-    rollout = p.collector.collect(p.algorithm)
+    rollout = q.collector.collect(q.algorithm)
     for a in (p.algorithm, q.algorithm):
         torch.manual_seed(1)
         a.update(rollout)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from running import parts
+from running import acting_eagerly, parts
 from torch.testing import assert_close
 
 from pgrun.errors import UserError
@@ -71,7 +71,7 @@ def tracer(monkeypatch):
 
 
 def filled(*overrides):
-    made = parts(*SMALL, *overrides)
+    made = acting_eagerly(parts(*SMALL, *overrides))
     made.collector.env.reset(0)
     for _ in range(17):
         made.memory.add(made.collector.collect(made.algorithm))

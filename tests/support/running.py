@@ -38,6 +38,12 @@ def parts(*overrides: str) -> Parts:
     return build(compose(*overrides))
 
 
+def acting_eagerly(made: Parts) -> Parts:
+    """The same parts, whose policy acts by eager code even where steps are compiled."""
+    made.collector.compiled.able = False  # type: ignore[attr-defined]
+    return made
+
+
 def new_run(folder: Path, *overrides: str, resume: dict[str, Any] | None = None) -> Run:
     """A run in a folder, built from scratch, perhaps from a checkpoint's content."""
     config = compose(*overrides)
