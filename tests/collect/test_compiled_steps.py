@@ -1,10 +1,10 @@
 """Acting as a compiled function, and stepping with it in worlds of tensors: the same rollouts as without."""
 
 import logging
-import shutil
 
 import pytest
 import torch
+from compilers import needs_compiler
 from running import parts
 from torch.testing import assert_close
 
@@ -100,7 +100,7 @@ def test_a_policy_that_decides_by_numbers_acts_as_it_is(interpreted, caplog, mon
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+@needs_compiler
 def test_compiled_code_acts_as_eager_code():
     recipe = ("algo=ppo", "env=pendulum", "algo.rollout=30")
     one, two = rollouts(*recipe)[1], rollouts(*recipe, "compile=true")[1]

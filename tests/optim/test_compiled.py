@@ -1,7 +1,6 @@
 """Compiled functions: without a compiler, with the compiler's tracer alone, and with the real one."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from compilers import needs_compiler
 from running import acting_eagerly, parts
 from torch.testing import assert_close
 
@@ -176,7 +176,7 @@ def test_without_a_c_compiler_nothing_begins(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+@needs_compiler
 def test_what_a_killed_compile_left_is_one_line(tmp_path):
     """Its libraries cut short, as when the process that wrote them was killed."""
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
@@ -194,7 +194,7 @@ def test_what_a_killed_compile_left_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("algo", ["sac", "sac_discrete", "sac_v1", "redq", "td3", "d4pg", "dqn"])
 @pytest.mark.parametrize("precision", ["highest", "bfloat16"])
 def test_compiled_updates_are_the_eager_ones(algo, precision):

@@ -1,8 +1,8 @@
 import functools
-import shutil
 
 import pytest
 import torch
+from compilers import needs_compiler
 from stepping import Net, data
 from torch.testing import assert_close
 
@@ -115,6 +115,6 @@ def test_the_traced_step_is_the_eager_one(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+@needs_compiler
 def test_the_compiled_gradient_is_the_eager_one():
     assert_compiled_equals_eager()

@@ -1,9 +1,8 @@
 """Loops: a recorded function that a program calls several times in a row."""
 
-import shutil
-
 import pytest
 import torch
+from compilers import needs_compiler
 from running import parts
 from torch.testing import assert_close
 
@@ -76,7 +75,7 @@ def test_all_epochs_in_one_program_are_the_eager_ones(interpreted, more):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
+@needs_compiler
 def test_compiled_epochs_are_the_eager_ones():
     assert_close(moved("compile=true")[0], moved()[0], rtol=1e-3, atol=1e-5)
 

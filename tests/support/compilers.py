@@ -1,0 +1,7 @@
+"""What tests of compiled code need on the machine."""
+
+import shutil
+
+import pytest
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs a C++ compiler")
