@@ -84,7 +84,7 @@ ROWS = [
     Row("ppo", "pendulum", 100_000, -200, first=5),
     Row("ppo", "lunar_lander", 1_000_000, 220, seeds=3),
     Row("ppo", "halfcheetah", 1_000_000, 4_500, first=1100, overrides=("compile=true",)),
-    Row("ppo", "swimmer", 1_000_000, 100, first=1000, overrides=("compile=true",)),
+    Row("ppo", "swimmer", 1_000_000, 100, first=1010, overrides=("compile=true",)),
     Row("ppo", "walker2d", 1_000_000, None, first=1000, overrides=("compile=true",)),
     Row("ppo_kl", "cartpole", 200_000, 475),
     Row("ppo", "cartpole_pomdp", 125_000, 400, overrides=("network=lstm",), variant="lstm"),
