@@ -17,6 +17,7 @@ from pgrun.errors import UserError
 from pgrun.run import checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+NEEDS_C = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="Triton needs a C compiler")
 
 WELL_CONDITIONED = {  # else rounding alone, 1e-7 of the parameters, leads a tenth of the way elsewhere
     "npg": ["algo.damping=0.1"],
@@ -65,9 +66,8 @@ def test_it_learns_what_the_cpu_learns(name):
     assert apart < 1e-3 * way, f"{apart / way:.1e} of the way"
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if "processes" not in name])
-def test_resuming_changes_nothing(name, tmp_path):
-    overrides = (*RUNS[name], "device=cuda")
+def check_resumes(tmp_path, *overrides):
+    """Check that a run which is resumed from its middle ends as the whole one."""
     whole = new_run(tmp_path / "whole", *overrides)
     want = finish(whole)
     steps = sorted(whole.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))
@@ -76,7 +76,12 @@ def test_resuming_changes_nothing(name, tmp_path):
     assert not different, f"{different} differ after a resume"
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="Triton needs a C compiler")
+@pytest.mark.parametrize("name", [name for name in RUNS if "processes" not in name])
+def test_resuming_changes_nothing(name, tmp_path):
+    check_resumes(tmp_path, *RUNS[name], "device=cuda")
+
+
+@NEEDS_C
 @pytest.mark.parametrize("algo", ["sac", "td3", "d4pg", "dqn", "ppo"])
 def test_compiled_is_eager(algo):
     made = []
@@ -104,9 +109,6 @@ def plans(function):
     return 0 if function is None else sum(map(len, function.plans.values()))
 
 
-NEEDS_C = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="Triton needs a C compiler")
-
-
 @pytest.mark.parametrize(
     "more", [(), ("env.backend=tensor",), pytest.param(("compile=true",), marks=NEEDS_C)], ids=" ".join
 )
@@ -130,13 +132,7 @@ def test_graphs_learn_what_is_learnt_without(algo, more):
 
 @pytest.mark.parametrize("name", ["ppo", "ppo on tensors", "ppo normalised", "sac"])
 def test_resuming_graphs_changes_nothing(name, tmp_path):
-    overrides = (*RUNS.get(name, PENDULUM), "device=cuda", "graph=true")
-    whole = new_run(tmp_path / "whole", *overrides)
-    want = finish(whole)
-    steps = sorted(whole.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[5:]))
-    got = finish(new_run(tmp_path / "resumed", *overrides, resume=checkpoint.load(steps[len(steps) // 2])))
-    different = [key for key in want if not same(want[key], got[key])]
-    assert not different, f"{different} differ after a resume"
+    check_resumes(tmp_path, *RUNS.get(name, PENDULUM), "device=cuda", "graph=true")
 
 
 def test_a_world_of_tensors_lives_where_the_policy_acts():

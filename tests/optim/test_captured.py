@@ -144,7 +144,7 @@ def test_memory_that_arguments_share_may_not_be_written_to(graphs):
 
 
 def test_a_failed_capture_is_no_failed_call(graphs):
-    """What a rehearsal lets pass, the device may still refuse."""
+    """A device may refuse an operation that a rehearsal lets pass."""
     first = []
 
     def function(x):

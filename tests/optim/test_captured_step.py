@@ -22,7 +22,7 @@ SCHEDULES = ("optimizer.schedule=linear", "algo.clip_schedule=linear", "algo.ent
 
 
 def learnt(overrides, graphs=None, updates=3, **watches):
-    """What is learnt in some updates, each at another point of the run: parameters, metrics, and the generator."""
+    """Learn in some updates, each at another point of the run; return parameters, metrics, and the generator."""
     made = parts("device=cpu", *overrides)
     if graphs is not None:
         made.algorithm.capture(graphs)

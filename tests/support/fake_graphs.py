@@ -66,7 +66,7 @@ class Tape(Rehearsal):
         super().keep(generator)
 
     def results(self) -> list[torch.Tensor]:
-        """What the operations allocated, but for constants and views that repeat their numbers."""
+        """The memory that operations allocated, but for constants and views that repeat their numbers."""
         made = [(name, x) for name, *_, result in self.operations for x in tensors(result) if memory_of(x) in self.made]
         return [x for name, x in made if "lift_fresh" not in name.__name__ and 0 not in x.stride()]
 

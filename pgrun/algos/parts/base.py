@@ -80,7 +80,7 @@ class Algorithm(Coefficients):
 
     @property
     def explorer(self) -> Explorer:
-        """What explores by a number that follows the run; an idle one where nothing does."""
+        """The exploration, whose number follows the run; an idle one where the algorithm has none."""
         exploration = getattr(self, "exploration", None)
         return exploration if isinstance(exploration, Explorer) else Explorer()
 
