@@ -11,7 +11,6 @@ the environment steps by the seconds of training. The lines go to scripts/result
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-from runs import ROOT, code_commit, scalars
+from runs import ROOT, code_commit, read_lines, scalars, write_lines
 
 from pgrun.system.machine import cpu_model
 
@@ -127,19 +126,12 @@ def watch(run: subprocess.Popen[str]) -> list[tuple[float, int]]:
 
 def read(path: Path = RESULTS) -> list[Line]:
     """Read the lines of the CSV; none if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_lines(path)
 
 
 def write(path: Path, lines: Sequence[Line]) -> None:
     """Write the CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    write_lines(path, FIELDS, lines)
 
 
 def table() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,23 @@ def train(place: Path, command: list[str]) -> str:
     done = execute(command, place.parent)
     said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     return said[0] if said else f"exit code {done.returncode}"
+
+
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """Read the lines of a CSV; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_lines(path: Path, fields: Sequence[str], lines: Iterable[dict[str, str]]) -> None:
+    """Write a CSV, and the folder that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def scalars(place: Path, tag: str, seconds: bool = False) -> tuple[list[float], list[float]]:

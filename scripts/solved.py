@@ -13,7 +13,6 @@ on this processor, is not run again. The lines, one a seed, go to scripts/result
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -27,7 +26,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from runs import ROOT, code_commit, execute
+from runs import ROOT, code_commit, execute, read_lines, write_lines
 
 from pgrun.system.machine import cpu_model
 
@@ -161,21 +160,14 @@ def said(line: Line) -> str:
 
 def read(path: Path = RESULTS) -> list[Line]:
     """Read the lines of the CSV; none if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_lines(path)
 
 
 def write(path: Path, lines: Sequence[Line]) -> None:
     """Write the CSV, in the order of the rows."""
     order = [row.name for row in ROWS]
     kept = sorted((line for line in lines if line["row"] in order), key=lambda x: (order.index(x["row"]), x["seed"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
+    write_lines(path, FIELDS, kept)
 
 
 def table() -> str:
