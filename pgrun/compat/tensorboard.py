@@ -9,9 +9,9 @@ FILES = "events.out.tfevents."  # how event files' names begin; the second in wh
 SECOND = slice(len(FILES), len(FILES) + 10)
 
 
-def add_summary(writer: Any, summary: Any) -> None:
-    """Write a summary into a SummaryWriter's event file."""
-    writer._get_file_writer().add_summary(summary)
+def add_summary(writer: Any, summary: Any, step: int | None = None) -> None:
+    """Write a summary into a SummaryWriter's event file, as one event."""
+    writer._get_file_writer().add_summary(summary, step)
 
 
 def put_before(folder: Path, now: float) -> bool:

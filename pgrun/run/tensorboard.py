@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -106,27 +107,27 @@ class TensorBoard:
     def write(self, clock: Clock) -> None:
         """Write one point of every curve: the means since the last one."""
         step = clock.steps
+        points: dict[str, float] = {}
         if episodes := self.stats.take():
             n = len(episodes)
-            self.point("train/return", sum(r for r, _ in episodes) / n, step)
-            self.point("train/episode_length", sum(length for _, length in episodes) / n, step)
+            points["train/return"] = sum(r for r, _ in episodes) / n
+            points["train/episode_length"] = sum(length for _, length in episodes) / n
         for name, returns in {**self.stats.take_streams(), **self.stats.take_infos()}.items():
             if returns:
-                self.point(f"train/{name}", sum(returns) / len(returns), step)
-        for tag, value in self.stats.steps.take().items():
-            self.point(tag, value, step)
+                points[f"train/{name}"] = sum(returns) / len(returns)
+        points |= self.stats.steps.take()
         if self.pending:
             for key in {key: None for metrics in self.pending for key in metrics}:
-                self.point(key, float(self.column(key).mean()), step)  # sync point
+                points[key] = float(self.column(key).mean())  # sync point
             self.pending.clear()
-        for tag, value in self.figures().items():
-            self.point(tag, value, step)
-        self.point("time/train_seconds", clock.train_seconds, step)
+        points |= self.figures()
+        points["time/train_seconds"] = clock.train_seconds
         since = {part: clock.seconds[part] - self.seconds.get(part, 0.0) for part in clock.seconds}
         if (total := sum(since.values())) > 0 and self.seconds:
-            self.point("time/steps_per_second", (step - self.steps) / total, step)
-            self.point("time/collect", since["collect"] / total, step)
-            self.point("time/learn", since["learn"] / total, step)
+            points["time/steps_per_second"] = (step - self.steps) / total
+            points["time/collect"] = since["collect"] / total
+            points["time/learn"] = since["learn"] / total
+        self.points(points, step)
         self.steps, self.seconds = step, dict(clock.seconds)
 
     def column(self, key: str) -> Tensor:
@@ -140,13 +141,15 @@ class TensorBoard:
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Write one point of one curve."""
         with told(FAILED, self.folder):
-            self.point(tag, value, step)
+            self.points({tag: value}, step)
 
-    def point(self, tag: str, value: float, step: int) -> None:
-        """Write one point of one curve, and let others hear of it."""
-        self.writer.add_scalar(tag, value, step)
-        self.recorder.add(tag, value, step)
-        self.heard(tag, value, step)
+    def points(self, values: dict[str, float], step: int) -> None:
+        """Write one point of each of these curves, and let others hear of it."""
+        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        add_summary(self.writer, Summary(value=scalars), step)  # add_scalar's events, one each, take 7 times as long
+        for tag, value in values.items():
+            self.recorder.add(tag, value, step)
+            self.heard(tag, value, step)
 
     def describe(
         self, texts: dict[str, str], hyperparameters: dict[str, bool | float | str], step: int, *, evaluated: bool
