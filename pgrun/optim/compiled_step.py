@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -43,7 +42,7 @@ class CompiledStep(Protocol):
         """
 
     def steps(
-        self, rates: Sequence[tuple[Tensor, ...]], index: Tensor, samples: Minibatches, *args: Any
+        self, rates: tuple[Tensor, ...], index: Tensor, samples: Minibatches, *args: Any
     ) -> tuple[Tensor, Metrics]:
         """Take a step on each minibatch, with its rates and its index; return what `step` returns of each, [n]."""
 
@@ -96,11 +95,10 @@ class RecordedStep:
         return sum(x.seconds for x in (self.prepare, self.gradient, self.step, self.loop))
 
     def steps(
-        self, rates: Sequence[tuple[Tensor, ...]], index: Tensor, samples: Minibatches, *args: Any
+        self, rates: tuple[Tensor, ...], index: Tensor, samples: Minibatches, *args: Any
     ) -> tuple[Tensor, Metrics]:
         """Take a step on each minibatch in one program; see `CompiledStep`."""
-        row = tuple(map(torch.stack, zip(*rates, strict=True))), index
-        done: tuple[Tensor, Metrics] = self.loop(row, samples.entire, samples.pick, samples.whole, *args)
+        done: tuple[Tensor, Metrics] = self.loop((rates, index), samples.entire, samples.pick, samples.whole, *args)
         return done
 
     def _step_on_part(
@@ -151,7 +149,7 @@ class TracedStep:
         return found
 
     def steps(
-        self, rates: Sequence[tuple[Tensor, ...]], index: Tensor, samples: Minibatches, *args: Any
+        self, rates: tuple[Tensor, ...], index: Tensor, samples: Minibatches, *args: Any
     ) -> tuple[Tensor, Metrics]:
         """Take a step on each minibatch; see `CompiledStep`."""
         raise NotImplementedError

@@ -179,13 +179,14 @@ class GradientStep:
             return mean_metrics([self(samples.part(i), *args) for i in index]) if metrics is None else metrics
         if self.compiles and alone and self.by_number and samples.even and self.compiled.loops:
             assert isinstance(self.optimizer, Optimizer)
-            index, rates = samples.index(), [self.optimizer.rates() for _ in range(len(samples))]
+            index, rates = samples.index(), self.optimizer.rates_ahead(len(samples))
             try:
                 norms, found = self.compiled.steps(rates, index, samples, *args)
                 return {key: x.mean() for key, x in {**found, self.norm_key: norms}.items()}
             except CantRecord as why:
                 self.give_up(why)
-            done = [self.run("step", of, samples.part(i), *args) for of, i in zip(rates, index, strict=True)]
+            one_by_one = zip(zip(*rates, strict=True), index, strict=True)
+            done = [self.run("step", of, samples.part(i), *args) for of, i in one_by_one]
             return mean_metrics([{**metrics, self.norm_key: norm} for norm, metrics in done])
         return mean_metrics([self(sample, *args) for sample in samples])
 

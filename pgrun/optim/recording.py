@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgrun.compat.torch import DispatchMode, random_operation, written_arguments
 from pgrun.errors import CantRecord
+from pgrun.optim.products import turned, turns
 
 
 class Value(NamedTuple):
@@ -146,6 +147,10 @@ class Recorder(DispatchMode):
         self, name: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Make an operation and write it down."""
+        return turned(self.do, name, args) if turns(name, args) else self.do(name, args, kwargs)
+
+    def do(self, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        """Make an operation as it is, and write it down."""
         kwargs = kwargs or {}
         if name is torch.ops.aten._local_scalar_dense.default:
             raise CantRecord("it reads a number out of a tensor, to decide by it")

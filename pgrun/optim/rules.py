@@ -94,6 +94,10 @@ class Optimizer:
         """Return the numbers that change from one step by `move` to the next, apart from the state, for each rate."""
         return tuple(self.kept or (torch.tensor(lr, device=self.theta.device) for lr in self.rates_now))
 
+    def rates_ahead(self, n: int) -> tuple[Tensor, ...]:
+        """Return `rates` of each of the next n steps, [n, ...] for each rate."""
+        return tuple(map(torch.stack, zip(*(self.rates() for _ in range(n)), strict=True)))
+
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Apply the rule to a piece of the vector, with its pieces of gradient and state.
 
@@ -163,24 +167,13 @@ class Adam(Optimizer):
 
     def step(self) -> None:
         """Update the vector by a fused kernel; see `Optimizer.step`."""
+        beta1, beta2 = self.betas
         t = self.state["t"]
         t += 1
         for theta, grad, state, lr in self.parts():
-            self.kernel(
-                [theta],
-                [grad],
-                [state["m"]],
-                [state["v"]],
-                [],
-                [t],
-                lr=lr,
-                beta1=self.betas[0],
-                beta2=self.betas[1],
-                weight_decay=self.weight_decay,
-                eps=self.eps,
-                amsgrad=False,
-                maximize=False,
-            )
+            more: dict[str, Any] = {"weight_decay": self.weight_decay, "eps": self.eps, "beta1": beta1, "beta2": beta2}
+            m, v = state["m"], state["v"]
+            self.kernel([theta], [grad], [m], [v], [], [t], lr=lr, amsgrad=False, maximize=False, **more)
 
     def rates(self) -> tuple[Tensor, ...]:
         """Return α, α/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ), [3], for each learning rate α.
@@ -193,13 +186,24 @@ class Adam(Optimizer):
             powers = torch.rsub(self._beta**t, 1.0).pow_(self._power)
             return tuple(torch.cat([powers[:2] * lr, powers[2:]]).float() for lr in self.kept)
         if t.device.type == "cpu":  # quicker by Python's numbers
-            n = float(t)
-            first, second = (1.0 - beta**n for beta in self.betas)
-            return tuple(torch.tensor((lr, lr / first, second**-0.5)) for lr in self.rates_now)
+            return tuple(torch.tensor(self.corrected(lr, float(t))) for lr in self.rates_now)
         if list(self._scales) != self.rates_now:
             self._scales = {lr: self._constant([lr, lr, 1.0]) for lr in self.rates_now}
         corrected = torch.rsub(self._beta**t, 1.0).pow_(self._power)
         return tuple((corrected * self._scales[lr]).float() for lr in self.rates_now)
+
+    def rates_ahead(self, n: int) -> tuple[Tensor, ...]:
+        """Return the rates of the next n steps; see `Optimizer.rates_ahead`."""
+        t = self.state["t"]
+        if self.kept or t.device.type != "cpu":
+            return super().rates_ahead(n)
+        steps = range(int(t) + 1, int(t.add_(n)) + 1)
+        return tuple(torch.tensor([self.corrected(lr, k) for k in steps]) for lr in self.rates_now)
+
+    def corrected(self, lr: float, t: float) -> tuple[float, float, float]:
+        """Return what `rates` has of the learning rate α in the step t."""
+        first, second = (1.0 - beta**t for beta in self.betas)
+        return lr, lr / first, second**-0.5
 
     def move(self, theta: Tensor, grad: Tensor, state: dict[str, Tensor], rates: Tensor) -> None:
         """Update a piece; see `Optimizer.move`."""

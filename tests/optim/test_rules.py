@@ -144,6 +144,25 @@ def test_any_torch_optimizer_may_stand_in(torchs):
         assert_close(p, q, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("name", PAIRS)
+def test_rates_ahead_are_those_of_the_next_steps(name, apart, kept):
+    one, two = (PAIRS[name][0]([torch.zeros(4)], lr=0.02, schedule="linear") for _ in range(2))
+    for rule in (one, two):
+        if apart:
+            rule.separate(slice(1, 3), 0.005)
+        if kept:
+            rule.keep_rates()
+        rule.set_progress(0.3)
+        rule.rates()
+    ahead, singly = one.rates_ahead(3), [two.rates() for _ in range(3)]
+    assert len(ahead) == 1 + apart
+    for rates, found in zip(ahead, zip(*singly, strict=True), strict=True):
+        assert torch.equal(rates, torch.stack(found))
+    assert all(torch.equal(x, two.state[key]) for key, x in one.state.items())
+
+
 def test_the_base_class_takes_no_step():
     base = Optimizer([torch.zeros(2)], lr=0.1, schedule="constant")
     with pytest.raises(NotImplementedError):
