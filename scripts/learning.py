@@ -74,7 +74,10 @@ ROWS = [
     Row("a2c", "cartpole", 500_000, 475, first=1010),
     Row("a2c", "cartpole", 150_000, 475, first=1020, variant="short"),
     Row("a2c", "acrobot", 500_000, -95),
-    Row("a2c", "pendulum", 1_000_000, None, overrides=("algo/advantage=gae",), variant="gae"),
+    Row(
+        *("a2c", "pendulum", 1_000_000, None),
+        **{"first": 1010, "overrides": ("algo/advantage=gae", "compile=true", "env.backend=tensor"), "variant": "gae"},  # type: ignore[arg-type]
+    ),
     Row("npg", "cartpole", 200_000, 475),
     Row("trpo", "cartpole", 100_000, 475),
     Row("trpo", "acrobot", 100_000, None),
