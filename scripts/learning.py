@@ -76,7 +76,7 @@ ROWS = [
     Row("a2c", "acrobot", 500_000, -95),
     Row(
         *("a2c", "pendulum", 1_000_000, None),
-        **{"first": 1010, "overrides": ("algo/advantage=gae", "compile=true", "env.backend=tensor"), "variant": "gae"},  # type: ignore[arg-type]
+        **{"first": 1020, "overrides": ("algo/advantage=gae", "compile=true", "env.backend=tensor"), "variant": "gae"},  # type: ignore[arg-type]
     ),
     Row("npg", "cartpole", 200_000, 475),
     Row("trpo", "cartpole", 100_000, 475),
