@@ -39,7 +39,8 @@ QUICK = [
 
 @pytest.mark.parametrize(("algo", "network"), sampled(CASES, QUICK))
 def test_it_learns_with(algo, network, tmp_path):
-    made = parts(*words(algo, tmp_path), *network)
+    plain = () if SQUASH in network else ("network.squash=false",)  # whatever was tuned
+    made = parts(*words(algo, tmp_path), *plain, *network)
     before = {name: p.clone() for name, p in made.algorithm.named_parameters()}
     train(made.algorithm, made.collector, made.memory, Clock(120), [])
     head = made.algorithm.model.actor.head
