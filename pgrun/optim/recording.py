@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgrun.compat.torch import DispatchMode, random_operation, written_arguments
 from pgrun.errors import CantRecord
-from pgrun.optim.products import product
+from pgrun.optim.products import turned, turns
 
 
 class Value(NamedTuple):
@@ -147,8 +147,7 @@ class Recorder(DispatchMode):
         self, name: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Make an operation and write it down."""
-        quicker = product(name, args, kwargs or {}, self.do)
-        return self.do(name, args, kwargs) if quicker is None else quicker
+        return turned(self.do, name, args) if turns(name, args) else self.do(name, args, kwargs)
 
     def do(self, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Make an operation as it is, and write it down."""
