@@ -102,7 +102,7 @@ ROWS = [
     Row("acer", "pendulum", 200_000, None),
     Row(
         *("behaviour_cloning", "cartpole", 500_000, 400),
-        demonstrations="pgrun eval ppo-cartpole/s0 --episodes 50 --record demos.npz",  # after the row ppo-cartpole
+        demonstrations="pgrun eval ppo-cartpole/s1000 --episodes 50 --record demos.npz",  # after the row ppo-cartpole
     ),
     Row("reinforce", "sparse_reach", 20_000, None),
     Row(
