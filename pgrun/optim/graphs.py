@@ -26,15 +26,22 @@ def graph(recording: Recording, results: Sequence[Value]) -> fx.GraphModule:
 
 
 def replay(recording: Recording, made: fx.Graph, nodes: dict[Value, Any]) -> None:
-    """Add a recording's operations to a graph, and their results to the nodes of its values."""
+    """Add a recording's operations to a graph, and their results to the nodes of its values.
+
+    The nodes get the values' forms, as `meta["form"]`.
+    """
+    for value, node in nodes.items():
+        node.meta["form"] = recording.forms[value]
     for name, args, kwargs, values in recording.operations:
         node = made.call_function(name, mapped(nodes.get, args, Value), mapped(nodes.get, kwargs, Value))
         if isinstance(values, Value):
+            node.meta["form"] = recording.forms[values]
             nodes[values] = node
         elif isinstance(values, tuple | list):
             for i, value in enumerate(values):
                 if isinstance(value, Value):
-                    nodes[value] = made.call_function(getitem, (node, i))
+                    part = nodes[value] = made.call_function(getitem, (node, i))
+                    part.meta["form"] = recording.forms[value]
 
 
 def looped(recording: Recording, results: Sequence[Value], rows: Sequence[Value], n: int) -> fx.GraphModule:

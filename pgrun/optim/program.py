@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from pgrun.compat.torch import compile_library, load_library
 from pgrun.optim.draws import drawer, repeated
 from pgrun.optim.graphs import graph, looped
+from pgrun.optim.products import quicken
 from pgrun.optim.recording import Like, Recording, Value, mapped
 from pgrun.system.artifacts import Artifacts, libraries_folder
 from pgrun.system.machine import cpu_model
@@ -72,6 +73,7 @@ def library(text: str, made: fx.GraphModule, forms: Sequence[Like]) -> Callable[
     key = hashlib.blake2b(decides.encode(), digest_size=16).hexdigest()
 
     def make(path: Path) -> None:
+        quicken(made)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on torch's own settings
             compile_library(made, tuple(like.empty().zero_() for like in forms), str(path))
@@ -90,6 +92,6 @@ def this_machine() -> tuple[str, ...]:
     compiler = shutil.which(os.environ.get("CXX", "g++")) or ""
     when = str(os.stat(compiler).st_mtime_ns) if compiler else ""
     return (
-        *("4", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
+        *("5", torch.__version__, cpu_model(), torch.backends.cpu.get_cpu_capability()),
         *(os.path.realpath(compiler), when),
     )

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pgrun.compat.torch import DispatchMode, random_operation, written_arguments
 from pgrun.errors import CantRecord
-from pgrun.optim.products import turned, turns
 
 
 class Value(NamedTuple):
@@ -71,7 +70,7 @@ class Recording:
         draws: the values that are random draws, how to make them, and their forms.
         result: what the function returned, with values in the place of tensors.
         written: the inputs that it writes to.
-        forms: of the values in the result.
+        forms: of all values.
     """
 
     inputs: list[Tensor] = field(default_factory=list)
@@ -129,6 +128,7 @@ class Recorder(DispatchMode):
     def new(self, x: Tensor) -> Value:
         """Give a tensor a number of its own."""
         value = self.values[id(x)] = Value(len(self.made))
+        self.recording.forms[value] = Like.of(x)
         self.made.append(x)
         return value
 
@@ -147,10 +147,6 @@ class Recorder(DispatchMode):
         self, name: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Make an operation and write it down."""
-        return turned(self.do, name, args) if turns(name, args) else self.do(name, args, kwargs)
-
-    def do(self, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
-        """Make an operation as it is, and write it down."""
         kwargs = kwargs or {}
         if name is torch.ops.aten._local_scalar_dense.default:
             raise CantRecord("it reads a number out of a tensor, to decide by it")
@@ -228,7 +224,6 @@ def record(function: Callable[..., Any], *args: Any) -> Recording:
             with recorder:
                 result = function(*args)
             recorder.recording.result = mapped(recorder.read, result, Tensor)
-            recorder.recording.forms = {recorder.values[id(x)]: Like.of(x) for x in tensors(result)}
         finally:
             recorder.undo()
     return recorder.recording
