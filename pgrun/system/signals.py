@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -110,17 +111,48 @@ def held_back() -> Iterator[None]:
         signal.raise_signal(number)
 
 
+PATIENCE = 5.0  # seconds that a signal waits for an import
+
+
 def interrupt_on_signals() -> None:
-    """From here on let the first signal raise KeyboardInterrupt at once, and of later ones only Ctrl-C."""
-    asked: list[int] = []
+    """From here on let the first signal raise KeyboardInterrupt, and of later ones only Ctrl-C.
+
+    An import is waited for: native modules pass over an exception in what they import, and go on with half of that.
+    """
+    due: list[float] = []  # when the first signal waits no longer
+    retried: list[int] = []  # it, while it comes again
 
     def stop(number: int, frame: Any) -> None:
-        asked.append(number)
-        if len(asked) == 1 or number == signal.SIGINT:
+        if not due:
+            due.append(time.monotonic() + PATIENCE)
+        elif number in retried:
+            retried.remove(number)
+        elif number != signal.SIGINT:
+            return
+        else:
             raise KeyboardInterrupt
+        if not importing(frame) or time.monotonic() > due[0]:
+            raise KeyboardInterrupt
+        before = signal.getsignal(signal.SIGALRM)
+        signal.signal(signal.SIGALRM, lambda *_: retry(number, before))
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+
+    def retry(number: int, before: Any) -> None:
+        signal.signal(signal.SIGALRM, before)
+        retried.append(number)
+        signal.raise_signal(number)  # whoever handles it by now
 
     for number in heard():
         signal.signal(number, Handler(stop))
+
+
+def importing(frame: Any) -> bool:
+    """Tell whether a frame is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def leave_to_leader(*, term: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import pty
@@ -73,6 +74,43 @@ def test_a_run_that_is_asked_to_end_writes_its_checkpoint(number: signal.Signals
     assert result["updates"] == 0  # between two steps: the open rollout is in the checkpoint
     assert checkpoint.load(tmp_path / "checkpoints" / "latest.pt")["clock"]["steps"] == result["env_steps"]
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> Any:
+    """Import a module that passes over whatever is raised in it, and wait for a signal that came meanwhile."""
+    inside = f"try:\n    {lines}\n    whole = True\nexcept BaseException:\n    pass\n"
+    (tmp_path / "signalled.py").write_text(f"import os, signal, time\nwhole = False\n{inside}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "signalled", raising=False)
+    module = importlib.import_module("signalled")
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(5)
+    return module
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_waits_for_an_import(number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarm = signal.getsignal(signal.SIGALRM)
+    interrupt_on_signals()
+    assert imported(tmp_path, monkeypatch, f"os.kill(os.getpid(), signal.{number}); time.sleep(0.1)").whole
+    assert signal.getsignal(signal.SIGALRM) == alarm
+
+
+def test_a_second_ctrl_c_waits_for_no_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_on_signals()
+    twice = "os.kill(os.getpid(), signal.SIGINT); " * 2
+    assert not imported(tmp_path, monkeypatch, twice + "time.sleep(0.1)").whole
+
+
+def test_an_import_without_an_end_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.05)
+    interrupt_on_signals()
+    (tmp_path / "endless.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\nwhile True: time.sleep(0.01)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module("endless")
 
 
 def test_handlers_of_others_stay() -> None:
