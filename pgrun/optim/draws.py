@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import torch
@@ -21,13 +23,18 @@ FILLS = {  # torch's method that fills a tensor as the operator does
 
 def drawer(draws: Sequence[tuple[Draw, Like]]) -> Drawer:
     """Return a function that makes random draws, one after the other."""
-    made = [alone(draw) for draw, _ in draws]
+    made = [alone(*draw) for draw in draws]
     return lambda: [draw() for draw in made]
 
 
-def alone(draw: Draw) -> Callable[[], Tensor]:
-    """Return a function that makes one random draw."""
+def alone(draw: Draw, like: Like) -> Callable[[], Tensor]:
+    """Return a function that makes one random draw, of this form."""
     name, args, kwargs = draw
+    fill = fill_of(draw)
+    if fill is not None and not any(isinstance(x, Like) for x in fill.args) and like.empty().is_contiguous():
+        new = partial(torch.empty, like.size, dtype=like.dtype, device=like.device)
+        filled = methodcaller(fill.method, *fill.args, generator=generator_of(draw))
+        return lambda: filled(new())  # quicker than the operator, and the same numbers
     if not any(isinstance(x, Like) for x in (*args, *kwargs.values())):
         return lambda: name(*args, **kwargs)
     return lambda: name(*map(empty, args), **{key: empty(x) for key, x in kwargs.items()})

@@ -38,6 +38,21 @@ def test_all_at_once_are_the_bits_of_one_by_one(kind, size):
         assert all(x.is_contiguous() for x in found[1])
 
 
+@pytest.mark.parametrize("size", [1, 8, 16, 64])
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_draw_is_the_functions_own(kind, size):
+    x = torch.ones(size)
+    draw = drawer([(draw, like) for _, draw, like in record(CALLS[kind], x).draws])
+    found = []
+    for make in (lambda: CALLS[kind](x), draw):
+        torch.manual_seed(5)
+        OWN.manual_seed(7)
+        made = make()
+        found.append([*([made] if isinstance(made, torch.Tensor) else made), torch.get_rng_state(), OWN.get_state()])
+    assert all(map(torch.equal, *found))
+    assert [x.dtype for x in found[0]] == [x.dtype for x in found[1]]
+
+
 @pytest.mark.parametrize(("kind", "size"), [("exponential", 8), ("uniform", 5), ("normal", 16), ("normal", 3)])
 def test_they_are_one_call_where_they_can_be(kind, size):
     draws = [(draw, like) for _, draw, like in record(CALLS[kind], torch.ones(size)).draws]
