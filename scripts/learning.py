@@ -122,11 +122,11 @@ ROWS = [
     ),
     *(Row("mdpo", env, 1_000_000, None, seeds=3) for env in ("halfcheetah", "hopper")),
     *(
-        Row(  # as Tianshou's
-            *("a2c", env, 1_000_000, None),
-            **{"seeds": 3, "overrides": ("algo/advantage=gae",), "variant": "gae"},  # type: ignore[arg-type]
+        Row(
+            *("a2c", env, 1_000_000, floor),
+            **{"seeds": 5, "first": 1010, "overrides": ("algo/advantage=gae", "compile=true"), "variant": "gae"},  # type: ignore[arg-type]
         )
-        for env in ("halfcheetah", "hopper")
+        for env, floor in (("halfcheetah", 2_500), ("hopper", 1_250))
     ),
     Row("dqn", "cartpole", 100_000, 475),
     Row("dpg", "lqr", 200_000, None),
