@@ -169,15 +169,14 @@ class Ring:
 
     def gather(self, index: Tensor, k: int, device: torch.device) -> list[Transition]:
         """Return the transitions at `index` [k·M] over up to n steps, as k samples [M, ...] on a device."""
-        samples = self.row_fields.take(index, k, device)
-        final = index
+        fields, final = self.row_fields.take(index, device), index
         if self.n > 1:
             window, final = self.window(index)
-            add(samples, self.successor_fields.take(final, k, device))
-            add(samples, split(window, k, device))
+            fields |= self.successor_fields.take(final, device) | window
         if self.frames is not None:
-            add(samples, split(self.frames.take("obs", index), k, device))
-            add(samples, split(self.frames.take("next_obs", self.frames.after(final)), k, device))
+            fields |= self.frames.take("obs", index) | self.frames.take("next_obs", self.frames.after(final))
+        fields["last"] = fields["last"].to(torch.bool)
+        samples = split(fields, k, device)
         extras = split({key: ring.index_select(0, index) for key, ring in self.extras.items()}, k, device)
         true = self.ones(len(index) // k, device)
         return [self.transition(x, more, true) for x, more in zip(samples, extras, strict=True)]
@@ -185,8 +184,7 @@ class Ring:
     def transition(self, x: Fields, extras: Fields, true: Tensor) -> Transition:
         """Make one sample from its fields."""
         obs, next_obs = ({k: x[f"{n}.{k}"] for k in self.keys} if self.keys else x[n] for n in ("obs", "next_obs"))
-        last = x["last"].to(torch.bool)
-        return Transition(obs, x["action"], x["reward"], x["discount"], next_obs, last, true, extras)
+        return Transition(obs, x["action"], x["reward"], x["discount"], next_obs, x["last"], true, extras)
 
     def ones(self, m: int, device: torch.device) -> Tensor:
         """Return the same tensor of True, [M], at each call."""
@@ -197,7 +195,7 @@ class Ring:
     def window(self, index: Tensor) -> tuple[Fields, Tensor]:
         """Return rewards and discounts over windows that begin at `index` [K], and their last rows' numbers [K]."""
         path = (index + self.ahead) % self.rows  # [n, K]
-        x = self.window_fields.take(path.view(-1), 1, self.device)[0]
+        x = self.window_fields.take(path.view(-1), self.device)
         reward, discount, onward = (x[name].unflatten(0, path.shape) for name in ("reward", "discount", "onward"))
         weight = torch.cat([torch.ones_like(onward[:1]), onward[:-1].cumprod(0)])  # γ^k Π_{j<k} d_j, 0 past the window
         goes_on = weight[1:] > 0
@@ -256,12 +254,6 @@ def rows_of(x: Tensor, row: Tensor) -> Tensor:
     if x.dim() > 2:
         row = row.unsqueeze(-1).expand(1, *x.shape[1:])
     return x.gather(0, row).squeeze(0)
-
-
-def add(samples: list[Fields], more: list[Fields]) -> None:
-    """Add fields to samples, one by one."""
-    for x, y in zip(samples, more, strict=True):
-        x |= y
 
 
 def equal(before: Obs, after: Obs, *, ahead: int = 0, first: bool = False) -> Tensor:

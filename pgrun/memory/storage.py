@@ -1,6 +1,6 @@
 """Storage of a ring's rows: named fields side by side, and observations that are kept once.
 
-Shapes: B environments, N rows of the ring; k samples of M rows at once.
+Shapes: B environments, N rows of the ring, K = k·M of k samples at once.
 """
 
 from __future__ import annotations
@@ -50,16 +50,15 @@ class Table:
         column = sum(self.widths[:i])
         self.matrix[at : at + len(x), column : column + self.widths[i]] = x.reshape(len(x), -1)
 
-    def take(self, index: Tensor, k: int, device: torch.device) -> list[Fields]:
-        """Return the rows at `index` [k·M], as k samples [M, ...]."""
-        samples = split({name: x.index_select(0, index) for name, x in self.others.items()}, k, device)
+    def take(self, index: Tensor, device: torch.device) -> Fields:
+        """Return the rows at `index` [K], each field [K, ...] on a device."""
+        fields = {name: x.index_select(0, index) for name, x in self.others.items()}
         if self.floats:
             (matrix,) = moved([self.matrix.index_select(0, index)], device)
-            for fields, part in zip(samples, matrix.chunk(k) if k > 1 else (matrix,), strict=True):
-                columns = part.split_with_sizes(self.widths, 1)
-                for (name, shape), x in zip(self.floats.items(), columns, strict=True):
-                    fields[name] = x if len(shape) == 1 else x.unflatten(1, shape) if shape else x.squeeze(1)
-        return samples
+            columns = matrix.split_with_sizes(self.widths, 1)
+            for (name, shape), x in zip(self.floats.items(), columns, strict=True):
+                fields[name] = x if len(shape) == 1 else x.unflatten(1, shape) if shape else x.squeeze(1)
+        return fields
 
     def snapshot(self, n: int) -> dict[str, Any]:
         """Return the first n rows."""
@@ -197,5 +196,5 @@ def split(fields: Fields, k: int, device: torch.device) -> list[Fields]:
     """Split fields [k·M, ...] into k samples [M, ...] on a device."""
     if not fields:
         return [{} for _ in range(k)]
-    parts = [x.chunk(k) if k > 1 else (x,) for x in moved(fields.values(), device)]
+    parts = [x.unflatten(0, (k, -1)).unbind() for x in moved(fields.values(), device)]
     return [dict(zip(fields, sample, strict=True)) for sample in zip(*parts, strict=True)]
