@@ -17,6 +17,7 @@ from torch import Tensor
 from pgrun.compat.torch import fused_adam, fused_adamw
 from pgrun.config.ranges import Decay, Falling, Fraction, NotNegative, Positive, Scheduled
 from pgrun.core.schedules import Schedule
+from pgrun.optim.upcoming import Upcoming
 
 Fisher = Callable[..., tuple[Tensor, Tensor]]
 
@@ -44,6 +45,7 @@ class Optimizer:
         self.lr = self.own_lr = self.rate(0.0)
         self.state: dict[str, Tensor] = {}
         self.kept: list[Tensor] = []
+        self.upcoming = Upcoming(self.rates_of)
 
     def keep_rates(self) -> None:
         """Keep the learning rates as tensors from here on, so that captured code sees them change."""
@@ -92,7 +94,11 @@ class Optimizer:
 
     def rates(self) -> tuple[Tensor, ...]:
         """Return the numbers that change from one step by `move` to the next, apart from the state, for each rate."""
-        return tuple(self.kept or (torch.tensor(lr, device=self.theta.device) for lr in self.rates_now))
+        return tuple(self.kept or self.upcoming(0, self.rates_now))
+
+    def rates_of(self, first: int, n: int) -> tuple[Tensor, ...]:
+        """Return `rates` of n steps, [n, ...] for each rate, given the number of the first."""
+        return tuple(torch.full((n,), lr, device=self.theta.device) for lr in self.rates_now)
 
     def rates_ahead(self, n: int) -> tuple[Tensor, ...]:
         """Return `rates` of each of the next n steps, [n, ...] for each rate."""
@@ -161,9 +167,8 @@ class Adam(Optimizer):
             "v": torch.zeros_like(self.theta),
             "t": torch.zeros((), device=self.theta.device),
         }
-        self._constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # for `rates`
-        self._beta, self._power = self._constant([0.0, *self.betas]), self._constant([-1.0, -1.0, -0.5])
-        self._scales: dict[float, Tensor] = {}
+        constant = partial(torch.tensor, dtype=torch.float64, device=self.theta.device)  # for `rates`
+        self._beta, self._power = constant([0.0, *self.betas]), constant([-1.0, -1.0, -0.5])
 
     def step(self) -> None:
         """Update the vector by a fused kernel; see `Optimizer.step`."""
@@ -182,25 +187,25 @@ class Adam(Optimizer):
         """
         t = self.state["t"]
         t += 1
-        if self.kept:
-            powers = torch.rsub(self._beta**t, 1.0).pow_(self._power)
-            return tuple(torch.cat([powers[:2] * lr, powers[2:]]).float() for lr in self.kept)
-        if t.device.type == "cpu":  # quicker by Python's numbers
-            return tuple(torch.tensor(self.corrected(lr, float(t))) for lr in self.rates_now)
-        if list(self._scales) != self.rates_now:
-            self._scales = {lr: self._constant([lr, lr, 1.0]) for lr in self.rates_now}
-        corrected = torch.rsub(self._beta**t, 1.0).pow_(self._power)
-        return tuple((corrected * self._scales[lr]).float() for lr in self.rates_now)
+        if not self.kept and t.device.type == "cpu":  # quicker by Python's numbers
+            return self.upcoming(int(t), self.rates_now)
+        powers = torch.rsub(self._beta**t, 1.0).pow_(self._power)
+        return tuple(torch.cat([powers[:2] * lr, powers[2:]]).float() for lr in self.kept or self.rates_now)
 
     def rates_ahead(self, n: int) -> tuple[Tensor, ...]:
         """Return the rates of the next n steps; see `Optimizer.rates_ahead`."""
         t = self.state["t"]
         if self.kept or t.device.type != "cpu":
             return super().rates_ahead(n)
-        steps = range(int(t) + 1, int(t.add_(n)) + 1)
-        return tuple(torch.tensor([self.corrected(lr, k) for k in steps]) for lr in self.rates_now)
+        t += n
+        return self.rates_of(int(t) - n + 1, n)
 
-    def corrected(self, lr: float, t: float) -> tuple[float, float, float]:
+    def rates_of(self, first: int, n: int) -> tuple[Tensor, ...]:
+        """Return the rates of n steps; see `Optimizer.rates_of`."""
+        steps = range(first, first + n)
+        return tuple(torch.tensor([self.corrected(lr, t) for t in steps]) for lr in self.rates_now)
+
+    def corrected(self, lr: float, t: int) -> tuple[float, float, float]:
         """Return what `rates` has of the learning rate α in the step t."""
         first, second = (1.0 - beta**t for beta in self.betas)
         return lr, lr / first, second**-0.5
