@@ -55,7 +55,8 @@ def move(of: Step, pieces: Pieces, gradients: list[Tensor], rates: tuple[Tensor,
     optimizer, max_norm = of.optimizer, of.max_grad_norm
     assert isinstance(optimizer, Optimizer)
     norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
-    factor = None if max_norm is None else (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    # a minimum, not a clamp: compiled code would take the quotient anew for each few numbers of the gradient
+    factor = None if max_norm is None else torch.stack([max_norm / (norm + 1e-6), norm.new_ones(())]).amin()
     own, end = optimizer.own or slice(0, 0), 0
     for (theta, state), g in zip(pieces, gradients, strict=True):
         end += theta.numel()
