@@ -38,7 +38,7 @@ WHY = {  # of rows whose worst seed falls far below
     "acer-cartpole": "the same, or a plateau near 105",
     "ppo-cartpole": "one forgets while no episode fails, and the rate runs out",
     "ppo-walker2d": "one begins to walk only as the rate runs out",
-    "a2c-gae-halfcheetah": "two crawl on to the end: cause not known",
+    "a2c-gae-halfcheetah": "two stay slow to the end, cause not known",
     "ppo-state-halfcheetah": "a recipe that was made for one σ for all states",
 }
 
