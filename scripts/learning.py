@@ -82,7 +82,7 @@ ROWS = [
     Row("trpo", "cartpole", 100_000, 475),
     Row("trpo", "acrobot", 100_000, None),
     Row("trpo", "pendulum", 200_000, -200),
-    Row("ppo", "cartpole", 100_000, 490),
+    Row("ppo", "cartpole", 100_000, 490, first=1010),
     Row("ppo", "acrobot", 1_000_000, -85, seeds=5),
     Row("ppo", "pendulum", 100_000, -200),
     Row("ppo", "lunar_lander", 1_000_000, 220, seeds=3),
@@ -102,7 +102,7 @@ ROWS = [
     Row("acer", "pendulum", 200_000, None),
     Row(
         *("behaviour_cloning", "cartpole", 500_000, 400),
-        demonstrations="pgrun eval ppo-cartpole/s1000 --episodes 50 --record demos.npz",  # after the row ppo-cartpole
+        demonstrations="pgrun eval ppo-cartpole/s1010 --episodes 50 --record demos.npz",  # after the row ppo-cartpole
     ),
     Row("reinforce", "sparse_reach", 20_000, None),
     Row(

@@ -36,7 +36,6 @@ WHY = {  # of rows whose worst seed falls far below
     "dqn-lstm-cartpole_pomdp": "cause not known",
     "offpolicy_pg-cartpole": "forgets while its replay holds successes alone, see below",
     "acer-cartpole": "the same, or a plateau near 105",
-    "ppo-cartpole": "one forgets while no episode fails, and the rate runs out",
     "ppo-walker2d": "one begins to walk only as the rate runs out",
     "a2c-gae-halfcheetah": "two stay slow to the end, cause not known",
     "ppo-state-halfcheetah": "a recipe that was made for one σ for all states",
