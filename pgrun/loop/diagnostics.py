@@ -202,7 +202,8 @@ class Before:
         """Measure how far the update has moved the parameters and the policy."""
         metrics = {"step/norm": torch.linalg.vector_norm(self.parameters() - self.theta)}
         if self.pi is not None and (pi := self.policy(batch)) is not None:
-            metrics["policy/kl_step"] = mean_over_ranks(self.pi.kl(pi), batch.valid)
+            # of hardly any move it may come out below 0 by rounding
+            metrics["policy/kl_step"] = mean_over_ranks(self.pi.kl(pi), batch.valid).clamp(min=0.0)
         return metrics
 
 
