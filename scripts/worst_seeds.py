@@ -38,6 +38,8 @@ WHY = {  # of rows whose worst seed falls far below
     "acer-cartpole": "the same, or a plateau near 105",
     "ppo-walker2d": "one begins to walk only as the rate runs out",
     "a2c-gae-halfcheetah": "two stay slow to the end, cause not known",
+    "a2c-gae-hopper": "hops fast, and falls after a quarter of an episode",
+    "trpo-hopper": "hops fast, and falls after a quarter of an episode",
     "ppo-state-halfcheetah": "a recipe that was made for one σ for all states",
 }
 
