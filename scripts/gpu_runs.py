@@ -1,4 +1,4 @@
-"""What the measurements on a GPU share: runs and other programs that are timed, a table, a CSV."""
+"""Parts that the measurements on a GPU share: runs and other programs that are timed, a table, a CSV."""
 
 from __future__ import annotations
 

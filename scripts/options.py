@@ -71,7 +71,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of an option with an algorithm.
+    """The outcome of an option with an algorithm.
 
     Args:
         env: the override of the environment on which it was built; None: on none.

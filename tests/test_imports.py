@@ -180,7 +180,7 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_no_module_changes_another_one_s_globals() -> None:
-    """What a module keeps for itself has an underscore, and nobody else reads or writes it."""
+    """Names that a module keeps for itself have an underscore, and nobody else reads or writes them."""
     wrong = []
     for name, path in modules().items():
         tree = ast.parse(path.read_text())
@@ -213,7 +213,7 @@ def test_the_shells_entry_loads_nothing_heavy(module: str) -> None:
 
 
 def test_no_test_imports_another() -> None:
-    """What several tests use is in tests/support, where each module has one name."""
+    """Helpers that several tests use are in tests/support, where each module has one name."""
     tests = Path(__file__).parent
     folders = {"tests", "support", *(path.name for path in tests.iterdir() if path.is_dir())} - {"scripts", "shell"}
     for file in tests.rglob("*.py"):

@@ -10,9 +10,9 @@ MOST = 64  # steps whose numbers are made at once
 
 
 class Upcoming:
-    """What is needed at each step, made for several steps at once as long as nothing that decides it changes.
+    """Keep numbers for the next steps, made for several steps at once while nothing that decides them changes.
 
-    So many that at most half are made for nothing, as a tensor of many rows takes hardly longer than one of a row.
+    At most half of them are made for nothing. A tensor of many rows takes hardly longer to make than one of one row.
 
     Args:
         make: makes tensors [n, ...] for n steps, given the number of the first, and n.

@@ -112,7 +112,7 @@ def psi(algo: str) -> tuple[str, str] | None:
 
 
 def optimizers(algo: str) -> list[str]:
-    """What may step: K-FAC only where a model's likelihood is known, and by the process that has the samples."""
+    """K-FAC may step only where a model's likelihood is known, and by the process that has the samples."""
     return [name for name in OPTIMIZERS if name != "kfac" or (psi(algo) and algo not in OF_MANY)]
 
 
@@ -269,7 +269,7 @@ def test_every_swap_under_a_tuned_file(algo, env):
 
 
 def check_swap(algo, env, group, member):
-    """What the user swaps in arrives as it is, with nothing that was tuned for what it takes the place of."""
+    """A part that the user swaps in arrives as it is, with nothing that was tuned for the part that it replaces."""
     config = checked(f"algo={algo}", f"env={env}", f"{group}={member}")
     node = OmegaConf.select(config, group.replace("/", "."))
     # the member as it is by itself, and what is tuned for it

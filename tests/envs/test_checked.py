@@ -1,4 +1,4 @@
-"""What an environment shows arrives as it is, or is refused in one line."""
+"""Observations of an environment arrive as they are, or are refused in one line."""
 
 import gymnasium as gym
 import numpy as np

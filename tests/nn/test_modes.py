@@ -1,4 +1,4 @@
-"""Which layers compute one thing in training and another in evaluation."""
+"""Layers that compute one thing in training and another in evaluation."""
 
 import pytest
 import torch

@@ -82,7 +82,7 @@ def test_the_flat_rules_are_torchs(name, max_grad_norm):
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5])
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_rules_by_pieces_are_the_flat_ones(name, max_grad_norm, monkeypatch):
-    """What a compiled step applies to each parameter by itself, run without the compiler."""
+    """Run the rule that a compiled step applies to each parameter by itself, without the compiler."""
     monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
     rule = functools.partial(PAIRS[name][0], lr=0.02, schedule="linear")
     flat, pieces = (Net().step(rule, max_grad_norm=max_grad_norm, compile=compile) for compile in (False, True))

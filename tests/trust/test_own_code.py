@@ -245,7 +245,7 @@ LAUNCHERS = {"joblib": "joblib", "ray": "ray", "slurm": "submitit"}
 @pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
 def test_a_sweep_with_own_code(launcher: str, folder: Path) -> None:
     if launcher != "basic" and importlib.util.find_spec(LAUNCHERS[launcher]) is None:
-        pytest.skip(f"without {launcher}")
+        pytest.skip(f"+sweep={launcher} needs {LAUNCHERS[launcher]}, which is not installed")
     where: tuple[str, ...] = () if launcher == "basic" else (f"+sweep={launcher}",)
     where += ("hydra.launcher.n_jobs=2",) if where else ("-m",)
     where += ("hydra.launcher.cluster=local",) if launcher == "slurm" else ()
