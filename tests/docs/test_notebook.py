@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from shell import pgrun
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
-COMMON = ("algo=ppo", "env=cartpole", "seed=1", "total_steps=10000")
+COMMON = ("algo=ppo", "env=cartpole", "seed=1")
 
 
 def shown(notebook, text):
@@ -40,13 +40,13 @@ def test_it_runs_and_shows_what_the_shell_ends_with(tmp_path: Path, monkeypatch)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(inside)}}).execute()
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
-    first = shell_s(tmp_path / "one", "log.every=500")
+    first = shell_s(tmp_path / "one", "total_steps=10000", "log.every=500")
     assert ast.literal_eval(shown(notebook, "run = pgrun.train")["text/plain"]) == (
         "finished",
         first["eval_return_mean"],
     )
     hook = ("+hook=plateau", "eval.every=1000", "hooks.plateau.patience=2")
-    second = shell_s(tmp_path / "other", "algo.gamma=0.9", *hook)
+    second = shell_s(tmp_path / "other", "total_steps=30000", "algo.gamma=0.9", *hook)
     assert second["stopped"]["by"] == "plateau"
     again = pgrun("eval", "run", "--episodes", "20", "--json", cwd=tmp_path / "other")
     expected = (second["stopped"], second["eval_return_mean"], json.loads(again.out)["eval_return_mean"])
