@@ -1,4 +1,4 @@
-"""What every test shares: one thread, generators that start from the same seed, and a record of runs of its own."""
+"""Settings that every test shares: one thread, generators from the same seed, and a record of runs of its own."""
 
 import os
 import tempfile

@@ -116,7 +116,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_was_resumed_with_changes(tmp_path: Path) -> None:
-    """What was before the change is compared, with the config of then."""
+    """The part before the change is compared, with the config of then."""
     run = trained(tmp_path / "run", "ppo")
     pgrun.resume(run, total_steps=1000, quiet=True)
     found = pgrun.reproduce(run, quiet=True)

@@ -100,7 +100,7 @@ def words(name: str) -> list[str]:
 
 @torch.no_grad()
 def values(algorithm: Any) -> dict[str, Tensor]:
-    """What an algorithm's critics say of the one observation that there is, by name."""
+    """Return the values that an algorithm's critics give the only observation, by name."""
     space, found = algorithm.obs_space, {}
     several = isinstance(space, gym.spaces.Dict)
     obs: Any = {key: torch.ones(1, 2) for key in space} if several else torch.ones(1, *space.shape)

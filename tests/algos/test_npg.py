@@ -18,7 +18,7 @@ FEW = {"t": 6, "b": 3}
 
 
 def moved(algorithm, batch):
-    """What `improve` adds to the policy's parameters [P]."""
+    """Return the change of the policy's parameters by `improve`, [P]."""
     before = flat(algorithm.actor)
     metrics = algorithm.improve(batch)
     return flat(algorithm.actor) - before, metrics

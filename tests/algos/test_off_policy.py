@@ -1,4 +1,4 @@
-"""What all that learn from replay share: what a gradient step is handed, what an explorer is told, refusals."""
+"""All that learn from replay share this: the arguments of gradient steps and explorers, and refusals."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ ALL = [*((algo, "pendulum") for algo in CONTINUOUS), *((algo, "cartpole") for al
 
 
 class Calls:
-    """What a function is called with."""
+    """A function that keeps the arguments it is called with."""
 
     def __init__(self, function):
         self.function, self.args = function, []

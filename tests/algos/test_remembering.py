@@ -147,7 +147,7 @@ def test_what_is_not_valid_counts_for_nothing(name):
 
 
 def noise(name, batch):
-    """What a target takes beside a batch."""
+    """Return the arguments that a target takes beside a batch."""
     drawn = 0.1 * torch.ones_like(batch.action) if batch.action.is_floating_point() else batch.reward
     alpha = torch.tensor(0.2)
     more = {"sac": [drawn], "mdpo_offpolicy": [drawn], "td3": [drawn], "sac_discrete": [alpha]}

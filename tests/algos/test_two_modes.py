@@ -139,7 +139,7 @@ def test_weights_that_two_networks_have_in_common_are_refused(algo, monkeypatch)
 
 
 def test_with_dropout_the_ratio_would_not_be_1(monkeypatch):
-    """What the refusal is for: the loss's policy is another one than acted."""
+    """The refusal has a reason: the loss's policy is another one than acted."""
     monkeypatch.setattr(OnPolicy, "check_modes", lambda self: None)
     made = parts("Dropout", *words("ppo"), "optimizer.lr=0", monkeypatch=monkeypatch)
     algorithm, seen = made.algorithm, []

@@ -1,4 +1,4 @@
-"""What becomes of a command line before Hydra reads it."""
+"""A command line is rewritten before Hydra reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What isn't finite ends a run where it is used, and nowhere else: not in an observation that ends an episode."""
+"""Numbers that aren't finite end a run where they are used, and not in an observation that ends an episode."""
 
 import numpy as np
 import pytest

@@ -515,7 +515,7 @@ class Elsewhere:
 
 
 class Back:
-    """What comes from there."""
+    """A result that comes back from the other device."""
 
     def __init__(self, shape):
         self.shape = shape

@@ -45,7 +45,7 @@ def check_composes(words: list[str]) -> None:
 
 
 def choices(override):
-    """What an override gives to the jobs of a sweep, one after the other; of an interval its start."""
+    """Return an override's words for the jobs of a sweep, one after the other; of an interval its start."""
     if not override.is_sweep_override():
         return [override.input_line]
     key, value = override.input_line.partition("=")[0], override.value()
@@ -56,7 +56,7 @@ def choices(override):
 
 
 def composing(page: Path) -> list[list[str]]:
-    """What a page trains with, each once, without files of the user's own."""
+    """List a page's trainings, each once, without those that need files of the user's own."""
     found = [words for line in commands(page) if (words := trained(line)) and "--config-dir" not in words]
     return [list(words) for words in dict.fromkeys(map(tuple, found))]
 

@@ -15,7 +15,7 @@ COMMON = ("algo=ppo", "env=cartpole", "seed=1")
 
 
 def shown(notebook, text):
-    """What the cell with a text shows below it."""
+    """Return the output of the cell with a text."""
     (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and text in cell.source]
     said = "".join(out.text for out in cell.outputs if out.output_type == "stream")
     assert not said or "tqdm" in said  # which torch imports, and which misses ipywidgets

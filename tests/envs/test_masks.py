@@ -37,7 +37,7 @@ TYPES = {
 
 
 class Strict(gym.Env):
-    """Which actions are legal changes at each step, and an illegal one fails; nothing is legal when it is over."""
+    """The legal actions change at each step, and an illegal one fails; nothing is legal when it is over."""
 
     def __init__(self, way="obs", actions="discrete", kind="int8"):
         self.way, self.kind, self.actions = way, kind, actions

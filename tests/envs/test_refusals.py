@@ -1,4 +1,4 @@
-"""What can't be had is refused in one line that says what would be right."""
+"""Settings that can't be had are refused in one line that says what would be right."""
 
 import builtins
 

@@ -124,7 +124,7 @@ def reach(num_envs):
 
 
 def returns(env, act, steps):
-    """What each copy is paid in so many steps, and the discounts of rows that paid."""
+    """Step a world; return each copy's total reward, and the discounts of rows that paid."""
     obs, total, discounts = env.reset(0), torch.zeros(env.num_envs), []
     for _ in range(steps):
         step = env.step(act(obs))

@@ -1,4 +1,4 @@
-"""What guarantees a better policy, on random MDPs without end: exact, by linear solves."""
+"""Guarantees of a better policy hold on random MDPs without end: exact, by linear solves."""
 
 import torch
 from torch.testing import assert_close

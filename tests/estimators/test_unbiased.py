@@ -1,4 +1,4 @@
-"""Which Ψ_t make Σ_t g_t Ψ_t the gradient on average, and which don't: no sampling, all trajectories are weighed."""
+"""Some Ψ_t make Σ_t g_t Ψ_t the gradient on average, others don't: no sampling, all trajectories are weighed."""
 
 from dataclasses import replace
 

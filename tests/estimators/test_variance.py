@@ -41,7 +41,7 @@ def test_on_the_named_mdp_each_refinement_lowers_the_variance():
 
 
 def paid_back():
-    """What the first action pays is taken back by the second step (nearly), whatever that does."""
+    """Make an MDP whose second step takes back (nearly) what the first action pays, whatever it does."""
     transition = torch.zeros(3, 2, 3, dtype=torch.float64)
     transition[0, 0, 1] = transition[0, 1, 2] = 1.0
     reward = torch.tensor([[2.0, 1.0], [-2.0, -2.0], [-1.1, -1.1]], dtype=torch.float64)

@@ -60,7 +60,7 @@ class World:
         return self.count
 
     def row(self, b):
-        """What happens next in environment b."""
+        """Return what happens next in environment b."""
         rng, obs = self.rng, self.now[b]
         if self.resets[b]:
             self.resets[b], self.now[b] = False, self.fresh()

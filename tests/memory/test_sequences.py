@@ -87,7 +87,7 @@ def every(m):
 
 
 def number(obs):
-    """Which observation each row shows."""
+    """Tell which observation each row shows."""
     x = next(iter(obs.values())) if isinstance(obs, dict) else obs
     return x.flatten(1)[:, 0].long().tolist()
 

@@ -35,7 +35,7 @@ def ray():
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What the chief says of the workers after each of the leader's updates."""
+    """Collect the chief's reports on the workers, one after each of the leader's updates."""
     statuses = []
     report = crew.RayActors.report
     monkeypatch.setattr(crew.RayActors, "report", lambda self, status: (statuses.append(status), report(self, status)))

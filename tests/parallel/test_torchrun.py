@@ -1,4 +1,4 @@
-"""What torchrun's first process makes of its command line."""
+"""torchrun's variables and command line, as its first process and the others take them."""
 
 from __future__ import annotations
 

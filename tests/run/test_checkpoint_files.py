@@ -233,7 +233,7 @@ def fail_with(fault: BaseException):
 
 
 def two_more(session: Written) -> None:
-    """What a run does between two of its checkpoints' moments: a step, a best, and what is pruned."""
+    """Write a step and a best, and prune, as a run does between two of its checkpoints' moments."""
     write(session, 3)
     write_best(session, 3)
 

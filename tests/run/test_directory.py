@@ -1,4 +1,4 @@
-"""What a run left in its directory is read though some of it is missing."""
+"""A run's directory is read though some of its files are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep's launcher and sweeper can't be given."""
+"""Settings that a sweep's launcher and sweeper can't take are refused before the sweep begins."""
 
 from __future__ import annotations
 

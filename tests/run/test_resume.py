@@ -281,7 +281,7 @@ def test_resuming_what_is_no_run(tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "torn"])
 def test_a_run_killed_between_hydra_s_files_starts_again(damage, tmp_path):
-    """What was chosen would be lost, and nothing has been trained: the same command does it all."""
+    """The choices would be lost, and nothing has been trained: the same command does it all."""
     written = tmp_path / "run" / ".hydra"
     written.mkdir(parents=True)
     OmegaConf.save(compose("algo=ppo"), written / "config.yaml")

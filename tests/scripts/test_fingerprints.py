@@ -1,4 +1,4 @@
-"""What proves that a change of the code changed no number leaves out no algorithm."""
+"""The fingerprints, which prove that a change of the code changed no number, leave out no algorithm."""
 
 from fingerprints import CASES
 from recipes import ALGORITHMS

@@ -1,4 +1,4 @@
-"""What is wrong with a subcommand's words is one line, which says what would be right."""
+"""Wrong words of a subcommand get one line that says what would be right."""
 
 import pytest
 from shell import pgrun_inside

@@ -88,7 +88,7 @@ class Steady(Ladder):
 
 
 class Broken(Ladder):
-    """What an agent sees as it leaves is not a number."""
+    """An agent that leaves sees something that is not a number."""
 
     def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
         seen, reward, terminated, truncated, info = super().step(actions)

@@ -1,4 +1,4 @@
-"""What tests of compiled code need on the machine."""
+"""Marks for tests of compiled code, which needs a compiler on the machine."""
 
 import shutil
 

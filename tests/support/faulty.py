@@ -176,7 +176,7 @@ class Globals(Good):
 
 
 class Left(Good):
-    """What an episode leaves behind."""
+    """An environment that keeps memory from episode to episode."""
 
     steps = 0
 

@@ -1,4 +1,4 @@
-"""What somebody may send: run directories, sweeps, checkpoints and demonstrations that are made to do harm.
+"""Files that a stranger may send: run directories, checkpoints and demonstrations that are made to do harm.
 
 Each case changes a copy of a good run, and returns the command line of the one who received it. Where it can, it writes
 a file if it runs: the canary.

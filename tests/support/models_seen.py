@@ -1,4 +1,4 @@
-"""What networks are shown."""
+"""Batches to show to networks."""
 
 from typing import Any
 

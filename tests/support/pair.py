@@ -120,7 +120,7 @@ def updates(algorithm: Any, case: Case, rank: int | None) -> dict[str, Tensor]:
 
 
 def of_one(case: Case) -> dict[str, Tensor]:
-    """What a process alone comes to."""
+    """Take the updates in one process alone."""
     with dtype(case.double):
         algorithm = build({**case.settings, "parallel": ALONE, "workers": 1}).algorithm
         return updates(algorithm, case, None)
@@ -130,7 +130,7 @@ ALONE = {"_target_": "pgrun.loop.team.Alone", "_partial_": True, "workers": 1}
 
 
 class GradientsAlone:
-    """What the usual wrapper does: the gradients' plain mean, and no statistics of all."""
+    """Average as the usual wrapper does: the gradients' plain mean, and no statistics of all."""
 
     def step(self, step: Any, *args: Any) -> Tensor:
         dist.all_reduce(step.theta.grad)
@@ -142,7 +142,7 @@ class GradientsAlone:
 
 
 def of_rank(case: Case, rank: int, store: Any) -> dict[str, Tensor]:
-    """What a rank of two comes to."""
+    """Take the updates as one of two ranks."""
     with dtype(case.double):
         parts = build(case.settings, rank=rank)
         team: Any = parts.team  # a DDP team
@@ -183,7 +183,7 @@ class Pair:
             process.start()
 
     def run(self, cases: dict[str, Case]) -> list[dict[str, Any]]:
-        """What two ranks come to in each case, by rank; what a rank could not do is told in words."""
+        """Return each case's results, by rank; what a rank could not do is told in words."""
         for _ in self.processes:
             self.cases.put(messages.packed(cases))
         found = dict(self.results.get(timeout=300) for _ in self.processes)

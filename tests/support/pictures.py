@@ -1,4 +1,4 @@
-"""What the picture of a script shows."""
+"""Lines, points and words of the picture that a script draws."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -154,7 +154,7 @@ class Cut(Broken):
 
 
 class Dawn(Broken):
-    """What is seen first is not finite in the third episode."""
+    """The first observation of the third episode is not finite."""
 
     episodes = 0
 
@@ -182,7 +182,7 @@ def run(*overrides: str) -> tuple[Parts, Clock]:
 
 @dataclass
 class Trained:
-    """What came out: values and actions of observations."""
+    """A trained algorithm: values and actions of observations."""
 
     algorithm: Any
 

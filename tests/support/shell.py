@@ -18,7 +18,7 @@ from pgrun.shell.cli import main
 
 @dataclass
 class Said:
-    """What a command left behind."""
+    """The exit code and output of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What tests of sweeps share: an environment that fails in every way, and listing what runs."""
+"""Helpers that tests of sweeps share: an environment that fails in every way, and listing what runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def figures(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """What of the results is the same whenever a sweep is done again."""
+    """Return the part of the results that is the same whenever a sweep is done again."""
     return {name: tuple(result.get(key) for key in SAME) for name, result in results(folder).items()}
 
 

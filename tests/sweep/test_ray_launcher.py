@@ -50,7 +50,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def state(what: str, own: dict[str, str]) -> list[dict[str, Any]]:
-    """What Ray says of its nodes or tasks."""
+    """List Ray's nodes or tasks, as its own command does."""
     command = [RAY, "list", what, "--detail", "--format", "json", "--limit", "1000"]
     said = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=60)
     return json.loads(said.stdout) if said.returncode == 0 and said.stdout.strip().startswith("[") else []

@@ -1,4 +1,4 @@
-"""What is free is what the tightest limit leaves."""
+"""Free memory is as much as the tightest limit leaves."""
 
 import pytest
 import torch

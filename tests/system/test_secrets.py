@@ -1,4 +1,4 @@
-"""What looks like a secret is not kept; what does not is left as it is."""
+"""Settings that look like secrets are not kept; others are left as they are."""
 
 from __future__ import annotations
 

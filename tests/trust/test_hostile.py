@@ -1,4 +1,4 @@
-"""What a stranger sends executes nothing, tells nothing, writes nothing and takes no memory: it is one line."""
+"""A stranger's files execute nothing, tell nothing, write nothing and take no memory: each gets one line."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_curves_that_are_not_logged_are_no_finding() -> None:
 
 
 def of(config: dict[str, Any], *words: str, **changes: Any) -> Evidence:
-    """What is known of a run that doesn't learn and was started by these words."""
+    """Return the evidence of a run that doesn't learn and was started by these words."""
     return Evidence(curves(**{**STUCK, **changes}), {**CONFIG, **config}, {"updates": 9}, words=words)
 
 
