@@ -81,7 +81,7 @@ ROWS = [
     Row("npg", "cartpole", 200_000, 475),
     Row("trpo", "cartpole", 100_000, 475),
     Row("trpo", "acrobot", 100_000, None),
-    Row("trpo", "pendulum", 200_000, -200),
+    Row("trpo", "pendulum", 200_000, -200, first=1010),
     Row("ppo", "cartpole", 100_000, 490, first=1010),
     Row("ppo", "acrobot", 1_000_000, -85, seeds=5),
     Row("ppo", "pendulum", 100_000, -200),
