@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from guess import GUESS
 from shell import pgrun_inside
 
 ALGORITHM = '''
@@ -44,29 +45,7 @@ class Mine(Algorithm):
         return total, {"loss/policy": total.detach()}
 '''
 
-ENVIRONMENT = '''
-import gymnasium as gym
-import numpy as np
-
-
-class Guess(gym.Env):
-    """Five steps; action 1 pays 1, action 0 nothing."""
-
-    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.t = 0
-        return np.ones(2, np.float32), {}
-
-    def step(self, action):
-        self.t += 1
-        return np.ones(2, np.float32), float(action == 1), self.t == 5, False, {}
-
-
-gym.register("Guess-v0", Guess)
-'''
+ENVIRONMENT = GUESS + 'gym.register("Guess-v0", Guess)\n'
 
 ALGO_YAML = """\
 # @package _global_

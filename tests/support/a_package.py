@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from guess import GUESS
+
 PYPROJECT = """\
 [build-system]
 requires = ["hatchling"]
@@ -51,29 +53,7 @@ class Bold(OnPolicy):
         return policy + self.boldness * critic, {"loss/policy": policy.detach()}
 '''
 
-ENV = '''
-import gymnasium as gym
-import numpy as np
-
-
-class Guess(gym.Env):
-    """Five steps; action 1 pays 1, action 0 nothing."""
-
-    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.t = 0
-        return np.ones(2, np.float32), {}
-
-    def step(self, action):
-        self.t += 1
-        return np.ones(2, np.float32), float(action == 1), self.t == 5, False, {}
-
-
-gym.register("BoldGuess-v0", Guess)
-'''
+ENV = GUESS + 'gym.register("BoldGuess-v0", Guess)\n'
 
 ALGO_YAML = """\
 # @package _global_
