@@ -40,6 +40,7 @@ WHY = {  # of rows whose worst seed falls far below
     "a2c-gae-halfcheetah": "two stay slow to the end, cause not known",
     "a2c-gae-hopper": "hops fast, and falls after a quarter of an episode",
     "ppo-ant": "rises slowly to the end, and falls over after two thirds of an episode",
+    "npg-hopper": "one never leaves a way to hop from which it falls after a fifth of an episode",
     "trpo-hopper": "had 3,435, then found a faster way to hop from which it falls",
     "reinforce-cartpole": "while all episodes last 500 steps Ψ is noise, which moves it away; with a baseline 486",
     "dpg-lqr": "start states: the best feedback itself returns −1.71 to −1.28 on these seeds' episodes",
