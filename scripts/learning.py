@@ -90,7 +90,7 @@ ROWS = [
     Row("ppo", "swimmer", 1_000_000, 100, seeds=5, first=1010, overrides=("compile=true",)),
     Row("ppo", "walker2d", 1_000_000, None, seeds=5, overrides=("compile=true",)),
     Row("ppo", "ant", 1_000_000, None, seeds=5, overrides=("compile=true",)),
-    Row("ppo_kl", "cartpole", 200_000, 475),
+    Row("ppo_kl", "cartpole", 200_000, 475, first=1010),
     Row("ppo", "cartpole_pomdp", 125_000, 400, overrides=("network=lstm",), variant="lstm"),
     Row("ppo", "cartpole_pomdp", 125_000, 400, overrides=("network=gru",), variant="gru"),
     Row("grpo", "cartpole", 500_000, 475),
