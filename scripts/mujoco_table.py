@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import learning
+from runs import shown
 
 PUBLISHED = {  # of Tianshou, CleanRL and rl-zoo, after 1M steps
     ("ppo", "halfcheetah"): ("5784 ± 1244", "1443 ± 46", "5819"),
@@ -23,7 +24,6 @@ PUBLISHED = {  # of Tianshou, CleanRL and rl-zoo, after 1M steps
     ("ppo", "swimmer"): ("67 ± 99", "", "282"),
     ("ppo", "humanoid"): ("787 ± 194", "716 ± 49", ""),
 }
-SHOWN = {"halfcheetah": "HalfCheetah", "hopper": "Hopper", "walker2d": "Walker2d", "ant": "Ant"}
 
 
 def table() -> str:
@@ -32,7 +32,7 @@ def table() -> str:
     lines = ["| 1M steps | pgrun | seeds | worst | Tianshou | CleanRL | rl-zoo |", "| --- " * 7 + "|"]
     for (algo, env), others in PUBLISHED.items():
         if (line := found.get((algo, env))) is not None:
-            name = f"{algo.upper()} {SHOWN.get(env, env.capitalize())}"
+            name = f"{algo.upper()} {shown(env)}"
             middle, low, high, worst = (f"{float(line[key]):.0f}" for key in ("iqm", "low", "high", "worst"))
             own = f"{middle} [{low}, {high}] | {learning.seeds_of(line)} | {worst}"
             lines.append(f"| {name} | {own} | {' | '.join(others)} |")

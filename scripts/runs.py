@@ -19,6 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = ("pgrun", "configs", "hydra_plugins")  # a commit that changes none of these changes no figure
 
 
+def shown(env: str) -> str:
+    """Return an environment's name as Gymnasium spells it: CartPole for cartpole."""
+    return {"cartpole": "CartPole", "halfcheetah": "HalfCheetah"}.get(env, env.capitalize())
+
+
 def execute(command: list[str], folder: Path, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
     """Run `pgrun …` or `python …` with this interpreter and this package, in a folder.
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from runs import ROOT, interval, iqm
+from runs import ROOT, interval, iqm, shown
 
 from pgrun.loop.evaluate import evaluate
 from pgrun.run import checkpoint
@@ -147,7 +147,7 @@ def table() -> str:
     lines = [f"| {' | '.join(heads)} |".replace("|  |", "| |"), "| --- " * len(heads) + "|"]
     for line in read(RESULTS):
         mine = ours[f"{line['algo']}-{line['env']}"]
-        name = f"{line['algo'].upper()} {line['env'].title().replace('pole', 'Pole').replace('2D', '2d')}"
+        name = f"{line['algo'].upper()} {shown(line['env'])}"
         mine_k, its_k = (round(int(each["steps"]) / 1_000) for each in (mine, line))
         name += f", {mine_k}k steps beside {its_k}k" if mine_k > 1.5 * its_k else ""
         cells = [name, figures(mine), mine["worst"], figures(line), line["worst"]]

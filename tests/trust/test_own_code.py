@@ -11,17 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guess import GUESS
 from shell import Said, pgrun, pgrun_inside
 
 from pgrun.trust.record import state_folder
 
-CODE = """\
-import gymnasium as gym
-import numpy as np
+CODE = f"""\
 from helper import LENGTH
 from pgrun.algos.ppo import PPO
-
-
+{GUESS.replace("self.t == 5", "self.t == LENGTH")}
 class Mine(PPO):
     pass
 
@@ -29,20 +27,6 @@ class Mine(PPO):
 class Double(gym.RewardWrapper):
     def reward(self, reward):
         return 2 * reward
-
-
-class Guess(gym.Env):
-    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.t = 0
-        return np.ones(2, np.float32), {}
-
-    def step(self, action):
-        self.t += 1
-        return np.ones(2, np.float32), 1.0, self.t == LENGTH, False, {}
 
 
 gym.register("Guess-v0", "mine:Guess")
